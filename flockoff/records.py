@@ -1,0 +1,289 @@
+"""The things that pass between the rooms of this project: small frozen records."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from flockoff.errors import MinerFault, Reason
+
+MAX_COMMITMENT_BYTES = 128
+# The Hub's rule for repo ids: words, '-' and '.', none of these two at an end or twice in a row, 96 characters.
+_PART = r"\w(?:\w|-(?!-)|\.(?!\.))*(?<![-.])"
+_REPO_ID = re.compile(rf"{_PART}/{_PART}", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_COMPETITION_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
+
+
+def is_repo_id(text: str) -> bool:
+    """Whether ``text`` is a full Hub repo id, ``owner/name``."""
+    return len(text) <= 96 and _REPO_ID.fullmatch(text) is not None and not text.endswith(".git")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelId:
+    """What a miner commits on chain: ``namespace:competition_id:commit``, at most 128 bytes of UTF-8.
+
+    Raises MinerFault (``COMMITMENT_MALFORMED``) where a part is not what it must be.
+    """
+
+    namespace: str  # Hub dataset repo id
+    competition_id: str
+    commit: str  # 40 lower-case hex digits; never a branch, which can move
+
+    def __post_init__(self) -> None:
+        problem = None
+        if not is_repo_id(self.namespace):
+            problem = f"{self.namespace!r} is not a dataset repo id of the form owner/name"
+        elif not _COMPETITION_ID.fullmatch(self.competition_id):
+            problem = f"{self.competition_id!r} is not a competition id"
+        elif not _COMMIT.fullmatch(self.commit):
+            problem = f"{self.commit!r} is not a full commit hash of 40 hex digits"
+        elif len(str(self).encode()) > MAX_COMMITMENT_BYTES:
+            problem = f"{self} is longer than the {MAX_COMMITMENT_BYTES} bytes that the chain stores"
+        if problem:
+            raise MinerFault(Reason.COMMITMENT_MALFORMED, f"Malformed commitment: {problem}.")
+
+    def __str__(self) -> str:
+        return f"{self.namespace}:{self.competition_id}:{self.commit}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelId":
+        """The inverse of ``str``. Raises MinerFault (``COMMITMENT_MALFORMED``)."""
+        parts = text.split(":")
+        if len(parts) != 3:
+            raise MinerFault(
+                Reason.COMMITMENT_MALFORMED,
+                f"Malformed commitment: {text[:MAX_COMMITMENT_BYTES]!r} is not namespace:competition:commit.",
+            )
+        return cls(*parts)
+
+
+# --- what the chain says ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RawCommitment:
+    """The text a hotkey has on chain now, and the block of its last update. Nothing about it is checked."""
+
+    hotkey: str
+    text: str
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """A well-formed ModelId on chain, with the block it was first made in."""
+
+    hotkey: str
+    uid: int
+    model_id: ModelId
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Neuron:
+    uid: int
+    hotkey: str
+    coldkey: str
+    stake: float  # TAO and alpha as the subnet counts them
+    validator_permit: bool
+    last_update: int  # block of its last weights
+    consensus: float  # 0..1
+    incentive: float  # 0..1
+    dividends: float  # 0..1
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetSnapshot:
+    """A subnet and its commitments, all read at one block."""
+
+    netuid: int
+    block: int
+    owner_hotkey: str
+    neurons: tuple[Neuron, ...]  # in order of uid
+    commitments: Mapping[str, RawCommitment]  # by hotkey; only registered hotkeys, only readable text
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStatus:
+    """Where the subnet stands in its epoch, read at ``block``."""
+
+    block: int
+    start_block: int  # first block of the running epoch
+    next_start_block: int  # first block of the next one
+    seconds_per_block: float  # as the chain declares it
+
+    @property
+    def blocks_left(self) -> int:
+        return max(0, self.next_start_block - self.block)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where a submission landed. ``block`` is None where the chain does not say."""
+
+    extrinsic: str  # 0x-prefixed hash, or "" where the SDK gives none
+    block: int | None
+
+
+# --- what the hub says -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HubAccount:
+    name: str
+    can_write: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RepoState:
+    """A dataset repo as its owner sees it."""
+
+    private: bool
+    head: str  # commit of the main branch
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """``commit`` holds the content; ``changed`` is False where the repo's head had it already."""
+
+    commit: str
+    changed: bool
+
+
+# --- datasets --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    role: Literal["user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One conversation: turns alternate, start with the user and end with the assistant."""
+
+    system: str | None
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """A row under the chat template, cut at the context.
+
+    ``input_ids``: (n_tokens,). ``assistant``: (n_tokens,), True where the token is an assistant's
+    and its prediction counts in the loss.
+    """
+
+    input_ids: tuple[int, ...]
+    assistant: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    line: int  # 1-based line of the file; 0 for the file as a whole
+    reason: Reason
+    detail: str  # printable: control characters escaped, length bounded
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReport:
+    """What checking a dataset found. ``content_hash`` is None for an invalid one."""
+
+    rows: int
+    bytes: int
+    tokens: int  # after template and truncation
+    assistant_tokens: int
+    cut_rows: int  # rows longer than the context
+    content_hash: str | None
+    problems: tuple[RowProblem, ...] = ()  # the first 20
+    problem_count: int = 0
+
+    @property
+    def valid(self) -> bool:
+        return self.problem_count == 0
+
+
+# --- evaluations -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """All that is needed to measure the same number again."""
+
+    code_version: str
+    libraries: Mapping[str, str]  # name -> version: torch, transformers, peft, trl, tokenizers, python
+    device: str  # e.g. "cpu x86_64 (2 threads)", "cuda NVIDIA GeForce RTX 4090"
+    precision: str  # e.g. "weights float32, compute bfloat16"
+    base_model: str  # repo@revision, or package:file@sha256
+    evaluation_set: str  # SHA-256 of the file; "[:n]" appended where only n rows are used
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One dataset (or the base model alone: no training) under one seed."""
+
+    loss: float  # nats per assistant token of the evaluation set
+    eval_tokens: int  # assistant tokens of the evaluation set
+    train_rows: int
+    train_tokens: int  # tokens of one pass over the dataset
+    steps: int  # optimizer steps
+    seconds: float
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an evaluation is; ``loss`` is the training loss of the last step where there is one."""
+
+    phase: Literal["loading", "training", "evaluating"]
+    done: int
+    total: int
+    loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A measurement with whose dataset it was. ``epoch`` is the epoch's start block."""
+
+    epoch: int
+    hotkey: str
+    model_id: ModelId
+    content_hash: str
+    measurement: Measurement
+
+
+Standing = Literal["eligible", "at_fault", "not_evaluated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an epoch made of one hotkey's dataset, with a reason its miner can act on.
+
+    "eligible": measured and competing. "at_fault": the miner's fault, ``reason`` says which.
+    "not_evaluated": nobody's fault or somebody else's; costs the miner nothing.
+    """
+
+    epoch: int
+    hotkey: str
+    uid: int
+    model_id: str  # as committed; may be malformed
+    block: int  # first commitment of this content, as far as is known
+    standing: Standing
+    reason: Reason | None
+    detail: str
+    content_hash: str | None = None
+    loss: float | None = None  # nats per assistant token
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsSet:
+    """Weights as they were submitted: normalised, by hotkey."""
+
+    epoch: int
+    block: int | None
+    extrinsic: str
+    weights: Mapping[str, float] = field(default_factory=dict)
