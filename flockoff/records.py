@@ -8,7 +8,7 @@ from typing import Literal
 from flockoff.errors import MinerFault, Reason
 
 MAX_COMMITMENT_BYTES = 128
-# The Hub's rule for repo ids: words, '-' and '.', none of these two at an end or twice in a row, 96 characters.
+# The Hub's rule: words, '-' and '.', none of these two at an end or twice in a row, at most 96 characters.
 _PART = r"\w(?:\w|-(?!-)|\.(?!\.))*(?<![-.])"
 _REPO_ID = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
