@@ -21,6 +21,7 @@
         └── LocalnetError         the local network could not start or go on
 
 Adapters translate their library's errors into these; nothing above an adapter names a foreign one.
+``Interrupted`` stands apart: nothing is wrong, somebody asked the program to stop.
 """
 
 from enum import StrEnum
@@ -29,6 +30,7 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Why a miner is at fault. The value is stable: it is stored in ledgers and shown to miners."""
 
+    COMMITMENT_MISSING = "commitment_missing"
     COMMITMENT_MALFORMED = "commitment_malformed"
     REPO_MISSING = "repo_missing"
     COMMIT_MISSING = "commit_missing"
@@ -156,3 +158,7 @@ class LedgerError(Fault):
 
 class LocalnetError(Fault):
     """The local network could not start or go on."""
+
+
+class Interrupted(Exception):
+    """The program was asked to stop while it waited; started again, it goes on from there."""

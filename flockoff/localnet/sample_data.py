@@ -1,0 +1,73 @@
+"""The datasets of the local network's miners: good, less of it, noise, and a copy of the good one."""
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+JsonRow = dict[str, Any]
+
+# Of every nine sample conversations in turn: five for the good dataset, two for the small one, two for noise.
+_CYCLE = 9
+_GOOD = range(0, 5)
+_SMALL = range(5, 7)
+_NOISE = range(7, 9)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleDataset:
+    """``name`` is also the name of its Hub repo; ``about`` says in a few words what is in it."""
+
+    name: str
+    about: str
+    path: Path
+
+
+def write_sample_datasets(directory: Path) -> list[SampleDataset]:
+    """Write the four datasets as JSONL files; returns them in the order in which to commit them."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rows = _conversations()
+    good = _part(rows, _GOOD)
+    datasets = [
+        ("good", "good conversations", good),
+        ("small", "good ones, but fewer", _part(rows, _SMALL)),
+        ("noise", "answers that fit other questions", with_rotated_answers(_part(rows, _NOISE))),
+        ("copy", "the good dataset, rows reordered", good[::-1]),
+    ]
+    written = []
+    for name, about, content in datasets:
+        path = directory / name / "data.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content), encoding="utf-8"
+        )
+        written.append(SampleDataset(name, about, path))
+    return written
+
+
+def with_rotated_answers(rows: list[JsonRow]) -> list[JsonRow]:
+    """The rows with each assistant turn replaced by the file's next one: fluent, and beside the point."""
+    answers = [
+        turn["content"] for row in rows for turn in row["conversations"] if turn["role"] == "assistant"
+    ]
+    following = iter(answers[1:] + answers[:1])
+    return [
+        {
+            "system": row["system"],
+            "conversations": [
+                {"role": turn["role"], "content": next(following)} if turn["role"] == "assistant" else turn
+                for turn in row["conversations"]
+            ],
+        }
+        for row in rows
+    ]
+
+
+def _conversations() -> list[JsonRow]:
+    text = files("flockoff.localnet").joinpath("samples/conversations.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _part(rows: list[JsonRow], places: range) -> list[JsonRow]:
+    return [row for index, row in enumerate(rows) if index % _CYCLE in places]
