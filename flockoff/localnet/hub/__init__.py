@@ -1,0 +1,11 @@
+"""A double of the Hugging Face Hub over real git repositories, for development and tests on this machine.
+
+Served: whoami, creating and deleting repos, visibility and gating, uploads (regular mode, up to 64 MiB and
+more), branches, file listings, commit logs, downloads with ranges. Not served: git over HTTP, LFS and Xet
+storage, pull requests, organisations, revisions with a slash in them.
+"""
+
+from flockoff.localnet.hub.faults import FaultScript, altered, answer, cut, drip, silence
+from flockoff.localnet.hub.server import HubServer, HubSettings
+
+__all__ = ["FaultScript", "HubServer", "HubSettings", "altered", "answer", "cut", "drip", "silence"]

@@ -1,0 +1,103 @@
+"""Who is asking, and what the hub double lets them see and do; its refusals, worded as the real hub's."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from flockoff.localnet.hub import git
+from flockoff.localnet.hub.store import Account, HubStore, RepoMeta
+
+
+class Refusal(Exception):
+    """An answer with an error status. ``code`` is what huggingface_hub chooses its exception by."""
+
+    def __init__(self, status: int, message: str, *, code: str = "", url: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.url = url  # of the repository that exists already
+
+
+async def refusal_response(_: Request, refusal: Exception) -> Response:
+    assert isinstance(refusal, Refusal)
+    headers = {"X-Error-Message": refusal.message.encode("ascii", "replace").decode()}
+    if refusal.code:
+        headers["X-Error-Code"] = refusal.code
+    body = {"error": refusal.message} | ({"url": refusal.url} if refusal.url else {})
+    return JSONResponse(body, refusal.status, headers)
+
+
+def store_of(request: Request) -> HubStore:
+    store = request.app.state.store
+    assert isinstance(store, HubStore)
+    return store
+
+
+def caller(request: Request) -> Account | None:
+    """The account of the request's token, None where it carries none. Refuses an unknown token."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if not scheme:
+        return None
+    account = store_of(request).account(token.strip()) if scheme.lower() == "bearer" else None
+    if account is None:
+        raise Refusal(401, "Invalid credentials in Authorization header")
+    return account
+
+
+def signed_in(request: Request) -> Account:
+    account = caller(request)
+    if account is None:
+        raise Refusal(401, "Invalid username or password.")
+    return account
+
+
+def writer(request: Request) -> Account:
+    account = signed_in(request)
+    if account.role != "write":
+        raise Refusal(403, "Forbidden: this token has the read role, a write token is needed here")
+    return account
+
+
+def visible_repo(request: Request) -> RepoMeta:
+    """The repository that the path names. A private one does not exist for anybody but its owner."""
+    parts = request.path_params
+    account = caller(request)
+    meta = store_of(request).repo(parts.get("kind", "models"), f"{parts['owner']}/{parts['name']}")
+    return _seen(meta, account)
+
+
+def _seen(meta: RepoMeta | None, account: Account | None) -> RepoMeta:
+    if meta is None or (meta.private and (account is None or account.name != meta.owner)):
+        raise Refusal(404, "Repository not found", code="RepoNotFound")
+    return meta
+
+
+def writable_repo(request: Request, kind: str | None = None, repo_id: str | None = None) -> RepoMeta:
+    """The repository that the path (or ``kind`` and ``repo_id``) names, if the caller may change it."""
+    account = signed_in(request)
+    if kind is not None and repo_id is not None:
+        meta = _seen(store_of(request).repo(kind, repo_id), account)
+    else:
+        meta = visible_repo(request)
+    if account.name != meta.owner:
+        raise Refusal(403, "Forbidden: you don't have the rights to change this repository")
+    writer(request)
+    return meta
+
+
+def readable_repo(request: Request) -> RepoMeta:
+    """As ``visible_repo``, and for a gated one the caller must be its owner."""
+    meta = visible_repo(request)
+    account = caller(request)
+    if meta.gated and (account is None or account.name != meta.owner):
+        raise Refusal(403, f"Access to {meta.id} is restricted", code="GatedRepo")
+    return meta
+
+
+def revision_of(request: Request, meta: RepoMeta) -> str:
+    """The commit that the path's revision stands for."""
+    revision = request.path_params.get("revision", git.MAIN)
+    try:
+        return git.resolve(store_of(request).path(meta), revision)
+    except git.RevisionMissing as error:
+        raise Refusal(404, f"Invalid rev id: {revision}", code="RevisionNotFound") from error

@@ -1,0 +1,134 @@
+"""Scripted misbehaviour: what a real hub, or the network before it, does on a bad day.
+
+A script names the requests it is for and wraps the application for them::
+
+    server.faults.add("GET", "/resolve/", cut(after=1000), times=2)
+"""
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Behaviour = Callable[[ASGIApp], ASGIApp]
+
+
+@dataclass(slots=True)
+class _Script:
+    method: str
+    pattern: re.Pattern[str]
+    behaviour: Behaviour
+    left: float  # how many more requests; inf for all
+
+
+class FaultScript:
+    """The list of scripts; the first that fits a request is used, until its ``times`` are used up."""
+
+    def __init__(self) -> None:
+        self._scripts: list[_Script] = []
+        self._lock = threading.Lock()
+
+    def add(self, method: str, pattern: str, behaviour: Behaviour, *, times: float = 1) -> None:
+        """Misbehave for the next ``times`` requests of ``method`` whose path ``pattern`` is found in."""
+        with self._lock:
+            self._scripts.append(_Script(method, re.compile(pattern), behaviour, times))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._scripts.clear()
+
+    def take(self, method: str, path: str) -> Behaviour | None:
+        """The behaviour for this request, which uses it up by one."""
+        with self._lock:
+            for script in self._scripts:
+                if script.left > 0 and script.method == method and script.pattern.search(path):
+                    script.left -= 1
+                    return script.behaviour
+        return None
+
+
+def answer(status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Behaviour:
+    """This answer instead of the true one; the request is not carried out."""
+    return lambda _: Response(body, status, headers)
+
+
+def cut(after: int) -> Behaviour:
+    """Close the connection when ``after`` bytes of the true answer's body are sent.
+
+    The request has been carried out: ``cut(0)`` of a commit is a commit whose answer was lost.
+    """
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def cutting(scope: Scope, receive: Receive, send: Send) -> None:
+            async def send_part(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    await send(message)
+                elif body := message["body"][:after]:
+                    await send({"type": message["type"], "body": body, "more_body": True})
+
+            await app(scope, receive, send_part)
+
+        return cutting
+
+    return wrap
+
+
+def altered(change: Callable[[bytes], bytes]) -> Behaviour:
+    """The true answer with its body changed, and its length declared to fit."""
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def altering(scope: Scope, receive: Receive, send: Send) -> None:
+            start: Message = {}
+
+            async def send_changed(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    start.update(message)
+                    return
+                body = change(message["body"])
+                others = [(key, value) for key, value in start["headers"] if key != b"content-length"]
+                length = (b"content-length", str(len(body)).encode())
+                await send({**start, "headers": [*others, length]})
+                await send({**message, "body": body})
+
+            await app(scope, receive, send_changed)
+
+        return altering
+
+    return wrap
+
+
+def drip(piece: int, seconds: float) -> Behaviour:
+    """The true answer, ``piece`` bytes of body at a time with ``seconds`` between them."""
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def dripping(scope: Scope, receive: Receive, send: Send) -> None:
+            async def send_slowly(message: Message) -> None:
+                body = message.get("body", b"")
+                for start in range(0, len(body), piece):
+                    part = body[start : start + piece]
+                    await send({"type": message["type"], "body": part, "more_body": True})
+                    await asyncio.sleep(seconds)
+                await send({**message, "body": b""} if body else message)
+
+            await app(scope, receive, send_slowly)
+
+        return dripping
+
+    return wrap
+
+
+def silence(seconds: float) -> Behaviour:
+    """The true answer after that many seconds of nothing."""
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def waiting(scope: Scope, receive: Receive, send: Send) -> None:
+            await asyncio.sleep(seconds)
+            await app(scope, receive, send)
+
+        return waiting
+
+    return wrap

@@ -1,0 +1,133 @@
+"""The hub double as a running server: what tests and ``flockoff localnet`` start."""
+
+import socket
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from flockoff.errors import LocalnetError
+from flockoff.localnet.hub.faults import FaultScript
+from flockoff.localnet.hub.routes import build_app
+from flockoff.localnet.hub.store import HubStore, Role
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubSettings:
+    state_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 0  # 0 takes any free one
+    page_size: int = 1000  # entries that a page of a file or commit listing holds
+
+
+class HubServer:
+    """A Hugging Face Hub on this machine, for development and tests only.
+
+    The unmodified huggingface_hub uses it through ``HF_ENDPOINT``. It runs in a thread of its own; all
+    state is in ``settings.state_dir`` and outlives it. Start it with ``start`` or as a context manager.
+    """
+
+    def __init__(self, settings: HubSettings) -> None:
+        self.settings = settings
+        self.faults = FaultScript()
+        self._store = HubStore(settings.state_dir)
+        self._requests: list[tuple[str, str]] = []
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+        self._endpoint = ""
+
+    @property
+    def endpoint(self) -> str:
+        """``http://HOST:PORT``; known once started."""
+        return self._endpoint
+
+    @property
+    def requests(self) -> tuple[tuple[str, str], ...]:
+        """Method and path of every request so far, in order of arrival."""
+        return tuple(self._requests)
+
+    def add_user(self, name: str, *, role: Role = "write") -> str:
+        """The user's token of that role; the same one each time."""
+        return self._store.token(name, role)
+
+    def start(self) -> None:
+        """Listen. Raises LocalnetError where the port is taken."""
+        listener = self._listen()
+        self._endpoint = f"http://{self.settings.host}:{listener.getsockname()[1]}"
+        app = build_app(self._store, self.settings.page_size)
+        config = uvicorn.Config(
+            self._watched(app),
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, args=(self._server, listener), daemon=True)
+        self._thread.start()
+        self._await_start(self._server, self._thread)
+
+    def _listen(self) -> socket.socket:
+        address = (self.settings.host, self.settings.port)
+        try:
+            return socket.create_server(address)
+        except OSError as error:
+            raise LocalnetError(
+                f"The local hub cannot listen on {address[0]}:{address[1]}: {error.strerror}.",
+                remedy="Stop what uses the port, or choose another one.",
+            ) from error
+
+    @staticmethod
+    def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
+        with listener:
+            server.run(sockets=[listener])
+
+    def _watched(self, app: ASGIApp) -> ASGIApp:
+        """``app`` with every request noted and the scripted faults played."""
+
+        async def watching(scope: Scope, receive: Receive, send: Send) -> None:
+            method, path = scope["method"], scope["path"]
+            self._requests.append((method, path))
+            behaviour = self.faults.take(method, path)
+            await (behaviour(app) if behaviour else app)(scope, receive, send)
+
+        return watching
+
+    @staticmethod
+    def _await_start(server: uvicorn.Server, thread: threading.Thread) -> None:
+        pause = threading.Event()
+        for _ in range(int(_START_SECONDS / 0.01)):
+            if server.started:
+                return
+            if not thread.is_alive():
+                break
+            pause.wait(0.01)
+        raise LocalnetError("The local hub did not start.")
+
+    def stop(self) -> None:
+        """Stop listening; requests under way have a second to finish. No effect where it is not running."""
+        if self._server is None or self._thread is None:
+            return
+        self._server.should_exit = True
+        self._thread.join(_STOP_SECONDS)
+        self._server = self._thread = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()

@@ -1,0 +1,145 @@
+"""What the hub double knows: users, their tokens, repositories and who may see them.
+
+``hub.json`` in the state folder holds the names and rights, ``repos/<kind>/<owner>/<name>.git`` the content.
+"""
+
+import json
+import secrets
+import shutil
+import threading
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from flockoff.errors import LocalnetError
+from flockoff.localnet.hub import git
+from flockoff.records import is_repo_id
+
+Role = Literal["read", "write"]
+Kind = Literal["datasets", "models"]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who a token belongs to and what it may do."""
+
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class RepoMeta:
+    kind: Kind
+    id: str  # owner/name
+    private: bool
+    gated: str  # "" for open access, else "auto" or "manual" as the hub names them
+    created: float  # seconds since 1970
+
+    @property
+    def owner(self) -> str:
+        return self.id.partition("/")[0]
+
+
+class RepoExists(Exception):
+    """A repository of that kind and id is there already."""
+
+
+class HubStore:
+    """The state folder. Every change is on disk when the method returns; safe to use from several threads."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._dir = state_dir
+        self._file = state_dir / "hub.json"
+        self._lock = threading.RLock()
+        self._tokens: dict[str, Account] = {}
+        self._repos: dict[tuple[str, str], RepoMeta] = {}
+        state_dir.mkdir(parents=True, exist_ok=True)
+        if self._file.exists():
+            self._load()
+
+    def _load(self) -> None:
+        try:
+            state = json.loads(self._file.read_text(encoding="utf-8"))
+            self._tokens = {token: Account(**account) for token, account in state["tokens"].items()}
+            metas = [RepoMeta(**repo) for repo in state["repos"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LocalnetError(
+                f"{self._file} is not the state of a hub: {error!r}.",
+                remedy="Delete the folder to start afresh, or name another one.",
+            ) from error
+        self._repos = {(meta.kind, meta.id): meta for meta in metas}
+
+    def _save(self) -> None:
+        state = {
+            "tokens": {token: asdict(account) for token, account in self._tokens.items()},
+            "repos": [asdict(meta) for meta in self._repos.values()],
+        }
+        scratch = self._file.with_suffix(".new")
+        scratch.write_text(json.dumps(state, indent=1), encoding="utf-8")
+        scratch.replace(self._file)
+
+    def token(self, name: str, role: Role) -> str:
+        """The token of this user and role, made on first use."""
+        account = Account(name, role)
+        with self._lock:
+            for token, owner in self._tokens.items():
+                if owner == account:
+                    return token
+            token = "hf_" + secrets.token_hex(17)
+            self._tokens[token] = account
+            self._save()
+            return token
+
+    def account(self, token: str) -> Account | None:
+        with self._lock:
+            return self._tokens.get(token)
+
+    def repo(self, kind: str, repo_id: str) -> RepoMeta | None:
+        with self._lock:
+            return self._repos.get((kind, repo_id))
+
+    def path(self, meta: RepoMeta) -> Path:
+        """The folder of the repository's git objects."""
+        return self._dir / "repos" / meta.kind / f"{meta.id}.git"
+
+    def create_repo(self, kind: Kind, repo_id: str, *, private: bool) -> RepoMeta:
+        """Raises RepoExists; ValueError for a malformed id."""
+        if not is_repo_id(repo_id):
+            raise ValueError(f"{repo_id} is not a valid repo id")
+        meta = RepoMeta(kind, repo_id, private, "", time.time())
+        with self._lock:
+            if (kind, repo_id) in self._repos:
+                raise RepoExists(repo_id)
+            path = self.path(meta)
+            shutil.rmtree(path, ignore_errors=True)  # what a crash between here and _save left behind
+            path.parent.mkdir(parents=True, exist_ok=True)
+            git.create(path, meta.owner)
+            self._repos[kind, repo_id] = meta
+            self._save()
+        return meta
+
+    def update_repo(self, meta: RepoMeta, *, private: bool, gated: str) -> None:
+        with self._lock:
+            self._repos[meta.kind, meta.id] = replace(meta, private=private, gated=gated)
+            self._save()
+
+    def delete_repo(self, meta: RepoMeta) -> None:
+        with self._lock:
+            del self._repos[meta.kind, meta.id]
+            self._save()
+            shutil.rmtree(self.path(meta))
+
+    def commit(
+        self,
+        meta: RepoMeta,
+        branch: str,
+        changes: dict[str, bytes | None],
+        *,
+        author: str,
+        message: str,
+        parent: str | None,
+    ) -> str:
+        """``git.commit``, one at a time."""
+        with self._lock:
+            return git.commit(self.path(meta), branch, changes, author=author, message=message, parent=parent)
