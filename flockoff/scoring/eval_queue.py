@@ -1,0 +1,68 @@
+"""Who is evaluated in an epoch: the best, some drawn by rank, and those who have waited longest."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from flockoff.competition import Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A hotkey whose commitment counts in this epoch.
+
+    Nothing here changes when a hotkey commits anew, so that does not move it in the queue.
+    """
+
+    hotkey: str
+    score: float
+    first_block: int  # of the hotkey's first commitment ever seen
+    last_evaluated: int | None  # start block of the epoch of its last evaluation; None: never evaluated
+
+
+def plan_epoch(candidates: Iterable[Candidate], rules: Queue, seed: int) -> list[str]:
+    """The hotkeys to evaluate, at most ``rules.size``, nobody twice: first the best, then the drawn, then the
+    waiting.
+
+    - best: the highest scores. Who has no score is not among the best, however few have one.
+    - drawn: without replacement among the rest, rank r (0 for the highest score) with a probability
+      proportional to exp(-r / ``rules.rank_scale``).
+    - waiting: those whose last evaluation is longest ago, the never evaluated before all others. They also
+      get the places that the groups above leave empty.
+
+    Ties go to the earlier ``first_block``, then to the lower hotkey. The plan depends on ``candidates`` and
+    ``seed`` (not negative) alone, not on the order of ``candidates``. Raises ValueError for a hotkey that
+    appears twice and for a score that is not finite.
+    """
+    ranked = sorted(candidates, key=lambda c: (-c.score, c.first_block, c.hotkey))
+    if len({candidate.hotkey for candidate in ranked}) < len(ranked):
+        raise ValueError("a hotkey is a candidate twice")
+    if not np.isfinite([candidate.score for candidate in ranked]).all():
+        raise ValueError("every score must be finite")
+    scored = sum(candidate.score > 0 for candidate in ranked)
+    best = ranked[: min(rules.best, scored)]
+    rest = ranked[len(best) :]
+    drawn = _draw(rest, rules, seed)
+    taken = {candidate.hotkey for candidate in drawn}
+    left = [candidate for candidate in rest if candidate.hotkey not in taken]
+    waiting = sorted(left, key=_patience)[: rules.size - len(best) - len(drawn)]
+    return [candidate.hotkey for candidate in (*best, *drawn, *waiting)]
+
+
+def _draw(ranked: Sequence[Candidate], rules: Queue, seed: int) -> list[Candidate]:
+    """Draw ``rules.drawn`` of ``ranked``, in the order drawn.
+
+    The k highest of log-weight + standard Gumbel noise are a draw of k without replacement, one after the
+    other with probability proportional to weight among those left (the Gumbel-top-k trick: Yellott 1977;
+    Kool, van Hoof & Welling, "Stochastic Beams and Where to Find Them", 2019).
+    """
+    log_weights = -np.arange(len(ranked)) / rules.rank_scale
+    noise = np.random.Generator(np.random.PCG64(seed)).gumbel(size=len(ranked))
+    order = np.argsort(-(log_weights + noise), kind="stable")
+    return [ranked[i] for i in order[: rules.drawn]]
+
+
+def _patience(candidate: Candidate) -> tuple[bool, int, int, str]:
+    evaluated = candidate.last_evaluated is not None
+    return evaluated, candidate.last_evaluated or 0, candidate.first_block, candidate.hotkey

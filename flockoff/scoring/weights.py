@@ -1,0 +1,95 @@
+"""From scores to the weights that go on chain, kept within reach of the other validators' consensus."""
+
+from bisect import bisect_left
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flockoff.competition import Scoring
+
+Vector = NDArray[np.float64]
+
+
+def weights_from_scores(
+    scores: Mapping[str, float],
+    hotkeys: Mapping[int, str],
+    consensus: Mapping[int, float],
+    rules: Scoring,
+) -> dict[int, float] | None:
+    """Weights by uid, positive ones only, summing to 1; None where nobody has any (all is then burned).
+
+    ``scores``: by hotkey, not negative. ``hotkeys``: who holds which uid now; uids may have gaps, and a score
+    whose hotkey holds none counts for nothing. ``consensus``: the chain's consensus weight by uid (0 where a
+    uid is missing), as it is: not normalised.
+
+    Scores normalised to 1 are blended with the normalised consensus, then moved towards it as far as
+    ``limit_vtrust_loss`` wants, both only while there is a consensus at all. Weights under
+    ``rules.min_weight`` are then cut and the others scaled up to 1. The cut is last because the chain would
+    make it anyway; it can put the vtrust loss over its bound by no more than the weight that was cut.
+    Raises ValueError for a score or consensus that is negative or not finite.
+    """
+    uids = sorted(hotkeys)
+    weights: Vector = np.array([scores.get(hotkeys[uid], 0.0) for uid in uids])
+    target = np.array([consensus.get(uid, 0.0) for uid in uids])
+    for name, values in (("scores", weights), ("consensus", target)):
+        if not np.isfinite(values).all() or (values < 0).any():
+            raise ValueError(f"{name} must be finite and not negative")
+    if not weights.any():
+        return None
+    weights = weights / weights.max()  # so that the sum of very small scores keeps its precision
+    weights /= weights.sum()
+    if target.sum() > 0:
+        blend = rules.consensus_blend
+        weights = (1 - blend) * weights + blend * target / target.sum()
+        weights = limit_vtrust_loss(weights, target, rules)
+    weights = np.where(weights < rules.min_weight, 0.0, weights)
+    if not weights.any():
+        return None
+    weights /= weights.sum()
+    return {uid: float(weight) for uid, weight in zip(uids, weights, strict=True) if weight > 0}
+
+
+def vtrust_loss(weights: Vector, consensus: Vector) -> float:
+    """The part of ``weights`` that Yuma consensus clips away: sum of max(0, w - C) over uids.
+
+    A validator's vtrust is the sum of min(w, C), which is 1 less this loss for weights that sum to 1.
+    """
+    return float(np.maximum(0.0, weights - consensus).sum())
+
+
+def limit_vtrust_loss(weights: Vector, consensus: Vector, rules: Scoring) -> Vector:
+    """``weights``, moved towards the normalised consensus by the smallest step that keeps vtrust.
+
+    With c = C / ΣC the step t in [0, 1] leads to (1 - t)·w + t·c, whose vtrust loss is f(t). No weights at
+    all lose less than c does, since Σ max(0, w - C) >= max(0, 1 - ΣC) = f(1). The target is
+    ``rules.max_vtrust_loss``; where f(1) is above it, ``rules.vtrust_slack`` * f(1). Returned is the smallest
+    t with f(t) <= target.
+
+    It is found exactly: f is a sum of convex functions of t and has its minimum at 1, so it never rises on
+    [0, 1]; and it is linear between the points where one of its terms crosses zero. Bisection over these
+    points finds the piece that crosses the target, a straight line gives the point on it.
+
+    ``weights``: (n,), sums to 1. ``consensus``: (n,), not normalised, with a positive sum.
+    """
+    goal = consensus / consensus.sum()
+
+    def at(t: float) -> Vector:
+        moved: Vector = (1 - t) * weights + t * goal
+        return moved
+
+    def loss(t: float) -> float:
+        return vtrust_loss(at(t), consensus)
+
+    least = loss(1.0)
+    target = rules.max_vtrust_loss if least <= rules.max_vtrust_loss else rules.vtrust_slack * least
+    if loss(0.0) <= target:
+        return weights
+    slope = goal - weights
+    moving = slope != 0
+    crossings = (consensus[moving] - weights[moving]) / slope[moving]
+    knots = [0.0, *np.sort(crossings[(crossings > 0) & (crossings < 1)]).tolist(), 1.0]
+    after = bisect_left(knots, -target, key=lambda t: -loss(t))  # the first knot with f <= target
+    left, right = knots[after - 1], knots[after]
+    t = left + (right - left) * (loss(left) - target) / (loss(left) - loss(right))
+    return at(t)
