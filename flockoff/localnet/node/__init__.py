@@ -1,0 +1,6 @@
+"""The node double: a Subtensor look-alike that the unmodified SDK and ``btcli`` connect to."""
+
+from flockoff.localnet.node.node import Node
+from flockoff.localnet.node.settings import NodeSettings
+
+__all__ = ["Node", "NodeSettings"]

@@ -1,0 +1,230 @@
+"""The chain: takes transactions, makes blocks, keeps them readable."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from flockoff.localnet.node import accounts, calls, epoch, fees, genesis, timelock
+from flockoff.localnet.node.blocks import NO_PARENT, Block, Header, digest
+from flockoff.localnet.node.context import Context
+from flockoff.localnet.node.errors import (
+    ANCIENT,
+    PAYMENT,
+    STALE,
+    DispatchFailed,
+    Refused,
+    invalid_transaction,
+)
+from flockoff.localnet.node.extrinsics import Call, Extrinsic, decode_call, inherent, parse, verify
+from flockoff.localnet.node.metadata_patch import compact
+from flockoff.localnet.node.pool import Pending, Pool, Watch
+from flockoff.localnet.node.runtime import Runtime, Value
+from flockoff.localnet.node.settings import NodeSettings
+from flockoff.localnet.node.state import Reader, State
+from flockoff.localnet.node.storage import Storage
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_SLOT_MILLISECONDS = 250  # what the metadata says when only ``advance()`` makes blocks
+
+
+class Chain:
+    """One node's chain. Everything is called on one thread; no method waits for anything.
+
+    Finality is instant: the head is always finalized.
+    """
+
+    def __init__(self, settings: NodeSettings) -> None:
+        slot = round(settings.block_seconds * 1000) or DEFAULT_SLOT_MILLISECONDS
+        self.settings = settings
+        self.runtime = Runtime(slot)
+        self.storage = Storage(settings.history_blocks)
+        self.state = State(self.runtime, self.storage)
+        self.pool = Pool()
+        self.on_block: list[Callable[[Block], None]] = []
+        self.blocks: list[Block] = []
+        self._by_hash: dict[str, Block] = {}
+        self._events: list[bytes] = []
+        self._extrinsic_index: int | None = None
+        genesis.write(self.state)
+        root = digest(self.storage.seal(0), self.runtime.metadata)
+        self._append(Block(Header(0, NO_PARENT, root, digest(), 0), ()))
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    @property
+    def head(self) -> Block:
+        """The newest block."""
+        return self.blocks[-1]
+
+    @property
+    def genesis(self) -> Block:
+        """Block 0."""
+        return self.blocks[0]
+
+    def block(self, block_hash: str | None) -> Block | None:
+        """A block by its hash; the head for None; None for a hash that is none of this chain's."""
+        return self.head if block_hash is None else self._by_hash.get(block_hash)
+
+    def readable(self, block_hash: str | None) -> Block:
+        """The block, provided that its state is still kept.
+
+        Raises:
+            Refused: the hash is unknown, or the state at it is discarded.
+        """
+        block = self.block(block_hash)
+        if block is None:
+            raise Refused(
+                4003, f"Client error: UnknownBlock: Header was not found in the database: {block_hash}"
+            )
+        if not self.storage.readable(block.number):
+            raise Refused(4003, f"Client error: UnknownBlock: State already discarded for {block_hash}")
+        return block
+
+    def at(self, block_hash: str | None) -> Reader:
+        """The state at a block. Raises what ``readable`` raises."""
+        return Reader(self.runtime, self.storage.at(self.readable(block_hash).number))
+
+    def next_nonce(self, who: str) -> int:
+        """The next nonce of an account, transactions in the pool counted."""
+        return self.pool.next_nonce(who, accounts.account(self.state, who)["nonce"])
+
+    # -- the pool ---------------------------------------------------------------------------------
+
+    def submit(self, data: bytes, watch: Watch) -> str:
+        """Check a signed extrinsic and take it into the pool; gives its hash.
+
+        Raises:
+            Refused: as a node's pool would.
+        """
+        extrinsic = parse(data)
+        call = decode_call(self.runtime, extrinsic.call)
+        self._validate(extrinsic, call)
+        self.pool.add(Pending(extrinsic, call, watch, extrinsic.era.birth(self.head.number)))
+        return extrinsic.hash
+
+    def _validate(self, extrinsic: Extrinsic, call: Call) -> None:
+        birth = extrinsic.era.birth(self.head.number)
+        if not 0 <= birth < len(self.blocks):
+            raise invalid_transaction(ANCIENT)
+        verify(
+            self.runtime,
+            extrinsic,
+            genesis_hash=self.genesis.header.hash,
+            birth_hash=self.blocks[birth].header.hash,
+        )
+        if extrinsic.nonce < accounts.account(self.state, extrinsic.signer)["nonce"]:
+            raise invalid_transaction(STALE)
+        self._check_payment(extrinsic, call)
+        calls.check_admission(self._context(extrinsic.signer), call)
+
+    def _check_payment(self, extrinsic: Extrinsic, call: Call) -> None:
+        payer = fees.payer_of(self.state, extrinsic.signer, call)
+        fee = fees.fee_of(len(extrinsic.data)) + extrinsic.tip
+        affordable = accounts.free(self.state, payer) - fee >= accounts.EXISTENTIAL_DEPOSIT
+        if not affordable or not accounts.can_sign(self.state, extrinsic.signer):
+            raise invalid_transaction(PAYMENT)
+
+    # -- making blocks ------------------------------------------------------------------------------
+
+    def produce(self) -> Block:
+        """Make the next block from what is in the pool."""
+        parent = self.head
+        number = parent.number + 1
+        slot_milliseconds = self.runtime.slot_milliseconds
+        earliest = self.state.read("Timestamp", "Now") + slot_milliseconds // 2
+        now = max(time.time_ns() // 1_000_000, earliest)
+        self._events, self._extrinsic_index = [], None
+        self.state.write("System", "Number", number)
+        self.state.write("System", "ParentHash", parent.header.hash)
+        self.state.write("System", "BlockHash", parent.number, parent.header.hash)
+        self._on_initialize()
+        included = [self._apply_timestamp(now)]
+        landed = self._apply_pool(included)
+        self._write_events()
+        root = digest(parent.header.state_root, self.storage.seal(number))
+        content = digest(*(digest(extrinsic) for extrinsic in included))
+        header = Header(number, parent.header.hash, root, content, now // slot_milliseconds)
+        block = self._append(Block(header, tuple(included)))
+        self._tell(block, landed)
+        return block
+
+    def _on_initialize(self) -> None:
+        context = self._context(None)
+        timelock.reveal(context)
+        epoch.step(context)
+
+    def _apply_timestamp(self, now: int) -> bytes:
+        self._extrinsic_index = 0
+        self.state.write("Timestamp", "Now", now)
+        self._emit("System", "ExtrinsicSuccess", {"dispatch_info": fees.dispatch_info(mandatory=True)})
+        return inherent(bytes(self.runtime.core.compose_call("Timestamp", "set", {"now": now})))
+
+    def _apply_pool(self, included: list[bytes]) -> list[Pending]:
+        for expired in self.pool.drop_expired(self.head.number + 1):
+            expired.watch("invalid")
+        landed = []
+        while (pending := self.pool.take(lambda who: accounts.account(self.state, who)["nonce"])) is not None:
+            try:
+                self._validate(pending.extrinsic, pending.call)
+            except Refused as refused:
+                _log.debug("transaction became invalid: %s", refused)
+                pending.watch("invalid")
+                continue
+            self._extrinsic_index = len(included)
+            self._apply(pending.extrinsic, pending.call)
+            included.append(pending.extrinsic.data)
+            landed.append(pending)
+        return landed
+
+    def _apply(self, extrinsic: Extrinsic, call: Call) -> None:
+        payer = fees.payer_of(self.state, extrinsic.signer, call)
+        fee = fees.fee_of(len(extrinsic.data)) + extrinsic.tip
+        accounts.advance_nonce(self.state, extrinsic.signer)
+        accounts.debit(self.state, payer, fee, self._emit)
+        self._emit("Balances", "Withdraw", {"who": payer, "amount": fee})
+        before = len(self._events)
+        failure: DispatchFailed | None = None
+        try:
+            with self.storage.transaction():
+                calls.dispatch(self._context(extrinsic.signer), call)
+        except DispatchFailed as error:
+            del self._events[before:]
+            failure = error
+        paid = {"who": payer, "actual_fee": fee, "tip": extrinsic.tip}
+        self._emit("TransactionPayment", "TransactionFeePaid", paid)
+        if failure is None:
+            self._emit("System", "ExtrinsicSuccess", {"dispatch_info": fees.dispatch_info()})
+        else:
+            why = failure.encodable(self.runtime)
+            attributes = {"dispatch_error": why, "dispatch_info": fees.dispatch_info()}
+            self._emit("System", "ExtrinsicFailed", attributes)
+
+    def _context(self, origin: str | None) -> Context:
+        return Context(self.state, self.settings, self.head.number + 1, origin, self._emit)
+
+    def _emit(self, pallet: str, name: str, attributes: Value) -> None:
+        index = self._extrinsic_index
+        record: Value = {
+            "phase": "Initialization" if index is None else {"ApplyExtrinsic": index},
+            "event": {pallet: {name: attributes}},
+            "topics": [],
+        }
+        self._events.append(self.runtime.encode(self.runtime.event_record_type, record))
+
+    def _write_events(self) -> None:
+        events = compact(len(self._events)) + b"".join(self._events)
+        self.storage.set(self.runtime.key("System", "Events"), events)
+        self.state.write("System", "EventCount", len(self._events))
+
+    def _append(self, block: Block) -> Block:
+        self.blocks.append(block)
+        self._by_hash[block.hash] = block
+        return block
+
+    def _tell(self, block: Block, landed: list[Pending]) -> None:
+        for pending in landed:
+            pending.watch({"inBlock": block.hash})
+            pending.watch({"finalized": block.hash})
+        for listener in list(self.on_block):
+            listener(block)

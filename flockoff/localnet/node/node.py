@@ -1,0 +1,165 @@
+"""The node: one event loop in one thread, on which everything happens."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from flockoff.errors import LocalnetError
+from flockoff.localnet.node import timelock
+from flockoff.localnet.node.chain import Chain
+from flockoff.localnet.node.server import RpcServer
+from flockoff.localnet.node.settings import NodeSettings
+
+_log = logging.getLogger(__name__)
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+
+
+class Node:
+    """A local Subtensor look-alike. Start it, connect the SDK to ``endpoint``, stop it; or use ``with``."""
+
+    def __init__(self, settings: NodeSettings | None = None) -> None:
+        self.settings = settings or NodeSettings()
+        self._chain = Chain(self.settings)
+        self._server = RpcServer(self._chain)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping: asyncio.Event | None = None
+        self._listening = threading.Event()
+        self._failure: BaseException | None = None
+        self._port = self.settings.port
+
+    def start(self) -> None:
+        """Listen and make blocks; returns when clients can connect.
+
+        Raises:
+            LocalnetError: the port is taken or the address cannot be listened on.
+        """
+        self._thread = threading.Thread(target=self._run, name="flockoff-node", daemon=True)
+        self._thread.start()
+        if not self._listening.wait(_START_SECONDS):
+            raise LocalnetError("The local node did not start in time.", remedy="Try again.")
+        if self._failure is not None:
+            self._thread.join(_STOP_SECONDS)
+            address = f"{self.settings.host}:{self.settings.port}"
+            raise LocalnetError(
+                f"The local node cannot listen on {address}: {self._failure}.",
+                remedy="Stop the program that uses the port, or choose another port (0 takes any free one).",
+            ) from self._failure
+
+    def stop(self) -> None:
+        """Close all connections and end the thread. Harmless when the node does not run."""
+        thread, loop, stopping = self._thread, self._loop, self._stopping
+        if thread is None or loop is None or stopping is None:
+            return
+        if thread.is_alive():
+            loop.call_soon_threadsafe(stopping.set)
+            thread.join(_STOP_SECONDS)
+        self._thread = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def endpoint(self) -> str:
+        """The URL to connect to."""
+        return f"ws://{self.settings.host}:{self._port}"
+
+    @property
+    def block(self) -> int:
+        """The head's number."""
+        return self._chain.head.number
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """How many JSON-RPC requests came so far, by method."""
+        return MappingProxyType(self._server.requests)
+
+    def advance(self, blocks: int = 1) -> None:
+        """Make ``blocks`` blocks at once, whatever the block time.
+
+        Raises:
+            LocalnetError: the node does not run.
+        """
+        if self._loop is None or self._thread is None:
+            raise LocalnetError("The local node does not run.", remedy="Start it first.")
+        asyncio.run_coroutine_threadsafe(self._advance(blocks), self._loop).result()
+
+    async def _advance(self, blocks: int) -> None:
+        for _ in range(blocks):
+            self._chain.produce()
+            await asyncio.sleep(0)  # lets replies and updates out in between
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except OSError as error:
+            self._failure = error
+        finally:
+            self._listening.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._port = await self._server.start(self.settings.host, self.settings.port)
+        self._listening.set()
+        tasks = [asyncio.create_task(self._follow_beacon(self._loop))]
+        if self.settings.block_seconds > 0:
+            tasks.append(asyncio.create_task(self._make_blocks()))
+        stopped = asyncio.create_task(self._stopping.wait())
+        try:
+            done, _pending = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # a crash of the block production is the node's crash
+        finally:
+            for task in (stopped, *tasks):
+                task.cancel()
+            await self._server.stop()
+
+    async def _make_blocks(self) -> None:
+        """Keep the rhythm: a late block does not delay the ones after it, unless by a whole block."""
+        seconds = self.settings.block_seconds
+        due = time.monotonic() + seconds
+        while True:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            self._chain.produce()
+            due = max(due + seconds, time.monotonic())
+
+    async def _follow_beacon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Fetch the pulses that sealed weights wait for, on a thread of their own: the request may hang."""
+        while True:
+            await asyncio.sleep(timelock.DRAND_PERIOD)
+            for round_number in timelock.due_rounds(self._chain.state, time.time()):
+                answer: asyncio.Future[bytes | None] = loop.create_future()
+                fetch = threading.Thread(
+                    target=_fetch_into, args=(round_number, loop, answer), name="flockoff-drand", daemon=True
+                )
+                fetch.start()
+                signature = await answer
+                if signature is None:
+                    break
+                timelock.store_pulse(self._chain.state, round_number, signature)
+
+
+def _fetch_into(
+    round_number: int, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[bytes | None]"
+) -> None:
+    signature = timelock.fetch_signature(round_number)
+
+    def deliver() -> None:
+        if not answer.done():
+            answer.set_result(signature)
+
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(deliver)

@@ -1,0 +1,29 @@
+"""What a local node is started with."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSettings:
+    """Where the node listens, how fast it makes blocks, and what a new subnet starts with.
+
+    Attributes:
+        host: address to listen on; loopback unless told otherwise.
+        port: TCP port; 0 takes any free one.
+        block_seconds: time between blocks. 0: only ``Node.advance()`` makes blocks.
+        tempo: blocks in an epoch of a new subnet.
+        commit_reveal: whether a new subnet wants weights sealed (see ``timelock.py``).
+        weights_rate_limit: blocks a validator of a new subnet waits between two weight settings.
+        commitment_cooldown: blocks between two commitments of a hotkey, the rule of older runtimes;
+            0 leaves only spec 461's quota of bytes per epoch.
+        history_blocks: how many past blocks can be read; older state is "already discarded".
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 9944
+    block_seconds: float = 0.25
+    tempo: int = 360
+    commit_reveal: bool = False
+    weights_rate_limit: int = 100
+    commitment_cooldown: int = 0
+    history_blocks: int = 2400
