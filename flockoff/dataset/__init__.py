@@ -1,0 +1,35 @@
+"""Datasets: format, content hash, duplicates, contamination. README.md has the format and the room's rule."""
+
+from flockoff.dataset.check import check_dataset, fault_of
+from flockoff.dataset.contamination import EvaluationAnswers, contamination_fault
+from flockoff.dataset.content import ContentHasher, canonical_order, content_hash
+from flockoff.dataset.duplicates import (
+    Claim,
+    duplicate_fault,
+    owner_of,
+    owners,
+    same_loss_copies,
+    same_loss_fault,
+    same_loss_groups,
+)
+from flockoff.dataset.format import load_numbered_rows, load_rows, read_rows
+
+__all__ = [
+    "Claim",
+    "ContentHasher",
+    "EvaluationAnswers",
+    "canonical_order",
+    "check_dataset",
+    "contamination_fault",
+    "content_hash",
+    "duplicate_fault",
+    "fault_of",
+    "load_numbered_rows",
+    "load_rows",
+    "owner_of",
+    "owners",
+    "read_rows",
+    "same_loss_copies",
+    "same_loss_fault",
+    "same_loss_groups",
+]

@@ -1,0 +1,128 @@
+"""The whole check of a dataset: what the miner's tools show and what a validator records."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from flockoff.competition import Limits
+from flockoff.dataset.content import ContentHasher
+from flockoff.dataset.format import described, file_size, read_rows
+from flockoff.errors import MinerFault, Reason
+from flockoff.ports import RowEncoder
+from flockoff.records import DatasetReport, EncodedRow, Row, RowProblem, Turn
+
+MAX_PROBLEMS = 20  # that a report names
+_PROBLEMS_IN_A_FAULT = 3
+
+# A batch is large enough to keep a parallel tokeniser busy, and small enough that a tokeniser's
+# bookkeeping, some 200 bytes for each token, stays small beside the model's memory.
+_BATCH_ROWS = 128
+_BATCH_CHARACTERS = 256 * 1024
+
+_Numbered = tuple[int, Row | RowProblem]
+_ONE_MORE_EXCHANGE = (Turn("user", "more"), Turn("assistant", "more"))
+
+
+def check_dataset(path: Path, limits: Limits, encoder: RowEncoder) -> DatasetReport:
+    """Everything that can be wrong with the dataset, in the file's order, and what it amounts to.
+
+    A row that was cut cannot be told from one that fills the context to the last token: both count as cut.
+    Raises SetupError where the file cannot be read.
+    """
+    size = file_size(path)
+    tally = _Tally(limits.max_tokens)
+    for batch in _batches(read_rows(path, limits, encoder.special_tokens)):
+        rows = [row for _, row in batch if isinstance(row, Row)]
+        encoded = iter(encoder.encode(rows) if rows else [])
+        for line, row in batch:
+            if isinstance(row, RowProblem):
+                tally.add_problem(row)
+            else:
+                tally.add_row(line, row, next(encoded))
+    return DatasetReport(
+        rows=tally.rows,
+        bytes=size,
+        tokens=tally.tokens,
+        assistant_tokens=tally.assistant_tokens,
+        cut_rows=_cut_rows(tally, encoder),
+        content_hash=None if tally.problem_count else tally.hasher.hexdigest(),
+        problems=tuple(tally.problems),
+        problem_count=tally.problem_count,
+    )
+
+
+def fault_of(report: DatasetReport) -> MinerFault:
+    """The fault of an invalid dataset: the first problem's reason, and the first few lines to correct."""
+    named = report.problems[:_PROBLEMS_IN_A_FAULT]
+    message = "The dataset is not valid: " + "; ".join(described(problem) for problem in named)
+    if more := report.problem_count - len(named):
+        message += f"; and {more:,} more problem{'s' if more > 1 else ''}"
+    return MinerFault(
+        named[0].reason, message + ".", remedy="Correct data.jsonl, then upload and commit it again."
+    )
+
+
+def _batches(rows: Iterable[_Numbered]) -> Iterator[list[_Numbered]]:
+    batch: list[_Numbered] = []
+    characters = 0
+    for line, row in rows:
+        batch.append((line, row))
+        if isinstance(row, Row):
+            characters += len(row.system or "") + sum(len(turn.content) for turn in row.turns)
+        if len(batch) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was found so far."""
+
+    max_tokens: int
+    rows: int = 0  # good and bad
+    tokens: int = 0
+    assistant_tokens: int = 0
+    problems: list[RowProblem] = field(default_factory=list)
+    problem_count: int = 0
+    hasher: ContentHasher = field(default_factory=ContentHasher)
+    longest: Row | None = None
+    longest_tokens: int = 0
+    longest_count: int = 0  # rows of that many tokens
+
+    def add_problem(self, problem: RowProblem) -> None:
+        self.rows += problem.line > 0
+        self._note(problem)
+
+    def add_row(self, line: int, row: Row, encoded: EncodedRow) -> None:
+        self.rows += 1
+        self.hasher.add(row)
+        self._count(line, len(encoded.input_ids), sum(encoded.assistant))
+        if len(encoded.input_ids) > self.longest_tokens:
+            self.longest, self.longest_tokens, self.longest_count = row, len(encoded.input_ids), 0
+        self.longest_count += len(encoded.input_ids) == self.longest_tokens
+
+    def _count(self, line: int, tokens: int, assistant_tokens: int) -> None:
+        if assistant_tokens == 0:
+            detail = "no token of an assistant's turn is left within the context"
+            self._note(RowProblem(line, Reason.NOTHING_TO_LEARN, detail))
+        if self.tokens <= self.max_tokens < self.tokens + tokens:
+            detail = f"the rows down to this one have more than the {self.max_tokens:,} tokens of a dataset"
+            self._note(RowProblem(line, Reason.TOO_MANY_TOKENS, detail))
+        self.tokens += tokens
+        self.assistant_tokens += assistant_tokens
+
+    def _note(self, problem: RowProblem) -> None:
+        self.problem_count += 1
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(problem)
+
+
+def _cut_rows(tally: _Tally, encoder: RowEncoder) -> int:
+    """How many rows fill the context: those of the most tokens, if one more exchange adds none to them."""
+    if tally.longest is None:
+        return 0
+    longer = replace(tally.longest, turns=tally.longest.turns + _ONE_MORE_EXCHANGE)
+    (encoded,) = encoder.encode([longer])
+    return tally.longest_count if len(encoded.input_ids) == tally.longest_tokens else 0

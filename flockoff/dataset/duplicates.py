@@ -1,0 +1,96 @@
+"""Who owns a dataset: the hotkey that committed its content first."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from flockoff.errors import MinerFault, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """That a hotkey committed a content.
+
+    ``order`` breaks ties within a block: the extrinsic's index, or the uid where that is not known;
+    the same kind in all claims that are compared.
+    """
+
+    content_hash: str
+    hotkey: str
+    block: int
+    order: int
+
+
+def owner_of(claims: Iterable[Claim]) -> Claim:
+    """The claim of the lowest block, then of the lowest order; of claims on one content, at least one.
+
+    An owner that commits its content again holds several claims, and the first of them counts.
+    """
+    return min(claims, key=_seniority)
+
+
+def owners(claims: Iterable[Claim]) -> dict[str, Claim]:
+    """The owner's claim by content hash."""
+    found: dict[str, Claim] = {}
+    for claim in claims:
+        found[claim.content_hash] = owner_of((claim, found.get(claim.content_hash, claim)))
+    return found
+
+
+def duplicate_fault(owner: Claim) -> MinerFault:
+    """The fault of a hotkey whose content ``owner`` committed before."""
+    return MinerFault(
+        Reason.DUPLICATE,
+        f"The dataset is a copy of what hotkey {owner.hotkey} committed in block {owner.block}: "
+        "the same rows, in whatever order.",
+        remedy="Commit a dataset of your own.",
+    )
+
+
+def same_loss_groups(losses: Mapping[str, float], tolerance_relative: float) -> list[tuple[str, ...]]:
+    """Hotkeys whose datasets left the same loss under the same seed, each group in order of loss then hotkey.
+
+    ``losses``: nats per token by hotkey, one per dataset, all finite (ValueError otherwise). Two losses are
+    the same when they differ by at most ``tolerance_relative`` times the larger one. A chain is one group:
+    where a is the same as b and b as c, the three are together even if a and c differ by more, so that a
+    copy cannot leave its group by way of another copy. Groups of one are left out.
+    """
+    if not all(map(math.isfinite, losses.values())):
+        raise ValueError(f"every loss must be finite: {dict(losses)}")
+    groups: list[list[str]] = []
+    previous = math.inf
+    for loss, hotkey in sorted((loss, hotkey) for hotkey, loss in losses.items()):
+        if math.isclose(loss, previous, rel_tol=tolerance_relative, abs_tol=0.0):
+            groups[-1].append(hotkey)
+        else:
+            groups.append([hotkey])
+        previous = loss
+    return [tuple(group) for group in groups if len(group) > 1]
+
+
+def same_loss_copies(
+    losses: Mapping[str, float], claims: Mapping[str, Claim], tolerance_relative: float
+) -> dict[str, Claim]:
+    """The claim that each copy copies, by the copy's hotkey: all of a group but its earliest committer.
+
+    ``claims``: by hotkey, of each hotkey in ``losses`` the claim on the dataset that was measured.
+    """
+    copies: dict[str, Claim] = {}
+    for group in same_loss_groups(losses, tolerance_relative):
+        owner = owner_of(claims[hotkey] for hotkey in group)
+        copies |= {hotkey: owner for hotkey in group if hotkey != owner.hotkey}
+    return copies
+
+
+def same_loss_fault(owner: Claim) -> MinerFault:
+    """The fault of a hotkey whose dataset leaves the loss that ``owner``'s leaves."""
+    return MinerFault(
+        Reason.SAME_LOSS,
+        f"The dataset leaves the very same loss as the one that hotkey {owner.hotkey} committed in block "
+        f"{owner.block}, under the same seed.",
+        remedy="Commit a dataset of your own.",
+    )
+
+
+def _seniority(claim: Claim) -> tuple[int, int, str]:
+    return claim.block, claim.order, claim.hotkey
