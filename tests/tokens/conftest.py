@@ -1,0 +1,9 @@
+from pathlib import Path
+
+import pytest
+from small_qwen import qwen_template, write_model
+
+
+@pytest.fixture(scope="session")
+def qwen_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("qwen"), qwen_template())
