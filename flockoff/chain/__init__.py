@@ -1,0 +1,10 @@
+"""The chain, behind one small interface: the only part of the product that knows the Bittensor SDK.
+
+Importing it is cheap; the SDK itself, which takes a second or two, is imported on first use.
+"""
+
+from flockoff.chain.endpoint import resolve_endpoint
+from flockoff.chain.subtensor import SubtensorChain, open_chain
+from flockoff.chain.wallets import WalletRef, load_wallet
+
+__all__ = ["SubtensorChain", "WalletRef", "load_wallet", "open_chain", "resolve_endpoint"]

@@ -1,0 +1,114 @@
+"""A blocking, time-bounded way to the SDK's client.
+
+The SDK bounds the time between two answers, but not a submission, which waits for finalization however long
+that takes; and a client that was left in the middle of one has a nonce cache ahead of the chain. So every
+operation runs here under a limit of its own, and a client that went silent or lost its connection is
+replaced.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from bittensor import Client, Substrate
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Operation = Callable[["Access"], Awaitable[T]]
+
+CLOSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The SDK's client, and the layer under it for what the client does not offer."""
+
+    client: "Client"
+    substrate: "Substrate"
+
+
+class Connection:
+    """The client of one endpoint, opened on first use and again after ``drop``. Used from one thread."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._session: _Session | None = None
+
+    def run(self, operation: Operation[T], *, timeout: float) -> T:
+        """What ``operation`` returns or raises; TimeoutError after ``timeout`` seconds, dialling included."""
+        if self._session is None:
+            self._session = _Session(self._endpoint)
+        future = self._session.submit(operation)
+        try:
+            return future.result(timeout)
+        finally:
+            if not future.done():  # too late, or interrupted: whatever it waits for, nobody will look at it
+                future.cancel()
+                self.drop()
+
+    def drop(self) -> None:
+        """Give the client up without waiting for it; the next ``run`` opens a new one."""
+        if self._session is not None:
+            self._session.stop()
+            self._session = None
+
+    def close(self) -> None:
+        """Give the client up and wait (a few seconds at most) until it has closed."""
+        session = self._session
+        self.drop()
+        if session is not None:
+            session.join()
+
+
+class _Session:
+    """One client on an event loop in a thread of its own."""
+
+    def __init__(self, endpoint: str) -> None:
+        from bittensor import Client, RpcSubstrate
+        from bittensor.settings import default_archive_endpoints, default_fallback_endpoints
+
+        substrate = RpcSubstrate(
+            endpoint,
+            fallback_endpoints=default_fallback_endpoints(endpoint),
+            archive_endpoints=default_archive_endpoints(endpoint),
+        )
+        self._access = Access(Client(endpoint, substrate=substrate), substrate)
+        self._connected = False
+        self._stopped = asyncio.Event()
+        started: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(started)), name=f"chain {endpoint}", daemon=True
+        )
+        self._thread.start()
+        self._loop = started.result()
+
+    def submit(self, operation: Operation[T]) -> "Future[T]":
+        return asyncio.run_coroutine_threadsafe(self._perform(operation), self._loop)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
+
+    def join(self) -> None:
+        self._thread.join(2 * CLOSE_SECONDS)
+
+    async def _serve(self, started: "Future[asyncio.AbstractEventLoop]") -> None:
+        started.set_result(asyncio.get_running_loop())
+        await self._stopped.wait()
+        # The client's own close can wait for ever on Python 3.11 while answers are still arriving; what is
+        # left of it then is cancelled once more when the event loop ends.
+        closing = asyncio.ensure_future(self._access.client.close())
+        done, _ = await asyncio.wait([closing], timeout=CLOSE_SECONDS)
+        if done and (error := closing.exception()):
+            log.debug("closing the chain client failed: %s", error)
+
+    async def _perform(self, operation: Operation[T]) -> T:
+        if not self._connected:
+            await self._access.client.connect()
+            self._connected = True
+        return await operation(self._access)

@@ -1,0 +1,132 @@
+"""What the SDK's errors mean here: the one table.
+
+The SDK names an error after the chain's own (``SpaceLimitExceeded``) where there is one, and sorts it into a
+code (``limit_exceeded``). The name decides where it is listed, then the code; an error with neither comes
+from the connection or the node and may heal. Anything else is ChainFatal under its own name, because it would
+repeat itself.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flockoff.chain.wallets import WalletRef
+from flockoff.errors import (
+    ChainCooldown,
+    ChainError,
+    ChainFatal,
+    ChainTransient,
+    NoFunds,
+    NotRegistered,
+)
+
+if TYPE_CHECKING:
+    from bittensor import ChainError as SdkError
+
+_FATAL, _TRANSIENT, _COOLDOWN = ChainFatal, ChainTransient, ChainCooldown
+
+_REGISTER = "Register the hotkey: btcli subnets register --netuid {netuid} {wallet}"
+_FUND = "Send TAO to the wallet's coldkey {coldkey}; btcli wallet balance {wallet} shows what it has."
+_STAKE = (
+    "The hotkey needs more stake on subnet {netuid} to set weights, and the permit that comes with the next "
+    "epoch: btcli stake add --netuid {netuid} {wallet}"
+)
+_SUBNET = "Check --netuid and --subtensor.network; btcli subnets list shows the subnets that there are."
+_LANDED = "It may be on chain all the same: read the chain before sending it again."
+_NODE = "Check the network and --subtensor.chain_endpoint, or try again later."
+_WAIT = "Wait, then try again."
+
+# By the chain's own name of the error.
+BY_NAME: dict[str, tuple[type[ChainError], str]] = {
+    # Too soon, though the SDK's code says something else.
+    "SpaceLimitExceeded": (_COOLDOWN, "The hotkey's quota of commitments is used up until a later epoch."),
+    "TooManyUnrevealedCommits": (_COOLDOWN, "Wait until the weights committed before are revealed."),
+    "CommitQueueFull": (_COOLDOWN, "Wait until the weights committed before are revealed."),
+    # Not on the subnet.
+    "AccountNotAllowedCommit": (NotRegistered, _REGISTER),
+    # Not a matter of money, though the SDK's code says so, nor of another signer.
+    "StakeAmountTooLow": (_FATAL, _STAKE),
+    "NotEnoughStake": (_FATAL, _STAKE),
+    "NotEnoughStakeToSetWeights": (_FATAL, _STAKE),
+    "NeuronNoValidatorPermit": (_FATAL, _STAKE),
+    # Of the pool or of the moment: sent again with a fresh nonce and era it may pass.
+    "PriorityTooLow": (_TRANSIENT, _LANDED),
+    "AlreadyImported": (_TRANSIENT, _LANDED),
+    "Usurped": (_TRANSIENT, _LANDED),
+    "Dropped": (_TRANSIENT, _LANDED),
+    "Invalid": (_TRANSIENT, _LANDED),
+    "Retracted": (_TRANSIENT, _LANDED),
+    "FinalityTimeout": (_TRANSIENT, _LANDED),
+    "Future": (_TRANSIENT, _LANDED),
+    "Stale": (_TRANSIENT, _LANDED),
+    "AncientBirthBlock": (_TRANSIENT, _LANDED),
+    "BadProof": (_TRANSIENT, _WAIT),  # what a signature made across a runtime upgrade looks like
+    "ExhaustsResources": (_TRANSIENT, _WAIT),
+    "InvalidRevealRound": (_TRANSIENT, _WAIT),
+}
+
+# By the SDK's code, for the names not listed above and for errors without one.
+BY_CODE: dict[str, tuple[type[ChainError], str]] = {
+    "rate_limited": (_COOLDOWN, _WAIT),
+    "too_early": (_COOLDOWN, _WAIT),
+    "not_registered": (NotRegistered, _REGISTER),
+    "insufficient_balance": (NoFunds, _FUND),
+    "subnet_not_exists": (_FATAL, _SUBNET),
+}
+
+_BLOCKS_LEFT = re.compile(r"Retry in ~(\d+) blocks")
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What messages and remedies name: the node, the subnet, and who signs (None: nobody)."""
+
+    endpoint: str
+    netuid: int
+    wallet: WalletRef | None = None
+    coldkey: str = ""
+
+    def fill(self, remedy: str) -> str:
+        flags = self.wallet.flags if self.wallet else ""
+        return remedy.format(netuid=self.netuid, wallet=flags, coldkey=self.coldkey)
+
+
+def translate(error: Exception, action: str, where: Circumstances) -> ChainError:
+    """The ChainError that an SDK error means. ``action`` completes "cannot …"."""
+    import bittensor as bt
+
+    if isinstance(error, TimeoutError):
+        return ChainTransient(
+            f"Cannot {action}: no answer in time from the node at {where.endpoint}.", remedy=_LANDED
+        )
+    if isinstance(error, (bt.RpcConnectionError, OSError)):
+        return ChainTransient(
+            f"Cannot {action}: no connection to the node at {where.endpoint} ({error}).", remedy=_NODE
+        )
+    if isinstance(error, bt.ChainError):
+        return _from_chain(error, action, where)
+    return ChainFatal(
+        f"Cannot {action}: {type(error).__name__}: {error}.",
+        remedy=f"bittensor and the node at {where.endpoint} may be too far apart: update both.",
+    )
+
+
+def no_subnet(where: Circumstances) -> ChainFatal:
+    """There is no such subnet: the SDK answers None instead of raising."""
+    return ChainFatal(f"There is no subnet {where.netuid} at {where.endpoint}.", remedy=_SUBNET)
+
+
+def _from_chain(error: "SdkError", action: str, where: Circumstances) -> ChainError:
+    name, code = error.name, error.code.value
+    kind, remedy = BY_NAME.get(name or "") or BY_CODE.get(code) or (None, "")
+    said = f"{name}: {error.message}" if name and name not in error.message else error.message
+    message = f"Cannot {action}: {said.rstrip('.')}."
+    if kind is None and name is None and code == "unknown":
+        return ChainTransient(f"{message[:-1]} (node {where.endpoint}).", remedy=_LANDED)
+    if kind is None:
+        advice = error.remediation
+        return ChainFatal(message, remedy=f"{advice[:1].upper()}{advice[1:]}.")
+    if kind is ChainCooldown:
+        left = _BLOCKS_LEFT.search(error.message)
+        return ChainCooldown(message, blocks_left=int(left[1]) if left else None, remedy=remedy)
+    return kind(message, remedy=where.fill(remedy))

@@ -1,0 +1,269 @@
+"""One subnet of the chain through one wallet: the Chain of ``flockoff.ports``, on the Bittensor SDK."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from flockoff.chain.connection import Access, Connection, Operation, T
+from flockoff.chain.faults import Circumstances, no_subnet, translate
+from flockoff.chain.wallets import WalletRef, load_wallet
+from flockoff.errors import ChainError, ChainTransient, SetupError
+from flockoff.records import EpochStatus, Neuron, RawCommitment, Receipt, SubnetSnapshot
+
+if TYPE_CHECKING:
+    from bittensor import ExtrinsicResult, MetagraphNeuron, Wallet
+
+READ_SECONDS = 60.0
+SUBMIT_SECONDS = 300.0  # finalization takes under a minute where the chain is well
+POOL_RETRIES = 2
+RAO = 10**9  # in one TAO, as in one alpha
+
+
+def open_chain(
+    *,
+    endpoint: str,
+    netuid: int,
+    wallet: WalletRef | None,
+    read_seconds: float = READ_SECONDS,
+    submit_seconds: float = SUBMIT_SECONDS,
+) -> "SubtensorChain":
+    """The subnet ``netuid`` at a node's ``endpoint``; nothing is asked of the node yet.
+
+    Without a ``wallet`` it can only be read. Raises SetupError or UsageError for a wallet that cannot be used
+    (see ``load_wallet``).
+    """
+    return SubtensorChain(
+        endpoint=endpoint,
+        netuid=netuid,
+        ref=wallet,
+        wallet=load_wallet(wallet) if wallet else None,
+        read_seconds=read_seconds,
+        submit_seconds=submit_seconds,
+    )
+
+
+class SubtensorChain:
+    """See ``flockoff.ports.Chain`` for what the methods promise.
+
+    Connects when it must, and again after a fault; submissions are waited for until they are final.
+    ``hotkey`` is "" where there is no wallet.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        netuid: int,
+        ref: WalletRef | None,
+        wallet: "Wallet | None",
+        read_seconds: float,
+        submit_seconds: float,
+    ) -> None:
+        self.netuid = netuid
+        self.hotkey: str = wallet.hotkey.ss58_address if wallet else ""
+        self._coldkey: str = wallet.coldkeypub.ss58_address if wallet else ""
+        self._wallet = wallet
+        self._where = Circumstances(endpoint, netuid, ref, self._coldkey)
+        self._connection = Connection(endpoint)
+        self._read_seconds = read_seconds
+        self._submit_seconds = submit_seconds
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    def block(self) -> int:
+        return self._read("read the chain's height", lambda node: node.client.block())
+
+    def block_hash(self, block: int) -> bytes:
+        """The 32 bytes of a hash, once the block is final: before that the chain may still replace it.
+
+        Raises ChainTransient for a block that is still to come or that the node no longer has.
+        """
+
+        async def read(node: Access) -> bytes:
+            if block > await node.client.finalized_block():
+                if block > await node.client.block():
+                    raise ChainTransient(f"Block {block} is not there yet.", remedy="Wait for it.")
+                await _until_final(node, block)
+            return bytes.fromhex((await node.substrate.block_hash(block)).removeprefix("0x"))
+
+        return self._read(f"read the hash of block {block}", read)
+
+    def epoch_status(self) -> EpochStatus:
+        async def read(node: Access) -> EpochStatus:
+            status = await node.client.epochs.epoch_status(self.netuid)
+            if status["next_epoch_start_block"] is None:
+                raise no_subnet(self._where)
+            return EpochStatus(
+                block=status["block"],
+                start_block=status["last_epoch_block"],
+                next_start_block=status["next_epoch_start_block"],
+                seconds_per_block=await node.client.block_time(),
+            )
+
+        return self._read("read where the epoch stands", read)
+
+    def uid(self) -> int | None:
+        async def read(node: Access) -> int | None:
+            return await node.client.neurons.uid(hotkey_ss58=self.hotkey, netuid=self.netuid)
+
+        return self._read("look the hotkey up", read) if self.hotkey else None
+
+    def snapshot(self) -> SubnetSnapshot:
+        async def read(node: Access) -> SubnetSnapshot:
+            view = await node.client.at()
+            graph = await view.subnets.metagraph(self.netuid, commitments=False)
+            if graph is None:
+                raise no_subnet(self._where)
+            # One request for all of them. Not the SDK's own commitments: it also decodes those that the chain
+            # has unsealed, and stumbles over the bytes that anybody can seal.
+            records = await view.query_batch(
+                _COMMITMENT_OF, [[self.netuid, neuron.hotkey] for neuron in graph.neurons]
+            )
+            return SubnetSnapshot(
+                netuid=self.netuid,
+                block=view.block,
+                owner_hotkey=graph.owner_hotkey,
+                neurons=tuple(_neuron(neuron) for neuron in graph.neurons),
+                commitments={
+                    commitment.hotkey: commitment
+                    for neuron, record in zip(graph.neurons, records, strict=True)
+                    if (commitment := _commitment(neuron.hotkey, record))
+                },
+            )
+
+        return self._read(f"read subnet {self.netuid}", read)
+
+    def commitment(self) -> RawCommitment | None:
+        async def read(node: Access) -> RawCommitment | None:
+            return _commitment(
+                self.hotkey, await node.client.query(_COMMITMENT_OF, [self.netuid, self.hotkey])
+            )
+
+        return self._read("read the commitment", read) if self.hotkey else None
+
+    def weights(self) -> dict[int, dict[int, float]]:
+        """The weights that the chain holds: by validator's uid and target's uid, each row summing to 1."""
+
+        async def read(node: Access) -> dict[int, dict[int, float]]:
+            return await node.client.weights.weights(self.netuid)
+
+        return self._read("read the weights", read)
+
+    def balance(self) -> float:
+        """What the wallet's coldkey can spend, in TAO."""
+        coldkey = self._signer().coldkeypub.ss58_address
+
+        async def read(node: Access) -> float:
+            return (await node.client.balances.get(coldkey)).rao / RAO
+
+        return self._read("read the balance", read)
+
+    def wait_for_block(self, block: int, *, timeout: float) -> bool:
+        async def wait(node: Access) -> bool:
+            if await node.client.block() >= block:
+                return True
+            if timeout <= 0:  # which the SDK would take for no limit
+                return False
+            try:
+                await node.client.wait_for_block(block, timeout=timeout)
+            except TimeoutError:
+                return False
+            return True
+
+        return self._call(f"wait for block {block}", wait, max(0.0, timeout) + self._read_seconds)
+
+    # --- submitting ----------------------------------------------------------------------------------
+
+    def commit(self, text: str) -> Receipt:
+        from bittensor import calls
+
+        wallet, payload = self._signer(), text.encode()
+        field = {f"Raw{len(payload)}": payload}
+        call = calls.Commitments.set_commitment(netuid=self.netuid, info={"fields": [field]})
+
+        async def submit(node: Access) -> Receipt:
+            return _receipt(await node.client.submit_call(call, wallet, signer="hotkey"))
+
+        return self._call("commit on chain", submit, self._submit_seconds)
+
+    def set_weights(self, weights: Mapping[int, float]) -> Receipt:
+        wallet = self._signer()
+
+        async def submit(node: Access) -> Receipt:
+            from bittensor import SetWeights
+
+            intent = SetWeights(netuid=self.netuid, weights=dict(weights))
+            return _receipt(await node.client.execute(intent, wallet, retries=POOL_RETRIES))
+
+        return self._call("set weights", submit, self._submit_seconds)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # -------------------------------------------------------------------------------------------------
+
+    def _signer(self) -> "Wallet":
+        if self._wallet is None:
+            raise SetupError("This needs a wallet, and none was given.")
+        return self._wallet
+
+    def _read(self, action: str, operation: Operation[T]) -> T:
+        return self._call(action, operation, self._read_seconds)
+
+    def _call(self, action: str, operation: Operation[T], timeout: float) -> T:
+        try:
+            return self._connection.run(operation, timeout=timeout)
+        except ChainError:
+            raise
+        except Exception as error:  # the SDK also lets errors of its own libraries out, by no list it keeps
+            fault = translate(error, action, self._where)
+            if isinstance(fault, ChainTransient):
+                self._connection.drop()
+            raise fault from error
+
+
+async def _until_final(node: Access, block: int) -> None:
+    async for header in node.client.blocks(finalized=True):
+        if header.number >= block:
+            return
+    raise ChainTransient(f"The node stopped reporting before block {block} was final.", remedy="Try again.")
+
+
+_COMMITMENT_OF = ("Commitments", "CommitmentOf")
+
+
+def _neuron(neuron: "MetagraphNeuron") -> Neuron:
+    return Neuron(
+        uid=neuron.uid,
+        hotkey=neuron.hotkey,
+        coldkey=neuron.coldkey,
+        stake=neuron.total_stake.rao / RAO,  # TAO and alpha already counted together by the chain
+        validator_permit=neuron.validator_permit,
+        last_update=neuron.last_update,
+        consensus=neuron.consensus,
+        incentive=neuron.incentive,
+        dividends=neuron.dividends,
+    )
+
+
+def _commitment(hotkey: str, record: Any) -> RawCommitment | None:
+    """The plain text of a ``CommitmentOf`` record; None where there is none or it is not UTF-8."""
+    if not record:
+        return None
+    payload = b"".join(
+        bytes.fromhex(value.removeprefix("0x"))
+        for field in record["info"]["fields"]
+        if isinstance(field, dict)
+        for variant, value in field.items()
+        if variant.startswith("Raw")
+    )
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        return None
+    return RawCommitment(hotkey, text, int(record["block"])) if text else None
+
+
+def _receipt(result: "ExtrinsicResult") -> Receipt:
+    result.raise_for_failure()
+    identifier = result.extrinsic_id or ""
+    return Receipt(identifier, int(identifier.split("-")[0]) if identifier else None)
