@@ -1,0 +1,174 @@
+"""The SQLite file below the ledger: opening, locking, transactions, and SQLite's errors in our words."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Literal, Self
+
+from flockoff.errors import LedgerError
+from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate, version_of
+
+Parameters = Sequence[object] | Mapping[str, object]
+Location = Path | Literal[":memory:"]
+
+BUSY_SECONDS = 5.0  # how long to wait for another program that has the file locked
+
+_DAMAGED = (
+    "Restore the file from a backup, or move it aside to start with an empty one:"
+    " scores start from zero then, and only the commitments that the chain still shows are known."
+)
+_BUG = "This is a bug: please report it with this message."
+_WHAT_TO_DO = {
+    "SQLITE_FULL": ("The disk is full", "Free some space. What was stored before is safe."),
+    "SQLITE_BUSY": ("Another program has it locked", "Close that program (a database browser, a backup)."),
+    "SQLITE_CORRUPT": ("The file is damaged", _DAMAGED),
+    "SQLITE_NOTADB": ("The file is not a ledger, or is damaged", _DAMAGED),
+    "SQLITE_READONLY": ("It cannot be written", "Give this user the right to write the file and its folder."),
+    "SQLITE_CANTOPEN": (
+        "It cannot be opened",
+        "Check that it exists (a validator makes it when it starts) and that this user may open it.",
+    ),
+    "SQLITE_PERM": ("Access was denied", "Give this user the right to write the file and its folder."),
+    "SQLITE_IOERR": ("The disk reported an error", "Check the disk and that it has space left."),
+    "SQLITE_CONSTRAINT": (
+        "A record contradicts what is stored, so it was not stored",
+        _BUG,
+    ),
+}
+
+
+class Database:
+    """One open file. To be used from the thread that opened it."""
+
+    def __init__(self, connection: sqlite3.Connection, location: Location, resources: ExitStack) -> None:
+        self.location = location
+        self._connection = connection
+        self._resources = resources
+
+    @classmethod
+    def open(cls, location: Location, *, read_only: bool) -> Self:
+        """Open the file; unless ``read_only``, make or migrate it and keep every other writer out.
+
+        Raises LedgerError for a file that is in use, damaged, not a ledger, or of a newer version.
+        """
+        with translated(location), ExitStack() as resources:
+            if isinstance(location, Path) and not read_only:
+                _make_folder(location)
+                _lock(location, resources)
+            connection = _connect(location, read_only=read_only)
+            resources.callback(connection.close)
+            _require_ledger(connection, location, read_only=read_only)
+            if not read_only:
+                _prepare(connection, location)
+            connection.execute("PRAGMA foreign_keys = ON")
+            database = cls(connection, location, resources.pop_all())
+        return database
+
+    def close(self) -> None:
+        with translated(self.location):
+            self._resources.close()
+
+    def read(self, sql: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
+        with translated(self.location):
+            return self._connection.execute(sql, parameters).fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of what is done inside is stored when this ends, or nothing of it."""
+        with translated(self.location):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.rollback()
+
+
+@contextmanager
+def translated(location: Location) -> Iterator[None]:
+    """SQLite's errors become LedgerError; its ProgrammingError is a bug of ours and stays what it is."""
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        raise
+    except sqlite3.Error as error:
+        # Extended names such as SQLITE_IOERR_WRITE belong to the code they begin with.
+        name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+        what, remedy = _WHAT_TO_DO.get(name, ("It failed", _BUG))
+        raise LedgerError(f"Ledger {location}: {what} ({error}).", remedy=remedy) from error
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerError(
+            f"Ledger {path}: its folder cannot be made ({error.strerror}).",
+            remedy="Choose a folder that this user may write to.",
+        ) from error
+
+
+def _lock(path: Path, resources: ExitStack) -> None:
+    """Keep other writers out until ``resources`` is closed or this process dies, however it dies.
+
+    A transaction that stays open on a second, empty database is a lock that works the same on every
+    operating system. On the ledger itself it would also keep readers out.
+    """
+    lock_path = path.with_name(f"{path.name}.lock")
+    lock = sqlite3.connect(lock_path, timeout=0, isolation_level=None)
+    resources.callback(lock.close)
+    try:
+        lock.execute("PRAGMA journal_mode = MEMORY")
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname != "SQLITE_BUSY":
+            raise
+        raise LedgerError(
+            f"Ledger {path}: another validator is using it.",
+            remedy="Stop that validator first, or give this one a data folder of its own.",
+        ) from error
+
+
+def _connect(location: Location, *, read_only: bool) -> sqlite3.Connection:
+    if isinstance(location, Path) and read_only:
+        target = f"{location.absolute().as_uri()}?mode=ro"
+    else:
+        target = str(location)
+    connection = sqlite3.connect(target, uri=read_only, timeout=BUSY_SECONDS, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _require_ledger(connection: sqlite3.Connection, location: Location, *, read_only: bool) -> None:
+    """Raise LedgerError unless this is a ledger or, for a writer, an empty file. Changes nothing."""
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    version = version_of(connection)
+    if application_id == 0 and tables == 0 and version == 0 and not read_only:
+        return
+    if application_id != APPLICATION_ID:
+        raise LedgerError(
+            f"Ledger {location}: this is a file of another program, or an empty one.",
+            remedy="Choose another path; the file was left as it is.",
+        )
+    if version > len(MIGRATIONS):
+        raise LedgerError(
+            f"Ledger {location}: its version {version} is newer than this program's {len(MIGRATIONS)}.",
+            remedy="Update FLock OFF.",
+        )
+    if read_only and version < len(MIGRATIONS):
+        raise LedgerError(
+            f"Ledger {location}: its version {version} is older than this program's {len(MIGRATIONS)}.",
+            remedy="Start the validator once: it brings the file up to date.",
+        )
+
+
+def _prepare(connection: sqlite3.Connection, location: Location) -> None:
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise LedgerError(f"Ledger {location}: The file is damaged ({verdict}).", remedy=_DAMAGED)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    migrate(connection)

@@ -1,0 +1,370 @@
+"""What a validator remembers, and the only ways to change it: each is one transaction."""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from sqlite3 import Connection
+from types import TracebackType
+from typing import Literal, Self
+
+from flockoff.errors import LedgerError
+from flockoff.ledger.database import Database
+from flockoff.ledger.queries import LEADERBOARD, MEASURED, insert_measurement, inserted_id
+from flockoff.ledger.rows import (
+    Claim,
+    EpochRow,
+    LeaderboardRow,
+    claim_from,
+    commitment_from,
+    evaluation_from,
+    leaderboard_row_from,
+    measurement_from,
+    verdict_from,
+)
+from flockoff.records import Commitment, Evaluation, Measurement, ModelId, Verdict, WeightsSet
+
+
+class Ledger:
+    """One validator's memory of one competition on one subnet. An epoch is named by its start block.
+
+    Whatever a method was asked to store is on disk when it returns, and either all of it or nothing.
+    Every method may raise LedgerError: disk full, file locked or damaged, a record that contradicts what is
+    stored. To be used from the thread that opened it.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | Literal[":memory:"],
+        *,
+        netuid: int,
+        competition: str,
+        hotkey: str | None = None,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Open the ledger, making the file if need be. Close it, or use it as a context manager.
+
+        One process at a time may open it for writing; ``read_only`` works beside that one. ``hotkey`` is the
+        validator's own; None, for those who only look, opens anybody's. ``clock`` gives UTC seconds.
+        Raises LedgerError also for a file that is not a ledger, or one of another subnet, competition or
+        validator.
+        """
+        database = Database.open(path, read_only=read_only)
+        ledger = cls(database, clock)
+        try:
+            ledger._identify(netuid, competition, hotkey, read_only=read_only)
+        except LedgerError:
+            database.close()
+            raise
+        return ledger
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _identify(self, netuid: int, competition: str, hotkey: str | None, *, read_only: bool) -> None:
+        stored = self._database.read("SELECT netuid, competition, hotkey FROM identity")
+        if not stored and not read_only:
+            with self._database.transaction() as connection:
+                connection.execute("INSERT INTO identity VALUES (1, ?, ?, ?)", (netuid, competition, hotkey))
+            return
+        wanted = {"netuid": netuid, "competition": competition, "hotkey": hotkey}
+        for name, value in wanted.items():
+            found = stored[0][name] if stored else None
+            if value is not None and found != value:
+                raise LedgerError(
+                    f"Ledger {self._database.location}: it belongs to {name} {found}, not {value}.",
+                    remedy="Choose another data folder; the file was left as it is.",
+                )
+
+    # --- commitments and ownership -----------------------------------------------------------------------
+
+    def record_commitments(self, commitments: Iterable[Commitment]) -> None:
+        """Remember what the chain shows; ``block`` is that of the chain. The same again changes nothing."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO commitments (hotkey, block, uid, model_id) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET uid = excluded.uid, model_id = excluded.model_id"
+                " WHERE uid <> excluded.uid OR model_id <> excluded.model_id",
+                [(c.hotkey, c.block, c.uid, str(c.model_id)) for c in commitments],
+            )
+
+    def first_block(self, hotkey: str, model_id: ModelId) -> int:
+        """The lowest block in which ``hotkey`` was ever seen to commit ``model_id``. KeyError if never."""
+        return self._lowest("hotkey = ? AND model_id = ?", (hotkey, str(model_id)))
+
+    def hotkey_first_block(self, hotkey: str) -> int:
+        """The lowest block in which ``hotkey`` was ever seen to commit anything. KeyError if never."""
+        return self._lowest("hotkey = ?", (hotkey,))
+
+    def _lowest(self, condition: str, parameters: tuple[str, ...]) -> int:
+        [row] = self._database.read(f"SELECT min(block) AS b FROM commitments WHERE {condition}", parameters)
+        if row["b"] is None:
+            raise KeyError(parameters)
+        return int(row["b"])
+
+    def commitment_before(self, hotkey: str, block: int) -> Commitment | None:
+        """The latest commitment of ``hotkey`` made before ``block``, as far as it was ever seen."""
+        rows = self._database.read(
+            "SELECT * FROM commitments WHERE hotkey = ? AND block < ? ORDER BY block DESC LIMIT 1",
+            (hotkey, block),
+        )
+        return commitment_from(rows[0]) if rows else None
+
+    def claim_content(self, content_hash: str, hotkey: str, model_id: ModelId, block: int, uid: int) -> None:
+        """Say that ``hotkey`` committed this content in ``block``, first that it did so.
+
+        The content belongs to the lowest block, then the lowest uid, of all claims ever made: whatever the
+        order in which datasets are evaluated, and whatever their hotkeys commit afterwards or become.
+        """
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO claims (content_hash, hotkey, model_id, block, uid) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET hotkey = excluded.hotkey, model_id = excluded.model_id,"
+                " block = excluded.block, uid = excluded.uid"
+                " WHERE (excluded.block, excluded.uid) < (claims.block, claims.uid)",
+                (content_hash, hotkey, str(model_id), block, uid),
+            )
+
+    def owner(self, content_hash: str) -> Claim | None:
+        rows = self._database.read("SELECT * FROM claims WHERE content_hash = ?", (content_hash,))
+        return claim_from(rows[0]) if rows else None
+
+    # --- an epoch ----------------------------------------------------------------------------------------
+
+    def begin_epoch(self, epoch: EpochRow, plan: Sequence[Commitment]) -> list[Commitment]:
+        """Store the epoch with its plan and return the plan; if it was begun before, the one stored then.
+
+        Raises LedgerError where it was begun with another seed: the start block had another hash, so the
+        ledger belongs to another chain.
+        """
+        stored = self.epoch(epoch.start_block)
+        if stored is not None:
+            self._require_same_chain(stored, epoch)
+            return self.epoch_plan(epoch.start_block) or []
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO epochs (start_block, end_block, seed, begun_at) VALUES (?, ?, ?, ?)",
+                (epoch.start_block, epoch.end_block, epoch.seed, self._clock()),
+            )
+            connection.executemany(
+                "INSERT INTO places (epoch, place, hotkey, uid, model_id, block) VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (epoch.start_block, place, c.hotkey, c.uid, str(c.model_id), c.block)
+                    for place, c in enumerate(plan)
+                ],
+            )
+        return list(plan)
+
+    def _require_same_chain(self, stored: EpochRow, epoch: EpochRow) -> None:
+        if stored.seed != epoch.seed:
+            raise LedgerError(
+                f"Ledger {self._database.location}: the epoch from block {epoch.start_block} was begun with"
+                f" seed {stored.seed}, and now has {epoch.seed}: this is the ledger of another chain.",
+                remedy="Use a data folder of its own for every chain.",
+            )
+
+    def epoch(self, start_block: int) -> EpochRow | None:
+        """The epoch as it was begun; None if it was not."""
+        rows = self._database.read(
+            "SELECT start_block, end_block, seed FROM epochs WHERE start_block = ?", (start_block,)
+        )
+        return EpochRow(**dict(rows[0])) if rows else None
+
+    def epoch_plan(self, start_block: int) -> list[Commitment] | None:
+        """The epoch's commitments in the order of their places; None if it was not begun."""
+        if self.epoch(start_block) is None:
+            return None
+        rows = self._database.read("SELECT * FROM places WHERE epoch = ? ORDER BY place", (start_block,))
+        return [commitment_from(row) for row in rows]
+
+    def record_evaluation(self, evaluation: Evaluation) -> int:
+        """Store an evaluation of a running epoch and return its id. One a hotkey and epoch."""
+        with self._database.transaction() as connection:
+            _require_open(connection, evaluation.epoch)
+            cursor = connection.execute(
+                "INSERT INTO evaluations (epoch, hotkey, model_id, content_hash, measurement)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (
+                    evaluation.epoch,
+                    evaluation.hotkey,
+                    str(evaluation.model_id),
+                    evaluation.content_hash,
+                    insert_measurement(connection, evaluation.measurement, self._clock()),
+                ),
+            )
+            identifier = inserted_id(cursor)
+        return identifier
+
+    def evaluations(self, start_block: int) -> list[Evaluation]:
+        """The epoch's evaluations, in the order in which they were made."""
+        rows = self._database.read(
+            f"SELECT * FROM evaluations AS recorded {MEASURED} WHERE recorded.epoch = ? ORDER BY recorded.id",
+            (start_block,),
+        )
+        return [evaluation_from(row) for row in rows]
+
+    def find_evaluation(self, start_block: int, hotkey: str) -> Evaluation | None:
+        found = [e for e in self.evaluations(start_block) if e.hotkey == hotkey]
+        return found[0] if found else None
+
+    def record_base_loss(self, measurement: Measurement) -> None:
+        """Store what the base model measures without an adapter."""
+        with self._database.transaction() as connection:
+            identifier = insert_measurement(connection, measurement, self._clock())
+            connection.execute("INSERT INTO base_losses (measurement) VALUES (?)", (identifier,))
+
+    def base_loss(self) -> Measurement | None:
+        """The base model's latest measurement."""
+        rows = self._database.read(
+            f"SELECT * FROM base_losses AS recorded {MEASURED} ORDER BY m.id DESC LIMIT 1"
+        )
+        return measurement_from(rows[0]) if rows else None
+
+    def record_verdict(self, verdict: Verdict) -> None:
+        """Store a hotkey's verdict in a running epoch, in place of an earlier one."""
+        with self._database.transaction() as connection:
+            _require_open(connection, verdict.epoch)
+            connection.execute(
+                "INSERT OR REPLACE INTO verdicts (epoch, hotkey, uid, model_id, block, standing, reason,"
+                " detail, content_hash, loss) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    verdict.epoch,
+                    verdict.hotkey,
+                    verdict.uid,
+                    verdict.model_id,
+                    verdict.block,
+                    verdict.standing,
+                    verdict.reason,
+                    verdict.detail,
+                    verdict.content_hash,
+                    verdict.loss,
+                ),
+            )
+
+    def verdicts(self, start_block: int) -> list[Verdict]:
+        """The epoch's verdicts, by uid."""
+        rows = self._database.read(
+            "SELECT * FROM verdicts WHERE epoch = ? ORDER BY uid, hotkey", (start_block,)
+        )
+        return [verdict_from(row) for row in rows]
+
+    def close_epoch(
+        self,
+        start_block: int,
+        *,
+        scores: Mapping[str, float],
+        evaluated: Collection[str],
+        win_rates: Mapping[str, float],
+        shares: Mapping[str, float],
+    ) -> None:
+        """Store what a begun epoch came to, once: on a closed epoch this does nothing.
+
+        ``scores``: all scores after it, in place of those before. ``evaluated``: whose turn it was, so that
+        they wait anew. ``win_rates`` and ``shares``: of the eligible.
+        """
+        if self.is_closed(start_block):
+            return
+        with self._database.transaction() as connection:
+            _require_open(connection, start_block)
+            connection.execute(
+                "UPDATE epochs SET closed_at = ? WHERE start_block = ?", (self._clock(), start_block)
+            )
+            connection.execute("DELETE FROM scores")
+            connection.executemany("INSERT INTO scores (hotkey, score) VALUES (?, ?)", scores.items())
+            connection.executemany(
+                "INSERT OR REPLACE INTO turns (hotkey, epoch) VALUES (?, ?)",
+                [(hotkey, start_block) for hotkey in evaluated],
+            )
+            connection.executemany(
+                "INSERT INTO results (epoch, hotkey, win_rate, share, score) VALUES (?, ?, ?, ?, ?)",
+                [
+                    (start_block, hotkey, win_rates.get(hotkey), shares.get(hotkey), scores.get(hotkey))
+                    for hotkey in scores.keys() | win_rates.keys() | shares.keys()
+                ],
+            )
+
+    def is_closed(self, start_block: int) -> bool:
+        rows = self._database.read("SELECT closed_at FROM epochs WHERE start_block = ?", (start_block,))
+        return bool(rows) and rows[0]["closed_at"] is not None
+
+    # --- what lasts beyond an epoch ----------------------------------------------------------------------
+
+    def scores(self) -> dict[str, float]:
+        """By hotkey, after the last closed epoch; a hotkey that is missing has none, which counts as 0."""
+        return {row["hotkey"]: row["score"] for row in self._database.read("SELECT * FROM scores")}
+
+    def last_evaluated(self) -> dict[str, int]:
+        """By hotkey, the start block of the epoch of its last evaluation; missing: never evaluated."""
+        return {row["hotkey"]: row["epoch"] for row in self._database.read("SELECT * FROM turns")}
+
+    def forget_scores(self, registered: Collection[str]) -> None:
+        """Drop the scores of all hotkeys but the ``registered``.
+
+        Commitments, claims and turns stay: leaving and coming back gains nobody a content or a place.
+        """
+        gone = self.scores().keys() - set(registered)
+        with self._database.transaction() as connection:
+            connection.executemany("DELETE FROM scores WHERE hotkey = ?", [(hotkey,) for hotkey in gone])
+
+    def record_weights(self, weights: WeightsSet) -> None:
+        """Store weights that the chain has taken. An epoch can have several; the latest counts."""
+        with self._database.transaction() as connection:
+            cursor = connection.execute(
+                "INSERT INTO weights_sets (epoch, block, extrinsic, set_at) VALUES (?, ?, ?, ?)",
+                (weights.epoch, weights.block, weights.extrinsic, self._clock()),
+            )
+            identifier = inserted_id(cursor)
+            connection.executemany(
+                "INSERT INTO weights (weights_set, hotkey, weight) VALUES (?, ?, ?)",
+                [(identifier, hotkey, weight) for hotkey, weight in weights.weights.items()],
+            )
+
+    def last_weights(self) -> WeightsSet | None:
+        return self._weights("SELECT max(id) FROM weights_sets", ())
+
+    def weights_of_epoch(self, start_block: int) -> WeightsSet | None:
+        """The weights last set in this epoch."""
+        return self._weights("SELECT max(id) FROM weights_sets WHERE epoch = ?", (start_block,))
+
+    def _weights(self, which: str, parameters: tuple[int, ...]) -> WeightsSet | None:
+        rows = self._database.read(
+            "SELECT s.epoch, s.block, s.extrinsic, w.hotkey, w.weight FROM weights_sets AS s"
+            f" LEFT JOIN weights AS w ON w.weights_set = s.id WHERE s.id = ({which})",
+            parameters,
+        )
+        if not rows:
+            return None
+        weights = {row["hotkey"]: row["weight"] for row in rows if row["hotkey"] is not None}
+        return WeightsSet(rows[0]["epoch"], rows[0]["block"], rows[0]["extrinsic"], weights)
+
+    def leaderboard(self, start_block: int | None = None) -> list[LeaderboardRow]:
+        """Everybody who had a verdict, a score or a weight in an epoch: highest weight first, then highest
+        share, then lowest loss.
+
+        None is the last closed epoch, or the running one while none was closed. A snapshot at one moment.
+        """
+        rows = self._database.read(LEADERBOARD, {"epoch": start_block})
+        return [leaderboard_row_from(row) for row in rows]
+
+
+def _require_open(connection: Connection, start_block: int) -> None:
+    row = connection.execute("SELECT closed_at FROM epochs WHERE start_block = ?", (start_block,)).fetchone()
+    if row is None or row["closed_at"] is not None:
+        state = "was not begun" if row is None else "is closed"
+        raise LedgerError(
+            f"The epoch from block {start_block} {state}: nothing can be recorded in it.",
+            remedy="This is a bug: please report it with this message.",
+        )

@@ -1,0 +1,122 @@
+"""The ledger's own records, and the way from table rows to records."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+
+from flockoff.errors import Reason
+from flockoff.records import Commitment, Evaluation, Measurement, ModelId, Provenance, Standing, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The hotkey that a content belongs to, and the commitment that made it so."""
+
+    content_hash: str
+    hotkey: str
+    model_id: ModelId
+    block: int  # first block of that commitment
+    uid: int  # that the hotkey had then
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """``start_block`` names the epoch; ``end_block`` is the first block of the next one."""
+
+    start_block: int
+    end_block: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderboardRow:
+    """One hotkey in one epoch. None: there is no such thing (yet), or it was not this hotkey's turn.
+
+    ``uid`` and ``model_id`` are the verdict's, or without one those of the hotkey's latest commitment.
+    """
+
+    hotkey: str
+    uid: int | None
+    model_id: str | None  # as committed; may be malformed
+    loss: float | None  # nats per assistant token
+    win_rate: float | None
+    share: float | None
+    score: float | None
+    weight: float | None
+    standing: Standing | None
+    reason: Reason | None
+    detail: str
+
+
+def commitment_from(row: sqlite3.Row) -> Commitment:
+    return Commitment(row["hotkey"], row["uid"], ModelId.parse(row["model_id"]), row["block"])
+
+
+def claim_from(row: sqlite3.Row) -> Claim:
+    return Claim(row["content_hash"], row["hotkey"], ModelId.parse(row["model_id"]), row["block"], row["uid"])
+
+
+def measurement_from(row: sqlite3.Row) -> Measurement:
+    """From a row of ``measurements`` joined with its ``setups``."""
+    return Measurement(
+        loss=row["loss"],
+        eval_tokens=row["eval_tokens"],
+        train_rows=row["train_rows"],
+        train_tokens=row["train_tokens"],
+        steps=row["steps"],
+        seconds=row["seconds"],
+        provenance=Provenance(
+            code_version=row["code_version"],
+            libraries=json.loads(row["libraries"]),
+            device=row["device"],
+            precision=row["precision"],
+            base_model=row["base_model"],
+            evaluation_set=row["evaluation_set"],
+            seed=row["seed"],
+        ),
+    )
+
+
+def evaluation_from(row: sqlite3.Row) -> Evaluation:
+    return Evaluation(
+        epoch=row["epoch"],
+        hotkey=row["hotkey"],
+        model_id=ModelId.parse(row["model_id"]),
+        content_hash=row["content_hash"],
+        measurement=measurement_from(row),
+    )
+
+
+def verdict_from(row: sqlite3.Row) -> Verdict:
+    return Verdict(
+        epoch=row["epoch"],
+        hotkey=row["hotkey"],
+        uid=row["uid"],
+        model_id=row["model_id"],
+        block=row["block"],
+        standing=row["standing"],
+        reason=_reason(row),
+        detail=row["detail"],
+        content_hash=row["content_hash"],
+        loss=row["loss"],
+    )
+
+
+def leaderboard_row_from(row: sqlite3.Row) -> LeaderboardRow:
+    return LeaderboardRow(
+        hotkey=row["hotkey"],
+        uid=row["uid"],
+        model_id=row["model_id"],
+        loss=row["loss"],
+        win_rate=row["win_rate"],
+        share=row["share"],
+        score=row["score"],
+        weight=row["weight"],
+        standing=row["standing"],
+        reason=_reason(row),
+        detail=row["detail"] or "",
+    )
+
+
+def _reason(row: sqlite3.Row) -> Reason | None:
+    return Reason(row["reason"]) if row["reason"] else None

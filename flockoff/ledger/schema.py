@@ -1,0 +1,175 @@
+"""The ledger's tables, and how a file of an older version becomes one of today's.
+
+``MIGRATIONS[i]`` takes a file from version i to i + 1; the version is SQLite's ``user_version``. A script
+that was released is never changed: what is new is a new script at the end.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+
+# "FLOF": what SQLite's header says of a file that is a ledger, so that no other file is taken for one.
+APPLICATION_ID = 0x464C4F46
+
+_FIRST = f"""
+PRAGMA application_id = {APPLICATION_ID};
+
+-- Whose memory this is: one row.
+CREATE TABLE identity (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    netuid INTEGER NOT NULL,
+    competition TEXT NOT NULL,
+    hotkey TEXT
+) STRICT;
+
+-- Every commitment ever seen, by the block it was made in. The chain keeps only each hotkey's latest.
+CREATE TABLE commitments (
+    hotkey TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    model_id TEXT NOT NULL,
+    PRIMARY KEY (hotkey, block)
+) STRICT, WITHOUT ROWID;
+
+-- Who committed a content first.
+CREATE TABLE claims (
+    content_hash TEXT PRIMARY KEY,
+    hotkey TEXT NOT NULL,
+    model_id TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    uid INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE epochs (
+    start_block INTEGER PRIMARY KEY,
+    end_block INTEGER NOT NULL CHECK (end_block > start_block),
+    seed INTEGER NOT NULL,
+    begun_at REAL NOT NULL,  -- UTC seconds, as every time here
+    closed_at REAL
+) STRICT;
+
+-- An epoch's evaluation queue, fixed when it begins.
+CREATE TABLE places (
+    epoch INTEGER NOT NULL REFERENCES epochs,
+    place INTEGER NOT NULL,
+    hotkey TEXT NOT NULL,
+    uid INTEGER NOT NULL,
+    model_id TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    PRIMARY KEY (epoch, place),
+    UNIQUE (epoch, hotkey)
+) STRICT, WITHOUT ROWID;
+
+-- What measurements have in common: a Provenance without its seed. Few rows, referred to by many.
+CREATE TABLE setups (
+    id INTEGER PRIMARY KEY,
+    code_version TEXT NOT NULL,
+    libraries TEXT NOT NULL,  -- JSON: name -> version, sorted by name
+    device TEXT NOT NULL,
+    precision TEXT NOT NULL,
+    base_model TEXT NOT NULL,
+    evaluation_set TEXT NOT NULL,
+    UNIQUE (code_version, libraries, device, precision, base_model, evaluation_set)
+) STRICT;
+
+CREATE TABLE measurements (
+    id INTEGER PRIMARY KEY,
+    loss REAL NOT NULL CHECK (loss BETWEEN 0 AND 1e308),  -- an error never becomes a loss value
+    eval_tokens INTEGER NOT NULL,
+    train_rows INTEGER NOT NULL,
+    train_tokens INTEGER NOT NULL,
+    steps INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    seed INTEGER NOT NULL,
+    setup INTEGER NOT NULL REFERENCES setups,
+    recorded_at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE evaluations (
+    id INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL REFERENCES epochs,
+    hotkey TEXT NOT NULL,
+    model_id TEXT NOT NULL,
+    content_hash TEXT NOT NULL,
+    measurement INTEGER NOT NULL UNIQUE REFERENCES measurements,
+    UNIQUE (epoch, hotkey)
+) STRICT;
+
+-- The base model without an adapter.
+CREATE TABLE base_losses (
+    measurement INTEGER PRIMARY KEY REFERENCES measurements
+) STRICT;
+
+CREATE TABLE verdicts (
+    epoch INTEGER NOT NULL REFERENCES epochs,
+    hotkey TEXT NOT NULL,
+    uid INTEGER NOT NULL,
+    model_id TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    standing TEXT NOT NULL CHECK (standing IN ('eligible', 'at_fault', 'not_evaluated')),
+    reason TEXT,
+    detail TEXT NOT NULL,
+    content_hash TEXT,
+    loss REAL CHECK (loss BETWEEN 0 AND 1e308),
+    PRIMARY KEY (epoch, hotkey)
+) STRICT, WITHOUT ROWID;
+
+-- The scores after the last closed epoch.
+CREATE TABLE scores (
+    hotkey TEXT PRIMARY KEY,
+    score REAL NOT NULL CHECK (score BETWEEN 0 AND 1e308)
+) STRICT, WITHOUT ROWID;
+
+-- When each hotkey last had its turn: start block of the epoch.
+CREATE TABLE turns (
+    hotkey TEXT PRIMARY KEY,
+    epoch INTEGER NOT NULL REFERENCES epochs
+) STRICT, WITHOUT ROWID;
+
+-- What each closed epoch came to. Rates and shares are the eligible's only.
+CREATE TABLE results (
+    epoch INTEGER NOT NULL REFERENCES epochs,
+    hotkey TEXT NOT NULL,
+    win_rate REAL,
+    share REAL,
+    score REAL,
+    PRIMARY KEY (epoch, hotkey)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE weights_sets (
+    id INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL REFERENCES epochs,
+    block INTEGER,
+    extrinsic TEXT NOT NULL,
+    set_at REAL NOT NULL
+) STRICT;
+CREATE INDEX weights_sets_of_epoch ON weights_sets (epoch);
+
+CREATE TABLE weights (
+    weights_set INTEGER NOT NULL REFERENCES weights_sets,
+    hotkey TEXT NOT NULL,
+    weight REAL NOT NULL CHECK (weight BETWEEN 0 AND 1e308),
+    PRIMARY KEY (weights_set, hotkey)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection, scripts: Sequence[str] = MIGRATIONS) -> None:
+    """Bring the file up to version ``len(scripts)``, each script and its version number in one transaction.
+
+    ``connection`` is in autocommit mode, with foreign keys off (a script may rebuild a table).
+    """
+    done = version_of(connection)
+    for version, script in enumerate(scripts[done:], start=done + 1):
+        try:
+            connection.executescript(f"BEGIN IMMEDIATE; {script}\n; PRAGMA user_version = {version}; COMMIT")
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.rollback()
+            raise
