@@ -1,0 +1,81 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flockoff.competition import Competition, Queue, load_competition
+from flockoff.errors import UsageError
+from flockoff.settings import PROJECT_ROOT
+
+
+def written(directory: Path, text: str) -> Path:
+    file = directory / "competition.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_competition_defaults_are_flock_offs_own() -> None:
+    competition = load_competition(None)
+    assert competition.id == "f127"
+    assert competition.base_model.repo == "Qwen/Qwen2.5-1.5B-Instruct"
+    assert (competition.lora.rank, competition.lora.alpha, competition.lora.dropout) == (16, 32, 0.1)
+    assert competition.training.rows_per_step == 8
+    assert competition.queue.size == 32
+
+
+def test_competition_pins_the_shipped_evaluation_set() -> None:
+    shipped = (PROJECT_ROOT / "eval_data" / "data.jsonl").read_bytes()
+    assert Competition().evaluation.sha256 == hashlib.sha256(shipped).hexdigest()
+
+
+def test_competition_file_changes_only_what_it_names(tmp_path: Path) -> None:
+    file = written(
+        tmp_path, 'id = "small"\n[training]\nepochs = 1\nlearning_rate = 1\n[evaluation]\nrows = 4\n'
+    )
+    competition = load_competition(file)
+    assert competition.id == "small"
+    assert competition.training.epochs == 1
+    assert competition.training.learning_rate == 1.0
+    assert competition.evaluation.rows == 4
+    assert competition.lora == Competition().lora
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id = ", "not valid TOML"),
+        ("idd = 'x'", "unknown key 'idd'"),
+        ("[training]\nepoch = 1", "unknown key 'epoch'"),
+        ("[training]\nepochs = 'two'", "must be of type int"),
+        ("[training]\nepochs = true", "must be of type int"),
+        ("training = 1", "must be a table"),
+        ("[training]\nepochs = 0", "at least 1"),
+        ("[lora]\ndropout = 1.0", "lora.dropout"),
+        ("[base_model]\nrevision = 'main'", "40-hex"),
+        ("[base_model]\npackage = 'x'", "gguf_file"),
+        ("[evaluation]\nrepo = 'a/b'", "go together"),
+        ("id = 'a:b'", "id must be"),
+    ],
+)
+def test_competition_file_wrong_is_a_usage_error_that_says_why(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        load_competition(written(tmp_path, text))
+
+
+def test_competition_file_missing_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Cannot read"):
+        load_competition(tmp_path / "none.toml")
+
+
+@given(st.integers(1, 300))
+def test_queue_of_any_size_has_that_many_places_and_one_for_the_waiting(size: int) -> None:
+    queue = Queue().of_size(size)
+    assert queue.size == size
+    assert queue.waiting >= 1
+
+
+def test_queue_of_half_the_size_halves_every_share() -> None:
+    queue = Queue().of_size(16)
+    assert (queue.best, queue.drawn, queue.waiting) == (4, 8, 4)

@@ -1,0 +1,85 @@
+import logging
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from flockoff.logs import TRACE
+from flockoff.settings import PROJECT_ROOT, miner_settings, read_credentials, validator_settings
+
+MINER = ["--netuid", "1", "--hf_repo_id", "yourusername/my-dataset"]
+
+
+def readme_command(script: str) -> list[str]:
+    """The arguments of the README's own command for ``script``, its netuid filled in."""
+    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    command = re.search(rf"^python3 {script} \\\n(?:.*\\\n)*.*$", readme, re.MULTILINE)
+    assert command, f"the README has no command for {script}"
+    text = command.group().replace("\\\n", " ").replace("--netuid netuid", "--netuid 7")
+    return shlex.split(text)[2:]
+
+
+def test_miner_settings_readme_command_is_understood() -> None:
+    settings = miner_settings(readme_command("neurons/miner.py"))
+    assert settings.neuron.wallet_name == "your_coldkey_name"
+    assert settings.repo_id == "yourusername/my-dataset"
+    assert settings.neuron.wallet_hotkey == "your_hotkey_name"
+    assert settings.neuron.netuid == 7
+    assert settings.neuron.log_level == TRACE
+    assert settings.dataset_path == Path("data/data.jsonl")
+    assert settings.retry_seconds == 120
+    assert not settings.dry_run
+    assert not settings.keep_private
+
+
+def test_validator_settings_readme_command_has_the_documented_defaults() -> None:
+    settings = validator_settings(readme_command("neurons/validator.py"))
+    assert settings.neuron.network == "finney"
+    assert settings.neuron.wallet_hotkey == "default"
+    assert (settings.miner_sample_size, settings.block_threshold) == (32, 50)
+    assert settings.blocks_per_epoch is None
+    assert settings.epochs is None
+    assert settings.eval_data_dir.joinpath("data.jsonl").exists()
+
+
+def test_settings_without_a_logging_flag_log_at_info() -> None:
+    assert miner_settings(MINER).neuron.log_level == logging.INFO
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--hf_repo_id", "a/b"], "--netuid"),
+        (["--netuid", "1"], "--hf_repo_id"),
+        (["--netuid", "x", "--hf_repo_id", "a/b"], "not a whole number"),
+        (["--netuid", "70000", "--hf_repo_id", "a/b"], "not between"),
+        (["--netuid", "1", "--hf_repo_id", "nobody"], "owner/name"),
+        ([*MINER, "--retry_seconds", "0"], "not a positive number"),
+        ([*MINER, "--retry_seconds", "nan"], "not a positive number"),
+        ([*MINER, "--logging.trace", "--logging.debug"], "not allowed with"),
+        ([*MINER, "--nonsense"], "unrecognized"),
+    ],
+)
+def test_miner_settings_wrong_flag_exits_2_and_says_why(
+    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        miner_settings(argv)
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_credentials_environment_beats_the_env_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HF_TOKEN=from_file\nHF_ENDPOINT=http://file\n", encoding="utf-8")
+    credentials = read_credentials({"HF_TOKEN": "from_environment"}, tmp_path)
+    assert credentials.hf_token == "from_environment"
+    assert credentials.hf_endpoint == "http://file"
+
+
+def test_credentials_blank_value_counts_as_none(tmp_path: Path) -> None:
+    assert read_credentials({"HF_TOKEN": "  "}, tmp_path).hf_token is None
+
+
+def test_credentials_token_is_not_in_the_repr() -> None:
+    assert "hf_secret" not in repr(read_credentials({"HF_TOKEN": "hf_secret"}, Path("/nowhere")))
