@@ -1,0 +1,158 @@
+import math
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flockoff.competition import Queue
+from flockoff.scoring import Candidate, plan_epoch
+
+RULES = Queue()
+
+candidate_lists = st.lists(
+    st.builds(
+        Candidate,
+        hotkey=st.text("abcdef", min_size=1, max_size=4),
+        score=st.sampled_from([0.0, 0.1, 0.2, 0.9]),
+        first_block=st.integers(0, 3),
+        last_evaluated=st.none() | st.integers(0, 3),
+    ),
+    max_size=60,
+    unique_by=lambda candidate: candidate.hotkey,
+)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def crowd(n: int, *, scored: int = 0) -> list[Candidate]:
+    """``n`` never evaluated candidates; the first ``scored`` of them have scores, the first the highest."""
+    return [Candidate(f"h{i:03}", max(0.0, (scored - i) / n), 1000 + i, None) for i in range(n)]
+
+
+@given(candidate_lists, seeds, st.randoms())
+def test_plan_depends_on_candidates_and_seed_alone(
+    candidates: list[Candidate], seed: int, shuffler: random.Random
+) -> None:
+    plan = plan_epoch(candidates, RULES, seed)
+    shuffler.shuffle(candidates)
+    assert plan_epoch(candidates, RULES, seed) == plan
+    assert len(plan) == len(set(plan)) == min(len(candidates), RULES.size)
+
+
+def test_plan_other_seed_draws_others_only() -> None:
+    candidates = crowd(200, scored=20)
+    one, other = plan_epoch(candidates, RULES, 1), plan_epoch(candidates, RULES, 2)
+    assert one[:8] == other[:8]
+    assert one[8:24] != other[8:24]
+
+
+def test_plan_known_seed_is_as_recorded() -> None:
+    rules = Queue(best=2, drawn=4, waiting=2, rank_scale=4.0)
+    plan = plan_epoch(crowd(16, scored=16), rules, 3823750022)
+    assert plan == ["h000", "h001", "h002", "h003", "h004", "h013", "h005", "h006"]
+
+
+def test_plan_best_are_the_highest_scores_in_order() -> None:
+    assert plan_epoch(crowd(100, scored=50), RULES, 0)[:8] == [f"h{i:03}" for i in range(8)]
+
+
+def test_plan_places_without_a_score_for_them_go_to_the_waiting() -> None:
+    # Three have scores; the 5 places left of the best are added to the 8 of the waiting.
+    candidates = crowd(100, scored=3)
+    plan = plan_epoch(candidates, RULES, 0)
+    left = [c.hotkey for c in candidates if c.hotkey not in plan[: 3 + 16]]
+    assert plan[:3] == ["h000", "h001", "h002"]
+    assert plan[3 + 16 :] == left[:13]
+
+
+def test_plan_waiting_are_never_evaluated_then_longest_ago() -> None:
+    rules = Queue(best=0, drawn=0, waiting=5)
+    candidates = [
+        Candidate("recent", 0.0, 1, 700),
+        Candidate("long ago", 0.0, 9, 300),
+        Candidate("new", 0.0, 500, None),
+        Candidate("newer", 0.0, 600, None),
+        Candidate("tie, later commit", 0.0, 20, 300),
+        Candidate("tie, same commit", 0.0, 9, 300),
+        Candidate("evaluated in block 0", 0.0, 50, 0),
+    ]
+    assert plan_epoch(candidates, rules, 0) == [
+        "new",
+        "newer",
+        "evaluated in block 0",
+        "long ago",
+        "tie, same commit",
+    ]
+
+
+def test_plan_ties_of_score_go_to_the_earlier_commit_then_the_lower_hotkey() -> None:
+    candidates = [Candidate("c", 0.5, 7, 1), Candidate("b", 0.5, 8, 1), Candidate("a", 0.5, 8, 1)]
+    assert plan_epoch(candidates, Queue(best=2, drawn=0, waiting=1), 0) == ["c", "a", "b"]
+
+
+def test_plan_fewer_than_the_places_takes_all() -> None:
+    assert sorted(plan_epoch(crowd(31, scored=4), RULES, 5)) == [c.hotkey for c in crowd(31)]
+    assert plan_epoch([], RULES, 5) == []
+
+
+def test_plan_draw_follows_its_probabilities() -> None:
+    # Ranks 0, 1, 2 with weights 1, e^-1, e^-2; two are drawn, the second among those left.
+    rules = Queue(best=0, drawn=2, waiting=1, rank_scale=1.0)
+    draws = 6000
+    found = Counter(tuple(plan_epoch(crowd(3), rules, seed)[:2]) for seed in range(draws))
+    weight = [1.0, math.exp(-1), math.exp(-2)]
+    for first in range(3):
+        for second in {0, 1, 2} - {first}:
+            expected = weight[first] / sum(weight) * weight[second] / (sum(weight) - weight[first])
+            share = found[f"h{first:03}", f"h{second:03}"] / draws
+            assert share == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / draws))
+
+
+@pytest.mark.parametrize("bad", [Candidate("h000", 0.1, 1, None), Candidate("x", math.nan, 1, None)])
+def test_plan_hotkey_twice_or_no_number_is_refused(bad: Candidate) -> None:
+    with pytest.raises(ValueError, match=r"twice|finite"):
+        plan_epoch([*crowd(3), bad], RULES, 0)
+
+
+@settings(max_examples=25)
+@given(
+    start=st.integers(1, 150),
+    newcomers=st.integers(0, 7),
+    leaving=st.integers(0, 3),
+    luck=st.integers(0, 2**32),
+)
+def test_plan_nobody_waits_longer_than_an_eighth_of_the_candidates(
+    start: int, newcomers: int, leaving: int, luck: int
+) -> None:
+    """Whatever the scores, whoever comes and goes: the bound holds for each wait of each."""
+    chance = random.Random(luck)
+    last: dict[str, int | None] = {f"s{i:03}": None for i in range(start)}
+    first = dict.fromkeys(last, 0)
+    waited = Counter[str]()
+    seen = {hotkey: set(last) for hotkey in last}  # all who were candidates during the present wait of each
+    for epoch in range(60):
+        candidates = [
+            Candidate(hotkey, chance.choice([0.0, chance.random()]), first[hotkey], last[hotkey])
+            for hotkey in last
+        ]
+        plan = set(plan_epoch(candidates, RULES, epoch))
+        for hotkey in list(last):
+            seen[hotkey] |= last.keys()
+            waited[hotkey] += 1
+            if hotkey in plan:
+                assert waited[hotkey] <= math.ceil(len(seen[hotkey]) / RULES.waiting)
+                last[hotkey], waited[hotkey], seen[hotkey] = epoch, 0, set()
+            else:
+                assert waited[hotkey] < math.ceil(len(seen[hotkey]) / RULES.waiting)
+        for hotkey in chance.sample(sorted(last), min(leaving, len(last) - 1)):
+            del last[hotkey]
+        for i in range(newcomers):
+            hotkey = f"n{epoch:02}{i}"
+            last[hotkey], first[hotkey], seen[hotkey] = None, epoch + 1, set()
+
+
+def test_plan_newcomers_under_eight_an_epoch_are_evaluated_at_once() -> None:
+    settled = [Candidate(f"s{i:03}", 1 / (i + 1), i, i) for i in range(200)]
+    newcomers = [Candidate(f"n{i}", 0.0, 900 + i, None) for i in range(7)]
+    assert {c.hotkey for c in newcomers} <= set(plan_epoch([*settled, *newcomers], RULES, 3))
