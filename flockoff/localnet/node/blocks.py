@@ -5,6 +5,7 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
+from flockoff.localnet.node.errors import Refused
 from flockoff.localnet.node.metadata_patch import compact
 
 NO_PARENT = bytes(32)
@@ -21,8 +22,15 @@ def hexed(data: bytes) -> str:
 
 
 def unhexed(text: str) -> bytes:
-    """The bytes of 0x-hex (the prefix may be missing)."""
-    return bytes.fromhex(text.removeprefix("0x"))
+    """The bytes of 0x-hex (the prefix may be missing).
+
+    Raises:
+        Refused: it is no hex.
+    """
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except (AttributeError, ValueError) as error:
+        raise Refused(-32602, "Invalid params", f"not hex: {str(text)[:80]!r}") from error
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from flockoff.localnet.node import accounts, calls, epoch, fees, genesis, timelock
-from flockoff.localnet.node.blocks import NO_PARENT, Block, Header, digest
+from flockoff.localnet.node.blocks import NO_PARENT, Block, Header, digest, unhexed
 from flockoff.localnet.node.context import Context
 from flockoff.localnet.node.errors import (
     ANCIENT,
@@ -25,6 +25,8 @@ from flockoff.localnet.node.storage import Storage
 
 _log = logging.getLogger(__name__)
 
+_HASH_BYTES = 32
+_BLOCK_HASH_COUNT = 2400  # the runtime's System.BlockHashCount
 DEFAULT_SLOT_MILLISECONDS = 250  # what the metadata says when only ``advance()`` makes blocks
 
 
@@ -42,29 +44,25 @@ class Chain:
         self.state = State(self.runtime, self.storage)
         self.pool = Pool()
         self.on_block: list[Callable[[Block], None]] = []
-        self.blocks: list[Block] = []
-        self._by_hash: dict[str, Block] = {}
+        self._hashes = bytearray()  # 32 bytes for every block there ever was, by number
+        self._recent: dict[str, Block] = {}  # by hash, oldest first
         self._events: list[bytes] = []
         self._extrinsic_index: int | None = None
         genesis.write(self.state)
         root = digest(self.storage.seal(0), self.runtime.metadata)
-        self._append(Block(Header(0, NO_PARENT, root, digest(), 0), ()))
+        self.head = self._append(Block(Header(0, NO_PARENT, root, digest(), 0), ()))
+        self.genesis_hash = self.head.header.hash
 
     # -- reading ----------------------------------------------------------------------------------
 
-    @property
-    def head(self) -> Block:
-        """The newest block."""
-        return self.blocks[-1]
-
-    @property
-    def genesis(self) -> Block:
-        """Block 0."""
-        return self.blocks[0]
+    def block_hash(self, number: int) -> bytes | None:
+        """The hash of the block at a height; None above the head."""
+        found = bytes(self._hashes[number * _HASH_BYTES : (number + 1) * _HASH_BYTES]) if number >= 0 else b""
+        return found or None
 
     def block(self, block_hash: str | None) -> Block | None:
-        """A block by its hash; the head for None; None for a hash that is none of this chain's."""
-        return self.head if block_hash is None else self._by_hash.get(block_hash)
+        """A block by its hash; the head for None; None for a hash that is not of the chain's history."""
+        return self.head if block_hash is None else self._recent.get(block_hash)
 
     def readable(self, block_hash: str | None) -> Block:
         """The block, provided that its state is still kept.
@@ -73,13 +71,11 @@ class Chain:
             Refused: the hash is unknown, or the state at it is discarded.
         """
         block = self.block(block_hash)
-        if block is None:
-            raise Refused(
-                4003, f"Client error: UnknownBlock: Header was not found in the database: {block_hash}"
-            )
-        if not self.storage.readable(block.number):
-            raise Refused(4003, f"Client error: UnknownBlock: State already discarded for {block_hash}")
-        return block
+        if block is not None:
+            return block
+        known = self._hashes.find(unhexed(block_hash or "")) % _HASH_BYTES == 0
+        why = "State already discarded for" if known else "Header was not found in the database:"
+        raise Refused(4003, f"Client error: UnknownBlock: {why} {block_hash}")
 
     def at(self, block_hash: str | None) -> Reader:
         """The state at a block. Raises what ``readable`` raises."""
@@ -104,15 +100,10 @@ class Chain:
         return extrinsic.hash
 
     def _validate(self, extrinsic: Extrinsic, call: Call) -> None:
-        birth = extrinsic.era.birth(self.head.number)
-        if not 0 <= birth < len(self.blocks):
+        birth_hash = self.block_hash(extrinsic.era.birth(self.head.number))
+        if birth_hash is None:
             raise invalid_transaction(ANCIENT)
-        verify(
-            self.runtime,
-            extrinsic,
-            genesis_hash=self.genesis.header.hash,
-            birth_hash=self.blocks[birth].header.hash,
-        )
+        verify(self.runtime, extrinsic, genesis_hash=self.genesis_hash, birth_hash=birth_hash)
         if extrinsic.nonce < accounts.account(self.state, extrinsic.signer)["nonce"]:
             raise invalid_transaction(STALE)
         self._check_payment(extrinsic, call)
@@ -138,6 +129,8 @@ class Chain:
         self.state.write("System", "Number", number)
         self.state.write("System", "ParentHash", parent.header.hash)
         self.state.write("System", "BlockHash", parent.number, parent.header.hash)
+        if parent.number >= _BLOCK_HASH_COUNT:
+            self.state.remove("System", "BlockHash", parent.number - _BLOCK_HASH_COUNT)
         self._on_initialize()
         included = [self._apply_timestamp(now)]
         landed = self._apply_pool(included)
@@ -145,9 +138,9 @@ class Chain:
         root = digest(parent.header.state_root, self.storage.seal(number))
         content = digest(*(digest(extrinsic) for extrinsic in included))
         header = Header(number, parent.header.hash, root, content, now // slot_milliseconds)
-        block = self._append(Block(header, tuple(included)))
-        self._tell(block, landed)
-        return block
+        self.head = self._append(Block(header, tuple(included)))
+        self._tell(self.head, landed)
+        return self.head
 
     def _on_initialize(self) -> None:
         context = self._context(None)
@@ -218,8 +211,10 @@ class Chain:
         self.state.write("System", "EventCount", len(self._events))
 
     def _append(self, block: Block) -> Block:
-        self.blocks.append(block)
-        self._by_hash[block.hash] = block
+        self._hashes += block.header.hash
+        self._recent[block.hash] = block
+        while len(self._recent) > self.settings.history_blocks + 1:
+            del self._recent[next(iter(self._recent))]
         return block
 
     def _tell(self, block: Block, landed: list[Pending]) -> None:

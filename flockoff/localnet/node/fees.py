@@ -1,7 +1,8 @@
 """What an extrinsic costs, and who pays.
 
 The formula reproduces a receipt recorded from a spec 461 node (a transfer's 166,247 rao): one rao for each
-byte, and the dispatch weight's reference time over 2,000. The local node gives every call a transfer's weight.
+byte, and the dispatch weight's reference time over 2,000. The local node gives every call the weight of a
+transfer.
 """
 
 from flockoff.localnet.node.extrinsics import Call

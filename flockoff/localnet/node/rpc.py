@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from itertools import count
 from typing import Any
 
@@ -87,9 +88,10 @@ class Session:
         if handler is None:
             raise Refused(-32601, f"Method not found: {method}")
         try:
-            return handler(*params)
-        except (TypeError, ValueError) as error:
+            signature(handler).bind(*params)
+        except TypeError as error:
             raise Refused(-32602, "Invalid params", f"{method}: {error}") from error
+        return handler(*params)
 
     def after_reply(self) -> None:
         """Send what has to follow the reply of the last call: a subscription's first update."""
@@ -121,7 +123,10 @@ class Session:
         return [hexed(extrinsic.data) for extrinsic in self._chain.pool.waiting()]
 
     def _next_index(self, who: str) -> int:
-        bittensor_core.decode_ss58(who)
+        try:
+            bittensor_core.decode_ss58(who)
+        except ValueError as error:
+            raise Refused(-32602, "Invalid params", f"{who!r} is no account: {error}") from error
         return self._chain.next_nonce(who)
 
     # -- chain ------------------------------------------------------------------------------------
@@ -134,8 +139,12 @@ class Session:
             return [self._block_hash(one) for one in number]
         if number is None:
             return self._chain.head.hash
-        height = int(number, 16) if isinstance(number, str) else number
-        return self._chain.blocks[height].hash if 0 <= height < len(self._chain.blocks) else None
+        try:
+            height = int(number, 16) if isinstance(number, str) else int(number)
+        except (TypeError, ValueError) as error:
+            raise Refused(-32602, "Invalid params", f"no block number: {number!r}") from error
+        known = self._chain.block_hash(height)
+        return None if known is None else hexed(known)
 
     def _header(self, block_hash: str | None = None) -> Any:
         block = self._chain.block(block_hash)

@@ -39,7 +39,7 @@ def _not_found(name: str) -> Refused:
 
 
 def _decode_inputs(runtime: Runtime, kinds: list[str], data: bytes) -> list[Value]:
-    """Inputs follow each other without separators; all but the last are of a fixed size here."""
+    """Inputs follow each other without separators: each one's own encoding tells where the next begins."""
     arguments: list[Value] = []
     at = 0
     for kind in kinds[:-1]:
@@ -128,6 +128,22 @@ def _stake_of_position(state: Reader, hotkey: str, coldkey: str, netuid: int) ->
     return _stake_record(state, hotkey, coldkey, netuid)
 
 
+def _stake_availability(state: Reader, coldkeys: list[str], wanted: list[int] | None) -> Value:
+    """By coldkey and subnet: how much is staked, none of it locked."""
+    return {coldkey: _available(state, coldkey, wanted) for coldkey in coldkeys}
+
+
+def _available(state: Reader, coldkey: str, wanted: list[int] | None) -> dict[int, dict[str, int]]:
+    staked: dict[int, int] = {}
+    for record in _stake_of_coldkey(state, coldkey):
+        staked[record["netuid"]] = staked.get(record["netuid"], 0) + record["stake"]
+    return {
+        netuid: {"total": stake, "locked": 0, "available": stake}
+        for netuid, stake in staked.items()
+        if wanted is None or netuid in wanted
+    }
+
+
 def _delegate(state: Reader, hotkey: str) -> Value:
     """A hotkey as a delegate: take, owner, and where it is registered and may validate."""
     owner = state.subtensor("Owner", hotkey)
@@ -165,7 +181,35 @@ def _delegated(state: Reader, coldkey: str) -> Value:
     ]
 
 
+def _none(state: Reader, *inputs: Value) -> Value:
+    return None
+
+
+def _zero(state: Reader, *inputs: Value) -> Value:
+    return 0
+
+
+def _empty(state: Reader, *inputs: Value) -> Value:
+    return []
+
+
+# Parts of the chain that the local node lacks, so that the answer is that there are none.
+_BASKET = "BetaBasketRuntimeApi_"
+_ABSENT: Mapping[str, Api] = {
+    _BASKET + "get_all_validator_baskets": _empty,
+    _BASKET + "get_basket_payout": _zero,
+    _BASKET + "get_root_basket_owed": _zero,
+    _BASKET + "get_root_basket_positions": _empty,
+    _BASKET + "get_root_basket_total_nav": _zero,
+    _BASKET + "get_validator_basket": _empty,
+    _BASKET + "get_validator_basket_nav": _zero,
+    "StakeInfoRuntimeApi_get_coldkey_lock": _none,
+    "SubnetInfoRuntimeApi_get_coldkey_auto_stake_hotkey": _none,
+    "SubnetInfoRuntimeApi_get_subnet_to_prune": _none,
+}
+
 _APIS: Mapping[str, Api] = {
+    **_ABSENT,
     **subnet_apis.APIS,
     "Core_version": _version,
     "AccountNonceApi_account_nonce": _nonce,
@@ -174,6 +218,8 @@ _APIS: Mapping[str, Api] = {
     "StakeInfoRuntimeApi_get_stake_info_for_coldkey": _stake_of_coldkey,
     "StakeInfoRuntimeApi_get_stake_info_for_coldkeys": _stake_of_coldkeys,
     "StakeInfoRuntimeApi_get_stake_info_for_hotkey_coldkey_netuid": _stake_of_position,
+    "StakeInfoRuntimeApi_get_stake_availability_for_coldkeys": _stake_availability,
+    "StakeInfoRuntimeApi_get_stake_fee": _zero,
     "DelegateInfoRuntimeApi_get_delegate": _delegate,
     "DelegateInfoRuntimeApi_get_delegates": _delegates,
     "DelegateInfoRuntimeApi_get_delegated": _delegated,

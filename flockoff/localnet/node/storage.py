@@ -1,6 +1,7 @@
 """Raw storage: key bytes to value bytes, every block's state readable while it is within the history."""
 
 from bisect import bisect_left, bisect_right, insort
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -20,7 +21,7 @@ class Storage:
         self._versions: dict[bytes, list[tuple[int, bytes | None]]] = {}
         self._keys: list[bytes] = []  # every key that is in some readable block, sorted
         self._undo: list[tuple[bytes, bytes | None]] | None = None
-        self._sealed = -1
+        self._removed: deque[tuple[int, bytes]] = deque()  # (block, key), oldest first
 
     def get(self, key: bytes) -> bytes | None:
         """The value now."""
@@ -79,13 +80,19 @@ class Storage:
                 continue
             versions.append((block, value))
             del versions[: max(0, _index_at(versions, horizon))]
+            if value is None:
+                self._removed.append((block, key))
         self._changed.clear()
-        self._sealed = block
+        self._forget(horizon)
         return digest.digest()
 
-    def readable(self, block: int) -> bool:
-        """Whether the state at ``block`` is still kept."""
-        return max(0, self._sealed - self._history) <= block <= self._sealed
+    def _forget(self, horizon: int) -> None:
+        """Drop the keys that were removed at ``horizon`` or before and did not come back."""
+        while self._removed and self._removed[0][0] <= horizon:
+            removed_in, key = self._removed.popleft()
+            if self._versions.get(key, [(0, b"")])[-1] == (removed_in, None):
+                del self._versions[key]
+                del self._keys[bisect_left(self._keys, key)]
 
     def at(self, block: int) -> "View":
         """The state as it was when ``block`` was sealed."""

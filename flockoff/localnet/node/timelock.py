@@ -8,7 +8,7 @@ in ``Drand.Pulses``, and what is still sealed when that epoch ends is dropped.
 
 The pulse comes from Drand's public servers, asked for (see ``due_rounds`` and ``fetch_signature``) once its
 time has come: the chain's off-chain worker in its simplest form. Without internet commits stay sealed and
-expire, as on a real local chain. Where that matters, run with commit-reveal off, or write the pulse of a round
+expire, as on a real local chain. Where that matters, run with commit-reveal off, or have sudo write a pulse
 into storage.
 """
 
@@ -90,6 +90,15 @@ def unseal(
     Raises:
         ValueError: it does not open, or it was made for another hotkey.
     """
+    try:
+        return _unseal(sealed, reveal_round, signature, hotkey)
+    except IndexError as error:
+        raise ValueError("the payload ends too early") from error
+
+
+def _unseal(
+    sealed: bytes, reveal_round: int, signature: bytes, hotkey: str
+) -> tuple[list[int], list[int], int]:
     envelope = compact(len(sealed)) + sealed + reveal_round.to_bytes(8, "little")
     payload = bytes(bittensor_core.decrypt_with_signature(envelope, signature.hex()))
     length, at = read_compact(payload, 0)
