@@ -34,3 +34,8 @@ def _cut(shown: list[str], limit: int) -> str:
     while shown and length > limit - len(ELLIPSIS):
         length -= len(shown.pop())
     return "".join(shown) + ELLIPSIS
+
+
+def short_hotkey(hotkey: str) -> str:
+    """A hotkey as people recognise it: its first and last characters."""
+    return f"{hotkey[:6]}{ELLIPSIS}{hotkey[-4:]}"

@@ -6,18 +6,19 @@ from pathlib import Path
 
 from flockoff.competition import Limits
 from flockoff.dataset.content import ContentHasher
-from flockoff.dataset.format import described, file_size, read_rows
+from flockoff.dataset.format import MAX_DETAIL, described, file_size, read_rows
 from flockoff.errors import MinerFault, Reason
 from flockoff.ports import RowEncoder
 from flockoff.records import DatasetReport, EncodedRow, Row, RowProblem, Turn
+from flockoff.text import printable
 
 MAX_PROBLEMS = 20  # that a report names
 _PROBLEMS_IN_A_FAULT = 3
 
-# A batch is large enough to keep a parallel tokeniser busy, and small enough that a tokeniser's
-# bookkeeping, some 200 bytes for each token, stays small beside the model's memory.
+# A batch is large enough to keep a parallel tokeniser busy, and small enough for its bookkeeping, up to 350
+# bytes for each byte of text, to stay under 150 MB even with a row of the longest legal line on top.
 _BATCH_ROWS = 128
-_BATCH_CHARACTERS = 256 * 1024
+_BATCH_BYTES = 128 * 1024
 
 _Numbered = tuple[int, Row | RowProblem]
 _ONE_MORE_EXCHANGE = (Turn("user", "more"), Turn("assistant", "more"))
@@ -32,13 +33,15 @@ def check_dataset(path: Path, limits: Limits, encoder: RowEncoder) -> DatasetRep
     size = file_size(path)
     tally = _Tally(limits.max_tokens)
     for batch in _batches(read_rows(path, limits, encoder.special_tokens)):
-        rows = [row for _, row in batch if isinstance(row, Row)]
-        encoded = iter(encoder.encode(rows) if rows else [])
+        encoded = iter(_encode([row for _, row in batch if isinstance(row, Row)], encoder))
         for line, row in batch:
             if isinstance(row, RowProblem):
                 tally.add_problem(row)
+            elif isinstance(tokens := next(encoded), MinerFault):
+                detail = printable(tokens.message.rstrip("."), MAX_DETAIL)
+                tally.add_problem(RowProblem(line, tokens.reason, detail))
             else:
-                tally.add_row(line, row, next(encoded))
+                tally.add_row(line, row, tokens)
     return DatasetReport(
         rows=tally.rows,
         bytes=size,
@@ -64,16 +67,30 @@ def fault_of(report: DatasetReport) -> MinerFault:
 
 def _batches(rows: Iterable[_Numbered]) -> Iterator[list[_Numbered]]:
     batch: list[_Numbered] = []
-    characters = 0
+    size = 0
     for line, row in rows:
         batch.append((line, row))
         if isinstance(row, Row):
-            characters += len(row.system or "") + sum(len(turn.content) for turn in row.turns)
-        if len(batch) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
+            size += _text_bytes(row)
+        if len(batch) >= _BATCH_ROWS or size >= _BATCH_BYTES:
             yield batch
-            batch, characters = [], 0
+            batch, size = [], 0
     if batch:
         yield batch
+
+
+def _text_bytes(row: Row) -> int:
+    return len((row.system or "").encode()) + sum(len(turn.content.encode()) for turn in row.turns)
+
+
+def _encode(rows: list[Row], encoder: RowEncoder) -> list[EncodedRow | MinerFault]:
+    """What the encoder makes of each row, or what it holds against it."""
+    try:
+        return [*encoder.encode(rows)] if rows else []
+    except MinerFault as fault:
+        if len(rows) == 1:
+            return [fault]
+        return [found for row in rows for found in _encode([row], encoder)]
 
 
 @dataclass(slots=True)

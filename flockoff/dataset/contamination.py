@@ -1,4 +1,7 @@
-"""Datasets that contain the evaluation set's answers, whatever their case, punctuation and white space."""
+"""Rows that contain the evaluation set's answers, whatever their case, punctuation and white space.
+
+What counts as containing one is words, in order, without a gap, within one turn or the system text.
+"""
 
 import re
 import unicodedata
@@ -18,12 +21,15 @@ _UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 # Python's normalisation takes time quadratic in the length of a run of combining marks: minutes for one line.
 _PIECE = re.compile(r"\S{1,1000}")
+# Soft hyphens, zero-width characters, direction marks, and combining marks that belong to no letter.
+_INVISIBLE = re.compile("[\u00ad\u0300-\u036f\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]+")
 
 
 def words_of(text: str) -> list[str]:
-    """The words that are compared: of NFKC and case-folded text, its runs of letters and digits."""
+    """The words that are compared: runs of letters and digits after NFKC, without invisibles, case-folded."""
     if not text.isascii():
         text = _PIECE.sub(lambda piece: unicodedata.normalize("NFKC", piece[0]), text)
+        text = _INVISIBLE.sub("", text)
     return _WORD.findall(text.casefold())
 
 

@@ -5,9 +5,9 @@ block and one line are in memory. What bounds a hostile file:
 
 - bytes: ``Limits.max_bytes``, by the file's size before the first byte and by what was read while reading;
 - rows: reading stops at the first row over ``Limits.max_rows``; a bad row counts as a row;
-- one line: ``MAX_LINE_BYTES``. Decoding, parsing and tokenising a line cost up to 200 bytes of memory for
-  each of its own, so without this bound one row of 64 MiB would take more memory than a validator has to
-  spare. It is some fifty times what fills a context of 4096 tokens, so no text is lost that could be learnt;
+- one line: ``MAX_LINE_BYTES``. Of a row as long as the file, tokenising alone could take 20 GB: 350 bytes
+  for each one-byte token were measured. The bound is some sixteen times what fills a context of 4096 tokens,
+  so it refuses only rows of which nearly everything would be cut off;
 - brackets: ``MAX_DEPTH``, counted before parsing, so the parser's recursion never goes deeper;
 - numbers: none is legal in a row, so none is ever converted.
 """
@@ -25,7 +25,7 @@ from flockoff.errors import MinerFault, Reason, SetupError
 from flockoff.records import Row, RowProblem, Turn
 from flockoff.text import printable
 
-MAX_LINE_BYTES = 1024 * 1024
+MAX_LINE_BYTES = 256 * 1024
 MAX_DEPTH = 16  # a legal row needs 3; more only lets the message name the real mistake
 MAX_DETAIL = 200  # characters
 
@@ -178,7 +178,7 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[tuple[int, bytes | None]]:
             if overlong:
                 overlong = False
             elif line.strip(_JSON_SPACE):
-                yield number, line if len(line) <= MAX_LINE_BYTES else None
+                yield number, line.removesuffix(b"\r") if len(line) <= MAX_LINE_BYTES else None
         if len(tail) > MAX_LINE_BYTES:
             if not overlong:
                 yield number + 1, None
@@ -186,7 +186,7 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[tuple[int, bytes | None]]:
         if overlong:
             tail = b""
     if tail.strip(_JSON_SPACE):
-        yield number + 1, tail
+        yield number + 1, tail.removesuffix(b"\r")
 
 
 # --- a line to a row -------------------------------------------------------------------------------------
@@ -195,7 +195,10 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[tuple[int, bytes | None]]:
 def _row_or_problem(number: int, line: bytes | None, forbidden: re.Pattern[str] | None) -> Row | RowProblem:
     try:
         if line is None:
-            _reject(Reason.TOO_LARGE, f"the line is longer than {MAX_LINE_BYTES:,} bytes")
+            _reject(
+                Reason.TOO_LARGE,
+                f"the line is longer than {MAX_LINE_BYTES:,} bytes, far more than a context holds",
+            )
         row = _row(_parse(line))
         for where, text in _texts(row):
             _check_text(text, where, forbidden)

@@ -1,0 +1,112 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dataset_texts import line_of, row_of
+from toy_encoder import CharacterEncoder
+
+from flockoff.competition import Limits
+from flockoff.dataset import check_dataset, content_hash, fault_of
+from flockoff.errors import Reason, SetupError
+from flockoff.records import DatasetReport, RowProblem
+
+Write = Callable[[bytes], Path]
+
+
+def lines(*rows: bytes) -> bytes:
+    return b"\n".join(rows)
+
+
+def test_check_dataset_valid_file_is_counted(dataset: Write) -> None:
+    content = lines(line_of("ab", "cde"), b"", line_of("f", "g", system="hi"))
+    report = check_dataset(dataset(content), Limits(), CharacterEncoder())
+    assert report == DatasetReport(
+        rows=2,
+        bytes=len(content),
+        tokens=(1 + 3 + 4) + (3 + 2 + 2),
+        assistant_tokens=4,
+        cut_rows=0,
+        content_hash=content_hash([row_of("f", "g", "hi"), row_of("ab", "cde")]),
+    )
+    assert report.valid
+
+
+def test_check_dataset_rows_over_the_context_are_counted_as_cut(dataset: Write) -> None:
+    content = lines(line_of("a", "b" * 50), line_of("a", "b"), line_of("a", "b" * 99))
+    report = check_dataset(dataset(content), Limits(), CharacterEncoder(20))
+    assert (report.valid, report.cut_rows, report.tokens) == (True, 2, 20 + 5 + 20)
+
+
+def test_check_dataset_longest_rows_within_the_context_are_not_cut(dataset: Write) -> None:
+    content = lines(line_of("a", "b" * 5), line_of("c", "d" * 5))
+    assert check_dataset(dataset(content), Limits(), CharacterEncoder(20)).cut_rows == 0
+
+
+def test_check_dataset_row_without_assistant_tokens_has_nothing_to_learn(dataset: Write) -> None:
+    content = lines(line_of(), b"", line_of("a" * 30, "b"))
+    report = check_dataset(dataset(content), Limits(), CharacterEncoder(20))
+    assert [(p.line, p.reason) for p in report.problems] == [(3, Reason.NOTHING_TO_LEARN)]
+    assert (report.valid, report.content_hash, report.rows) == (False, None, 2)
+
+
+def test_check_dataset_token_limit_is_inclusive_and_names_the_line(dataset: Write) -> None:
+    path = dataset(lines(*[line_of("a", "b")] * 4))  # 5 tokens each
+    assert check_dataset(path, Limits(max_tokens=20), CharacterEncoder()).valid
+    report = check_dataset(path, Limits(max_tokens=14), CharacterEncoder())
+    assert [(p.line, p.reason) for p in report.problems] == [(3, Reason.TOO_MANY_TOKENS)]
+    assert report.tokens == 20
+
+
+def test_check_dataset_first_twenty_problems_are_named_and_all_counted(dataset: Write) -> None:
+    content = lines(*[line_of(), b"x", line_of("a" * 30, "b")] * 200)
+    report = check_dataset(dataset(content), Limits(), CharacterEncoder(20))
+    assert (report.rows, report.problem_count, len(report.problems)) == (600, 400, 20)
+    assert [p.line for p in report.problems] == [n for n in range(1, 31) if n % 3 != 1]
+    assert {p.reason for p in report.problems} == {Reason.NOT_JSON, Reason.NOTHING_TO_LEARN}
+
+
+def test_check_dataset_row_that_the_encoder_refuses_is_a_problem_of_its_line(dataset: Write) -> None:
+    content = lines(line_of("a", "b"), line_of("c", "b<mark>\x1b"), line_of("d", "e"))
+    report = check_dataset(dataset(content), Limits(), CharacterEncoder(unwelcome="<mark>\x1b"))
+    assert report.problems == (RowProblem(2, Reason.SPECIAL_TOKEN, "A turn holds <mark>\\x1b"),)
+    assert (report.rows, report.tokens) == (3, 10)
+
+
+def test_check_dataset_row_too_many_is_not_encoded(dataset: Write) -> None:
+    report = check_dataset(dataset(lines(*[line_of()] * 5)), Limits(max_rows=3), CharacterEncoder())
+    assert [(p.line, p.reason) for p in report.problems] == [(4, Reason.TOO_MANY_ROWS)]
+    assert report.tokens == 3 * (1 + 3 + 6)
+
+
+def test_check_dataset_encodes_many_short_rows_at_once_and_long_ones_alone(dataset: Write) -> None:
+    encoder = CharacterEncoder()
+    check_dataset(dataset(lines(*[line_of()] * 300)), Limits(), encoder)
+    assert encoder.batches[:3] == [128, 128, 44]
+    encoder = CharacterEncoder()
+    check_dataset(dataset(lines(*[line_of("a", "\u20ac" * 40_000)] * 3)), Limits(), encoder)
+    assert encoder.batches[:2] == [2, 1]
+
+
+def test_check_dataset_missing_file_is_a_setup_error(tmp_path: Path) -> None:
+    with pytest.raises(SetupError):
+        check_dataset(tmp_path / "data.jsonl", Limits(), CharacterEncoder())
+
+
+def test_fault_of_one_problem_is_one_sentence(dataset: Write) -> None:
+    fault = fault_of(check_dataset(dataset(lines(line_of(), b"{}")), Limits(), CharacterEncoder()))
+    assert fault.reason is Reason.MISSING_KEY
+    assert fault.message == "The dataset is not valid: line 2: the row has no 'conversations'."
+    assert fault.remedy
+
+
+def test_fault_of_many_problems_names_three_and_counts_the_rest(dataset: Write) -> None:
+    fault = fault_of(check_dataset(dataset(lines(*[b"{}"] * 1500)), Limits(), CharacterEncoder()))
+    assert "line 1: " in fault.message
+    assert "line 3: " in fault.message
+    assert "line 4" not in fault.message
+    assert fault.message.endswith("; and 1,497 more problems.")
+
+
+def test_fault_of_the_file_as_a_whole_names_no_line(dataset: Write) -> None:
+    fault = fault_of(check_dataset(dataset(b""), Limits(), CharacterEncoder()))
+    assert fault.message == "The dataset is not valid: there is no row in the file."
