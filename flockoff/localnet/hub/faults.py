@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -88,7 +89,7 @@ def altered(change: Callable[[bytes], bytes]) -> Behaviour:
                 if message["type"] == "http.response.start":
                     start.update(message)
                     return
-                body = change(message["body"])
+                body = await run_in_threadpool(change, message["body"])
                 others = [(key, value) for key, value in start["headers"] if key != b"content-length"]
                 length = (b"content-length", str(len(body)).encode())
                 await send({**start, "headers": [*others, length]})

@@ -1,0 +1,9 @@
+"""The Hugging Face Hub, seen from this project. Only this package imports huggingface_hub.
+
+Importing it is cheap: huggingface_hub itself (half a second) is loaded at the first request.
+"""
+
+from flockoff.hub.client import HubClient
+from flockoff.hub.retries import Patience
+
+__all__ = ["HubClient", "Patience"]

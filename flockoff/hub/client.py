@@ -1,0 +1,278 @@
+"""The hub adapter: ``ports.Hub`` over huggingface_hub, and the competition's own files."""
+
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from flockoff.competition import BaseModel, EvaluationSet
+from flockoff.errors import HubTransient, HubUnauthorized, MinerFault, Reason, SetupError, UsageError
+from flockoff.hub.files import Missing, RemoteFile, digest_of
+from flockoff.hub.retries import Patience, retrying
+from flockoff.records import HubAccount, RepoState, Upload, is_repo_id
+
+if TYPE_CHECKING:
+    from flockoff.hub.remote import Remote
+
+DATA_FILE = "data.jsonl"
+MAX_EVALUATION_BYTES = 64 * 1024 * 1024
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_TOKEN_MEMORY = 600.0  # seconds for which a token that was good is believed to be good
+_WEIGHTS = re.compile(r"[\w.-]+\.safetensors")
+_TOKENIZER_FILES = re.compile(
+    r"tokenizer\.json|tokenizer_config\.json|chat_template[\w.-]*|special_tokens_map\.json"
+    r"|added_tokens\.json|config\.json"
+)
+_MODEL_FILES = re.compile(
+    rf"{_WEIGHTS.pattern}|[\w.-]+\.json|chat_template\.jinja|tokenizer\.model|merges\.txt|vocab\.txt"
+)
+
+T = TypeVar("T")
+
+
+class HubClient:
+    """A Hugging Face Hub under one token (None: as anybody).
+
+    ``endpoint`` is the hub's address; None takes HF_ENDPOINT, or the public hub. Requests are repeated as
+    ``patience`` says, and only where repeating them is safe. Safe to use from several threads.
+    """
+
+    def __init__(
+        self, token: str | None, endpoint: str | None = None, *, patience: Patience | None = None
+    ) -> None:
+        self._token = token
+        self._endpoint = endpoint
+        self._patience = patience or Patience()
+        self._closed = threading.Event()
+        self._token_was_good_at: float | None = None
+
+    def close(self) -> None:
+        """Give up waits and downloads under way; they end with HubTransient within a moment."""
+        self._closed.set()
+
+    @cached_property
+    def _remote(self) -> "Remote":
+        from flockoff.hub.remote import Remote
+
+        return Remote(self._endpoint, self._token, self._patience.timeout)
+
+    def _retrying(self, attempt: Callable[[], T], *, deadline: float | None = None) -> T:
+        return retrying(attempt, self._patience, self._closed, deadline=deadline)
+
+    # --- the miner's side --------------------------------------------------------------------------------
+
+    def account(self) -> HubAccount:
+        """Who the token belongs to. Raises HubUnauthorized for none or a wrong one."""
+        told = self._whoami()
+        return HubAccount(name=told["name"], can_write=can_write(told))
+
+    def _whoami(self) -> Mapping[str, Any]:
+        if self._token is None:
+            raise HubUnauthorized(
+                "There is no Hugging Face token.",
+                remedy="Make one at https://huggingface.co/settings/tokens and set HF_TOKEN in .env.",
+            )
+        told = self._retrying(self._remote.whoami)
+        self._token_was_good_at = time.monotonic()
+        return told
+
+    def repo_state(self, repo_id: str) -> RepoState | None:
+        """The repo as this token sees it; None where it is missing or invisible to it."""
+        try:
+            return self._retrying(lambda: self._remote.state(repo_id, None))
+        except Missing:
+            return None
+
+    def upload(self, repo_id: str, file: Path) -> Upload:
+        """Make ``file`` the repo's ``data.jsonl``. A repo that does not exist is created private.
+
+        Looks before it commits, each time: an upload whose answer was lost is found again by its content.
+        """
+        self._check_may_write(repo_id)
+        return self._retrying(lambda: self._upload_once(repo_id, file))
+
+    def _check_may_write(self, repo_id: str) -> None:
+        told = self._whoami()
+        owner = repo_id.partition("/")[0]
+        if not can_write(told):
+            raise HubUnauthorized(
+                f"The Hugging Face token of {told['name']} can only read.",
+                remedy="Make one with the write role at https://huggingface.co/settings/tokens.",
+            )
+        if owner.casefold() not in {name.casefold() for name in writable_owners(told)}:
+            raise HubUnauthorized(
+                f"The Hugging Face token belongs to {told['name']}, which cannot write to {repo_id}.",
+                remedy=f"Use a repo of your own, such as {told['name']}/{repo_id.partition('/')[2]}, "
+                f"or a token of {owner}.",
+            )
+
+    def _upload_once(self, repo_id: str, file: Path) -> Upload:
+        try:
+            head = self._remote.state(repo_id, None).head
+        except Missing:
+            self._remote.create_private(repo_id)
+            head = self._state_of_own(repo_id).head
+        if self._holds(repo_id, head, file):
+            return Upload(commit=head, changed=False)
+        commit = self._remote.commit(repo_id, DATA_FILE, file, parent=head)
+        if not self._holds(repo_id, commit, file):
+            raise HubTransient(f"{repo_id} changed while {DATA_FILE} was uploaded to it.")
+        return Upload(commit=commit, changed=commit != head)
+
+    def _state_of_own(self, repo_id: str) -> RepoState:
+        try:
+            return self._remote.state(repo_id, None)
+        except Missing as error:
+            raise HubUnauthorized(
+                f"The dataset repo {repo_id} exists, but this Hugging Face token does not see it.",
+                remedy="Give the token access to the repo, or choose another repo.",
+            ) from error
+
+    def _holds(self, repo_id: str, commit: str, file: Path) -> bool:
+        found = self._remote.files(repo_id, commit, [DATA_FILE])
+        return bool(found) and found[0].is_same(digest_of(file))
+
+    def publish(self, repo_id: str) -> None:
+        """Make the repo public; no change where it is."""
+
+        def attempt() -> None:
+            if self._remote.state(repo_id, None).private:
+                self._remote.publish(repo_id)
+
+        self._retrying(attempt)
+
+    # --- the validator's side ----------------------------------------------------------------------------
+
+    def download(self, namespace: str, commit: str, directory: Path, *, max_bytes: int) -> Path:
+        """``data.jsonl`` of one dataset at one commit, verified against the hub's own hash of it.
+
+        What ``ports.Hub`` promises. That the file is there means that it is complete.
+        """
+        target = directory / f"{hashlib.sha256(f'{namespace}/{commit}'.encode()).hexdigest()}.jsonl"
+        if target.exists():
+            return target
+        try:
+            if not is_repo_id(namespace):
+                raise Missing(Reason.REPO_MISSING, f"{namespace!r} is not a repo id.")
+            file = self._retrying(lambda: self._located(namespace, commit))
+            if file.size > max_bytes:
+                raise MinerFault(
+                    Reason.TOO_LARGE,
+                    f"{DATA_FILE} of {namespace} has {file.size:,} bytes, {max_bytes:,} are allowed.",
+                )
+            self._fetch(file, target)
+        except Missing as missing:
+            self._blame(missing, namespace, commit)
+        return target
+
+    def _located(self, repo_id: str, commit: str) -> RemoteFile:
+        """``data.jsonl`` of a dataset repo at a commit, as the hub describes it. Raises Missing."""
+        if not _COMMIT.fullmatch(commit) or self._remote.state(repo_id, commit).head != commit:
+            raise Missing(Reason.COMMIT_MISSING, f"{repo_id} has no commit {commit}.")
+        found = self._remote.files(repo_id, commit, [DATA_FILE])
+        if not found:
+            raise Missing(Reason.FILE_MISSING, f"{repo_id} has no {DATA_FILE} at {commit}.")
+        return found[0]
+
+    def _fetch(self, file: RemoteFile, target: Path) -> None:
+        deadline = self._patience.deadline(file.size)
+        self._retrying(lambda: self._remote.fetch(file, target, deadline, self._closed), deadline=deadline)
+
+    def _blame(self, missing: Missing, namespace: str, commit: str) -> NoReturn:
+        """Raise the miner's fault, once it is sure that it is not ours.
+
+        The hub says the same of a repo that is not there and to a token that has expired.
+        """
+        good_at = self._token_was_good_at
+        if self._token is not None and (good_at is None or time.monotonic() - good_at > _TOKEN_MEMORY):
+            self._whoami()
+        message, remedy = {
+            Reason.REPO_MISSING: (
+                f"The dataset repo {namespace} is missing, private or gated.",
+                "Make it public in its settings on the hub.",
+            ),
+            Reason.COMMIT_MISSING: (f"{namespace} has no commit {commit}.", "Submit the dataset again."),
+            Reason.FILE_MISSING: (
+                f"{namespace} has no file {DATA_FILE} at {commit}.",
+                "Submit the dataset again.",
+            ),
+        }[missing.reason]
+        raise MinerFault(missing.reason, message, remedy=remedy) from missing
+
+    # --- the competition's files -------------------------------------------------------------------------
+
+    def fetch_base_model(self, base: BaseModel, cache_dir: Path, *, tokenizer_only: bool) -> Path:
+        """The folder under ``cache_dir`` with the model's files at its pinned commit, fetched if need be.
+
+        Weights come as safetensors and nothing that could run as code is fetched; with
+        ``tokenizer_only`` just what a tokenizer needs. Every file is verified against the hub's hash. A
+        complete folder is used without asking the hub. Raises HubError's kinds, SetupError for the disk.
+        """
+        if not is_repo_id(base.repo):
+            raise UsageError(f"base_model.repo must be of the form owner/name, not {base.repo!r}.")
+        directory = cache_dir / "models" / base.repo.replace("/", "--") / base.revision
+        complete = directory / ".complete"
+        tokenizer_complete = directory / ".tokenizer-complete"
+        if complete.exists() or (tokenizer_only and tokenizer_complete.exists()):
+            return directory
+        for file in self._model_files(base, tokenizer_only):
+            if not (directory / file.path).exists():
+                self._fetch(file, directory / file.path)
+        (tokenizer_complete if tokenizer_only else complete).touch()
+        return directory
+
+    def _model_files(self, base: BaseModel, tokenizer_only: bool) -> list[RemoteFile]:
+        wanted = _TOKENIZER_FILES if tokenizer_only else _MODEL_FILES
+        names = self._retrying(lambda: self._remote.listing(base.repo, base.revision))
+        names = [name for name in names if wanted.fullmatch(name)]
+        for pattern in (r"tokenizer\.json", r"config\.json") + (
+            () if tokenizer_only else (_WEIGHTS.pattern,)
+        ):
+            if not any(re.fullmatch(pattern, name) for name in names):
+                raise SetupError(
+                    f"The base model {base.repo} at {base.revision} has no file {pattern}.",
+                    remedy="Correct base_model in the competition file.",
+                )
+        return self._retrying(lambda: self._remote.files(base.repo, base.revision, names, "model"))
+
+    def fetch_evaluation_set(self, evaluation: EvaluationSet, directory: Path) -> Path:
+        """The evaluation set that the competition names by repo and commit, checked against its SHA-256.
+
+        Raises SetupError where the hub's file is another one, and HubError's kinds.
+        """
+        if evaluation.repo is None or evaluation.commit is None:
+            raise UsageError("The competition names no repo for its evaluation set.")
+        repo, commit = evaluation.repo, evaluation.commit
+        target = directory / f"{evaluation.sha256}.jsonl"
+        if not target.exists() or digest_of(target).sha256 != evaluation.sha256:
+            file = self._retrying(lambda: self._located(repo, commit))
+            if file.size > MAX_EVALUATION_BYTES:
+                raise SetupError(f"The evaluation set {repo} has {file.size:,} bytes, which cannot be right.")
+            self._fetch(file, target)
+        if digest_of(target).sha256 != evaluation.sha256:
+            raise SetupError(
+                f"{DATA_FILE} of {repo} at {commit} is not the competition's evaluation set.",
+                remedy="Check evaluation.repo, evaluation.commit and evaluation.sha256 of the competition.",
+            )
+        return target
+
+
+def can_write(whoami: Mapping[str, Any]) -> bool:
+    """Whether the token of a whoami answer can write somewhere. One that tells no role is taken to."""
+    token = (whoami.get("auth") or {}).get("accessToken") or {}
+    role = token.get("role")
+    if role == "fineGrained":
+        scopes = (token.get("fineGrained") or {}).get("scoped") or []
+        return any("repo.write" in (scope.get("permissions") or []) for scope in scopes)
+    return role != "read"
+
+
+def writable_owners(whoami: Mapping[str, Any]) -> set[str]:
+    """The user of a whoami answer and the organisations that the user may write in."""
+    organisations = whoami.get("orgs") or []
+    return {whoami["name"]} | {item["name"] for item in organisations if item.get("roleInOrg") != "read"}

@@ -1,0 +1,142 @@
+"""What the errors of huggingface_hub and its HTTP library mean here: one table."""
+
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx2
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    HfHubHTTPError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils._http import parse_ratelimit_headers
+
+from flockoff.errors import (
+    FlockoffError,
+    HubFatal,
+    HubTransient,
+    HubUnauthorized,
+    Reason,
+    SetupError,
+)
+from flockoff.hub.files import Missing
+
+FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, KeyError, TypeError, RuntimeError)
+
+_Translation = Callable[[str, Exception], FlockoffError]
+
+_TOKEN_REMEDY = "Make a token at https://huggingface.co/settings/tokens and set HF_TOKEN to it."
+_RIGHTS_REMEDY = "Use a token whose role is write, of the account that owns the repo."
+_ENDPOINT_REMEDY = "Check that HF_ENDPOINT, if set, is the address of a Hugging Face Hub."
+_OFFLINE_REMEDY = "Unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE."
+
+
+def _missing(reason: Reason) -> _Translation:
+    return lambda message, _: Missing(reason, message)
+
+
+def _transient(message: str, error: Exception) -> FlockoffError:
+    after = retry_after(error.response) if isinstance(error, HfHubHTTPError) else None
+    return HubTransient(message, retry_after=after)
+
+
+def _unreachable(message: str, _: Exception) -> FlockoffError:
+    return HubTransient(
+        message, remedy="Check this machine's network connection, and HF_ENDPOINT if it is set."
+    )
+
+
+def _unauthorized(remedy: str) -> _Translation:
+    return lambda message, _: HubUnauthorized(message, remedy=remedy)
+
+
+def _fatal(remedy: str) -> _Translation:
+    return lambda message, _: HubFatal(message, remedy=remedy)
+
+
+def _setup(remedy: str) -> _Translation:
+    return lambda message, _: SetupError(message, remedy=remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Errors of ``kind`` (and, where given, with an HTTP status in ``statuses``) become this."""
+
+    kind: type[Exception]
+    statuses: Container[int] | None
+    translation: _Translation
+
+
+# The first rule that fits counts, so the special come before the general.
+RULES = (
+    Rule(RepositoryNotFoundError, None, _missing(Reason.REPO_MISSING)),  # gated repos too: a subclass
+    Rule(DisabledRepoError, None, _missing(Reason.REPO_MISSING)),
+    Rule(RevisionNotFoundError, None, _missing(Reason.COMMIT_MISSING)),
+    Rule(RemoteEntryNotFoundError, None, _missing(Reason.FILE_MISSING)),
+    Rule(HfHubHTTPError, {401}, _unauthorized(_TOKEN_REMEDY)),
+    Rule(HfHubHTTPError, {403}, _unauthorized(_RIGHTS_REMEDY)),
+    # 409 and 412: somebody else's commit came between, so what was asked for must be looked at afresh
+    Rule(HfHubHTTPError, {408, 409, 412, 425, 429}, _transient),
+    Rule(HfHubHTTPError, range(500, 600), _transient),
+    Rule(HfHubHTTPError, {404}, _fatal(_ENDPOINT_REMEDY)),  # a hub names what it is that it has not found
+    Rule(HfHubHTTPError, None, _fatal("")),
+    Rule(LocalTokenNotFoundError, None, _unauthorized(_TOKEN_REMEDY)),
+    Rule(OfflineModeIsEnabled, None, _setup(_OFFLINE_REMEDY)),
+    Rule(httpx2.UnsupportedProtocol, None, _setup(_ENDPOINT_REMEDY)),
+    Rule(httpx2.InvalidURL, None, _setup(_ENDPOINT_REMEDY)),
+    Rule(httpx2.HTTPError, None, _unreachable),  # timeouts, refused, reset and cut connections
+    Rule(OSError, None, _setup("Check the disk's free space and the folder's permissions.")),
+    Rule(Exception, None, _fatal(_ENDPOINT_REMEDY)),  # an answer that is not a hub's
+)
+
+
+def translate(error: Exception, doing: str) -> FlockoffError:
+    """Our error for a foreign one that came up while ``doing`` ("download alice/x")."""
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # huggingface_hub wraps what goes wrong in its upload threads
+    return rule_for(error).translation(f"Could not {doing}: {_detail(error)}.", error)
+
+
+def rule_for(error: Exception) -> Rule:
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    return next(
+        rule
+        for rule in RULES
+        if isinstance(error, rule.kind) and (rule.statuses is None or status in rule.statuses)
+    )
+
+
+def _detail(error: Exception) -> str:
+    """What happened, in one line that holds no header and so no token."""
+    if isinstance(error, HfHubHTTPError):
+        said = (error.server_message or "").split("\n")[0][:200].rstrip(".")
+        return f"the hub answered {error.response.status_code}" + (f" ({said})" if said else "")
+    if isinstance(error, httpx2.TimeoutException):
+        return "the hub did not answer in time"
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0][:200].rstrip('.')}" if lines else type(error).__name__
+
+
+def retry_after(response: httpx2.Response) -> float | None:
+    """The pause in seconds that an answer asks for, None where it asks for none."""
+    told = response.headers.get("retry-after", "").strip()
+    if told.isdecimal():
+        return float(told)
+    limit = parse_ratelimit_headers(response.headers)
+    if response.status_code == 429 and limit is not None and limit.remaining == 0:
+        return float(limit.reset_in_seconds)
+    return None
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Let foreign errors out as ours."""
+    try:
+        yield
+    except FOREIGN as error:
+        raise translate(error, doing) from error

@@ -1,0 +1,59 @@
+"""How long to wait for a hub, and when to ask again."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from flockoff.errors import HubTransient
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """All times are in seconds."""
+
+    timeout: float = 30.0  # of silence, in the middle of an answer too
+    tries: int = 4
+    backoff: float = 1.0  # before the second try; doubles with each further one, give or take half
+    max_retry_after: float = 60.0  # a hub that wants a longer pause is left to the caller
+    grace: float = 60.0  # that every download has, whatever its size
+    min_rate: float = 100_000.0  # bytes a second that a download must reach on top of that
+
+    def deadline(self, size: int) -> float:
+        """The ``time.monotonic()`` at which a download of ``size`` bytes, begun now, has taken too long."""
+        return time.monotonic() + self.grace + size / self.min_rate
+
+
+def retrying(
+    attempt: Callable[[], T], patience: Patience, closed: threading.Event, *, deadline: float | None = None
+) -> T:
+    """``attempt`` until it comes through, at most ``patience.tries`` times.
+
+    HubTransient leads to another try, after the pause that the hub asks for or an exponential one. It is
+    raised when tries, patience or ``deadline`` (monotonic) are used up, or when ``closed`` is set.
+    """
+    for tried in range(1, patience.tries + 1):
+        try:
+            return attempt()
+        except HubTransient as error:
+            pause = _pause(error, patience, tried)
+            too_late = deadline is not None and time.monotonic() + pause > deadline
+            if tried == patience.tries or pause > patience.max_retry_after or too_late:
+                raise
+            _log.info("%s Trying again in %.1f s.", error.message, pause)
+            if closed.wait(pause):
+                raise
+    raise AssertionError("a loop of at least one try returns or raises")
+
+
+def _pause(error: HubTransient, patience: Patience, tried: int) -> float:
+    if error.retry_after is not None:
+        return error.retry_after
+    exponential = patience.backoff * 2.0 ** (tried - 1) * random.uniform(0.5, 1.5)
+    return min(exponential, patience.max_retry_after)

@@ -1,0 +1,143 @@
+"""Fetching one file: bounded, resumed, verified, and in place whole or not at all."""
+
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import httpx2
+from huggingface_hub import get_session
+from huggingface_hub.utils._http import hf_raise_for_status
+
+from flockoff.errors import HubTransient, SetupError
+from flockoff.hub.faults import translated
+from flockoff.hub.files import RemoteFile, digest_of
+
+_CHUNK = 1 << 16
+_MAX_REDIRECTS = 5
+
+
+class _Spoiled(HubTransient):
+    """What has been received so far is not the file: the next try must not build on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """The terms of a fetch. ``headers`` carry the token and go to ``endpoint``'s own host only."""
+
+    endpoint: str
+    headers: dict[str, str]
+    timeout: float  # seconds of silence
+    deadline: float  # time.monotonic()
+    closed: threading.Event  # set to give up
+
+
+def fetch(remote: RemoteFile, target: Path, transfer: Transfer) -> None:
+    """Make ``target`` the remote file, in one attempt; a later one goes on where this one broke off.
+
+    Raises HubTransient for whatever may heal (cut, slow, wrong content), SetupError for the disk, and
+    HubError's other kinds.
+    """
+    with translated(f"download {remote.path}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _part_of(target) as part:
+            with part.open("ab") as file:
+                _receive(remote, file, transfer)
+                file.flush()
+                os.fsync(file.fileno())
+            if not remote.is_same(digest_of(part)):
+                raise _Spoiled(f"What the hub sent for {remote.path} is not what it announced.")
+            part.replace(target)
+
+
+@contextmanager
+def _part_of(target: Path) -> Iterator[Path]:
+    """A file of our own to receive into: what an earlier try left, if nobody else is at it.
+
+    Renaming is the claim, so of several threads or processes one gets the old part and the others begin
+    at zero. Afterwards the part is put back for the next try, unless it is spoiled or has become the target.
+    """
+    shelved = target.with_name(target.name + ".part")
+    own = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        shelved.rename(own)
+    except FileNotFoundError:
+        own.touch()
+    keep = False
+    try:
+        yield own
+    except _Spoiled:
+        raise
+    except (HubTransient, httpx2.HTTPError, KeyboardInterrupt):
+        keep = True
+        raise
+    finally:
+        if keep:
+            own.replace(shelved)
+        own.unlink(missing_ok=True)
+
+
+def _receive(remote: RemoteFile, file: BinaryIO, transfer: Transfer) -> None:
+    """Append to ``file`` what is missing of ``remote``, and not one byte more."""
+    have = file.seek(0, os.SEEK_END)
+    if have >= remote.size:
+        return
+    free = shutil.disk_usage(Path(file.name).parent).free
+    if free < remote.size - have:
+        raise SetupError(
+            f"The disk has {free:,} bytes free, {remote.path} needs {remote.size - have:,}.",
+            remedy="Free some space, or choose another folder.",
+        )
+    with _body(remote.url, have, transfer) as response:
+        if have and response.status_code != 206:
+            file.truncate(have := 0)
+        for chunk in response.iter_raw(_CHUNK):
+            have += len(chunk)
+            if have > remote.size:
+                raise _Spoiled(f"The hub sent more than the {remote.size} bytes of {remote.path}.")
+            file.write(chunk)
+            _check_going_on(remote, transfer)
+    if have < remote.size:
+        raise HubTransient(f"The hub sent {have} of the {remote.size} bytes of {remote.path}.")
+
+
+def _check_going_on(remote: RemoteFile, transfer: Transfer) -> None:
+    if transfer.closed.is_set():
+        raise HubTransient(f"The download of {remote.path} was called off.")
+    if time.monotonic() > transfer.deadline:
+        raise HubTransient(f"The download of {remote.path} took too long.")
+
+
+@contextmanager
+def _body(url: str, start: int, transfer: Transfer) -> Iterator[httpx2.Response]:
+    """The answer whose body holds the file from byte ``start`` on (status 206) or from 0 (200)."""
+    home = httpx2.URL(transfer.endpoint)
+    here = httpx2.URL(url)
+    plain = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    for _ in range(_MAX_REDIRECTS + 1):
+        headers = plain | (transfer.headers if _origin(here) == _origin(home) else {})
+        with get_session().stream(
+            "GET", here, headers=headers, timeout=transfer.timeout, follow_redirects=False
+        ) as response:
+            if response.status_code == 416:
+                raise _Spoiled(f"The hub has no byte {start} of {here.path}.")
+            if not response.has_redirect_location:
+                hf_raise_for_status(response)
+                if response.headers.get("content-encoding", "identity") != "identity":
+                    raise _Spoiled(f"The hub sent {here.path} compressed, which was not asked for.")
+                yield response
+                return
+            here = here.join(response.headers["location"])
+        if here.scheme != "https" and here.scheme != home.scheme:
+            raise HubTransient(f"The hub redirects to {here.scheme}://{here.host}, which is not safe.")
+    raise HubTransient(f"The hub redirects more than {_MAX_REDIRECTS} times.")
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
