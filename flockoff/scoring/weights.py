@@ -37,7 +37,6 @@ def weights_from_scores(
             raise ValueError(f"{name} must be finite and not negative")
     if not weights.any():
         return None
-    weights = weights / weights.max()  # so that the sum of very small scores keeps its precision
     weights /= weights.sum()
     if target.sum() > 0:
         blend = rules.consensus_blend
@@ -92,4 +91,4 @@ def limit_vtrust_loss(weights: Vector, consensus: Vector, rules: Scoring) -> Vec
     after = bisect_left(knots, -target, key=lambda t: -loss(t))  # the first knot with f <= target
     left, right = knots[after - 1], knots[after]
     t = left + (right - left) * (loss(left) - target) / (loss(left) - loss(right))
-    return at(t)
+    return at(min(t, right))  # rounding could go beyond 1, where weights turn negative

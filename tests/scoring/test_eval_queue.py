@@ -115,7 +115,7 @@ def test_plan_hotkey_twice_or_no_number_is_refused(bad: Candidate) -> None:
         plan_epoch([*crowd(3), bad], RULES, 0)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     start=st.integers(1, 150),
     newcomers=st.integers(0, 7),
