@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from flockoff.localnet.node import accounts, calls, epoch, fees, genesis, timelock
-from flockoff.localnet.node.blocks import NO_PARENT, Block, Header, digest, unhexed
+from flockoff.localnet.node.blocks import NO_PARENT, Block, Header, digest
 from flockoff.localnet.node.context import Context
 from flockoff.localnet.node.errors import (
     ANCIENT,
@@ -26,6 +26,7 @@ from flockoff.localnet.node.storage import Storage
 _log = logging.getLogger(__name__)
 
 _HASH_BYTES = 32
+_BLOCKS_PER_STATE = 4  # how much longer blocks are kept than state
 _BLOCK_HASH_COUNT = 2400  # the runtime's System.BlockHashCount
 DEFAULT_SLOT_MILLISECONDS = 250  # what the metadata says when only ``advance()`` makes blocks
 
@@ -71,11 +72,13 @@ class Chain:
             Refused: the hash is unknown, or the state at it is discarded.
         """
         block = self.block(block_hash)
-        if block is not None:
-            return block
-        known = self._hashes.find(unhexed(block_hash or "")) % _HASH_BYTES == 0
-        why = "State already discarded for" if known else "Header was not found in the database:"
-        raise Refused(4003, f"Client error: UnknownBlock: {why} {block_hash}")
+        if block is None:
+            raise Refused(
+                4003, f"Client error: UnknownBlock: Header was not found in the database: {block_hash}"
+            )
+        if block.number < self.head.number - self.settings.history_blocks:
+            raise Refused(4003, f"Client error: UnknownBlock: State already discarded for {block_hash}")
+        return block
 
     def at(self, block_hash: str | None) -> Reader:
         """The state at a block. Raises what ``readable`` raises."""
@@ -213,7 +216,7 @@ class Chain:
     def _append(self, block: Block) -> Block:
         self._hashes += block.header.hash
         self._recent[block.hash] = block
-        while len(self._recent) > self.settings.history_blocks + 1:
+        while len(self._recent) > self.settings.history_blocks * _BLOCKS_PER_STATE + 1:
             del self._recent[next(iter(self._recent))]
         return block
 

@@ -16,7 +16,8 @@ class NodeSettings:
         weights_rate_limit: blocks a validator of a new subnet waits between two weight settings.
         commitment_cooldown: blocks between two commitments of a hotkey, the rule of older runtimes;
             0 leaves only spec 461's quota of bytes per epoch.
-        history_blocks: how many past blocks can be read; older state is "already discarded".
+        history_blocks: for how many blocks back state can be read; older state is "already discarded", as on
+            any node that is no archive. Blocks themselves are kept four times as long, their hashes for ever.
     """
 
     host: str = "127.0.0.1"

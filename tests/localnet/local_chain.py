@@ -1,0 +1,94 @@
+"""What the node's tests work with: a node and the real SDK connected to it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import bittensor
+
+from flockoff.localnet.node import Node, NodeSettings
+
+RAO = 1_000_000_000
+FAST = NodeSettings(port=0, block_seconds=0.05, tempo=5, weights_rate_limit=0)
+
+calls: Any = bittensor.calls
+
+
+def must(result: Any) -> Any:
+    """The result, which has to be a success."""
+    assert result.success, result.message
+    return result
+
+
+def error_of(result: Any) -> str:
+    """The name of the error of a result, which has to be a failure."""
+    assert not result.success
+    name: str = result.error.name
+    return name
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A started node, a client of it, and the development chain's sudo key."""
+
+    node: Node
+    client: Any
+    alice: Any
+
+    def submit(self, call: Any, signer: Any, **options: Any) -> Any:
+        """Submit a call signed by a keypair, or by a wallet's coldkey."""
+        return self.client.submit_call(call, signer, **options)
+
+    def sudo(self, call: Any) -> Any:
+        """Submit a call as root."""
+        return self.submit(calls.Sudo.sudo(call=self.client.compose(call)), self.alice)
+
+    def batch(self, several: list[Any], signer: Any) -> None:
+        """Submit calls as one extrinsic, all of which have to succeed."""
+        composed = [self.client.compose(call) for call in several]
+        must(self.submit(calls.Utility.batch_all(calls=composed), signer))
+
+    def fund(self, *wallets: Any, tao: int = 5000) -> None:
+        """Give each wallet's coldkey some TAO."""
+        addresses = [wallet.coldkeypub.ss58_address for wallet in wallets]
+        transfers = [calls.Balances.transfer_keep_alive(dest=to, value=tao * RAO) for to in addresses]
+        self.batch(transfers, self.alice)
+
+    def free(self, address: str) -> int:
+        """The free balance, in rao."""
+        account = self.client.query(bittensor.storage.System.Account, [address])
+        return int(account["data"]["free"])
+
+    def next_epoch(self, *, after: int = 0) -> int:
+        """Wait until ``after`` blocks into subnet 1's next epoch; gives the epoch's first block."""
+        start: int = self.client.epochs.epoch_status(1)["next_epoch_start_block"]
+        self.client.wait_for_block(start + after, timeout=20)
+        return start
+
+
+@dataclass(frozen=True)
+class Subnet(Bench):
+    """Subnet 1 with three uids: 0 the owner's, 1 a staked validator's, 2 a miner's."""
+
+    owner: Any
+    validator: Any
+    miner: Any
+
+
+def commitment(data: bytes, netuid: int = 1) -> Any:
+    """A commitment of one raw field."""
+    return calls.Commitments.set_commitment(netuid=netuid, info={"fields": [{f"Raw{len(data)}": data}]})
+
+
+def prepare_subnet(bench: Bench, owner: Any, validator: Any, miner: Any) -> Subnet:
+    """Make subnet 1 with the calls that make one on a real local Subtensor."""
+    bench.fund(owner, validator, miner)
+    must(bench.client.execute(bittensor.RegisterSubnet(), owner))
+    must(bench.client.execute(bittensor.StartCall(netuid=1), owner))
+    for wallet in (validator, miner):
+        hotkey = wallet.hotkey.ss58_address
+        must(bench.submit(calls.SubtensorModule.burned_register(netuid=1, hotkey=hotkey), wallet))
+    stake = calls.SubtensorModule.add_stake(
+        hotkey=validator.hotkey.ss58_address, netuid=1, amount_staked=1000 * RAO
+    )
+    must(bench.submit(stake, validator))
+    return Subnet(bench.node, bench.client, bench.alice, owner, validator, miner)
