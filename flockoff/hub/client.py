@@ -115,8 +115,7 @@ class HubClient:
         try:
             head = self._remote.state(repo_id, None).head
         except Missing:
-            self._remote.create_private(repo_id)
-            head = self._state_of_own(repo_id).head
+            head = self._created(repo_id).head
         if self._holds(repo_id, head, file):
             return Upload(commit=head, changed=False)
         commit = self._remote.commit(repo_id, DATA_FILE, file, parent=head)
@@ -124,10 +123,15 @@ class HubClient:
             raise HubTransient(f"{repo_id} changed while {DATA_FILE} was uploaded to it.")
         return Upload(commit=commit, changed=commit != head)
 
-    def _state_of_own(self, repo_id: str) -> RepoState:
+    def _created(self, repo_id: str) -> RepoState:
+        created = self._remote.create_private(repo_id)
         try:
             return self._remote.state(repo_id, None)
         except Missing as error:
+            if created:
+                raise HubTransient(
+                    f"The hub does not show {repo_id} yet, which it has just created."
+                ) from error
             raise HubUnauthorized(
                 f"The dataset repo {repo_id} exists, but this Hugging Face token does not see it.",
                 remedy="Give the token access to the repo, or choose another repo.",

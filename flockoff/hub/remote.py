@@ -4,12 +4,14 @@ import logging
 import threading
 from collections.abc import Mapping
 from functools import cache
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, HfApi, constants, hf_hub_url, set_client_factory
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import default_client_factory, hf_raise_for_status
@@ -24,6 +26,7 @@ RepoType = Literal["dataset", "model"]
 
 # Seconds. huggingface_hub by itself waits for ever for the answer to whoami, create or commit.
 _TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
+_configuring = threading.Lock()
 
 
 @cache
@@ -57,7 +60,8 @@ class Remote:
     """A hub under one token. Every method is one attempt and raises HubError's kinds; thread-safe."""
 
     def __init__(self, endpoint: str | None, token: str | None, timeout: float) -> None:
-        _configure_library()
+        with _configuring:
+            _configure_library()
         self._timeout = timeout
         self._endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
         # False, not None: None would send whatever token `hf auth login` once left on this machine
@@ -69,7 +73,10 @@ class Remote:
 
     def whoami(self) -> Mapping[str, Any]:
         with translated("check the hub token"):
-            return self._api.whoami()
+            told = self._api.whoami()
+            if not isinstance(told.get("name"), str):
+                raise HubFatal("The hub does not tell whose token this is.")
+            return told
 
     def state(self, repo_id: str, revision: str | None, kind: RepoType = "dataset") -> RepoState:
         """Visibility, and the commit that ``revision`` (None: the main branch) stands for."""
@@ -102,10 +109,16 @@ class Remote:
         sha256 = item.lfs.sha256 if item.lfs else None
         return RemoteFile(item.path, url, item.size, sha256, None if item.lfs else item.blob_id)
 
-    def create_private(self, repo_id: str) -> None:
-        """Create the dataset repo; no change where it exists."""
+    def create_private(self, repo_id: str) -> bool:
+        """Create the dataset repo; False where there is one of that name already."""
         with translated(f"create the dataset repo {repo_id}"):
-            self._api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
+            try:
+                self._api.create_repo(repo_id, repo_type="dataset", private=True)
+            except HfHubHTTPError as error:
+                if error.response.status_code != HTTPStatus.CONFLICT:
+                    raise
+                return False
+            return True
 
     def publish(self, repo_id: str) -> None:
         with translated(f"make {repo_id} public"):

@@ -61,7 +61,8 @@ def _part_of(target: Path) -> Iterator[Path]:
     """A file of our own to receive into: what an earlier try left, if nobody else is at it.
 
     Renaming is the claim, so of several threads or processes one gets the old part and the others begin
-    at zero. Afterwards the part is put back for the next try, unless it is spoiled or has become the target.
+    at zero. When the attempt fails the part is put back for the next one, unless it is spoiled or the disk
+    is the trouble.
     """
     shelved = target.with_name(target.name + ".part")
     own = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
@@ -69,18 +70,16 @@ def _part_of(target: Path) -> Iterator[Path]:
         shelved.rename(own)
     except FileNotFoundError:
         own.touch()
-    keep = False
     try:
         yield own
-    except _Spoiled:
-        raise
-    except (HubTransient, httpx2.HTTPError, KeyboardInterrupt):
-        keep = True
-        raise
-    finally:
-        if keep:
+        shelved.unlink(missing_ok=True)
+    except BaseException as error:
+        of_disk = isinstance(error, OSError) and not isinstance(error, httpx2.HTTPError)
+        if of_disk or isinstance(error, _Spoiled):
+            own.unlink(missing_ok=True)
+        else:
             own.replace(shelved)
-        own.unlink(missing_ok=True)
+        raise
 
 
 def _receive(remote: RemoteFile, file: BinaryIO, transfer: Transfer) -> None:

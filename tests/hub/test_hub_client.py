@@ -2,18 +2,36 @@
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hub_users import HASTE, Owner
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from flockoff.errors import HubTransient, HubUnauthorized, SetupError
+from flockoff.errors import HubFatal, HubTransient, HubUnauthorized, SetupError
 from flockoff.hub import HubClient
 from flockoff.hub.client import can_write, writable_owners
+from flockoff.hub.files import digest_of
 from flockoff.localnet.hub import HubServer, altered, answer, cut
+from flockoff.localnet.hub.faults import Behaviour
 from flockoff.ports import Hub
 from flockoff.records import HubAccount, RepoState
+
+
+def received(bodies: list[bytes]) -> Behaviour:
+    """Take the request's body into ``bodies`` and answer 200."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        bodies.append(await request.body())
+        await Response()(scope, receive, send)
+
+    return lambda _: app
 
 
 def commits_sent(hub: HubServer, repo: str) -> int:
@@ -48,6 +66,17 @@ def test_account_at_closed_port_is_transient() -> None:
     with pytest.raises(HubTransient) as error:
         HubClient("hf_x", "http://127.0.0.1:9", patience=HASTE).account()
     assert "network" in error.value.remedy
+
+
+def test_account_from_what_is_no_hub_is_fatal(hub: HubServer, alice: Owner) -> None:
+    hub.faults.add("GET", "whoami", answer(200, b"{}"))
+    with pytest.raises(HubFatal):
+        alice.client.account()
+
+
+def test_import_is_cheap() -> None:
+    code = "import flockoff.hub, sys; sys.exit(bool({'huggingface_hub', 'httpx2'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:9", "ftp://127.0.0.1"])
@@ -129,6 +158,37 @@ def test_upload_of_30_megabytes_arrives(alice: Owner, tmp_path: Path, anybody: H
     assert back.read_bytes() == big.read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's own upload
+def test_upload_that_the_hub_wants_in_lfs_goes_there_and_not_to_xet(
+    hub: HubServer, alice: Owner, data_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    digest = digest_of(data_file)
+    head = alice.upload(b"x", "other.txt")
+    stored: list[bytes] = []
+
+    def as_lfs(body: bytes) -> bytes:
+        files = [file | {"uploadMode": "lfs"} for file in json.loads(body)["files"]]
+        return json.dumps({"files": files}).encode()
+
+    upload = {
+        "oid": digest.sha256,
+        "size": digest.size,
+        "actions": {"upload": {"href": f"{hub.endpoint}/put"}},
+    }
+    info = {"type": "file", "path": "data.jsonl", "size": digest.size, "oid": "0" * 40}
+    lfs = {"lfs": {"oid": digest.sha256, "size": digest.size, "pointerSize": 134}}
+    hub.faults.add("POST", "/preupload/", altered(as_lfs))
+    hub.faults.add("POST", "/info/lfs/objects/batch", answer(200, json.dumps({"objects": [upload]}).encode()))
+    hub.faults.add("PUT", "^/put$", received(stored))
+    made = {"commitUrl": f"{hub.endpoint}/datasets/{alice.repo}/commit/{head}", "commitOid": head}
+    hub.faults.add("POST", "/commit/", answer(200, json.dumps(made).encode()))
+    hub.faults.add("POST", "/paths-info/", answer(200, b"[]"))
+    hub.faults.add("POST", "/paths-info/", answer(200, json.dumps([info | lfs]).encode()))
+    assert alice.client.upload(alice.repo, data_file).commit == head
+    assert stored == [data_file.read_bytes()]
+    assert "Xet" not in capfd.readouterr().err
+
+
 def test_upload_whose_answer_was_lost_is_not_committed_twice(
     hub: HubServer, alice: Owner, data_file: Path
 ) -> None:
@@ -141,6 +201,24 @@ def test_upload_whose_answer_was_lost_is_not_committed_twice(
 def test_upload_whose_create_was_lost_goes_on(hub: HubServer, alice: Owner, data_file: Path) -> None:
     hub.faults.add("POST", "/repos/create", cut(0))
     assert alice.client.upload(alice.repo, data_file).changed
+
+
+def test_upload_to_repo_just_created_but_not_shown_yet_comes_through(
+    hub: HubServer, alice: Owner, data_file: Path
+) -> None:
+    not_found = answer(404, headers={"X-Error-Code": "RepoNotFound"})
+    hub.faults.add("GET", f"/api/datasets/{alice.repo}$", not_found, times=2)
+    assert alice.client.upload(alice.repo, data_file).changed
+
+
+def test_upload_to_repo_that_exists_unseen_is_unauthorized(
+    hub: HubServer, alice: Owner, data_file: Path
+) -> None:
+    alice.upload(b"x", private=True)
+    not_found = answer(404, headers={"X-Error-Code": "RepoNotFound"})
+    hub.faults.add("GET", f"/api/datasets/{alice.repo}$", not_found, times=2)
+    with pytest.raises(HubUnauthorized, match="does not see"):
+        alice.client.upload(alice.repo, data_file)
 
 
 @pytest.mark.parametrize("route", ["whoami", "/repos/create", "/preupload/", "/commit/", "/paths-info/"])
