@@ -39,8 +39,12 @@ class Chain(Protocol):
         """This wallet's uid on the subnet; None where it is not registered."""
         ...
 
-    def snapshot(self) -> SubnetSnapshot:
-        """The metagraph and all commitments at one block; requests do not grow with the number of miners."""
+    def snapshot(self, block: int | None = None) -> SubnetSnapshot:
+        """The metagraph and all commitments at one block (None: the latest).
+
+        Requests do not grow with the number of miners. Raises ChainTransient also for a ``block`` whose
+        state the node no longer has.
+        """
         ...
 
     def commitment(self) -> RawCommitment | None:

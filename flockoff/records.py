@@ -120,6 +120,19 @@ class EpochStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Epoch:
+    """``start_block`` names the epoch; ``end_block`` is the first block of the next one."""
+
+    start_block: int
+    end_block: int
+    seed: int  # every validator's seed in it
+
+    @property
+    def blocks(self) -> int:
+        return self.end_block - self.start_block
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """Where a submission landed. ``block`` is None where the chain does not say."""
 

@@ -5,6 +5,6 @@ Importing it is cheap; the SDK itself, which takes a second or two, is imported 
 
 from flockoff.chain.endpoint import resolve_endpoint
 from flockoff.chain.subtensor import SubtensorChain, open_chain
-from flockoff.chain.wallets import WalletRef, load_wallet
+from flockoff.chain.wallets import WalletRef, hotkey_address, load_wallet
 
-__all__ = ["SubtensorChain", "WalletRef", "load_wallet", "open_chain", "resolve_endpoint"]
+__all__ = ["SubtensorChain", "WalletRef", "hotkey_address", "load_wallet", "open_chain", "resolve_endpoint"]

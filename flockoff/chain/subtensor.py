@@ -45,7 +45,7 @@ class SubtensorChain:
     """See ``flockoff.ports.Chain`` for what the methods promise.
 
     Connects when it must, and again after a fault; submissions are waited for until they are final.
-    ``hotkey`` is "" where there is no wallet.
+    ``hotkey``, and ``wallet_flags`` (the wallet as ``btcli`` takes it), are "" where there is no wallet.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class SubtensorChain:
         self.netuid = netuid
         self.hotkey: str = wallet.hotkey.ss58_address if wallet else ""
         self._coldkey: str = wallet.coldkeypub.ss58_address if wallet else ""
+        self.wallet_flags = ref.flags if ref else ""
         self._wallet = wallet
         self._where = Circumstances(endpoint, netuid, ref, self._coldkey)
         self._connection = Connection(endpoint)
@@ -107,9 +108,9 @@ class SubtensorChain:
 
         return self._read("look the hotkey up", read) if self.hotkey else None
 
-    def snapshot(self) -> SubnetSnapshot:
+    def snapshot(self, block: int | None = None) -> SubnetSnapshot:
         async def read(node: Access) -> SubnetSnapshot:
-            view = await node.client.at()
+            view = await node.client.at(block)
             graph = await view.subnets.metagraph(self.netuid, commitments=False)
             if graph is None:
                 raise no_subnet(self._where)

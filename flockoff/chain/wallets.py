@@ -46,6 +46,12 @@ def load_wallet(ref: WalletRef) -> "Wallet":
     return wallet
 
 
+def hotkey_address(ref: WalletRef) -> str:
+    """The ss58 address of the wallet's hotkey. Raises as ``load_wallet``."""
+    address: str = load_wallet(ref).hotkey.ss58_address
+    return address
+
+
 def _check_present(ref: WalletRef, wallet: "Wallet") -> None:
     coldkey, hotkey = (Path(file.path) for file in (wallet.coldkeypub_file, wallet.hotkey_file))
     if coldkey.exists() and hotkey.exists():

@@ -7,12 +7,11 @@ from sqlite3 import Connection
 from types import TracebackType
 from typing import Literal, Self
 
+from flockoff.dataset import Claim
 from flockoff.errors import LedgerError
 from flockoff.ledger.database import Database
-from flockoff.ledger.queries import LEADERBOARD, MEASURED, insert_measurement, inserted_id
+from flockoff.ledger.queries import LEADERBOARD, MEASURED, insert_measurement, insert_verdict, inserted_id
 from flockoff.ledger.rows import (
-    Claim,
-    EpochRow,
     LeaderboardRow,
     claim_from,
     commitment_from,
@@ -21,7 +20,7 @@ from flockoff.ledger.rows import (
     measurement_from,
     verdict_from,
 )
-from flockoff.records import Commitment, Evaluation, Measurement, ModelId, Verdict, WeightsSet
+from flockoff.records import Commitment, Epoch, Evaluation, Measurement, ModelId, Verdict, WeightsSet
 
 
 class Ledger:
@@ -139,14 +138,18 @@ class Ledger:
             )
 
     def owner(self, content_hash: str) -> Claim | None:
+        """Whose a content is; ``order`` is the uid that the hotkey had then. None: nobody's yet."""
         rows = self._database.read("SELECT * FROM claims WHERE content_hash = ?", (content_hash,))
         return claim_from(rows[0]) if rows else None
 
     # --- an epoch ----------------------------------------------------------------------------------------
 
-    def begin_epoch(self, epoch: EpochRow, plan: Sequence[Commitment]) -> list[Commitment]:
+    def begin_epoch(
+        self, epoch: Epoch, plan: Sequence[Commitment], verdicts: Iterable[Verdict] = ()
+    ) -> list[Commitment]:
         """Store the epoch with its plan and return the plan; if it was begun before, the one stored then.
 
+        ``verdicts`` are those that need no evaluation. They are stored with the plan or not at all.
         Raises LedgerError where it was begun with another seed: the start block had another hash, so the
         ledger belongs to another chain.
         """
@@ -166,9 +169,11 @@ class Ledger:
                     for place, c in enumerate(plan)
                 ],
             )
+            for verdict in verdicts:
+                insert_verdict(connection, verdict)
         return list(plan)
 
-    def _require_same_chain(self, stored: EpochRow, epoch: EpochRow) -> None:
+    def _require_same_chain(self, stored: Epoch, epoch: Epoch) -> None:
         if stored.seed != epoch.seed:
             raise LedgerError(
                 f"Ledger {self._database.location}: the epoch from block {epoch.start_block} was begun with"
@@ -176,12 +181,12 @@ class Ledger:
                 remedy="Use a data folder of its own for every chain.",
             )
 
-    def epoch(self, start_block: int) -> EpochRow | None:
+    def epoch(self, start_block: int) -> Epoch | None:
         """The epoch as it was begun; None if it was not."""
         rows = self._database.read(
             "SELECT start_block, end_block, seed FROM epochs WHERE start_block = ?", (start_block,)
         )
-        return EpochRow(**dict(rows[0])) if rows else None
+        return Epoch(**dict(rows[0])) if rows else None
 
     def epoch_plan(self, start_block: int) -> list[Commitment] | None:
         """The epoch's commitments in the order of their places; None if it was not begun."""
@@ -237,22 +242,7 @@ class Ledger:
         """Store a hotkey's verdict in a running epoch, in place of an earlier one."""
         with self._database.transaction() as connection:
             _require_open(connection, verdict.epoch)
-            connection.execute(
-                "INSERT OR REPLACE INTO verdicts (epoch, hotkey, uid, model_id, block, standing, reason,"
-                " detail, content_hash, loss) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    verdict.epoch,
-                    verdict.hotkey,
-                    verdict.uid,
-                    verdict.model_id,
-                    verdict.block,
-                    verdict.standing,
-                    verdict.reason,
-                    verdict.detail,
-                    verdict.content_hash,
-                    verdict.loss,
-                ),
-            )
+            insert_verdict(connection, verdict)
 
     def verdicts(self, start_block: int) -> list[Verdict]:
         """The epoch's verdicts, by uid."""
@@ -260,6 +250,14 @@ class Ledger:
             "SELECT * FROM verdicts WHERE epoch = ? ORDER BY uid, hotkey", (start_block,)
         )
         return [verdict_from(row) for row in rows]
+
+    def last_verdict(self, hotkey: str, *, before: int) -> Verdict | None:
+        """The hotkey's verdict in the latest epoch that began before block ``before`` and has one."""
+        rows = self._database.read(
+            "SELECT * FROM verdicts WHERE hotkey = ? AND epoch < ? ORDER BY epoch DESC LIMIT 1",
+            (hotkey, before),
+        )
+        return verdict_from(rows[0]) if rows else None
 
     def close_epoch(
         self,

@@ -3,7 +3,7 @@
 import json
 from sqlite3 import Connection, Cursor
 
-from flockoff.records import Measurement
+from flockoff.records import Measurement, Verdict
 
 # Joins what "recorded" refers to: measurements with what they were made with.
 MEASURED = "JOIN measurements AS m ON m.id = recorded.measurement JOIN setups AS s ON s.id = m.setup"
@@ -67,6 +67,26 @@ def insert_measurement(connection: Connection, measurement: Measurement, now: fl
         ),
     )
     return inserted_id(cursor)
+
+
+def insert_verdict(connection: Connection, verdict: Verdict) -> None:
+    """Store a verdict in place of an earlier one on the same hotkey in the same epoch."""
+    connection.execute(
+        "INSERT OR REPLACE INTO verdicts (epoch, hotkey, uid, model_id, block, standing, reason,"
+        " detail, content_hash, loss) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            verdict.epoch,
+            verdict.hotkey,
+            verdict.uid,
+            verdict.model_id,
+            verdict.block,
+            verdict.standing,
+            verdict.reason,
+            verdict.detail,
+            verdict.content_hash,
+            verdict.loss,
+        ),
+    )
 
 
 def inserted_id(cursor: Cursor) -> int:

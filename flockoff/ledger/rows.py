@@ -4,28 +4,9 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
+from flockoff.dataset import Claim
 from flockoff.errors import Reason
 from flockoff.records import Commitment, Evaluation, Measurement, ModelId, Provenance, Standing, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The hotkey that a content belongs to, and the commitment that made it so."""
-
-    content_hash: str
-    hotkey: str
-    model_id: ModelId
-    block: int  # first block of that commitment
-    uid: int  # that the hotkey had then
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRow:
-    """``start_block`` names the epoch; ``end_block`` is the first block of the next one."""
-
-    start_block: int
-    end_block: int
-    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +34,7 @@ def commitment_from(row: sqlite3.Row) -> Commitment:
 
 
 def claim_from(row: sqlite3.Row) -> Claim:
-    return Claim(row["content_hash"], row["hotkey"], ModelId.parse(row["model_id"]), row["block"], row["uid"])
+    return Claim(row["content_hash"], row["hotkey"], row["block"], order=row["uid"])
 
 
 def measurement_from(row: sqlite3.Row) -> Measurement:

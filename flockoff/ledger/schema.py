@@ -113,6 +113,8 @@ CREATE TABLE verdicts (
     PRIMARY KEY (epoch, hotkey)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX verdicts_of_hotkey ON verdicts (hotkey, epoch);
+
 -- The scores after the last closed epoch.
 CREATE TABLE scores (
     hotkey TEXT PRIMARY KEY,

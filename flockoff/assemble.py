@@ -1,0 +1,136 @@
+"""Puts the adapters together from settings, so that every program does it the same way."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from flockoff.chain import SubtensorChain, WalletRef, open_chain, resolve_endpoint
+from flockoff.competition import Competition, load_competition
+from flockoff.dataset import EvaluationAnswers, load_rows
+from flockoff.errors import NotRegistered, SetupError
+from flockoff.hub import HubClient
+from flockoff.ledger import Ledger
+from flockoff.settings import Credentials, NeuronSettings, ValidatorSettings
+from flockoff.tokens import TokenizerEncoder, load_encoder
+from flockoff.training.evaluator import WorkerEvaluator
+from flockoff.training.prepare import resolve_base_model
+from flockoff.validate import Validator
+
+
+def open_hub(credentials: Credentials) -> HubClient:
+    return HubClient(token=credentials.hf_token, endpoint=credentials.hf_endpoint)
+
+
+def open_subnet(settings: NeuronSettings) -> SubtensorChain:
+    """The subnet through the settings' wallet. Raises SetupError for a missing wallet."""
+    return open_chain(
+        endpoint=resolve_endpoint(settings.network, settings.chain_endpoint),
+        netuid=settings.netuid,
+        wallet=WalletRef(settings.wallet_name, settings.wallet_hotkey, settings.wallet_path),
+    )
+
+
+def require_uid(chain: SubtensorChain, settings: NeuronSettings) -> int:
+    """The uid of the settings' hotkey. Raises NotRegistered with the command that registers it."""
+    uid = chain.uid()
+    if uid is None:
+        raise NotRegistered(
+            f"Hotkey {chain.hotkey} is not registered on subnet {settings.netuid}.",
+            remedy=f"Register it: btcli subnets register --netuid {settings.netuid} {chain.wallet_flags}",
+        )
+    return uid
+
+
+def model_directory(
+    competition: Competition, hub: HubClient, cache_dir: Path, *, tokenizer_only: bool = False
+) -> Path:
+    """The base model's files on this machine, fetched or converted if they are not there yet.
+
+    Raises SetupError or HubError's kinds, with the remedy.
+    """
+    base = competition.base_model
+    if base.package is None:
+        return hub.fetch_base_model(base, cache_dir, tokenizer_only=tokenizer_only)
+    return resolve_base_model(base, cache_dir)
+
+
+def open_encoder(competition: Competition, hub: HubClient, cache_dir: Path) -> TokenizerEncoder:
+    """The base model's tokenizer and chat template, without the model."""
+    directory = model_directory(competition, hub, cache_dir, tokenizer_only=True)
+    return load_encoder(directory, competition.training.context_length)
+
+
+def evaluation_file(competition: Competition, hub: HubClient, eval_data_dir: Path) -> Path:
+    """The competition's evaluation set in ``eval_data_dir``, downloaded if it names a repo for it.
+
+    Raises SetupError where the file is not the one that the competition pins, and HubError's kinds.
+    """
+    evaluation = competition.evaluation
+    if evaluation.repo is not None:
+        return hub.fetch_evaluation_set(evaluation, eval_data_dir)
+    file = eval_data_dir / "data.jsonl"
+    try:
+        actual = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise SetupError(
+            f"Cannot read the evaluation set {file}: {error.strerror}.",
+            remedy="Give the folder that holds it with --eval_data_dir.",
+        ) from error
+    if actual != evaluation.sha256:
+        raise SetupError(
+            f"{file} is not the competition's evaluation set: its SHA-256 is {actual}.",
+            remedy="Restore it (git checkout eval_data) or update this repository.",
+        )
+    return file
+
+
+def ledger_path(data_dir: Path) -> Path:
+    return data_dir / "ledger.sqlite"
+
+
+@contextmanager
+def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterator[Validator]:
+    """A validator ready for its first epoch; closes all it opened, however the context ends.
+
+    What can fail cheaply fails first. Raises UsageError, SetupError, NotRegistered, LedgerError, and
+    ChainError's and HubError's kinds.
+    """
+    neuron = settings.neuron
+    competition = load_competition(neuron.competition)
+    hub = open_hub(neuron.credentials)
+    file = evaluation_file(competition, hub, settings.eval_data_dir)
+    with ExitStack() as stack:
+        chain = stack.enter_context(closing(open_subnet(neuron)))
+        require_uid(chain, neuron)
+        ledger = stack.enter_context(
+            Ledger.open(
+                ledger_path(settings.data_dir),
+                netuid=neuron.netuid,
+                competition=competition.id,
+                hotkey=chain.hotkey,
+            )
+        )
+        hub.account()
+        directory = model_directory(competition, hub, settings.cache_dir)
+        encoder = load_encoder(directory, competition.training.context_length)
+        evaluator = WorkerEvaluator(
+            competition, model_dir=directory, evaluation_file=file, device=settings.device
+        )
+        stack.enter_context(closing(evaluator))
+        yield Validator(
+            chain=chain,
+            hub=hub,
+            evaluator=evaluator,
+            ledger=ledger,
+            encoder=encoder,
+            answers=EvaluationAnswers(load_rows(file, competition.limits, encoder.special_tokens)),
+            competition=competition,
+            netuid=neuron.netuid,
+            dataset_dir=settings.data_dir / "datasets",
+            miner_sample_size=settings.miner_sample_size,
+            blocks_per_epoch=settings.blocks_per_epoch,
+            block_threshold=settings.block_threshold,
+            stop=stop,
+        )

@@ -1,0 +1,174 @@
+"""One submission of a miner: check, upload, commit on chain, read back, publish.
+
+Every step first looks at what is there already, so a run that was interrupted anywhere can simply be
+started again: nothing is uploaded or committed twice.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from flockoff.competition import Competition
+from flockoff.dataset import check_dataset, fault_of
+from flockoff.errors import (
+    ChainCooldown,
+    ChainTransient,
+    HubTransient,
+    HubUnauthorized,
+    Interrupted,
+)
+from flockoff.ports import Chain, Hub, RowEncoder
+from flockoff.records import DatasetReport, ModelId
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_ANY_COMMIT = "0" * 40
+MAX_SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a miner wants on chain. ``retry_seconds`` is the pause after a cooldown or a passing fault."""
+
+    repo_id: str
+    dataset: Path
+    competition: Competition
+    keep_private: bool = False
+    retry_seconds: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    model_id: ModelId
+    block: int  # of the commitment as the chain shows it
+    public: bool
+
+
+def checked_dataset(submission: Submission, encoder: RowEncoder) -> DatasetReport:
+    """Check the dataset as a validator will. Raises MinerFault, after logging what is wrong line by line."""
+    report = check_dataset(submission.dataset, submission.competition.limits, encoder)
+    for problem in report.problems[:MAX_SHOWN_PROBLEMS]:
+        log.error("%s line %d: %s (%s)", submission.dataset, problem.line, problem.detail, problem.reason)
+    if not report.valid:
+        raise fault_of(report)
+    log.info(
+        "Dataset %s is valid: %d rows, %d tokens, %d of them the assistant's.",
+        submission.dataset,
+        report.rows,
+        report.tokens,
+        report.assistant_tokens,
+    )
+    if report.cut_rows:
+        log.warning(
+            "%d rows are longer than the context of %d tokens and will be cut there.",
+            report.cut_rows,
+            submission.competition.training.context_length,
+        )
+    return report
+
+
+def checked_account(submission: Submission, hub: Hub) -> None:
+    """Make sure that the hub token can write and that the commitment will fit on chain.
+
+    Raises HubUnauthorized, another HubError, or MinerFault for a repo id that makes the ModelId too long.
+    """
+    ModelId(submission.repo_id, submission.competition.id, _ANY_COMMIT)
+    account = hub.account()
+    if not account.can_write:
+        raise HubUnauthorized(
+            f"The Hugging Face token of {account.name} may only read.",
+            remedy="Make one that may write at huggingface.co/settings/tokens; put it into .env as HF_TOKEN.",
+        )
+    log.info("Hugging Face account: %s, with write access.", account.name)
+
+
+def rehearse(submission: Submission, hub: Hub, chain: Chain) -> None:
+    """Say what ``submit`` would do now, and do nothing."""
+    state = hub.repo_state(submission.repo_id)
+    where = "a new private repo" if state is None else f"the {'private' if state.private else 'public'} repo"
+    committed = chain.commitment()
+    log.info(
+        "Dry run: %s would be uploaded as data.jsonl to %s %s.", submission.dataset, where, submission.repo_id
+    )
+    log.info(
+        "Dry run: then %s:%s:<commit> would be committed on chain, in place of %s.",
+        submission.repo_id,
+        submission.competition.id,
+        committed.text if committed else "nothing",
+    )
+    if not submission.keep_private and (state is None or state.private):
+        log.info("Dry run: then %s would be made public.", submission.repo_id)
+    log.info("Dry run: nothing was changed.")
+
+
+def submit(submission: Submission, hub: Hub, chain: Chain, stop: threading.Event) -> Submitted:
+    """Upload, commit, read back, publish; waits out cooldowns and passing faults for as long as it takes.
+
+    Raises NotRegistered, NoFunds, ChainFatal, HubUnauthorized or HubFatal for what waiting does not heal,
+    and Interrupted when ``stop`` is set while it waits.
+    """
+    state = _persist(lambda: hub.repo_state(submission.repo_id), submission, stop)
+    if state is not None and not state.private:
+        log.warning(
+            "%s is public already: anyone can copy a new upload and commit it before you. "
+            "Make it private first; it is made public after the commitment.",
+            submission.repo_id,
+        )
+    upload = _persist(lambda: hub.upload(submission.repo_id, submission.dataset), submission, stop)
+    if upload.changed:
+        log.info("Uploaded %s to %s, commit %s.", submission.dataset, submission.repo_id, upload.commit)
+    else:
+        log.info("%s holds this dataset already, at commit %s.", submission.repo_id, upload.commit)
+    model_id = ModelId(submission.repo_id, submission.competition.id, upload.commit)
+    block = _persist(lambda: _committed(chain, model_id), submission, stop)
+    if not submission.keep_private:
+        _persist(lambda: hub.publish(submission.repo_id), submission, stop)
+    return Submitted(model_id, block, public=not submission.keep_private)
+
+
+def report_submitted(submitted: Submitted, netuid: int) -> None:
+    """Say where the submission stands and what comes next."""
+    log.info("Committed on subnet %d in block %d: %s", netuid, submitted.block, submitted.model_id)
+    if submitted.public:
+        log.info("The repo is public. Validators will download it when its turn in their queue comes.")
+    else:
+        log.warning(
+            "The repo is private (--keep_private): make it public within one epoch, "
+            "or validators will count the dataset as missing."
+        )
+
+
+def _committed(chain: Chain, model_id: ModelId) -> int:
+    """Have ``model_id`` on chain and return the block of its commitment.
+
+    The chain is read first: an earlier try may have landed although its answer was lost.
+    """
+    current = chain.commitment()
+    if current is None or current.text != str(model_id):
+        chain.commit(str(model_id))
+        current = chain.commitment()
+        if current is None or current.text != str(model_id):
+            shown = repr(current.text) if current else "nothing"
+            raise ChainTransient(f"The chain shows {shown} where {model_id} was committed.")
+    else:
+        log.info("The chain has this commitment already.")
+    return current.block
+
+
+def _persist(step: Callable[[], T], submission: Submission, stop: threading.Event) -> T:
+    """Run ``step`` until it succeeds, pausing after each fault that may heal by itself."""
+    while True:
+        try:
+            return step()
+        except (ChainCooldown, ChainTransient, HubTransient) as fault:
+            pause = submission.retry_seconds
+            if isinstance(fault, HubTransient) and fault.retry_after is not None:
+                pause = max(pause, fault.retry_after)
+            log.warning("%s Trying again in %.0f s.", fault, pause)
+        if stop.wait(pause):
+            raise Interrupted

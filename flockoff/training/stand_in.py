@@ -1,0 +1,65 @@
+"""An evaluator that trains nothing and returns given losses: for tests and simulations of whole epochs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flockoff.errors import EvaluationStopped
+from flockoff.records import Measurement, Progress, Provenance
+
+BASE_LOSS = 2.0
+
+
+class StandInEvaluator:
+    """``loss_of`` gives the loss of a dataset by its content hash and seed, or raises what a worker would.
+
+    ``evaluated`` lists the content hashes in the order in which they were asked for.
+    """
+
+    def __init__(self, loss_of: Callable[[str, int], float]) -> None:
+        self._loss_of = loss_of
+        self.evaluated: list[str] = []
+
+    def base_loss(
+        self, *, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
+    ) -> Measurement:
+        return _measurement(BASE_LOSS, seed=0, steps=0)
+
+    def evaluate(
+        self,
+        dataset: Path,
+        content_hash: str,
+        seed: int,
+        *,
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> Measurement:
+        if should_stop():
+            raise EvaluationStopped("asked to stop before the evaluation began")
+        self.evaluated.append(content_hash)
+        loss = self._loss_of(content_hash, seed)
+        on_progress(Progress("training", 1, 1, loss))
+        return _measurement(loss, seed=seed, steps=1)
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
+
+def _measurement(loss: float, *, seed: int, steps: int) -> Measurement:
+    provenance = Provenance(
+        code_version="stand-in",
+        libraries={},
+        device="none",
+        precision="none",
+        base_model="none",
+        evaluation_set="none",
+        seed=seed,
+    )
+    return Measurement(
+        loss=loss,
+        eval_tokens=1,
+        train_rows=0,
+        train_tokens=0,
+        steps=steps,
+        seconds=0.0,
+        provenance=provenance,
+    )

@@ -1,0 +1,196 @@
+"""One dataset in, one verdict out. Whatever goes wrong has an owner; only the miner's own doing counts."""
+
+import logging
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from pathlib import Path
+
+from flockoff.dataset import check_dataset, contamination_fault, duplicate_fault, fault_of, load_numbered_rows
+from flockoff.errors import EvaluationFault, EvaluationStopped, HubError, MinerFault, Reason
+from flockoff.logs import TRACE
+from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Progress, Standing, Verdict
+from flockoff.validate.setting import EpochClock, Validator
+
+log = logging.getLogger(__name__)
+
+_DOWNLOADS_AT_ONCE = 4
+_TRIES = 2  # of a dataset in one epoch, where what failed was not the miner's doing
+_LOOK_SECONDS = 1.0
+_NOT_THERE = frozenset({Reason.REPO_MISSING, Reason.COMMIT_MISSING, Reason.FILE_MISSING})
+
+
+def judge_all(validator: Validator, epoch: Epoch, plan: list[Commitment], clock: EpochClock) -> None:
+    """Judge the plan in its order until everyone has a verdict or ``clock`` says it is over.
+
+    Downloads run ahead. Verdicts are stored one by one; those from before a restart are not made again.
+    """
+    for _ in range(_TRIES):
+        settled = {
+            verdict.hotkey
+            for verdict in validator.ledger.verdicts(epoch.start_block)
+            if verdict.standing != "not_evaluated"
+        }
+        left = [commitment for commitment in plan if commitment.hotkey not in settled]
+        pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE, thread_name_prefix="download")
+        try:
+            files = [pool.submit(_download, validator, commitment) for commitment in left]
+            for commitment, file in zip(left, files, strict=True):
+                if clock.over():
+                    return
+                verdict = _judge(validator, epoch, commitment, file, clock)
+                if verdict is None:
+                    return
+                validator.ledger.record_verdict(verdict)
+                log_verdict(verdict)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def log_verdict(verdict: Verdict) -> None:
+    if verdict.standing == "eligible":
+        log.info("uid %d: eval loss %.6f, %s", verdict.uid, verdict.loss, verdict.model_id)
+    elif verdict.standing == "at_fault":
+        log.info("uid %d: at fault (%s): %s", verdict.uid, verdict.reason, verdict.detail)
+    else:
+        log.warning("uid %d: not evaluated, which costs the miner nothing: %s", verdict.uid, verdict.detail)
+
+
+def _download(validator: Validator, commitment: Commitment) -> Path:
+    model_id = commitment.model_id
+    return validator.hub.download(
+        model_id.namespace,
+        model_id.commit,
+        validator.dataset_dir,
+        max_bytes=validator.competition.limits.max_bytes,
+    )
+
+
+def _judge(
+    validator: Validator, epoch: Epoch, commitment: Commitment, file: Future[Path], clock: EpochClock
+) -> Verdict | None:
+    """The verdict on one commitment; None where time ran out before there was one."""
+    content_hash: str | None = None
+    try:
+        path = _wait_for(file, clock)
+        content_hash = _checked_content(validator, path)
+        block = _claim(validator, commitment, content_hash)
+        measurement = _measured(validator, epoch, commitment, content_hash, path, clock)
+    except EvaluationStopped:
+        return None
+    except MinerFault as fault:
+        patient = fault.reason in _NOT_THERE and _may_still_appear(validator, epoch, commitment)
+        standing: Standing = "not_evaluated" if patient else "at_fault"
+        return _verdict(epoch, commitment, standing, fault.reason, str(fault), content_hash=content_hash)
+    except (HubError, EvaluationFault) as fault:
+        return _verdict(epoch, commitment, "not_evaluated", None, str(fault), content_hash=content_hash)
+    return _verdict(
+        epoch, commitment, "eligible", None, "", content_hash=content_hash, block=block, loss=measurement.loss
+    )
+
+
+def _wait_for(file: Future[Path], clock: EpochClock) -> Path:
+    while not clock.over():
+        try:
+            return file.result(_LOOK_SECONDS)
+        except NotYet:
+            continue
+    raise EvaluationStopped("The time for evaluating ended during a download.")
+
+
+def _checked_content(validator: Validator, path: Path) -> str:
+    """The content hash of a dataset that is valid and not contaminated. Raises MinerFault."""
+    rules = validator.competition
+    report = check_dataset(path, rules.limits, validator.encoder)
+    if report.content_hash is None:
+        raise fault_of(report)
+    numbered = load_numbered_rows(path, rules.limits, validator.encoder.special_tokens)
+    places = validator.answers.contaminated_rows(row for _, row in numbered)
+    fault = contamination_fault([numbered[place][0] for place in places], len(numbered), rules.contamination)
+    if fault is not None:
+        raise fault
+    return report.content_hash
+
+
+def _claim(validator: Validator, commitment: Commitment, content_hash: str) -> int:
+    """Remember who committed this content; returns the first block in which this hotkey did.
+
+    Raises MinerFault where another hotkey was first, as far as is known by now.
+    """
+    validator.ledger.claim_content(
+        content_hash, commitment.hotkey, commitment.model_id, commitment.block, commitment.uid
+    )
+    owner = validator.ledger.owner(content_hash)
+    assert owner is not None, "a content that was just claimed has an owner"
+    if owner.hotkey != commitment.hotkey:
+        raise duplicate_fault(owner)
+    return owner.block
+
+
+def _measured(
+    validator: Validator,
+    epoch: Epoch,
+    commitment: Commitment,
+    content_hash: str,
+    path: Path,
+    clock: EpochClock,
+) -> Measurement:
+    """The dataset's measurement in this epoch: the stored one, or a new one that is stored at once."""
+    for stored in validator.ledger.evaluations(epoch.start_block):
+        if stored.content_hash == content_hash:
+            return stored.measurement
+    log.info("uid %d: training on %s", commitment.uid, commitment.model_id)
+
+    def on_progress(progress: Progress) -> None:
+        loss = "" if progress.loss is None else f", loss {progress.loss:.4f}"
+        log.log(
+            TRACE, "uid %d: %s %d/%d%s", commitment.uid, progress.phase, progress.done, progress.total, loss
+        )
+
+    measurement = validator.evaluator.evaluate(
+        path, content_hash, epoch.seed, on_progress=on_progress, should_stop=clock.over
+    )
+    if not math.isfinite(measurement.loss):
+        raise MinerFault(
+            Reason.LOSS_NOT_FINITE, f"Training on this dataset ends in a loss of {measurement.loss}."
+        )
+    validator.ledger.record_evaluation(
+        Evaluation(epoch.start_block, commitment.hotkey, commitment.model_id, content_hash, measurement)
+    )
+    return measurement
+
+
+def _may_still_appear(validator: Validator, epoch: Epoch, commitment: Commitment) -> bool:
+    """Whether a dataset that is not there is still waited for: within an epoch of its commitment, and once.
+
+    Waiting for each new commitment again would let a miner keep its score by committing what never appears.
+    """
+    if commitment.block < epoch.start_block - epoch.blocks:
+        return False
+    last = validator.ledger.last_verdict(commitment.hotkey, before=epoch.start_block)
+    return last is None or last.reason not in _NOT_THERE
+
+
+def _verdict(
+    epoch: Epoch,
+    commitment: Commitment,
+    standing: Standing,
+    reason: Reason | None,
+    detail: str,
+    *,
+    content_hash: str | None,
+    block: int | None = None,
+    loss: float | None = None,
+) -> Verdict:
+    return Verdict(
+        epoch=epoch.start_block,
+        hotkey=commitment.hotkey,
+        uid=commitment.uid,
+        model_id=str(commitment.model_id),
+        block=commitment.block if block is None else block,
+        standing=standing,
+        reason=reason,
+        detail=detail,
+        content_hash=content_hash,
+        loss=loss,
+    )

@@ -1,0 +1,89 @@
+"""Which weights an epoch ends with, and getting them onto the chain before it does."""
+
+import logging
+from collections.abc import Mapping
+
+from flockoff.competition import Scoring
+from flockoff.errors import ChainCooldown, ChainFatal, ChainTransient, Interrupted
+from flockoff.records import Receipt, SubnetSnapshot, WeightsSet
+from flockoff.scoring import weights_from_scores
+from flockoff.validate.setting import EpochClock, Validator
+
+log = logging.getLogger(__name__)
+
+_PAUSE_BLOCKS = 2  # after a passing fault
+
+
+def choose_weights(
+    scores: Mapping[str, float],
+    last: WeightsSet | None,
+    evaluated: bool,
+    snapshot: SubnetSnapshot,
+    rules: Scoring,
+) -> dict[int, float]:
+    """Weights by uid, summing to 1.
+
+    With nothing evaluated the last weights are set again, as far as their hotkeys are still there. Where
+    nobody has a score they go to the subnet owner's uid, which burns them.
+    """
+    uids = {neuron.hotkey: neuron.uid for neuron in snapshot.neurons}
+    if not evaluated and last is not None:
+        kept = {uids[hotkey]: weight for hotkey, weight in last.weights.items() if hotkey in uids}
+        total = sum(kept.values())
+        if total > 0:
+            return {uid: weight / total for uid, weight in kept.items()}
+    hotkeys = {neuron.uid: neuron.hotkey for neuron in snapshot.neurons}
+    consensus = {neuron.uid: neuron.consensus for neuron in snapshot.neurons}
+    weights = weights_from_scores(scores, hotkeys, consensus, rules)
+    if weights is not None:
+        return weights
+    owner = uids.get(snapshot.owner_hotkey, 0)
+    log.warning("No miner has a score: all weight goes to the subnet owner's uid %d (burn).", owner)
+    return {owner: 1.0}
+
+
+def submit_weights(
+    validator: Validator, weights: Mapping[int, float], clock: EpochClock, seconds_per_block: float
+) -> Receipt | None:
+    """Set ``weights``, trying again until the chain has them or ``clock`` says that the epoch is over.
+
+    Returns None if the epoch ended without them, or the chain refused for good. Raises NotRegistered, and
+    Interrupted when the validator is asked to stop.
+    """
+    before = validator.chain.block()
+    while True:
+        try:
+            return validator.chain.set_weights(weights)
+        except ChainCooldown as fault:
+            blocks = fault.blocks_left or _PAUSE_BLOCKS
+            log.warning("%s Setting weights again in %d blocks.", fault, blocks)
+        except ChainTransient as fault:
+            blocks = _PAUSE_BLOCKS
+            log.warning("%s Setting weights again in %d blocks.", fault, blocks)
+        except ChainFatal as fault:
+            log.error("WEIGHTS NOT SET: %s", fault)
+            return None
+        if validator.stop.wait(blocks * seconds_per_block):
+            raise Interrupted
+        landed = _landed(validator, before)
+        if landed is not None:
+            return landed
+        if clock.over():
+            log.error("WEIGHTS NOT SET: the epoch ended first. They are set again in the next one.")
+            return None
+
+
+def landed_weights(snapshot: SubnetSnapshot, hotkey: str, since: int) -> Receipt | None:
+    """Where ``hotkey``'s last weights are on chain, if they were set after block ``since``."""
+    for neuron in snapshot.neurons:
+        if neuron.hotkey == hotkey and neuron.last_update > since:
+            return Receipt(extrinsic="", block=neuron.last_update)
+    return None
+
+
+def _landed(validator: Validator, since: int) -> Receipt | None:
+    try:
+        return landed_weights(validator.chain.snapshot(), validator.chain.hotkey, since)
+    except ChainTransient as fault:
+        log.warning("%s So it is not known yet whether the weights landed.", fault)
+        return None

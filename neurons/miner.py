@@ -1,0 +1,51 @@
+"""The miner: uploads one dataset to Hugging Face and commits it on the subnet, then ends.
+
+    python3 neurons/miner.py --wallet.name NAME --wallet.hotkey NAME --netuid N \
+        --hf_repo_id OWNER/NAME --dataset_path data/data.jsonl
+"""
+
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+
+try:
+    from flockoff import assemble, mine
+    from flockoff.competition import load_competition
+    from flockoff.launch import run
+    from flockoff.logs import set_up_logging
+    from flockoff.settings import MinerSettings, miner_settings
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing}. Run 'uv sync' first, then use 'uv run python3 …' or activate .venv.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    settings = miner_settings(argv)
+    set_up_logging(settings.neuron.log_level, settings.neuron.log_dir, "miner")
+    return run(lambda stop: mine_once(settings, stop))
+
+
+def mine_once(settings: MinerSettings, stop: threading.Event) -> int:
+    neuron = settings.neuron
+    submission = mine.Submission(
+        repo_id=settings.repo_id,
+        dataset=settings.dataset_path,
+        competition=load_competition(neuron.competition),
+        keep_private=settings.keep_private,
+        retry_seconds=settings.retry_seconds,
+    )
+    hub = assemble.open_hub(neuron.credentials)
+    encoder = assemble.open_encoder(submission.competition, hub, settings.cache_dir)
+    mine.checked_dataset(submission, encoder)
+    mine.checked_account(submission, hub)
+    with closing(assemble.open_subnet(neuron)) as chain:
+        assemble.require_uid(chain, neuron)
+        if settings.dry_run:
+            mine.rehearse(submission, hub, chain)
+        else:
+            mine.report_submitted(mine.submit(submission, hub, chain, stop), neuron.netuid)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

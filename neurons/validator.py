@@ -1,0 +1,32 @@
+"""The validator: evaluates miners' datasets and sets weights, epoch after epoch.
+
+python3 neurons/validator.py --wallet.name NAME --netuid N
+"""
+
+import sys
+import threading
+from collections.abc import Sequence
+
+try:
+    from flockoff import assemble
+    from flockoff.launch import run
+    from flockoff.logs import set_up_logging
+    from flockoff.settings import ValidatorSettings, validator_settings
+    from flockoff.validate import run_epochs
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing}. Run 'uv sync' first, then use 'uv run python3 …' or activate .venv.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    settings = validator_settings(argv)
+    set_up_logging(settings.neuron.log_level, settings.neuron.log_dir, "validator")
+    return run(lambda stop: validate(settings, stop))
+
+
+def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
+    with assemble.open_validator(settings, stop) as validator:
+        return 0 if run_epochs(validator, settings.epochs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""A whole subnet in one process: node double, hub double, miners who submit, validators who judge."""
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from toy_encoder import CharacterEncoder
+
+from flockoff.chain import SubtensorChain, WalletRef, open_chain
+from flockoff.competition import Competition, Limits
+from flockoff.dataset import EvaluationAnswers, content_hash, load_rows
+from flockoff.hub import HubClient, Patience
+from flockoff.ledger import Ledger
+from flockoff.localnet.hub import HubServer
+from flockoff.localnet.node import Node
+from flockoff.localnet.subnet import PreparedSubnet
+from flockoff.records import Epoch, ModelId, Row, Turn
+from flockoff.scoring import epoch_of, epoch_seed
+from flockoff.training.stand_in import StandInEvaluator
+from flockoff.validate import Validator, run_epochs
+
+JsonRow = dict[str, Any]
+
+BLOCK_SECONDS = 0.05
+EVALUATION_ANSWER = "the quick brown fox jumps over the lazy dog every single morning before breakfast"
+EVALUATION_ROWS = [Row(None, (Turn("user", "What does the fox do?"), Turn("assistant", EVALUATION_ANSWER)))]
+
+
+def rows_about(topic: str, count: int = 4) -> list[JsonRow]:
+    """A small valid dataset that no other topic's resembles."""
+    return [
+        {
+            "system": None,
+            "conversations": [
+                {"role": "user", "content": f"{topic}? ({index})"},
+                {"role": "assistant", "content": f"{topic}, {index} times."},
+            ],
+        }
+        for index in range(count)
+    ]
+
+
+@dataclass
+class Arena:
+    """``losses`` by topic decide every evaluation; a topic that is not in it is a worker's fault."""
+
+    directory: Path
+    node: Node
+    hub: HubServer
+    subnet: PreparedSubnet
+    stack: ExitStack
+    losses: dict[str, float | Exception] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)  # content hash -> topic
+    submitted: int = 0
+
+    def chain(self, wallet: WalletRef | None) -> SubtensorChain:
+        chain = open_chain(endpoint=self.node.endpoint, netuid=self.subnet.netuid, wallet=wallet)
+        self.stack.callback(chain.close)
+        return chain
+
+    def hotkey(self, miner: int) -> str:
+        return self.chain(self.subnet.miners[miner]).hotkey
+
+    def uid(self, miner: int) -> int:
+        uid = self.chain(self.subnet.miners[miner]).uid()
+        assert uid is not None
+        return uid
+
+    def write(self, rows: Sequence[JsonRow] | str, topic: str) -> Path:
+        text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)
+        self.submitted += 1
+        file = self.directory / f"{self.submitted}-{topic}.jsonl"
+        file.write_text(text, encoding="utf-8")
+        if not isinstance(rows, str):
+            hashed = content_hash(load_rows(file, Limits(), CharacterEncoder().special_tokens))
+            self.contents.setdefault(hashed, topic)
+        return file
+
+    def submit(
+        self,
+        miner: int,
+        topic: str,
+        *,
+        loss: float | Exception | None = None,
+        rows: Sequence[JsonRow] | str | None = None,
+        publish: bool = True,
+    ) -> ModelId:
+        """Upload a dataset and commit it. The commitment is on chain when this returns."""
+        wallet = self.subnet.miners[miner]
+        if loss is not None:
+            self.losses[topic] = loss
+        file = self.write(rows_about(topic) if rows is None else rows, topic)
+        hub = HubClient(self.hub.add_user(wallet.name), self.hub.endpoint)
+        repo = f"{wallet.name}/{topic}"
+        commit = hub.upload(repo, file).commit
+        if publish:
+            hub.publish(repo)
+        model_id = ModelId(repo, "f127", commit)
+        self.commit(miner, str(model_id))
+        return model_id
+
+    def commit(self, miner: int, text: str) -> None:
+        self.chain(self.subnet.miners[miner]).commit(text)
+
+    def next_epoch(self) -> int:
+        """Let the chain run into its next epoch; returns that epoch's start block."""
+        chain = self.chain(None)
+        self.node.advance(chain.epoch_status().blocks_left + 1)
+        return chain.epoch_status().start_block
+
+    def epoch(self) -> Epoch:
+        chain = self.chain(None)
+        start, end = epoch_of(chain.epoch_status(), None)
+        return Epoch(start, end, epoch_seed(chain.block_hash(start), self.subnet.netuid))
+
+    def evaluator(self) -> StandInEvaluator:
+        def loss_of(content: str, _seed: int) -> float:
+            loss = self.losses[self.contents[content]]
+            if isinstance(loss, Exception):
+                raise loss
+            return loss
+
+        return StandInEvaluator(loss_of)
+
+    def validator(self, name: str = "ledger", **changes: object) -> Validator:
+        """A validator on the ledger of that name, as after a start of its process."""
+        chain = self.chain(self.subnet.validators[0])
+        ledger = self.stack.enter_context(
+            Ledger.open(
+                self.directory / f"{name}.sqlite",
+                netuid=self.subnet.netuid,
+                competition="f127",
+                hotkey=chain.hotkey,
+            )
+        )
+        parts: dict[str, Any] = {
+            "chain": chain,
+            "hub": HubClient(
+                self.hub.add_user("validator", role="read"),
+                self.hub.endpoint,
+                patience=Patience(tries=2, backoff=0.01),
+            ),
+            "evaluator": self.evaluator(),
+            "ledger": ledger,
+            "encoder": CharacterEncoder(context_length=200),
+            "answers": EvaluationAnswers(EVALUATION_ROWS),
+            "competition": Competition(),
+            "netuid": self.subnet.netuid,
+            "dataset_dir": self.directory / f"{name}-datasets",
+        }
+        return Validator(**(parts | changes))
+
+    def weights(self) -> dict[int, float]:
+        """What the validator's weights are on chain, by uid."""
+        validator = self.chain(self.subnet.validators[0])
+        uid = validator.uid()
+        assert uid is not None
+        return validator.weights().get(uid, {})
+
+    def play_epoch(self, validator: Validator) -> Epoch:
+        """Go into the next epoch and have ``validator`` run it; its weights are set when this returns."""
+        self.next_epoch()
+        epoch = self.epoch()
+        assert run_epochs(validator, 1)
+        return epoch

@@ -1,0 +1,257 @@
+"""Whole epochs on the real node double, the real hub double and a real ledger; only the numbers are given."""
+
+import time
+
+import pytest
+from arena import BLOCK_SECONDS, EVALUATION_ANSWER, Arena, rows_about
+
+from flockoff.errors import EvaluationFault, Interrupted, Reason, UsageError
+from flockoff.records import Commitment, ModelId, Verdict
+from flockoff.scoring import epoch_seed
+from flockoff.validate import run_epochs
+
+
+def commitments_on_chain(arena: Arena) -> list[Commitment]:
+    snapshot = arena.chain(None).snapshot()
+    return [
+        Commitment(neuron.hotkey, neuron.uid, ModelId.parse(raw.text), raw.block)
+        for neuron in snapshot.neurons
+        if (raw := snapshot.commitments.get(neuron.hotkey))
+    ]
+
+
+def by_uid(verdicts: list[Verdict]) -> dict[int, Verdict]:
+    return {verdict.uid: verdict for verdict in verdicts}
+
+
+def test_epoch_whole_good_wins_copy_and_broken_get_nothing(arena: Arena) -> None:
+    arena.submit(0, "good", loss=1.0)
+    arena.submit(1, "noise", loss=2.0)
+    arena.submit(2, "copied", rows=rows_about("good")[::-1])
+    arena.submit(3, "broken", rows='{"conversations": [}\n')
+    validator = arena.validator()
+    epoch = arena.play_epoch(validator)
+
+    good, noise, copy, broken = (arena.uid(miner) for miner in range(4))
+    verdicts = by_uid(validator.ledger.verdicts(epoch.start_block))
+    assert verdicts[good].standing == verdicts[noise].standing == "eligible"
+    assert verdicts[copy].reason is Reason.DUPLICATE
+    assert arena.hotkey(0) in verdicts[copy].detail
+    assert verdicts[broken].reason is Reason.NOT_JSON
+    weights = arena.weights()
+    assert set(weights) == {good}  # the noise's share rounds to 0 in the 16 bits of a weight on chain
+    assert validator.evaluator.evaluated == [  # type: ignore[attr-defined]
+        evaluation.content_hash for evaluation in validator.ledger.evaluations(epoch.start_block)
+    ]
+    base = validator.ledger.base_loss()
+    assert base is not None and base.loss == 2.0
+
+
+def test_epoch_seed_follows_from_the_start_blocks_hash(arena: Arena) -> None:
+    arena.submit(0, "good", loss=1.0)
+    validator = arena.validator()
+    epoch = arena.play_epoch(validator)
+    stored = validator.ledger.epoch(epoch.start_block)
+    assert stored is not None
+    assert stored.seed == epoch_seed(arena.chain(None).block_hash(epoch.start_block), arena.subnet.netuid)
+    [evaluation] = validator.ledger.evaluations(epoch.start_block)
+    assert evaluation.measurement.provenance.seed == stored.seed
+
+
+def test_epoch_commitment_made_after_its_start_waits_for_the_next(arena: Arena) -> None:
+    arena.next_epoch()
+    arena.submit(0, "late", loss=1.0)
+    validator = arena.validator()
+    assert run_epochs(validator, 1)
+    assert validator.ledger.evaluations(arena.epoch().start_block) == []
+    assert arena.weights() == {0: 1.0}  # nobody has a score: burned at the owner's uid
+    arena.play_epoch(validator)
+    # The chain's consensus is still the burn, so only half of the weight may move away from it at once.
+    assert arena.weights() == pytest.approx({0: 0.5, arena.uid(0): 0.5}, abs=1e-4)
+
+
+def test_epoch_recommitment_after_its_start_does_not_skip_the_turn(arena: Arena) -> None:
+    first = arena.submit(0, "first", loss=1.0)
+    validator = arena.validator()
+    arena.play_epoch(validator)
+    arena.next_epoch()
+    arena.submit(0, "second", loss=1.5)
+    assert run_epochs(validator, 1)
+    [verdict] = validator.ledger.verdicts(arena.epoch().start_block)
+    assert verdict.model_id == str(first)
+
+
+def test_epoch_interrupted_goes_on_without_repeating_an_evaluation(arena: Arena) -> None:
+    for miner, topic in enumerate(("a", "b", "c")):
+        arena.submit(miner, topic, loss=1.0 + miner / 10)
+    arena.next_epoch()
+    first = arena.validator()
+
+    def stop_after_two(content: str, seed: int) -> float:
+        if len(first.evaluator.evaluated) == 2:  # type: ignore[attr-defined]
+            first.stop.set()
+        return float(arena.losses[arena.contents[content]])  # type: ignore[arg-type]
+
+    first.evaluator._loss_of = stop_after_two  # type: ignore[attr-defined]
+    with pytest.raises(Interrupted):
+        run_epochs(first, 1)
+    assert arena.weights() == {}
+    first.ledger.close()
+
+    second = arena.validator()
+    assert run_epochs(second, 1)
+    epoch = arena.epoch()
+    assert len(second.evaluator.evaluated) == 1  # type: ignore[attr-defined]
+    assert len(second.ledger.evaluations(epoch.start_block)) == 3
+    assert len(second.ledger.scores()) == 3
+    assert arena.weights()[arena.uid(0)] > 0.99
+
+
+def test_epoch_entered_again_after_its_weights_changes_nothing(arena: Arena) -> None:
+    arena.submit(0, "good", loss=1.0)
+    validator = arena.validator()
+    epoch = arena.play_epoch(validator)
+    scores, weights = validator.ledger.scores(), validator.ledger.last_weights()
+    assert run_epochs(validator, 1)
+    assert arena.epoch() == epoch
+    assert validator.ledger.scores() == scores
+    assert validator.ledger.last_weights() == weights
+
+
+def test_epoch_fault_of_the_worker_costs_the_miner_nothing(arena: Arena) -> None:
+    arena.submit(0, "steady", loss=1.0)
+    arena.submit(1, "unlucky", loss=1.1)
+    validator = arena.validator()
+    arena.play_epoch(validator)
+    score = validator.ledger.scores()[arena.hotkey(1)]
+    arena.losses["unlucky"] = EvaluationFault("The worker died.")
+    epoch = arena.play_epoch(validator)
+    verdict = by_uid(validator.ledger.verdicts(epoch.start_block))[arena.uid(1)]
+    assert (verdict.standing, verdict.reason) == ("not_evaluated", None)
+    assert validator.ledger.scores()[arena.hotkey(1)] == score
+
+
+def test_epoch_with_nothing_evaluated_sets_the_last_weights_again(arena: Arena) -> None:
+    arena.submit(0, "a", loss=1.0)
+    arena.submit(1, "b", loss=1.1)
+    validator = arena.validator()
+    arena.play_epoch(validator)
+    before = arena.weights()
+    for topic in ("a", "b"):
+        arena.losses[topic] = EvaluationFault("No device.")
+    epoch = arena.play_epoch(validator)
+    assert arena.weights() == pytest.approx(before)
+    stored = validator.ledger.weights_of_epoch(epoch.start_block)
+    assert stored is not None and stored.block is not None and stored.block >= epoch.start_block
+
+
+def test_epoch_private_repo_is_waited_for_once_and_then_the_miners_fault(arena: Arena) -> None:
+    arena.submit(0, "hidden", loss=1.0, publish=False)
+    validator = arena.validator()
+    first = arena.play_epoch(validator)
+    [waiting] = validator.ledger.verdicts(first.start_block)
+    assert (waiting.standing, waiting.reason) == ("not_evaluated", Reason.REPO_MISSING)
+    second = arena.play_epoch(validator)
+    [blamed] = validator.ledger.verdicts(second.start_block)
+    assert (blamed.standing, blamed.reason) == ("at_fault", Reason.REPO_MISSING)
+
+
+def test_epoch_new_commitment_to_a_missing_repo_does_not_buy_a_second_wait(arena: Arena) -> None:
+    arena.submit(0, "hidden", loss=1.0, publish=False)
+    validator = arena.validator()
+    arena.play_epoch(validator)
+    arena.submit(0, "also-hidden", loss=1.0, publish=False)
+    epoch = arena.play_epoch(validator)
+    [verdict] = validator.ledger.verdicts(epoch.start_block)
+    assert verdict.standing == "at_fault"
+
+
+def test_epoch_contaminated_dataset_is_the_miners_fault_with_lines(arena: Arena) -> None:
+    rows = rows_about("cheat")
+    for row in rows[:3]:
+        row["conversations"][1]["content"] = EVALUATION_ANSWER.upper() + "!"
+    arena.submit(0, "cheat", loss=0.1, rows=rows)
+    validator = arena.validator()
+    epoch = arena.play_epoch(validator)
+    [verdict] = validator.ledger.verdicts(epoch.start_block)
+    assert verdict.reason is Reason.CONTAMINATED
+    assert "lines 1, 2, 3" in verdict.detail
+
+
+def test_epoch_same_loss_later_committer_is_a_duplicate(arena: Arena) -> None:
+    arena.submit(0, "original", loss=1.25)
+    arena.submit(1, "disguised", loss=1.25)
+    validator = arena.validator()
+    epoch = arena.play_epoch(validator)
+    verdicts = by_uid(validator.ledger.verdicts(epoch.start_block))
+    assert verdicts[arena.uid(0)].standing == "eligible"
+    assert verdicts[arena.uid(1)].reason is Reason.SAME_LOSS
+    assert arena.weights() == {arena.uid(0): 1.0}
+
+
+def test_epoch_copy_whose_owner_is_judged_after_it_is_still_the_duplicate(arena: Arena) -> None:
+    arena.submit(0, "original", loss=1.0)
+    arena.submit(1, "copied", rows=rows_about("original"))
+    arena.next_epoch()
+    validator = arena.validator()
+    epoch = arena.epoch()
+    copy_first = [
+        commitment
+        for miner in (1, 0)
+        for commitment in commitments_on_chain(arena)
+        if commitment.hotkey == arena.hotkey(miner)
+    ]
+    validator.ledger.record_commitments(copy_first)
+    validator.ledger.begin_epoch(epoch, copy_first)
+    assert run_epochs(validator, 1)
+    verdicts = by_uid(validator.ledger.verdicts(epoch.start_block))
+    assert verdicts[arena.uid(0)].standing == "eligible"
+    assert verdicts[arena.uid(1)].reason is Reason.DUPLICATE
+    assert len(validator.ledger.evaluations(epoch.start_block)) == 1
+    assert arena.weights() == {arena.uid(0): 1.0}
+
+
+def test_epoch_withdrawn_commitment_loses_the_score(arena: Arena) -> None:
+    arena.submit(0, "good", loss=1.0)
+    arena.submit(1, "other", loss=1.2)
+    validator = arena.validator()
+    arena.play_epoch(validator)
+    assert validator.ledger.scores()[arena.hotkey(0)] > 0
+    arena.commit(0, "gone fishing")
+    epoch = arena.play_epoch(validator)
+    verdict = by_uid(validator.ledger.verdicts(epoch.start_block))[arena.uid(0)]
+    assert verdict.reason is Reason.COMMITMENT_MALFORMED
+    assert validator.ledger.scores()[arena.hotkey(0)] == 0
+
+
+def test_epoch_commitment_for_another_competition_is_left_alone(arena: Arena) -> None:
+    arena.commit(0, f"a/b:other:{'0' * 40}")
+    arena.submit(1, "good", loss=1.0)
+    validator = arena.validator()
+    epoch = arena.play_epoch(validator)
+    assert list(by_uid(validator.ledger.verdicts(epoch.start_block))) == [arena.uid(1)]
+
+
+def test_epoch_ends_with_what_was_evaluated_by_the_threshold(arena: Arena) -> None:
+    arena.submit(0, "quick", loss=1.0)
+    arena.submit(1, "slow", loss=1.1)
+    arena.next_epoch()
+    epoch = arena.epoch()
+    left = 60  # blocks for evaluating
+    validator = arena.validator(block_threshold=epoch.blocks - left)
+
+    def time_flies(content: str, seed: int) -> float:
+        arena.node.advance(left)
+        time.sleep(left * BLOCK_SECONDS)
+        return float(arena.losses[arena.contents[content]])  # type: ignore[arg-type]
+
+    validator.evaluator._loss_of = time_flies  # type: ignore[attr-defined]
+    assert run_epochs(validator, 1)
+    assert len(validator.ledger.evaluations(epoch.start_block)) == 1
+    last = validator.ledger.last_weights()
+    assert last is not None and last.block is not None and last.block < epoch.end_block
+
+
+def test_epoch_shorter_than_the_threshold_is_a_usage_error(arena: Arena) -> None:
+    with pytest.raises(UsageError, match="block_threshold"):
+        run_epochs(arena.validator(block_threshold=2000), 1)
