@@ -78,12 +78,13 @@ class Remote:
                 raise HubFatal("The hub does not tell whose token this is.")
             return told
 
-    def state(self, repo_id: str, revision: str | None, kind: RepoType = "dataset") -> RepoState:
-        """Visibility, and the commit that ``revision`` (None: the main branch) stands for."""
-        ask = self._api.dataset_info if kind == "dataset" else self._api.model_info
+    def state(self, repo_id: str, revision: str | None) -> RepoState:
+        """A dataset repo: its visibility, and the commit that ``revision`` (None: main) stands for."""
         with translated(f"look up {repo_id}"):
             # Not all of the info: it lists every file, and a repo may have a million of them.
-            info = ask(repo_id, revision=revision, expand=["sha", "private"], timeout=self._timeout)
+            info = self._api.dataset_info(
+                repo_id, revision=revision, expand=["sha", "private"], timeout=self._timeout
+            )
             if not info.sha:
                 raise HubFatal(f"The hub tells no commit of {repo_id}.")
             return RepoState(private=bool(info.private), head=info.sha)

@@ -19,7 +19,6 @@ from flockoff.errors import HubTransient, SetupError
 from flockoff.hub.faults import translated
 from flockoff.hub.files import RemoteFile, digest_of
 
-_CHUNK = 1 << 16
 _MAX_REDIRECTS = 5
 
 
@@ -96,7 +95,7 @@ def _receive(remote: RemoteFile, file: BinaryIO, transfer: Transfer) -> None:
     with _body(remote.url, have, transfer) as response:
         if have and response.status_code != 206:
             file.truncate(have := 0)
-        for chunk in response.iter_raw(_CHUNK):
+        for chunk in response.iter_raw():  # as it comes in: to wait for full chunks is to miss the deadline
             have += len(chunk)
             if have > remote.size:
                 raise _Spoiled(f"The hub sent more than the {remote.size} bytes of {remote.path}.")
