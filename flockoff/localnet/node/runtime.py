@@ -1,5 +1,6 @@
 """The runtime's types: one object that encodes and decodes everything the node stores and says."""
 
+import contextlib
 import json
 import lzma
 from functools import cached_property, lru_cache
@@ -131,5 +132,8 @@ def as_bytes(value: Value) -> bytes:
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
-        return bytes.fromhex(value[2:]) if value.startswith("0x") else value.encode()
+        if value.startswith("0x"):
+            with contextlib.suppress(ValueError):  # text that merely begins like hex
+                return bytes.fromhex(value[2:])
+        return value.encode()
     return bytes(value)
