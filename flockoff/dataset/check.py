@@ -20,28 +20,32 @@ _PROBLEMS_IN_A_FAULT = 3
 _BATCH_ROWS = 128
 _BATCH_BYTES = 128 * 1024
 
-_Numbered = tuple[int, Row | RowProblem]
 _ONE_MORE_EXCHANGE = (Turn("user", "more"), Turn("assistant", "more"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    line: int
+    row: Row
+    tokens: EncodedRow
 
 
 def check_dataset(path: Path, limits: Limits, encoder: RowEncoder) -> DatasetReport:
     """Everything that can be wrong with the dataset, in the file's order, and what it amounts to.
 
+    The first row over a limit ends the check: nothing after it is read, encoded or counted.
     A row that was cut cannot be told from one that fills the context to the last token: both count as cut.
     Raises SetupError where the file cannot be read.
     """
     size = file_size(path)
     tally = _Tally(limits.max_tokens)
-    for batch in _batches(read_rows(path, limits, encoder.special_tokens)):
-        encoded = iter(_encode([row for _, row in batch if isinstance(row, Row)], encoder))
-        for line, row in batch:
-            if isinstance(row, RowProblem):
-                tally.add_problem(row)
-            elif isinstance(tokens := next(encoded), MinerFault):
-                detail = printable(tokens.message.rstrip("."), MAX_DETAIL)
-                tally.add_problem(RowProblem(line, tokens.reason, detail))
-            else:
-                tally.add_row(line, row, tokens)
+    for found in _encoded(_batches(read_rows(path, limits, encoder.special_tokens)), encoder):
+        if isinstance(found, RowProblem):
+            tally.add_problem(found)
+        else:
+            tally.add_row(found)
+        if tally.tokens > limits.max_tokens:
+            break
     return DatasetReport(
         rows=tally.rows,
         bytes=size,
@@ -65,8 +69,10 @@ def fault_of(report: DatasetReport) -> MinerFault:
     )
 
 
-def _batches(rows: Iterable[_Numbered]) -> Iterator[list[_Numbered]]:
-    batch: list[_Numbered] = []
+def _batches(
+    rows: Iterable[tuple[int, Row | RowProblem]],
+) -> Iterator[list[tuple[int, Row | RowProblem]]]:
+    batch: list[tuple[int, Row | RowProblem]] = []
     size = 0
     for line, row in rows:
         batch.append((line, row))
@@ -81,6 +87,21 @@ def _batches(rows: Iterable[_Numbered]) -> Iterator[list[_Numbered]]:
 
 def _text_bytes(row: Row) -> int:
     return len((row.system or "").encode()) + sum(len(turn.content.encode()) for turn in row.turns)
+
+
+def _encoded(
+    batches: Iterable[list[tuple[int, Row | RowProblem]]], encoder: RowEncoder
+) -> Iterator[_Encoded | RowProblem]:
+    """Rows with their tokens, and problems with rows, in the file's order."""
+    for batch in batches:
+        encoded = iter(_encode([row for _, row in batch if isinstance(row, Row)], encoder))
+        for line, row in batch:
+            if isinstance(row, RowProblem):
+                yield row
+            elif isinstance(tokens := next(encoded), MinerFault):
+                yield RowProblem(line, tokens.reason, printable(tokens.message.rstrip("."), MAX_DETAIL))
+            else:
+                yield _Encoded(line, row, tokens)
 
 
 def _encode(rows: list[Row], encoder: RowEncoder) -> list[EncodedRow | MinerFault]:
@@ -112,23 +133,21 @@ class _Tally:
         self.rows += problem.line > 0
         self._note(problem)
 
-    def add_row(self, line: int, row: Row, encoded: EncodedRow) -> None:
+    def add_row(self, found: _Encoded) -> None:
+        tokens, assistant_tokens = len(found.tokens.input_ids), sum(found.tokens.assistant)
         self.rows += 1
-        self.hasher.add(row)
-        self._count(line, len(encoded.input_ids), sum(encoded.assistant))
-        if len(encoded.input_ids) > self.longest_tokens:
-            self.longest, self.longest_tokens, self.longest_count = row, len(encoded.input_ids), 0
-        self.longest_count += len(encoded.input_ids) == self.longest_tokens
-
-    def _count(self, line: int, tokens: int, assistant_tokens: int) -> None:
-        if assistant_tokens == 0:
-            detail = "no token of an assistant's turn is left within the context"
-            self._note(RowProblem(line, Reason.NOTHING_TO_LEARN, detail))
-        if self.tokens <= self.max_tokens < self.tokens + tokens:
-            detail = f"the rows down to this one have more than the {self.max_tokens:,} tokens of a dataset"
-            self._note(RowProblem(line, Reason.TOO_MANY_TOKENS, detail))
         self.tokens += tokens
         self.assistant_tokens += assistant_tokens
+        self.hasher.add(found.row)
+        if tokens > self.longest_tokens:
+            self.longest, self.longest_tokens, self.longest_count = found.row, tokens, 0
+        self.longest_count += tokens == self.longest_tokens
+        if assistant_tokens == 0:
+            detail = "no token of an assistant's turn is left within the context"
+            self._note(RowProblem(found.line, Reason.NOTHING_TO_LEARN, detail))
+        if self.tokens > self.max_tokens:
+            detail = f"the rows down to this one have more than the {self.max_tokens:,} tokens of a dataset"
+            self._note(RowProblem(found.line, Reason.TOO_MANY_TOKENS, detail))
 
     def _note(self, problem: RowProblem) -> None:
         self.problem_count += 1

@@ -49,12 +49,12 @@ def test_check_dataset_row_without_assistant_tokens_has_nothing_to_learn(dataset
     assert (report.valid, report.content_hash, report.rows) == (False, None, 2)
 
 
-def test_check_dataset_token_limit_is_inclusive_and_names_the_line(dataset: Write) -> None:
+def test_check_dataset_token_limit_is_inclusive_and_ends_the_check(dataset: Write) -> None:
     path = dataset(lines(*[line_of("a", "b")] * 4))  # 5 tokens each
     assert check_dataset(path, Limits(max_tokens=20), CharacterEncoder()).valid
     report = check_dataset(path, Limits(max_tokens=14), CharacterEncoder())
     assert [(p.line, p.reason) for p in report.problems] == [(3, Reason.TOO_MANY_TOKENS)]
-    assert report.tokens == 20
+    assert (report.rows, report.tokens) == (3, 15)
 
 
 def test_check_dataset_first_twenty_problems_are_named_and_all_counted(dataset: Write) -> None:
