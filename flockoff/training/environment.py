@@ -1,0 +1,81 @@
+"""What the processes that run a base model inherit from the one that starts them: no secrets."""
+
+import os
+from collections.abc import Mapping
+
+from flockoff.errors import UsageError
+
+_NAMES = frozenset(
+    [
+        "PATH",
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "VIRTUAL_ENV",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "TEMP",
+        "TMP",
+        "SYSTEMROOT",
+        "WINDIR",
+        "COMSPEC",
+        "PATHEXT",
+        "USERPROFILE",
+        "APPDATA",
+        "LOCALAPPDATA",
+        "PROGRAMDATA",
+        "NUMBER_OF_PROCESSORS",
+        "LD_LIBRARY_PATH",
+        "LD_PRELOAD",
+        "DYLD_LIBRARY_PATH",
+        "XDG_CACHE_HOME",
+    ]
+)
+_PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "ATEN_", "CUDA_", "NVIDIA_", "PYTORCH_", "CONDA_")
+_SETTINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "true",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic only with a workspace of its own
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONUTF8": "1",
+}
+
+
+def scrubbed_environment(parent: Mapping[str, str], device: str | None = None) -> dict[str, str]:
+    """The part of ``parent`` that a computation needs, offline, with one device in sight.
+
+    An allowlist: tokens, wallet variables and passwords are not on it, whatever they are called.
+    Raises UsageError for a ``device`` that is not "cpu", "cuda" or "cuda:N".
+    """
+    kept = {
+        name: value
+        for name, value in parent.items()
+        if name.upper() in _NAMES or name.upper().startswith(_PREFIXES)
+    }
+    return kept | _SETTINGS | _visible_devices(parent, device)
+
+
+def current_environment(device: str | None = None) -> dict[str, str]:
+    """``scrubbed_environment`` of this process."""
+    return scrubbed_environment(os.environ, device)
+
+
+def _visible_devices(parent: Mapping[str, str], device: str | None) -> dict[str, str]:
+    """One GPU at most: with several in sight, transformers would spread each batch over all of them."""
+    if device == "cpu":
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    kind, _, index = (device or "cuda").partition(":")
+    if kind != "cuda" or not (index or "0").isdecimal():
+        raise UsageError(f"Unknown device {device!r}.", remedy="Use cpu, cuda, or cuda:N for the N-th GPU.")
+    visible = parent.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return {"CUDA_VISIBLE_DEVICES": index or "0"}
+    names = [name for name in visible.split(",") if name]
+    return {"CUDA_VISIBLE_DEVICES": names[int(index or 0)] if int(index or 0) < len(names) else ""}

@@ -1,0 +1,110 @@
+"""A worker process as its parent holds it: lines in, replies out, and a log for what it says besides."""
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from flockoff.errors import EvaluationFault
+from flockoff.training.environment import current_environment
+
+_GRACE_SECONDS = 5.0
+_TAIL_BYTES = 4096
+_TAIL_LINES = 12
+
+
+class WorkerProcess:
+    """``python -m MODULE`` with pipes for lines; its stderr goes to ``log_file``, or to a nameless file.
+
+    The worker's environment is ``current_environment``. ``close`` leaves no process, thread or pipe.
+    """
+
+    def __init__(self, module: str, *, device: str | None, log_file: Path | None) -> None:
+        self._log = _open_log(log_file)
+        self._log_start = self._log.seek(0, os.SEEK_END)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            env=current_environment(device),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            encoding="utf-8",
+        )
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, name="evaluation-worker-reader", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, line: str) -> None:
+        """Raises EvaluationFault where the worker is gone."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise self.death() from error
+
+    def receive(self, timeout: float) -> str | None:
+        """The next line, or None after ``timeout`` seconds. Raises EvaluationFault for a dead worker."""
+        try:
+            line = self._lines.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if line is None:
+            raise self.death()
+        return line
+
+    def death(self) -> EvaluationFault:
+        """What the death of the worker is reported as: how it ended and the last lines of its log."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_SECONDS)
+        status = self._process.returncode
+        how = f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"
+        return EvaluationFault(
+            f"The evaluation worker ended unexpectedly ({how}).{self._log_tail()}",
+            remedy="A new one is started for the next dataset; if this recurs, look for too little memory.",
+        )
+
+    def close(self) -> None:
+        """End the worker, gently and then not. May be called again."""
+        self._process.terminate()
+        try:
+            self._process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(OSError):  # what was still buffered for a dead worker
+                pipe.close()
+        self._log.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def _log_tail(self) -> str:
+        end = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(self._log_start, end - _TAIL_BYTES))
+        lines: Sequence[str] = self._log.read().decode("utf-8", errors="replace").strip().splitlines()
+        return "".join(f"\n    {line}" for line in lines[-_TAIL_LINES:])
+
+
+def _open_log(log_file: Path | None) -> IO[bytes]:
+    if log_file is None:
+        return tempfile.TemporaryFile()
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    return log_file.open("ab+")

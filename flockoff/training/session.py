@@ -1,0 +1,111 @@
+"""What a worker keeps in memory between requests, and how it answers one."""
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from math import isfinite
+from pathlib import Path
+
+import torch
+
+from flockoff import __version__
+from flockoff.competition import BaseModel, Competition
+from flockoff.errors import EvaluationFault, MinerFault, Reason
+from flockoff.records import EncodedRow, Measurement, Progress, Provenance
+from flockoff.tokens import TokenizerEncoder, load_encoder
+from flockoff.training.data import evaluation_name, evaluation_rows, training_rows
+from flockoff.training.device import choose_device, compute_exactly, device_text, precision_text
+from flockoff.training.loss import evaluation_loss
+from flockoff.training.messages import Assignment, Request
+from flockoff.training.model import LanguageModel, load_model
+from flockoff.training.trainer import trained_adapter
+
+OnProgress = Callable[[Progress], None]
+_LIBRARIES = ("torch", "transformers", "peft", "trl", "tokenizers")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The base model, its tokenizer and the evaluation set of one competition."""
+
+    competition: Competition
+    model: LanguageModel
+    encoder: TokenizerEncoder
+    evaluation_set: Sequence[EncodedRow]
+
+    @classmethod
+    def load(cls, assignment: Assignment) -> "Session":
+        """Raises SetupError for what is missing, damaged or too large on this machine."""
+        competition, directory = assignment.competition, Path(assignment.model_dir)
+        compute_exactly(assignment.threads)
+        device = choose_device(assignment.device)
+        encoder = load_encoder(directory, competition.training.context_length)
+        rows = evaluation_rows(Path(assignment.evaluation_file), competition, encoder)
+        return cls(competition, load_model(directory, competition, device), encoder, rows)
+
+    def measure(self, request: Request, on_progress: OnProgress) -> Measurement:
+        """Raises MinerFault, and EvaluationFault where the device runs out of memory."""
+        try:
+            if request.dataset is None:
+                return self._measure_base(on_progress)
+            return self._measure_dataset(Path(request.dataset), request, on_progress)
+        except torch.OutOfMemoryError as error:
+            raise EvaluationFault(
+                f"{device_text(self.model.device)} ran out of memory: {error}",
+                remedy="Close what else uses the device.",
+            ) from error
+
+    def _measure_base(self, on_progress: OnProgress) -> Measurement:
+        start = time.monotonic()
+        loss, tokens = self._evaluation_loss(on_progress)
+        return Measurement(loss, tokens, 0, 0, 0, time.monotonic() - start, self._provenance(0))
+
+    def _measure_dataset(self, dataset: Path, request: Request, on_progress: OnProgress) -> Measurement:
+        start = time.monotonic()
+        rows = training_rows(dataset, request.content_hash, self.competition.limits, self.encoder)
+
+        def on_step(done: int, total: int, loss: float) -> None:
+            on_progress(Progress("training", done, total, loss))
+
+        with trained_adapter(self.model, rows, self.competition, request.seed, on_step) as steps:
+            loss, eval_tokens = self._evaluation_loss(on_progress)
+        if not isfinite(loss):
+            raise MinerFault(
+                Reason.LOSS_NOT_FINITE, f"After training on this dataset the evaluation loss is {loss}."
+            )
+        return Measurement(
+            loss=loss,
+            eval_tokens=eval_tokens,
+            train_rows=len(rows),
+            train_tokens=sum(len(row.input_ids) for row in rows),
+            steps=steps,
+            seconds=time.monotonic() - start,
+            provenance=self._provenance(request.seed),
+        )
+
+    def _evaluation_loss(self, on_progress: OnProgress) -> tuple[float, int]:
+        total = len(self.evaluation_set)
+
+        def on_rows(done: int) -> None:
+            on_progress(Progress("evaluating", done, total))
+
+        return evaluation_loss(self.model, self.evaluation_set, on_rows)
+
+    def _provenance(self, seed: int) -> Provenance:
+        return Provenance(
+            code_version=__version__,
+            libraries={name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
+            device=device_text(self.model.device),
+            precision=precision_text(self.model.device),
+            base_model=_base_model_name(self.competition.base_model),
+            evaluation_set=evaluation_name(self.competition),
+            seed=seed,
+        )
+
+
+def _base_model_name(base: BaseModel) -> str:
+    if base.package is None:
+        return f"{base.repo}@{base.revision}"
+    return f"{base.package}:{base.gguf_file}@{base.gguf_sha256}"
