@@ -1,5 +1,6 @@
 """Fixtures of a local node, alone or with a subnet on it."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,19 +45,32 @@ def wallet_of(tmp_path: Path) -> Callable[[str], Any]:
 @pytest.fixture
 def bench_of(run_node: Callable[[NodeSettings], Node]) -> Iterator[Callable[[NodeSettings], Bench]]:
     """Start a node and connect the SDK to it."""
-    clients: list[Any] = []
+    benches: list[Bench] = []
 
     def make(settings: NodeSettings) -> Bench:
         node = run_node(settings)
         client = bittensor.Subtensor(node.endpoint)
-        clients.append(client)
-        return Bench(node, client, bittensor_core.Keypair.create_from_uri("//Alice"))
+        benches.append(Bench(node, client, bittensor_core.Keypair.create_from_uri("//Alice")))
+        return benches[-1]
 
     yield make
-    for client in clients:
-        loop = client._loop_thread._loop
-        client.close()
-        loop.close()  # the SDK only stops it
+    for bench in benches:
+        bench.node.stop()  # first, because the SDK's close can hang while answers still arrive
+        _close(bench.client)
+
+
+def _close(client: Any) -> None:
+    """Close a client, and its event loop, which the SDK only stops, with the tasks it leaves on it."""
+    loop = client._loop_thread._loop
+    client.close()
+    loop.run_until_complete(_cancel(asyncio.all_tasks(loop)))
+    loop.close()
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture

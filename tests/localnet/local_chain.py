@@ -8,7 +8,8 @@ import bittensor
 from flockoff.localnet.node import Node, NodeSettings
 
 RAO = 1_000_000_000
-FAST = NodeSettings(port=0, block_seconds=0.05, tempo=5, weights_rate_limit=0)
+TEMPO = 100
+FAST = NodeSettings(port=0, block_seconds=0.05, tempo=TEMPO, weights_rate_limit=0)
 
 calls: Any = bittensor.calls
 
@@ -34,9 +35,9 @@ class Bench:
     client: Any
     alice: Any
 
-    def submit(self, call: Any, signer: Any, **options: Any) -> Any:
-        """Submit a call signed by a keypair, or by a wallet's coldkey."""
-        return self.client.submit_call(call, signer, **options)
+    def submit(self, call: Any, by: Any, **options: Any) -> Any:
+        """Submit a call signed by a keypair, or by a wallet's coldkey (``signer="hotkey"``: its hotkey)."""
+        return self.client.submit_call(call, by, **options)
 
     def sudo(self, call: Any) -> Any:
         """Submit a call as root."""
@@ -59,9 +60,9 @@ class Bench:
         return int(account["data"]["free"])
 
     def next_epoch(self, *, after: int = 0) -> int:
-        """Wait until ``after`` blocks into subnet 1's next epoch; gives the epoch's first block."""
+        """Go to ``after`` blocks into subnet 1's next epoch; gives the epoch's first block."""
         start: int = self.client.epochs.epoch_status(1)["next_epoch_start_block"]
-        self.client.wait_for_block(start + after, timeout=20)
+        self.node.advance(max(0, start + after - self.node.block))
         return start
 
 
@@ -79,16 +80,27 @@ def commitment(data: bytes, netuid: int = 1) -> Any:
     return calls.Commitments.set_commitment(netuid=netuid, info={"fields": [{f"Raw{len(data)}": data}]})
 
 
+def register(wallet: Any) -> Any:
+    """Register a wallet's hotkey on subnet 1."""
+    return calls.SubtensorModule.burned_register(netuid=1, hotkey=wallet.hotkey.ss58_address)
+
+
+def add_stake(wallet: Any, tao: int) -> Any:
+    """Stake on a wallet's hotkey on subnet 1."""
+    hotkey = wallet.hotkey.ss58_address
+    return calls.SubtensorModule.add_stake(hotkey=hotkey, netuid=1, amount_staked=tao * RAO)
+
+
+def block_of(result: Any) -> int:
+    """The block that a submission went into."""
+    return int(result.extrinsic_id.split("-")[0])
+
+
 def prepare_subnet(bench: Bench, owner: Any, validator: Any, miner: Any) -> Subnet:
     """Make subnet 1 with the calls that make one on a real local Subtensor."""
     bench.fund(owner, validator, miner)
     must(bench.client.execute(bittensor.RegisterSubnet(), owner))
     must(bench.client.execute(bittensor.StartCall(netuid=1), owner))
-    for wallet in (validator, miner):
-        hotkey = wallet.hotkey.ss58_address
-        must(bench.submit(calls.SubtensorModule.burned_register(netuid=1, hotkey=hotkey), wallet))
-    stake = calls.SubtensorModule.add_stake(
-        hotkey=validator.hotkey.ss58_address, netuid=1, amount_staked=1000 * RAO
-    )
-    must(bench.submit(stake, validator))
+    bench.batch([register(validator), add_stake(validator, 1000)], validator)
+    must(bench.submit(register(miner), miner))
     return Subnet(bench.node, bench.client, bench.alice, owner, validator, miner)

@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 
 _MAX_MESSAGE = 16 * 1024 * 1024  # bytes
 _MAX_QUEUED = 4096  # messages that one slow client may leave unread
+_CLOSE_SECONDS = 1.0  # how long a client may take to answer that the connection closes
 _TRY_AGAIN_LATER = 1013  # WebSocket close code
 
 
@@ -30,7 +31,14 @@ class RpcServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; gives the port. Raises ``OSError`` when it is taken."""
-        self._server = await serve(self._connection, host, port, max_size=_MAX_MESSAGE, compression=None)
+        self._server = await serve(
+            self._connection,
+            host,
+            port,
+            max_size=_MAX_MESSAGE,
+            compression=None,
+            close_timeout=_CLOSE_SECONDS,
+        )
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:

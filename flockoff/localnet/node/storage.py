@@ -99,7 +99,9 @@ class Storage:
         return View(self, block)
 
     def _range(self, prefix: bytes, after: bytes = b"") -> Iterator[bytes]:
-        start = bisect_right(self._keys, after) if after > prefix else bisect_left(self._keys, prefix)
+        start = (
+            bisect_right(self._keys, after) if after >= prefix and after else bisect_left(self._keys, prefix)
+        )
         for index in range(start, len(self._keys)):
             if not self._keys[index].startswith(prefix):
                 return

@@ -1,0 +1,31 @@
+"""``btcli``, as it ships with the SDK, in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_chain import RAO, Subnet
+
+pytestmark = pytest.mark.slow
+
+
+def btcli(subnet: Subnet, *arguments: str) -> Any:
+    """Run a command against the node; gives its JSON output."""
+    program = Path(sys.executable).parent / "btcli"
+    command = [str(program), "--network", subnet.node.endpoint, "--json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def test_btcli_lists_subnets_shows_the_metagraph_and_balances(subnet: Subnet) -> None:
+    listed = btcli(subnet, "subnets", "list")
+    metagraph = btcli(subnet, "subnets", "metagraph", "1")
+    balance = btcli(subnet, "wallet", "balance", subnet.miner.coldkeypub.ss58_address)
+
+    assert "1" in json.dumps(listed)
+    assert subnet.validator.hotkey.ss58_address in json.dumps(metagraph)
+    assert str(subnet.free(subnet.miner.coldkeypub.ss58_address) // RAO)[:3] in json.dumps(balance)

@@ -1,0 +1,83 @@
+"""Raw storage against a model: one dictionary for each block."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flockoff.localnet.node.storage import Storage
+
+HISTORY = 5
+KEYS = [b"a", b"ab", b"abc", b"b", b"ba", b"\xff"]
+
+change = st.tuples(st.sampled_from(KEYS), st.none() | st.binary(max_size=3))
+chain = st.lists(st.lists(change, max_size=6), max_size=15)
+
+
+@given(chain)
+def test_storage_every_block_in_the_history_reads_as_it_was(
+    blocks: list[list[tuple[bytes, bytes | None]]],
+) -> None:
+    storage = Storage(HISTORY)
+    states: list[dict[bytes, bytes]] = []
+    state: dict[bytes, bytes] = {}
+    for number, changes in enumerate(blocks):
+        for key, value in changes:
+            storage.set(key, value)
+            if value is None:
+                state.pop(key, None)
+            else:
+                state[key] = value
+        storage.seal(number)
+        states.append(dict(state))
+
+    assert {key: storage.get(key) for key in KEYS} == {key: state.get(key) for key in KEYS}
+    for number in range(max(0, len(states) - HISTORY), len(states)):
+        view, expected = storage.at(number), states[number]
+        assert {key: view.get(key) for key in KEYS} == {key: expected.get(key) for key in KEYS}
+        for prefix in (b"", b"a", b"ab", b"x"):
+            keys = sorted(key for key in expected if key.startswith(prefix))
+            assert view.keys(prefix) == keys
+            assert view.keys_paged(prefix, after=b"ab", count=2) == [key for key in keys if key > b"ab"][:2]
+
+
+@given(st.lists(change, max_size=8), st.lists(change, max_size=8))
+def test_storage_failed_transaction_leaves_nothing(
+    before: list[tuple[bytes, bytes | None]], inside: list[tuple[bytes, bytes | None]]
+) -> None:
+    storage = Storage(HISTORY)
+    for key, value in before:
+        storage.set(key, value)
+    state = {key: storage.get(key) for key in KEYS}
+
+    try:
+        with storage.transaction():
+            for key, value in inside:
+                storage.set(key, value)
+            with storage.transaction():
+                storage.set(b"a", b"inner")
+            raise KeyError
+    except KeyError:
+        pass
+
+    assert {key: storage.get(key) for key in KEYS} == state
+
+
+def test_storage_removed_keys_are_forgotten_after_the_history() -> None:
+    storage = Storage(HISTORY)
+    for number in range(50):
+        storage.set(f"block {number}".encode(), b"x")
+        if number:
+            storage.set(f"block {number - 1}".encode(), None)
+        storage.seal(number)
+
+    assert storage.keys(b"") == [b"block 49"]
+    assert len(storage._versions) <= HISTORY + 2
+
+
+def test_storage_digest_depends_on_what_changed() -> None:
+    digests = set()
+    for value in (b"1", b"2", None):
+        storage = Storage(HISTORY)
+        storage.set(b"key", value)
+        digests.add(storage.seal(0))
+
+    assert len(digests) == 3
