@@ -1,0 +1,139 @@
+"""Imports go one way, foreign libraries stay behind their adapters, and nothing grows too long."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A room imports only rooms of the lines above its own.
+LAYERS = (
+    ("errors", "text", "logs"),
+    ("records", "competition", "launch"),
+    ("ports", "settings"),
+    ("scoring", "dataset"),
+    ("tokens",),
+    ("chain", "hub", "training", "ledger"),
+    ("mine", "validate", "localnet"),
+    ("assemble",),
+    ("demo",),
+    ("cli", "neurons"),
+)
+PURE_ROOMS = ("scoring", "dataset")
+OPEN_TO_PURE_ROOMS = {"errors", "records", "competition", "ports", "text", "numpy"}
+
+# Only these rooms import these libraries; a library that is not here is free.
+LIBRARIES = {
+    ("chain", "localnet"): ("bittensor", "bittensor_core", "bittensor_wallet"),
+    ("hub",): ("huggingface_hub",),
+    ("ledger",): ("sqlite3",),
+    ("localnet",): ("dulwich", "starlette", "uvicorn", "websockets"),
+    ("tokens",): ("tokenizers", "jinja2"),
+    ("training",): ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors", "gguf"),
+}
+OWNERS = {library: rooms for rooms, libraries in LIBRARIES.items() for library in libraries}
+MAX_FUNCTION_LINES = 60
+MAX_FILE_LINES = 450
+MAX_NEURON_LINES = 100
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module's syntax tree, by its path from the root."""
+    paths = [*(ROOT / "flockoff").rglob("*.py"), *(ROOT / "neurons").rglob("*.py")]
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def room_of(path: str) -> str:
+    parts = path.removesuffix(".py").split("/")
+    return parts[0] if parts[0] == "neurons" else parts[1]
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The rooms and the foreign packages that a module imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            top, *below = name.split(".")
+            if top != "flockoff":
+                yield top
+            elif below and below[0] != "__version__":
+                yield below[0]
+
+
+def imports() -> Iterator[tuple[str, str, str]]:
+    """(path, room, what it imports from outside that room)"""
+    for path, tree in modules().items():
+        room = room_of(path)
+        if room != "__init__":
+            yield from ((path, room, name) for name in imported(tree) if name != room)
+
+
+def test_architecture_every_room_has_its_layer() -> None:
+    rooms = {room_of(path) for path in modules()} - {"__init__"}
+    assert rooms <= {room for layer in LAYERS for room in layer}
+
+
+def test_architecture_imports_go_down_only() -> None:
+    height = {room: number for number, layer in enumerate(LAYERS) for room in layer}
+    upward = [
+        f"{path} imports {name}" for path, room, name in imports() if height.get(name, -1) >= height[room]
+    ]
+    assert upward == []
+
+
+def test_architecture_libraries_stay_with_their_owners() -> None:
+    strays = [
+        f"{path} imports {name}" for path, room, name in imports() if room not in OWNERS.get(name, (room,))
+    ]
+    assert strays == []
+
+
+@pytest.mark.parametrize("room", PURE_ROOMS)
+def test_architecture_pure_room_imports_the_standard_library_and_numpy(room: str) -> None:
+    allowed = OPEN_TO_PURE_ROOMS | sys.stdlib_module_names
+    foreign = [f"{path} imports {name}" for path, of, name in imports() if of == room and name not in allowed]
+    assert foreign == []
+
+
+def test_architecture_package_itself_imports_nothing() -> None:
+    assert list(imported(modules()["flockoff/__init__.py"])) == []
+
+
+def test_architecture_functions_are_short() -> None:
+    long = [
+        f"{path}:{node.lineno} {node.name}"
+        for path, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno + 1 > MAX_FUNCTION_LINES
+    ]
+    assert long == []
+
+
+def test_architecture_files_are_short() -> None:
+    limits = {path: MAX_NEURON_LINES if room_of(path) == "neurons" else MAX_FILE_LINES for path in modules()}
+    long = [
+        path
+        for path, limit in limits.items()
+        if len((ROOT / path).read_text(encoding="utf-8").splitlines()) > limit
+    ]
+    assert long == []
+
+
+def test_architecture_command_starts_without_heavy_libraries() -> None:
+    heavy = ("torch", "transformers", "bittensor", "huggingface_hub", "tokenizers", "numpy")
+    code = f"import sys, flockoff.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
