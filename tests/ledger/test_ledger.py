@@ -1,0 +1,336 @@
+"""What the ledger remembers, on real SQLite files."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ledger_records import (
+    COMPETITION,
+    EPOCH,
+    NETUID,
+    begin,
+    commitment,
+    eligible,
+    evaluation,
+    measurement,
+    model_id,
+    open_ledger,
+)
+
+from flockoff.errors import LedgerError, Reason
+from flockoff.ledger import LeaderboardRow, Ledger
+from flockoff.records import Epoch, Verdict, WeightsSet
+from flockoff.scoring import Candidate
+
+START = EPOCH.start_block
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with open_ledger(tmp_path / "ledger.sqlite") as opened:
+        yield opened
+
+
+# --- commitments and ownership ---------------------------------------------------------------------------
+
+
+def test_first_block_is_the_lowest_ever_seen(ledger: Ledger) -> None:
+    ledger.record_commitments([commitment("ann", 200, commit="a"), commitment("bob", 250, commit="a")])
+    ledger.record_commitments([commitment("ann", 300, commit="b")])
+    ledger.record_commitments([commitment("ann", 400, commit="a")])
+    assert ledger.first_block("ann", model_id("a")) == 200
+    assert ledger.first_block("ann", model_id("b")) == 300
+    assert ledger.first_block("bob", model_id("a")) == 250
+    assert ledger.hotkey_first_block("ann") == 200
+
+
+def test_first_block_never_seen_is_a_key_error(ledger: Ledger) -> None:
+    with pytest.raises(KeyError):
+        ledger.hotkey_first_block("ann")
+    ledger.record_commitments([commitment("ann", 200, commit="a")])
+    with pytest.raises(KeyError):
+        ledger.first_block("ann", model_id("b"))
+
+
+def test_commitment_before_is_what_the_hotkey_had_then(ledger: Ledger) -> None:
+    for block, commit in [(200, "a"), (300, "b"), (400, "a")]:
+        ledger.record_commitments([commitment("ann", block, commit=commit)])
+    assert ledger.commitment_before("ann", 200) is None
+    assert ledger.commitment_before("ann", 201) == commitment("ann", 200, commit="a")
+    assert ledger.commitment_before("ann", 400) == commitment("ann", 300, commit="b")
+    assert ledger.commitment_before("ann", 9999) == commitment("ann", 400, commit="a")
+    assert ledger.commitment_before("bob", 9999) is None
+
+
+def test_commitments_seen_again_on_another_uid_are_not_doubled(ledger: Ledger) -> None:
+    ledger.record_commitments([commitment("ann", 200, uid=1)])
+    ledger.record_commitments([commitment("ann", 200, uid=5)])
+    assert ledger.commitment_before("ann", 201) == commitment("ann", 200, uid=5)
+
+
+def test_recommitting_does_not_move_a_hotkey_in_the_queue(ledger: Ledger) -> None:
+    def candidate() -> Candidate:
+        evaluated = ledger.last_evaluated().get("ann")
+        return Candidate("ann", ledger.scores()["ann"], ledger.hotkey_first_block("ann"), evaluated)
+
+    ledger.record_commitments([commitment("ann", 200, commit="a")])
+    begin(ledger)
+    ledger.close_epoch(START, scores={"ann": 0.2}, evaluated=["ann"], win_rates={}, shares={})
+    before = candidate()
+    ledger.record_commitments([commitment("ann", 900, commit="b")])
+    assert candidate() == before == Candidate("ann", 0.2, 200, START)
+
+
+claims = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8
+)
+
+
+@settings(deadline=None)
+@given(claims)
+def test_owner_is_the_lowest_block_then_uid_in_any_order_of_claims(made: list[tuple[str, int, int]]) -> None:
+    with Ledger.open(":memory:", netuid=NETUID, competition=COMPETITION) as ledger:
+        for hotkey, block, uid in made:
+            ledger.claim_content("hash", hotkey, model_id(), block, uid)
+        owner = ledger.owner("hash")
+    assert owner is not None
+    lowest = min((block, uid) for _, block, uid in made)
+    first = next(hotkey for hotkey, block, uid in made if (block, uid) == lowest)
+    assert (owner.block, owner.order, owner.hotkey) == (*lowest, first)
+
+
+def test_owner_stays_when_the_content_is_committed_again(ledger: Ledger) -> None:
+    ledger.claim_content("hash", "ann", model_id("a"), 100, 5)
+    owner = ledger.owner("hash")
+    ledger.claim_content("hash", "ann", model_id("b"), 900, 1)
+    ledger.claim_content("hash", "bob", model_id("b"), 100, 6)
+    ledger.claim_content("hash", "bob", model_id("b"), 101, 0)
+    assert ledger.owner("hash") == owner
+    assert ledger.owner("another hash") is None
+
+
+# --- an epoch --------------------------------------------------------------------------------------------
+
+
+def test_begin_epoch_twice_keeps_the_first_plan(ledger: Ledger) -> None:
+    plan = [commitment("bob", 110, uid=2), commitment("ann", 100)]
+    assert ledger.epoch_plan(START) is None
+    assert ledger.begin_epoch(EPOCH, plan) == plan
+    assert ledger.begin_epoch(EPOCH, [commitment("cyd", 120)]) == plan
+    assert ledger.epoch_plan(START) == plan
+    assert ledger.epoch(START) == EPOCH
+
+
+def test_begin_epoch_with_nobody_is_an_empty_plan(ledger: Ledger) -> None:
+    assert ledger.begin_epoch(EPOCH, []) == []
+    assert ledger.epoch_plan(START) == []
+
+
+def test_begin_epoch_with_another_seed_is_another_chain(ledger: Ledger) -> None:
+    begin(ledger)
+    with pytest.raises(LedgerError, match="another chain"):
+        ledger.begin_epoch(Epoch(START, EPOCH.end_block, 1), [])
+
+
+def test_begin_epoch_with_a_hotkey_twice_stores_nothing(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="contradicts"):
+        ledger.begin_epoch(EPOCH, [commitment("ann", 100), commitment("ann", 200)])
+    assert ledger.epoch(START) is None
+
+
+def test_begin_epoch_stores_its_verdicts_with_the_plan(ledger: Ledger) -> None:
+    verdict = Verdict(START, "cyd", 9, "junk", 50, "at_fault", Reason.COMMITMENT_MALFORMED, "It is junk.")
+    ledger.begin_epoch(EPOCH, [commitment("ann", 100)], [verdict])
+    assert ledger.verdicts(START) == [verdict]
+
+
+def test_evaluations_come_back_as_they_were(ledger: Ledger) -> None:
+    begin(ledger)
+    made = [evaluation("bob", 1.25), evaluation("ann", 1 / 3)]
+    assert len({ledger.record_evaluation(each) for each in made}) == 2
+    assert ledger.evaluations(START) == made
+    assert ledger.find_evaluation(START, "ann") == made[1]
+    assert ledger.find_evaluation(START, "cyd") is None
+    assert ledger.find_evaluation(START + 360, "ann") is None
+
+
+def test_record_evaluation_second_of_a_hotkey_is_refused(ledger: Ledger) -> None:
+    begin(ledger)
+    ledger.record_evaluation(evaluation("ann", 1.5))
+    with pytest.raises(LedgerError, match="contradicts"):
+        ledger.record_evaluation(evaluation("ann", 1.4))
+    assert ledger.evaluations(START) == [evaluation("ann", 1.5)]
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -1.0])
+def test_record_evaluation_without_a_real_loss_is_refused(ledger: Ledger, loss: float) -> None:
+    begin(ledger)
+    with pytest.raises(LedgerError, match="contradicts"):
+        ledger.record_evaluation(evaluation("ann", loss))
+    assert ledger.evaluations(START) == []
+
+
+def test_record_in_an_epoch_not_begun_or_closed_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="was not begun"):
+        ledger.record_evaluation(evaluation("ann"))
+    with pytest.raises(LedgerError, match="was not begun"):
+        ledger.close_epoch(START, scores={}, evaluated=[], win_rates={}, shares={})
+    begin(ledger)
+    ledger.close_epoch(START, scores={}, evaluated=[], win_rates={}, shares={})
+    with pytest.raises(LedgerError, match="is closed"):
+        ledger.record_evaluation(evaluation("ann"))
+    with pytest.raises(LedgerError, match="is closed"):
+        ledger.record_verdict(eligible("ann"))
+
+
+def test_verdicts_are_replaced_and_sorted_by_uid(ledger: Ledger) -> None:
+    begin(ledger)
+    copy = Verdict(
+        START, "ann", 3, "ann/data 😀", 100, "at_fault", Reason.DUPLICATE, "Same rows as bob.", "hash", 1.5
+    )
+    for verdict in (eligible("ann", uid=3), eligible("bob", uid=1), copy):
+        ledger.record_verdict(verdict)
+    assert ledger.verdicts(START) == [eligible("bob", uid=1), copy]
+
+
+def test_last_verdict_is_the_latest_before_a_block(ledger: Ledger) -> None:
+    for start in (360, 720):
+        begin(ledger, epoch=Epoch(start, start + 360, 1))
+        ledger.record_verdict(eligible("ann", epoch=start))
+    assert ledger.last_verdict("ann", before=720) == eligible("ann", epoch=360)
+    assert ledger.last_verdict("ann", before=721) == eligible("ann", epoch=720)
+    assert ledger.last_verdict("ann", before=360) is None
+    assert ledger.last_verdict("bob", before=721) is None
+
+
+def test_evaluations_of_one_setup_share_its_row(ledger: Ledger) -> None:
+    one = measurement()
+    libraries = dict(reversed(list(one.provenance.libraries.items())))
+    for each in (one, replace(one, provenance=replace(one.provenance, libraries=libraries, seed=5))):
+        ledger.record_base_loss(each)
+    assert ledger.base_loss() == each
+    assert len(ledger._database.read("SELECT * FROM setups")) == 1
+
+
+def test_base_loss_is_the_latest(ledger: Ledger) -> None:
+    assert ledger.base_loss() is None
+    for each in (measurement(2.5), measurement(2.4, device="cuda")):
+        ledger.record_base_loss(each)
+    assert ledger.base_loss() == measurement(2.4, device="cuda")
+
+
+# --- closing an epoch ------------------------------------------------------------------------------------
+
+
+def test_close_epoch_stores_scores_and_turns_once(ledger: Ledger) -> None:
+    begin(ledger)
+    assert not ledger.is_closed(START)
+    ledger.close_epoch(
+        START, scores={"ann": 0.2, "bob": 0.0}, evaluated=["ann", "bob"], win_rates={"ann": 1.0}, shares={}
+    )
+    ledger.close_epoch(START, scores={"ann": 0.9}, evaluated=["cyd"], win_rates={}, shares={})
+    assert ledger.is_closed(START)
+    assert ledger.scores() == {"ann": 0.2, "bob": 0.0}
+    assert ledger.last_evaluated() == {"ann": START, "bob": START}
+
+
+def test_close_epoch_replaces_all_scores_and_moves_turns_only_of_the_evaluated(ledger: Ledger) -> None:
+    begin(ledger)
+    ledger.close_epoch(
+        START, scores={"ann": 0.2, "bob": 0.1}, evaluated=["ann", "bob"], win_rates={}, shares={}
+    )
+    begin(ledger, epoch=Epoch(720, 1080, 5))
+    ledger.close_epoch(720, scores={"ann": 0.3}, evaluated=["ann"], win_rates={}, shares={})
+    assert ledger.scores() == {"ann": 0.3}
+    assert ledger.last_evaluated() == {"ann": 720, "bob": START}
+
+
+def test_close_epoch_that_fails_changes_nothing(ledger: Ledger) -> None:
+    begin(ledger)
+    ledger.close_epoch(START, scores={"ann": 0.2}, evaluated=["ann"], win_rates={}, shares={})
+    begin(ledger, epoch=Epoch(720, 1080, 5))
+    with pytest.raises(LedgerError, match="contradicts"):
+        ledger.close_epoch(
+            720, scores={"ann": 0.3, "bob": math.nan}, evaluated=["bob"], win_rates={}, shares={}
+        )
+    assert ledger.scores() == {"ann": 0.2}
+    assert ledger.last_evaluated() == {"ann": START}
+    assert not ledger.is_closed(720)
+
+
+def test_forget_scores_keeps_ownership_and_turns(ledger: Ledger) -> None:
+    ledger.record_commitments([commitment("ann", 100)])
+    ledger.claim_content("hash", "ann", model_id(), 100, 1)
+    begin(ledger)
+    ledger.close_epoch(
+        START, scores={"ann": 0.2, "bob": 0.1}, evaluated=["ann", "bob"], win_rates={}, shares={}
+    )
+    ledger.forget_scores(["bob", "cyd"])
+    assert ledger.scores() == {"bob": 0.1}
+    assert ledger.last_evaluated() == {"ann": START, "bob": START}
+    assert ledger.hotkey_first_block("ann") == 100
+    assert ledger.owner("hash") is not None
+
+
+def test_weights_latest_counts(ledger: Ledger) -> None:
+    assert ledger.last_weights() is None
+    begin(ledger)
+    begin(ledger, epoch=Epoch(720, 1080, 5))
+    first = WeightsSet(START, 700, "0x01", {"ann": 0.75, "bob": 0.25})
+    again = WeightsSet(START, None, "", {"ann": 1.0})
+    later = WeightsSet(720, 1000, "0x02", {"bob": 1.0})
+    for each in (first, again, later):
+        ledger.record_weights(each)
+    assert ledger.weights_of_epoch(START) == again
+    assert ledger.last_weights() == ledger.weights_of_epoch(720) == later
+    assert ledger.weights_of_epoch(1080) is None
+
+
+def test_record_weights_of_an_epoch_not_begun_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="contradicts"):
+        ledger.record_weights(WeightsSet(START, 700, "0x01", {"ann": 1.0}))
+    assert ledger.last_weights() is None
+
+
+# --- the leaderboard -------------------------------------------------------------------------------------
+
+
+def test_leaderboard_shows_everybody_with_a_verdict_a_score_or_a_weight(ledger: Ledger) -> None:
+    ledger.record_commitments([commitment("old", 90, uid=8, commit="c"), commitment("old", 80, uid=8)])
+    begin(ledger)
+    ledger.record_verdict(eligible("bob", 1.25, uid=2))
+    ledger.record_verdict(eligible("ann", 1.5, uid=1))
+    ledger.record_verdict(Verdict(START, "cyd", 3, "junk", 90, "at_fault", Reason.NOT_JSON, "Line 3."))
+    ledger.close_epoch(
+        START,
+        scores={"ann": 0.01, "bob": 0.19, "cyd": 0.0, "old": 0.05},
+        evaluated=["ann", "bob", "cyd"],
+        win_rates={"ann": 0.0, "bob": 1.0},
+        shares={"ann": 0.05, "bob": 0.95},
+    )
+    ledger.record_weights(WeightsSet(START, 700, "0x01", {"bob": 0.76, "old": 0.2, "ann": 0.04}))
+    text, old = str(model_id()), str(model_id("c"))
+    expected = [
+        LeaderboardRow("bob", 2, text, 1.25, 1.0, 0.95, 0.19, 0.76, "eligible", None, ""),
+        LeaderboardRow("old", 8, old, None, None, None, 0.05, 0.2, None, None, ""),
+        LeaderboardRow("ann", 1, text, 1.5, 0.0, 0.05, 0.01, 0.04, "eligible", None, ""),
+        LeaderboardRow("cyd", 3, "junk", None, None, None, 0.0, None, "at_fault", Reason.NOT_JSON, "Line 3."),
+    ]
+    assert ledger.leaderboard(START) == ledger.leaderboard() == expected
+
+
+def test_leaderboard_is_of_the_last_closed_epoch_or_the_running_first(ledger: Ledger) -> None:
+    assert ledger.leaderboard() == []
+    begin(ledger)
+    ledger.record_verdict(eligible("ann"))
+    assert [row.hotkey for row in ledger.leaderboard()] == ["ann"]
+    ledger.close_epoch(START, scores={"ann": 0.2}, evaluated=["ann"], win_rates={}, shares={})
+    begin(ledger, epoch=Epoch(720, 1080, 5))
+    ledger.record_verdict(eligible("bob", epoch=720))
+    assert [row.hotkey for row in ledger.leaderboard()] == ["ann"]
+    assert [row.hotkey for row in ledger.leaderboard(720)] == ["bob"]
+    assert ledger.leaderboard(1080) == []
