@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flockoff.text import printable
@@ -36,6 +36,7 @@ def test_printable_long_text_ends_in_an_ellipsis(text: str, limit: int, shown: s
     assert printable(text, limit) == shown
 
 
+@settings(deadline=None)
 @given(st.text(st.characters()), st.integers(1, 30))
 def test_printable_any_text_is_short_and_printable(text: str, limit: int) -> None:
     shown = printable(text, limit)

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Sequence
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from flockoff.records import Row, Turn
 
+EXAMPLES = settings(max_examples=50, deadline=None)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0<"), max_size=40)
 CONTENT = TEXT.filter(lambda text: bool(text.strip()))
 

@@ -1,5 +1,5 @@
 import pytest
-from dataset_texts import CONTENT, row_of
+from dataset_texts import CONTENT, EXAMPLES, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,6 +85,7 @@ def test_words_of_long_run_of_combining_marks_takes_no_quadratic_time() -> None:
     assert words_of("a" + "\u0301\u0316" * 130_000) == ["á"]
 
 
+@EXAMPLES
 @given(st.lists(CONTENT, max_size=4), CONTENT, CONTENT)
 def test_contaminated_rows_text_around_an_answer_hides_nothing(
     some: list[str], before: str, after: str

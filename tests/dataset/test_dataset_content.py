@@ -4,7 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dataset_texts import CONTENT, files, row_of, rows
+from dataset_texts import CONTENT, EXAMPLES, files, row_of, rows
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from toy_encoder import SPECIAL_TOKENS
@@ -66,6 +66,7 @@ def test_content_hash_text_moved_between_fields_changes_it() -> None:
     assert len(set(map(content_hash, spread))) == len(spread)
 
 
+@EXAMPLES
 @given(st.data(), ROWS)
 def test_content_hash_any_arrangement_of_the_file_keeps_it(data: st.DataObject, some: list[Row]) -> None:
     with TemporaryDirectory() as directory:
@@ -76,6 +77,7 @@ def test_content_hash_any_arrangement_of_the_file_keeps_it(data: st.DataObject, 
     assert canonical_order(found) == canonical_order(some)
 
 
+@EXAMPLES
 @given(st.data(), ROWS)
 def test_content_hash_any_change_of_a_row_changes_it(data: st.DataObject, some: list[Row]) -> None:
     place = data.draw(st.integers(0, len(some) - 1))
@@ -91,11 +93,13 @@ def test_content_hash_any_change_of_a_row_changes_it(data: st.DataObject, some: 
     assert content_hash([*some[:place], changed, *some[place + 1 :]]) != content_hash(some)
 
 
+@EXAMPLES
 @given(ROWS)
 def test_content_hash_one_row_more_or_less_changes_it(some: list[Row]) -> None:
     assert content_hash(some) != content_hash(some[1:])
 
 
+@EXAMPLES
 @given(rows())
 def test_canonical_bytes_is_json_of_the_row(row: Row) -> None:
     assert json.loads(canonical_bytes(row)) == {
@@ -104,6 +108,7 @@ def test_canonical_bytes_is_json_of_the_row(row: Row) -> None:
     }
 
 
+@EXAMPLES
 @given(ROWS)
 def test_canonical_order_keeps_every_row(some: list[Row]) -> None:
     ordered = canonical_order(some)

@@ -2,6 +2,7 @@ import math
 from itertools import permutations
 
 import pytest
+from dataset_texts import EXAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,6 +68,7 @@ def test_same_loss_groups_loss_that_is_not_finite_is_refused(loss: float) -> Non
         same_loss_groups({"a": 1.0, "b": loss}, TOLERANCE)
 
 
+@EXAMPLES
 @given(st.dictionaries(st.text("abc", min_size=1), st.floats(0, 10), max_size=8))
 def test_same_loss_groups_order_of_miners_does_not_matter(losses: dict[str, float]) -> None:
     backwards = dict(reversed(losses.items()))

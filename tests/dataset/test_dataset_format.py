@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from dataset_texts import files, line_of, row_of, rows
+from dataset_texts import EXAMPLES, files, line_of, row_of, rows
 from hypothesis import given
 from hypothesis import strategies as st
 from toy_encoder import SPECIAL_TOKENS
@@ -292,6 +292,7 @@ def test_read_rows_pipe_is_a_setup_error_without_waiting(tmp_path: Path) -> None
         list(read_rows(tmp_path / "data.jsonl", Limits(), SPECIAL_TOKENS))
 
 
+@EXAMPLES
 @given(st.data(), st.lists(rows(), min_size=1, max_size=5))
 def test_read_rows_any_arrangement_gives_the_rows(data: st.DataObject, some_rows: list[Row]) -> None:
     found = [row for _, row in read_bytes(data.draw(files(some_rows)))]
@@ -316,6 +317,7 @@ def pieces() -> Iterator[bytes]:
     )
 
 
+@EXAMPLES
 @given(st.lists(st.binary(max_size=12) | st.sampled_from(list(pieces())), max_size=12))
 def test_read_rows_any_bytes_end_in_rows_and_problems(parts: list[bytes]) -> None:
     content = b"".join(parts)
