@@ -7,32 +7,10 @@ from flockoff.errors import UsageError
 
 _NAMES = frozenset(
     [
-        "PATH",
-        "PYTHONPATH",
-        "PYTHONHOME",
-        "VIRTUAL_ENV",
-        "HOME",
-        "USER",
-        "LOGNAME",
-        "LANG",
-        "LANGUAGE",
-        "TZ",
-        "TMPDIR",
-        "TEMP",
-        "TMP",
-        "SYSTEMROOT",
-        "WINDIR",
-        "COMSPEC",
-        "PATHEXT",
-        "USERPROFILE",
-        "APPDATA",
-        "LOCALAPPDATA",
-        "PROGRAMDATA",
-        "NUMBER_OF_PROCESSORS",
-        "LD_LIBRARY_PATH",
-        "LD_PRELOAD",
-        "DYLD_LIBRARY_PATH",
-        "XDG_CACHE_HOME",
+        *("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD"),
+        *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
+        *("TEMP", "TMP", "SYSTEMROOT", "WINDIR", "COMSPEC", "PATHEXT", "NUMBER_OF_PROCESSORS"),
+        *("USERPROFILE", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA", "DYLD_LIBRARY_PATH"),
     ]
 )
 _PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "ATEN_", "CUDA_", "NVIDIA_", "PYTORCH_", "CONDA_")
@@ -42,6 +20,7 @@ _SETTINGS = {
     "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "true",
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait actively halve the speed of a machine that is busy
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic only with a workspace of its own
     "PYTHONUNBUFFERED": "1",
     "PYTHONUTF8": "1",
@@ -59,7 +38,7 @@ def scrubbed_environment(parent: Mapping[str, str], device: str | None = None) -
         for name, value in parent.items()
         if name.upper() in _NAMES or name.upper().startswith(_PREFIXES)
     }
-    return kept | _SETTINGS | _visible_devices(parent, device)
+    return _SETTINGS | kept | _visible_devices(parent, device)
 
 
 def current_environment(device: str | None = None) -> dict[str, str]:
