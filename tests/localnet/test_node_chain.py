@@ -11,7 +11,8 @@ import bittensor
 import bittensor_core
 import pytest
 from local_chain import FAST, RAO, Bench, calls, error_of, must
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 from flockoff.errors import LocalnetError
 from flockoff.localnet.node import Node, NodeSettings
@@ -23,14 +24,14 @@ BOB = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"
 
 
 @pytest.fixture
-def raw(run_node: Callable[[NodeSettings], Node]) -> Iterator[ClientConnection]:
+def raw(run_node: Callable[[NodeSettings], Node]) -> Iterator[Connection]:
     """A bare WebSocket to a node that makes blocks on demand."""
     node = run_node(replace(FAST, block_seconds=0))
     with connect(node.endpoint) as socket_:
         yield socket_
 
 
-def ask(socket_: ClientConnection, method: str, *params: Any) -> Any:
+def ask(socket_: Connection, method: str, *params: Any) -> Any:
     """Send one request, give the whole answer to it."""
     socket_.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
     while "id" not in (answer := json.loads(socket_.recv(timeout=10))):
@@ -185,7 +186,7 @@ def test_wait_for_block_follows_new_heads(bench: Bench) -> None:
     assert bench.client.wait_for_block(target, timeout=10).number >= target
 
 
-def test_header_hash_is_blake2b_of_its_scale_encoding(raw: ClientConnection) -> None:
+def test_header_hash_is_blake2b_of_its_scale_encoding(raw: Connection) -> None:
     header = ask(raw, "chain_getHeader")["result"]
     fields = [bytes.fromhex(header[name][2:]) for name in ("parentHash", "stateRoot", "extrinsicsRoot")]
     (log,) = (bytes.fromhex(one[2:]) for one in header["digest"]["logs"])
@@ -196,13 +197,13 @@ def test_header_hash_is_blake2b_of_its_scale_encoding(raw: ClientConnection) -> 
     assert ask(raw, "chain_getHead")["result"] == "0x" + expected.hex()
 
 
-def test_request_unknown_method_names_it(raw: ClientConnection) -> None:
+def test_request_unknown_method_names_it(raw: Connection) -> None:
     error = ask(raw, "state_makeCoffee")["error"]
 
     assert (error["code"], error["message"]) == (-32601, "Method not found: state_makeCoffee")
 
 
-def test_request_unknown_runtime_api_names_it(raw: ClientConnection) -> None:
+def test_request_unknown_runtime_api_names_it(raw: Connection) -> None:
     error = ask(raw, "state_call", "CoffeeApi_brew", "0x")["error"]
 
     assert "CoffeeApi_brew is not found" in error["message"]
@@ -223,13 +224,13 @@ def test_request_unknown_runtime_api_names_it(raw: ClientConnection) -> None:
     ],
 )
 def test_request_malformed_gets_an_error_and_the_connection_lives(
-    raw: ClientConnection, method: str, params: list[Any]
+    raw: Connection, method: str, params: list[Any]
 ) -> None:
     assert "error" in ask(raw, method, *params)
     assert ask(raw, "system_chain")["result"] == "FLock OFF local network"
 
 
-def test_requests_batch_and_garbage_are_answered(raw: ClientConnection) -> None:
+def test_requests_batch_and_garbage_are_answered(raw: Connection) -> None:
     raw.send("{")
     assert json.loads(raw.recv(timeout=10))["error"]["code"] == -32700
     raw.send(json.dumps([{"id": 1, "method": "chain_getHead"}, 7]))

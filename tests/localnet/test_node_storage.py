@@ -1,5 +1,6 @@
 """Raw storage against a model: one dictionary for each block."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,14 +9,14 @@ from flockoff.localnet.node.storage import Storage
 HISTORY = 5
 KEYS = [b"a", b"ab", b"abc", b"b", b"ba", b"\xff"]
 
+Change = tuple[bytes, bytes | None]
+
 change = st.tuples(st.sampled_from(KEYS), st.none() | st.binary(max_size=3))
 chain = st.lists(st.lists(change, max_size=6), max_size=15)
 
 
 @given(chain)
-def test_storage_every_block_in_the_history_reads_as_it_was(
-    blocks: list[list[tuple[bytes, bytes | None]]],
-) -> None:
+def test_storage_every_block_in_the_history_reads_as_it_was(blocks: list[list[Change]]) -> None:
     storage = Storage(HISTORY)
     states: list[dict[bytes, bytes]] = []
     state: dict[bytes, bytes] = {}
@@ -40,23 +41,18 @@ def test_storage_every_block_in_the_history_reads_as_it_was(
 
 
 @given(st.lists(change, max_size=8), st.lists(change, max_size=8))
-def test_storage_failed_transaction_leaves_nothing(
-    before: list[tuple[bytes, bytes | None]], inside: list[tuple[bytes, bytes | None]]
-) -> None:
+def test_storage_failed_transaction_leaves_nothing(before: list[Change], inside: list[Change]) -> None:
     storage = Storage(HISTORY)
     for key, value in before:
         storage.set(key, value)
     state = {key: storage.get(key) for key in KEYS}
 
-    try:
+    with pytest.raises(KeyError), storage.transaction():
+        for key, value in inside:
+            storage.set(key, value)
         with storage.transaction():
-            for key, value in inside:
-                storage.set(key, value)
-            with storage.transaction():
-                storage.set(b"a", b"inner")
-            raise KeyError
-    except KeyError:
-        pass
+            storage.set(b"a", b"inner")
+        raise KeyError
 
     assert {key: storage.get(key) for key in KEYS} == state
 
