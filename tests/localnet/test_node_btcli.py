@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +30,14 @@ def test_btcli_lists_subnets_shows_the_metagraph_and_balances(subnet: Subnet) ->
     assert "1" in json.dumps(listed)
     assert subnet.validator.hotkey.ss58_address in json.dumps(metagraph)
     assert str(subnet.free(subnet.miner.coldkeypub.ss58_address) // RAO)[:3] in json.dumps(balance)
+
+
+def test_btcli_registers_a_hotkey(subnet: Subnet, wallet_of: Callable[[str], Any]) -> None:
+    newcomer = wallet_of("newcomer")
+    subnet.fund(newcomer)
+    folder = str(Path(newcomer.path))
+
+    wallet = ("--wallet", "newcomer", "--wallet-hotkey", "hot", "--wallet-path", folder)
+    btcli(subnet, "subnets", "register", "--netuid", "1", "--yes", *wallet)
+
+    assert subnet.client.neurons.uid(hotkey_ss58=newcomer.hotkey.ss58_address, netuid=1) == 3

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from flockoff.localnet.node import accounts, calls, epoch, fees, genesis, timelock
+from flockoff.localnet.node import accounts, calls, epoch, fees, genesis, shield, timelock
 from flockoff.localnet.node.blocks import NO_PARENT, Block, Header, digest
 from flockoff.localnet.node.context import Context
 from flockoff.localnet.node.errors import (
@@ -18,7 +18,7 @@ from flockoff.localnet.node.errors import (
 from flockoff.localnet.node.extrinsics import Call, Extrinsic, decode_call, inherent, parse, verify
 from flockoff.localnet.node.metadata_patch import compact
 from flockoff.localnet.node.pool import Pending, Pool, Watch
-from flockoff.localnet.node.runtime import Runtime, Value
+from flockoff.localnet.node.runtime import Runtime, Value, as_bytes
 from flockoff.localnet.node.settings import NodeSettings
 from flockoff.localnet.node.state import Reader, State
 from flockoff.localnet.node.storage import Storage
@@ -49,7 +49,8 @@ class Chain:
         self._recent: dict[str, Block] = {}  # by hash, oldest first
         self._events: list[bytes] = []
         self._extrinsic_index: int | None = None
-        genesis.write(self.state)
+        self._shield_key = shield.local_key()
+        genesis.write(self.state, self._shield_key.public)
         root = digest(self.storage.seal(0), self.runtime.metadata)
         self.head = self._append(Block(Header(0, NO_PARENT, root, digest(), 0), ()))
         self.genesis_hash = self.head.header.hash
@@ -167,11 +168,27 @@ class Chain:
                 _log.debug("transaction became invalid: %s", refused)
                 pending.watch("invalid")
                 continue
-            self._extrinsic_index = len(included)
-            self._apply(pending.extrinsic, pending.call)
-            included.append(pending.extrinsic.data)
+            self._include(pending.extrinsic, pending.call, included)
             landed.append(pending)
+            if pending.call.name == shield.CALL:
+                self._include_shielded(as_bytes(pending.call.args["ciphertext"]), included)
         return landed
+
+    def _include(self, extrinsic: Extrinsic, call: Call, included: list[bytes]) -> None:
+        self._extrinsic_index = len(included)
+        self._apply(extrinsic, call)
+        included.append(extrinsic.data)
+
+    def _include_shielded(self, envelope: bytes, included: list[bytes]) -> None:
+        """Open what a carrier carried, and include it as if it had been submitted in the clear."""
+        try:
+            extrinsic = parse(shield.open_envelope(self._shield_key, envelope))
+            call = decode_call(self.runtime, extrinsic.call)
+            self._validate(extrinsic, call)
+        except (ValueError, Refused) as error:
+            _log.warning("a shielded extrinsic is void: %s", error)
+        else:
+            self._include(extrinsic, call, included)
 
     def _apply(self, extrinsic: Extrinsic, call: Call) -> None:
         payer = fees.payer_of(self.state, extrinsic.signer, call)

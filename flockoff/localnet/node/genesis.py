@@ -15,8 +15,8 @@ ROOT_MAX_UIDS = 64
 ROOT_TEMPO = 100
 
 
-def write(state: State) -> None:
-    """Write the genesis state."""
+def write(state: State, shield_key: bytes) -> None:
+    """Write the genesis state. ``shield_key``: the public key that shielded extrinsics are encrypted to."""
     for name in DEV_KEYS:
         address = bittensor_core.Keypair.create_from_uri(f"//{name}").ss58_address
         if name == "Alice":
@@ -29,6 +29,8 @@ def write(state: State) -> None:
     state.put("TotalIssuance", issuance)
     state.write("System", "Number", 0)
     state.write("Timestamp", "Now", 0)
+    state.write("MevShield", "CurrentKey", shield_key)
+    state.write("MevShield", "NextKey", shield_key)
     _write_root(state)
 
 

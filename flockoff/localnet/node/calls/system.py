@@ -1,8 +1,10 @@
-"""Calls that carry calls (sudo, batches), and the few of ``System``."""
+"""Calls that carry calls (sudo, batches, the shield), and the few of ``System``."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from flockoff.localnet.node import shield
+from flockoff.localnet.node.blocks import digest
 from flockoff.localnet.node.context import Context
 from flockoff.localnet.node.errors import DispatchFailed, ModuleError
 from flockoff.localnet.node.extrinsics import Call, decoded_call
@@ -63,11 +65,18 @@ def _set_storage(context: Context, args: dict[str, Value], dispatch: Dispatch) -
         context.state.storage.set(as_bytes(key), as_bytes(value))
 
 
+def _submit_encrypted(context: Context, args: dict[str, Value], dispatch: Dispatch) -> None:
+    """The carrier itself only reports: what it carries, the chain puts into the block behind it."""
+    sent = {"id": digest(as_bytes(args["ciphertext"])), "who": context.signer}
+    context.emit("MevShield", "EncryptedSubmitted", sent)
+
+
 WRAPPERS: Mapping[tuple[str, str], Wrapper] = {
     ("Sudo", "sudo"): _sudo,
     ("Sudo", "sudo_unchecked_weight"): _sudo,
     ("Utility", "batch"): _batch,
     ("Utility", "batch_all"): _batch_all,
+    shield.CALL: _submit_encrypted,
     ("System", "remark"): _remark,
     ("System", "set_storage"): _set_storage,
 }
