@@ -12,7 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from bittensor import Client, Substrate
@@ -98,13 +98,15 @@ class _Session:
         self._thread.join(2 * CLOSE_SECONDS)
 
     async def _serve(self, started: "Future[asyncio.AbstractEventLoop]") -> None:
-        started.set_result(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_note)
+        started.set_result(loop)
         await self._stopped.wait()
         # The client's own close can wait for ever on Python 3.11 while answers are still arriving; what is
         # left of it then is cancelled once more when the event loop ends.
         closing = asyncio.ensure_future(self._access.client.close())
         done, _ = await asyncio.wait([closing], timeout=CLOSE_SECONDS)
-        if done and (error := closing.exception()):
+        if done and not closing.cancelled() and (error := closing.exception()):
             log.debug("closing the chain client failed: %s", error)
 
     async def _perform(self, operation: Operation[T]) -> T:
@@ -112,3 +114,8 @@ class _Session:
             await self._access.client.connect()
             self._connected = True
         return await operation(self._access)
+
+
+def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What the SDK's background tasks died of; whoever waits for them has a limit and will be told."""
+    log.debug("in the chain client: %s", context.get("exception") or context["message"])

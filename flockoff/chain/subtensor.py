@@ -1,6 +1,8 @@
 """One subnet of the chain through one wallet: the Chain of ``flockoff.ports``, on the Bittensor SDK."""
 
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flockoff.chain.connection import Access, Connection, Operation, T
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
     from bittensor import ExtrinsicResult, MetagraphNeuron, Wallet
 
 READ_SECONDS = 60.0
-SUBMIT_SECONDS = 300.0  # finalization takes under a minute where the chain is well
+SUBMIT_SECONDS = 120.0  # finalization takes under a minute where the chain is well
+SUBSCRIPTION_SECONDS = 30.0
 POOL_RETRIES = 2
 RAO = 10**9  # in one TAO, as in one alpha
 
@@ -91,7 +94,7 @@ class SubtensorChain:
     def epoch_status(self) -> EpochStatus:
         async def read(node: Access) -> EpochStatus:
             status = await node.client.epochs.epoch_status(self.netuid)
-            if status["next_epoch_start_block"] is None:
+            if status["next_epoch_start_block"] is None or not await self._exists(node):
                 raise no_subnet(self._where)
             return EpochStatus(
                 block=status["block"],
@@ -159,15 +162,16 @@ class SubtensorChain:
         return self._read("read the balance", read)
 
     def wait_for_block(self, block: int, *, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+
         async def wait(node: Access) -> bool:
-            if await node.client.block() >= block:
-                return True
-            if timeout <= 0:  # which the SDK would take for no limit
-                return False
-            try:
-                await node.client.wait_for_block(block, timeout=timeout)
-            except TimeoutError:
-                return False
+            # In slices: a subscription does not notice when the node closes it in good order.
+            while await node.client.block() < block:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                with suppress(TimeoutError):
+                    await node.client.wait_for_block(block, timeout=min(left, SUBSCRIPTION_SECONDS))
             return True
 
         return self._call(f"wait for block {block}", wait, max(0.0, timeout) + self._read_seconds)
@@ -201,6 +205,10 @@ class SubtensorChain:
         self._connection.close()
 
     # -------------------------------------------------------------------------------------------------
+
+    async def _exists(self, node: Access) -> bool:
+        """The chain answers for any netuid, with its defaults where there is no such subnet."""
+        return bool(await node.client.query(("SubtensorModule", "NetworksAdded"), [self.netuid]))
 
     def _signer(self) -> "Wallet":
         if self._wallet is None:
@@ -247,7 +255,10 @@ def _neuron(neuron: "MetagraphNeuron") -> Neuron:
 
 
 def _commitment(hotkey: str, record: Any) -> RawCommitment | None:
-    """The plain text of a ``CommitmentOf`` record; None where there is none or it is not UTF-8."""
+    """The plain text of a ``CommitmentOf`` record; None where there is none or it is not UTF-8.
+
+    Anybody on the subnet writes such records: whatever the fields are, reading them must not fail.
+    """
     if not record:
         return None
     payload = b"".join(
@@ -255,7 +266,7 @@ def _commitment(hotkey: str, record: Any) -> RawCommitment | None:
         for field in record["info"]["fields"]
         if isinstance(field, dict)
         for variant, value in field.items()
-        if variant.startswith("Raw")
+        if variant.startswith("Raw") and isinstance(value, str)  # Raw0 is an empty list
     )
     try:
         text = payload.decode()

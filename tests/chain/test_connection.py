@@ -1,0 +1,226 @@
+"""What happens when the node is away, silent, slow or restarted; on node doubles and bare sockets."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flockoff.chain import SubtensorChain, open_chain
+from flockoff.chain.connection import Access, Connection
+from flockoff.errors import ChainCooldown, ChainError, ChainTransient, LocalnetError
+from flockoff.localnet.node import Node, NodeSettings
+from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
+
+
+@pytest.fixture
+def silent_endpoint() -> Iterator[str]:
+    """Takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def reader(endpoint: str, read_seconds: float = 5) -> SubtensorChain:
+    return open_chain(endpoint=endpoint, netuid=1, wallet=None, read_seconds=read_seconds)
+
+
+def test_call_port_closed_is_transient_and_names_the_endpoint() -> None:
+    endpoint = f"ws://127.0.0.1:{free_port()}"
+    chain = reader(endpoint)
+
+    for _ in range(2):
+        with pytest.raises(ChainTransient, match=endpoint):
+            chain.block()
+    chain.close()
+
+
+def test_call_silent_node_is_transient_within_its_limit(silent_endpoint: str) -> None:
+    chain = reader(silent_endpoint, read_seconds=0.5)
+    started = time.monotonic()
+
+    with pytest.raises(ChainTransient, match="no answer in time"):
+        chain.block()
+    chain.close()
+
+    assert time.monotonic() - started < 5
+
+
+def test_call_after_the_node_came_back_works_again(double_only: None) -> None:
+    port = free_port()
+    chain = reader(f"ws://127.0.0.1:{port}", read_seconds=1)
+    with Node(NodeSettings(port=port, block_seconds=0)):
+        assert chain.block() == 0
+    with pytest.raises(ChainTransient):
+        chain.block()
+    with Node(NodeSettings(port=port, block_seconds=0)) as node:
+        node.advance(3)
+        assert chain.block() == 3
+    chain.close()
+
+
+def test_wait_for_block_node_lost_is_transient_not_an_endless_wait(
+    double_only: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flockoff.chain.subtensor.SUBSCRIPTION_SECONDS", 1.0)
+    node = Node(NodeSettings(port=0, block_seconds=0))
+    node.start()
+    chain = reader(node.endpoint, read_seconds=5)
+    stopping = threading.Timer(0.5, node.stop)
+    stopping.start()
+
+    with pytest.raises(ChainTransient):
+        chain.wait_for_block(1000, timeout=60)
+    stopping.join()
+    chain.close()
+
+
+@contextmanager
+def ticking(node: Node) -> Iterator[None]:
+    """Blocks every 50 ms until the context ends."""
+    done = threading.Event()
+
+    def make_blocks() -> None:
+        while not done.wait(0.05):
+            node.advance()
+
+    thread = threading.Thread(target=make_blocks)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def one_miner(node: Node, wallets: Path) -> dict[str, Any]:
+    """A subnet with one miner on ``node``; gives what ``open_chain`` takes."""
+    subnet = prepare_subnet(SubnetPlan(node.endpoint, wallets, miners=1), on_progress=lambda _: None)
+    return {"endpoint": node.endpoint, "netuid": subnet.netuid, "wallet": subnet.miners[0]}
+
+
+def test_commit_that_is_not_included_in_time_is_transient_and_may_land_later(
+    double_only: None, tmp_path: Path
+) -> None:
+    with Node(NodeSettings(port=0, block_seconds=0)) as node:
+        with ticking(node):
+            subnet = one_miner(node, tmp_path)
+        chain = open_chain(**subnet, submit_seconds=1)
+
+        with pytest.raises(ChainTransient, match="no answer in time") as caught:
+            chain.commit("slow")
+        assert "read the chain before sending it again" in caught.value.remedy
+        assert chain.commitment() is None
+        node.advance()
+        landed = chain.commitment()
+        with ticking(node):
+            chain.commit("next")
+        followed = chain.commitment()
+        chain.close()
+
+    assert landed is not None
+    assert landed.text == "slow"
+    assert followed is not None
+    assert followed.text == "next"
+
+
+def test_commit_within_the_cooldown_of_older_runtimes_is_a_cooldown(
+    double_only: None, tmp_path: Path
+) -> None:
+    with Node(NodeSettings(port=0, block_seconds=0.05, commitment_cooldown=100)) as node:
+        chain = open_chain(**one_miner(node, tmp_path))
+        chain.commit("once")
+        with pytest.raises(ChainCooldown):
+            chain.commit("twice")
+        chain.close()
+
+
+def test_commit_beyond_the_quota_is_a_cooldown(double_only: None, tmp_path: Path) -> None:
+    import bittensor as bt
+
+    with Node(NodeSettings(port=0, block_seconds=0.05)) as node:
+        chain = open_chain(**one_miner(node, tmp_path))
+        as_root(node.endpoint, bt.calls.Commitments.set_max_space(150))
+        chain.commit("once")
+        with pytest.raises(ChainCooldown, match="SpaceLimitExceeded"):
+            chain.commit("twice")
+        chain.close()
+
+
+def test_set_weights_on_a_commit_reveal_subnet_are_sealed(double_only: None, tmp_path: Path) -> None:
+    with Node(NodeSettings(port=0, block_seconds=0.05)) as node:
+        plan = SubnetPlan(node.endpoint, tmp_path, miners=1, commit_reveal=True, weights_rate_limit=0)
+        subnet = prepare_subnet(plan, on_progress=lambda _: None)
+        chain = open_chain(endpoint=node.endpoint, netuid=subnet.netuid, wallet=subnet.validators[0])
+
+        receipt = chain.set_weights({1: 1.0})
+
+        uid = chain.uid()
+        assert uid is not None
+        assert chain.snapshot().neurons[uid].last_update == receipt.block
+        assert uid not in chain.weights()
+        chain.close()
+
+
+def as_root(endpoint: str, call: Any) -> None:
+    import bittensor as bt
+    from bittensor.keyfiles import Keypair
+
+    async def submit(node: Access) -> None:
+        client: Any = node.client
+        sudo = bt.calls.Sudo.sudo(call=await client.compose(call))
+        (await client.submit_call(sudo, Keypair.create_from_uri("//Alice"))).raise_for_failure()
+
+    connection = Connection(endpoint)
+    connection.run(submit, timeout=30)
+    connection.close()
+
+
+def test_snapshot_requests_do_not_grow_with_the_number_of_miners(double_only: None, tmp_path: Path) -> None:
+    with Node(NodeSettings(port=0, block_seconds=0.1)) as node:
+        counts = []
+        for miners in (1, 12):
+            plan = SubnetPlan(node.endpoint, tmp_path / str(miners), miners=miners)
+            subnet = prepare_subnet(plan, on_progress=lambda _: None)
+            chain = open_chain(endpoint=node.endpoint, netuid=subnet.netuid, wallet=None)
+            assert len(chain.snapshot().neurons) == miners + 2
+            before = sum(node.requests.values())
+            chain.snapshot()
+            counts.append(sum(node.requests.values()) - before)
+            chain.close()
+
+    assert counts[0] == counts[1] <= 5
+
+
+SUDO_KEY = bytes.fromhex(
+    "5c0d1176a568c1f92944340dbfed9e9c530ebca703c85910e7164cb7d1c9e47b"
+)  # where it is stored
+
+
+def test_prepare_subnet_other_chain_is_refused_before_anything_changes(
+    double_only: None, tmp_path: Path
+) -> None:
+    import bittensor as bt
+    from bittensor.keyfiles import Keypair
+
+    bob = bytes(Keypair.create_from_uri("//Bob").public_key)
+    with Node(NodeSettings(port=0, block_seconds=0.05)) as node:
+        as_root(node.endpoint, bt.calls.System.set_storage(items=[(SUDO_KEY, bob)]))
+        with pytest.raises(LocalnetError, match="not a development chain"):
+            prepare_subnet(SubnetPlan(node.endpoint, tmp_path / "w", miners=1), on_progress=lambda _: None)
+    assert not (tmp_path / "w").exists()
+
+
+def test_prepare_subnet_no_chain_is_a_chain_error(tmp_path: Path) -> None:
+    plan = SubnetPlan(f"ws://127.0.0.1:{free_port()}", tmp_path / "w", miners=1)
+
+    with pytest.raises(ChainError):
+        prepare_subnet(plan, on_progress=lambda _: None)

@@ -1,0 +1,164 @@
+"""Every row of the table: real SDK errors in, the project's errors out."""
+
+from pathlib import Path
+
+import pytest
+
+from flockoff.chain.faults import BY_CODE, BY_NAME, Circumstances, no_subnet, translate
+from flockoff.chain.wallets import WalletRef
+from flockoff.errors import ChainCooldown, ChainError, ChainFatal, ChainTransient, NoFunds, NotRegistered
+
+WHERE = Circumstances("ws://node:9944", 7, WalletRef("alice", "hot", Path("/w")), "5Cold")
+
+COOLDOWN = [
+    "SpaceLimitExceeded",
+    "TooManyUnrevealedCommits",
+    "CommitQueueFull",
+    "RateLimitExceeded",
+    "SettingWeightsTooFast",
+    "CommittingWeightsTooFast",
+    "CommitmentSetRateLimitExceeded",
+    "AdminActionProhibitedDuringWeightsWindow",
+]
+NOT_REGISTERED = [
+    "AccountNotAllowedCommit",
+    "HotKeyNotRegisteredInSubNet",
+    "HotKeyNotRegisteredInNetwork",
+    "HotKeyAccountNotExists",
+]
+NO_FUNDS = ["Payment", "InsufficientBalance", "FundsUnavailable", "NotEnoughBalanceToStake", "NotExpendable"]
+FATAL = [
+    "StakeAmountTooLow",
+    "NotEnoughStake",
+    "NotEnoughStakeToSetWeights",
+    "NeuronNoValidatorPermit",
+    "SubnetNotExists",
+    "MechanismDoesNotExist",
+    "IncorrectWeightVersionKey",
+    "MaxWeightExceeded",
+    "BadOrigin",
+    "CallFiltered",
+    "SomethingNewThatNobodyKnows",
+]
+TRANSIENT = [
+    "PriorityTooLow",
+    "AlreadyImported",
+    "Usurped",
+    "Dropped",
+    "Invalid",
+    "Retracted",
+    "FinalityTimeout",
+    "Future",
+    "Stale",
+    "AncientBirthBlock",
+    "BadProof",
+    "ExhaustsResources",
+    "InvalidRevealRound",
+]
+CASES = [
+    *((name, ChainCooldown) for name in COOLDOWN),
+    *((name, NotRegistered) for name in NOT_REGISTERED),
+    *((name, NoFunds) for name in NO_FUNDS),
+    *((name, ChainFatal) for name in FATAL),
+    *((name, ChainTransient) for name in TRANSIENT),
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_translate_named_chain_error_gives_its_kind(name: str, kind: type[ChainError]) -> None:
+    import bittensor as bt
+
+    fault = translate(bt.ChainError("as the chain puts it", name), "set weights", WHERE)
+
+    assert type(fault) is kind
+    assert fault.message == f"Cannot set weights: {name}: as the chain puts it."
+    assert fault.remedy
+    assert "{" not in fault.remedy
+
+
+def test_cases_cover_every_name_in_the_table() -> None:
+    assert set(BY_NAME) <= {name for name, _ in CASES}
+
+
+@pytest.mark.parametrize("code", sorted(BY_CODE))
+def test_translate_unnamed_chain_error_goes_by_its_code(code: str) -> None:
+    import bittensor as bt
+
+    error = bt.ChainError("refused", code=bt.ErrorCode(code))
+
+    assert type(translate(error, "commit", WHERE)) is BY_CODE[code][0]
+
+
+def test_translate_rate_limit_with_blocks_tells_how_many_are_left() -> None:
+    import bittensor as bt
+
+    text = "Weights were last set 5 blocks ago; the rate limit is 100 blocks. Retry in ~95 blocks (~23s)."
+    fault = translate(bt.ChainError(text, code=bt.ErrorCode.RATE_LIMITED), "set weights", WHERE)
+
+    assert isinstance(fault, ChainCooldown)
+    assert fault.blocks_left == 95
+
+
+def test_translate_cooldown_without_blocks_leaves_them_open() -> None:
+    import bittensor as bt
+
+    fault = translate(bt.ChainError("too much", "SpaceLimitExceeded"), "commit", WHERE)
+
+    assert isinstance(fault, ChainCooldown)
+    assert fault.blocks_left is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("AccountNotAllowedCommit", "btcli subnets register --netuid 7 --wallet alice --wallet-hotkey hot"),
+        ("Payment", "coldkey 5Cold"),
+        ("NeuronNoValidatorPermit", "btcli stake add --netuid 7"),
+        ("SubnetNotExists", "--netuid"),
+    ],
+)
+def test_translate_remedy_names_subnet_and_wallet(name: str, expected: str) -> None:
+    import bittensor as bt
+
+    assert expected in translate(bt.ChainError("no", name), "commit", WHERE).remedy
+
+
+def test_translate_lost_submission_says_it_may_have_landed() -> None:
+    import bittensor as bt
+
+    lost = bt.ChainError("Connection lost while waiting. The transaction may already be on chain.")
+    fault = translate(lost, "commit", WHERE)
+
+    assert type(fault) is ChainTransient
+    assert "read the chain before sending it again" in fault.remedy
+
+
+def test_translate_connection_errors_name_the_endpoint() -> None:
+    import bittensor as bt
+
+    for error in (
+        bt.RpcConnectionError("could not connect"),
+        bt.RpcPolicyError("HTTP 429", status_code=429),
+        ConnectionResetError("reset"),
+        TimeoutError(),
+    ):
+        fault = translate(error, "commit", WHERE)
+        assert type(fault) is ChainTransient
+        assert "ws://node:9944" in fault.message
+
+
+def test_translate_anything_else_is_fatal_and_named() -> None:
+    import bittensor as bt
+
+    for error in (
+        bt.BittensorError("All weights are zero; nothing to set."),
+        ValueError("Storage function not found"),
+        KeyError("netuid"),
+    ):
+        fault = translate(error, "set weights", WHERE)
+        assert type(fault) is ChainFatal
+        assert type(error).__name__ in fault.message
+
+
+def test_no_subnet_names_subnet_and_endpoint() -> None:
+    assert no_subnet(WHERE).message == "There is no subnet 7 at ws://node:9944."

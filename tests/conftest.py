@@ -1,0 +1,26 @@
+"""For all tests: where the chain is, and no traces in the home of whoever runs them."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--subtensor",
+        metavar="URL",
+        help="run the chain tests against this local Subtensor (with //Alice as sudo), not the node double",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The Bittensor SDK reads settings from the home and the environment, and writes caches there."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("BT_", "BTCLI_", "BITTENSOR_"))]:
+            patch.delenv(name)
+        for name in ("HOME", "USERPROFILE"):
+            patch.setenv(name, str(home))
+        yield
