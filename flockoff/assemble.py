@@ -101,7 +101,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
     competition = load_competition(neuron.competition)
     hub = open_hub(neuron.credentials)
     file = evaluation_file(competition, hub, settings.eval_data_dir)
-    with ExitStack() as stack:
+    with closing(hub), ExitStack() as stack:
         chain = stack.enter_context(closing(open_subnet(neuron)))
         require_uid(chain, neuron)
         ledger = stack.enter_context(

@@ -221,8 +221,9 @@ class Ledger:
         )
         return [evaluation_from(row) for row in rows]
 
-    def find_evaluation(self, start_block: int, hotkey: str) -> Evaluation | None:
-        found = [e for e in self.evaluations(start_block) if e.hotkey == hotkey]
+    def find_evaluation(self, start_block: int, content_hash: str) -> Evaluation | None:
+        """The epoch's evaluation of a content, whoever's it was."""
+        found = [each for each in self.evaluations(start_block) if each.content_hash == content_hash]
         return found[0] if found else None
 
     def record_base_loss(self, measurement: Measurement) -> None:
@@ -307,15 +308,6 @@ class Ledger:
     def last_evaluated(self) -> dict[str, int]:
         """By hotkey, the start block of the epoch of its last evaluation; missing: never evaluated."""
         return {row["hotkey"]: row["epoch"] for row in self._database.read("SELECT * FROM turns")}
-
-    def forget_scores(self, registered: Collection[str]) -> None:
-        """Drop the scores of all hotkeys but the ``registered``.
-
-        Commitments, claims and turns stay: leaving and coming back gains nobody a content or a place.
-        """
-        gone = self.scores().keys() - set(registered)
-        with self._database.transaction() as connection:
-            connection.executemany("DELETE FROM scores WHERE hotkey = ?", [(hotkey,) for hotkey in gone])
 
     def record_weights(self, weights: WeightsSet) -> None:
         """Store weights that the chain has taken. An epoch can have several; the latest counts."""

@@ -21,9 +21,32 @@ class Candidate:
     last_evaluated: int | None  # start block of the epoch of its last evaluation; None: never evaluated
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The hotkeys with a place in an epoch, by what gave it to them; nobody twice."""
+
+    best: tuple[str, ...]
+    drawn: tuple[str, ...]
+    waiting: tuple[str, ...]
+
+
 def plan_epoch(candidates: Iterable[Candidate], rules: Queue, seed: int) -> list[str]:
-    """The hotkeys to evaluate, at most ``rules.size``, nobody twice: first the best, then the drawn, then the
-    waiting.
+    """The hotkeys to evaluate (see ``assign_places``), in the order of their evaluation.
+
+    The three groups are each spread evenly over the whole, so that any beginning of it is a fair sample: a
+    validator too slow for all places would otherwise never come to the last group.
+    """
+    places = assign_places(candidates, rules, seed)
+    spread = [
+        ((index + 0.5) / len(group), number, hotkey)
+        for number, group in enumerate((places.best, places.waiting, places.drawn))
+        for index, hotkey in enumerate(group)
+    ]
+    return [hotkey for _, _, hotkey in sorted(spread)]
+
+
+def assign_places(candidates: Iterable[Candidate], rules: Queue, seed: int) -> Places:
+    """Who has one of the epoch's ``rules.size`` places.
 
     - best: the highest scores. Who has no score is not among the best, however few have one.
     - drawn: without replacement among the rest, rank r (0 for the highest score) with a probability
@@ -31,7 +54,7 @@ def plan_epoch(candidates: Iterable[Candidate], rules: Queue, seed: int) -> list
     - waiting: those whose last evaluation is longest ago, the never evaluated before all others. They also
       get the places that the groups above leave empty.
 
-    Ties go to the earlier ``first_block``, then to the lower hotkey. The plan depends on ``candidates`` and
+    Ties go to the earlier ``first_block``, then to the lower hotkey. The result depends on ``candidates`` and
     ``seed`` (not negative) alone, not on the order of ``candidates``. Raises ValueError for a hotkey that
     appears twice and for a score that is not finite.
     """
@@ -47,7 +70,7 @@ def plan_epoch(candidates: Iterable[Candidate], rules: Queue, seed: int) -> list
     taken = {candidate.hotkey for candidate in drawn}
     left = [candidate for candidate in rest if candidate.hotkey not in taken]
     waiting = sorted(left, key=_patience)[: rules.size - len(best) - len(drawn)]
-    return [candidate.hotkey for candidate in (*best, *drawn, *waiting)]
+    return Places(*(tuple(candidate.hotkey for candidate in group) for group in (best, drawn, waiting)))
 
 
 def _draw(ranked: Sequence[Candidate], rules: Queue, seed: int) -> list[Candidate]:

@@ -44,7 +44,14 @@ def judge_all(validator: Validator, epoch: Epoch, plan: list[Commitment], clock:
                 validator.ledger.record_verdict(verdict)
                 log_verdict(verdict)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            # Not waited for: weights are due, and what still arrives is there for the next look.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def remove_datasets(validator: Validator) -> None:
+    """Remove what was downloaded for earlier epochs, and what an interrupted download left."""
+    for file in validator.dataset_dir.glob("*"):
+        file.unlink(missing_ok=True)
 
 
 def log_verdict(verdict: Verdict) -> None:
@@ -136,9 +143,9 @@ def _measured(
     clock: EpochClock,
 ) -> Measurement:
     """The dataset's measurement in this epoch: the stored one, or a new one that is stored at once."""
-    for stored in validator.ledger.evaluations(epoch.start_block):
-        if stored.content_hash == content_hash:
-            return stored.measurement
+    stored = validator.ledger.find_evaluation(epoch.start_block, content_hash)
+    if stored is not None:
+        return stored.measurement
     log.info("uid %d: training on %s", commitment.uid, commitment.model_id)
 
     def on_progress(progress: Progress) -> None:

@@ -7,9 +7,10 @@ connection and an ordinary start are one and the same path.
 import logging
 
 from flockoff.errors import ChainTransient, EvaluationFault, EvaluationStopped, Interrupted, UsageError
-from flockoff.records import Commitment, Epoch, EpochStatus, Progress, SubnetSnapshot, WeightsSet
+from flockoff.ledger import Ledger
+from flockoff.records import Commitment, Epoch, EpochStatus, Progress, SubnetSnapshot, Verdict, WeightsSet
 from flockoff.scoring import epoch_of, epoch_seed
-from flockoff.validate.judge import judge_all, log_verdict
+from flockoff.validate.judge import judge_all, log_verdict, remove_datasets
 from flockoff.validate.plan import plan_places, read_commitments, withdrawn
 from flockoff.validate.setting import EpochClock, Validator
 from flockoff.validate.settle import settle
@@ -88,9 +89,9 @@ def _begin(validator: Validator, epoch: Epoch) -> list[Commitment]:
     commitments, faults = read_commitments(snapshot, epoch, validator.competition.id, ledger)
     plan = plan_places(commitments, validator, epoch)
     verdicts = withdrawn(snapshot, commitments, faults, epoch, ledger)
-    ledger.begin_epoch(epoch, plan)
+    remove_datasets(validator)
+    ledger.begin_epoch(epoch, plan, verdicts)
     for verdict in verdicts:
-        ledger.record_verdict(verdict)
         log_verdict(verdict)
     log.info(
         "Epoch %d to %d: %d of %d miners with a dataset have a place, seed %d.",
@@ -135,7 +136,6 @@ def _log_base_loss(validator: Validator, clock: EpochClock) -> None:
 def _close(validator: Validator, epoch: Epoch) -> None:
     """Settle the epoch's verdicts and store scores and all in one go."""
     ledger = validator.ledger
-    planned = {commitment.hotkey for commitment in ledger.epoch_plan(epoch.start_block) or []}
     settlement = settle(
         ledger.verdicts(epoch.start_block), ledger, validator.chain.snapshot(), validator.competition.scoring
     )
@@ -145,15 +145,23 @@ def _close(validator: Validator, epoch: Epoch) -> None:
     ledger.close_epoch(
         epoch.start_block,
         scores=settlement.scores,
-        evaluated=[
-            verdict.hotkey
-            for verdict in settlement.verdicts
-            if verdict.standing != "not_evaluated" and verdict.hotkey in planned
-        ],
+        evaluated=[verdict.hotkey for verdict in settlement.verdicts if _had_its_turn(ledger, verdict)],
         win_rates=settlement.win_rates,
         shares=settlement.shares,
     )
     log.info("Epoch %d: %d datasets competed.", epoch.start_block, len(settlement.shares))
+
+
+def _had_its_turn(ledger: Ledger, verdict: Verdict) -> bool:
+    """Whether the hotkey waits anew from this epoch on.
+
+    Who could not be evaluated keeps its place in the queue, but not twice in a row: a few datasets that can
+    never be evaluated would otherwise hold the places of those who wait.
+    """
+    if verdict.standing != "not_evaluated":
+        return True
+    last = ledger.last_verdict(verdict.hotkey, before=verdict.epoch)
+    return last is not None and last.standing == "not_evaluated"
 
 
 def _set_weights(validator: Validator, epoch: Epoch, seconds_per_block: float) -> bool:

@@ -1,6 +1,7 @@
 import math
 import random
 from collections import Counter
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from flockoff.competition import Queue
 from flockoff.scoring import Candidate, plan_epoch
+from flockoff.scoring.eval_queue import assign_places
 
 RULES = Queue()
 
@@ -25,6 +27,24 @@ candidate_lists = st.lists(
 seeds = st.integers(0, 2**32 - 1)
 
 
+def places_of(candidates: Iterable[Candidate], rules: Queue, seed: int) -> list[str]:
+    """The best, then the drawn, then the waiting."""
+    places = assign_places(candidates, rules, seed)
+    return [*places.best, *places.drawn, *places.waiting]
+
+
+def test_plan_spreads_its_groups_evenly() -> None:
+    candidates = crowd(100, scored=50)
+    plan, places = plan_epoch(candidates, RULES, 3), assign_places(candidates, RULES, 3)
+    assert sorted(plan) == sorted([*places.best, *places.drawn, *places.waiting])
+    for start in range(0, 32, 4):
+        quarter = set(plan[start : start + 4])
+        assert len(quarter & set(places.best)) == 1
+        assert len(quarter & set(places.waiting)) == 1
+    for group in (places.best, places.drawn, places.waiting):
+        assert [hotkey for hotkey in plan if hotkey in group] == list(group)
+
+
 def crowd(n: int, *, scored: int = 0) -> list[Candidate]:
     """``n`` never evaluated candidates; the first ``scored`` of them have scores, the first the highest."""
     return [Candidate(f"h{i:03}", max(0.0, (scored - i) / n), 1000 + i, None) for i in range(n)]
@@ -34,33 +54,33 @@ def crowd(n: int, *, scored: int = 0) -> list[Candidate]:
 def test_plan_depends_on_candidates_and_seed_alone(
     candidates: list[Candidate], seed: int, shuffler: random.Random
 ) -> None:
-    plan = plan_epoch(candidates, RULES, seed)
+    plan = places_of(candidates, RULES, seed)
     shuffler.shuffle(candidates)
-    assert plan_epoch(candidates, RULES, seed) == plan
+    assert places_of(candidates, RULES, seed) == plan
     assert len(plan) == len(set(plan)) == min(len(candidates), RULES.size)
 
 
 def test_plan_other_seed_draws_others_only() -> None:
     candidates = crowd(200, scored=20)
-    one, other = plan_epoch(candidates, RULES, 1), plan_epoch(candidates, RULES, 2)
+    one, other = places_of(candidates, RULES, 1), places_of(candidates, RULES, 2)
     assert one[:8] == other[:8]
     assert one[8:24] != other[8:24]
 
 
 def test_plan_known_seed_is_as_recorded() -> None:
     rules = Queue(best=2, drawn=4, waiting=2, rank_scale=4.0)
-    plan = plan_epoch(crowd(16, scored=16), rules, 3823750022)
+    plan = places_of(crowd(16, scored=16), rules, 3823750022)
     assert plan == ["h000", "h001", "h002", "h003", "h004", "h013", "h005", "h006"]
 
 
 def test_plan_best_are_the_highest_scores_in_order() -> None:
-    assert plan_epoch(crowd(100, scored=50), RULES, 0)[:8] == [f"h{i:03}" for i in range(8)]
+    assert places_of(crowd(100, scored=50), RULES, 0)[:8] == [f"h{i:03}" for i in range(8)]
 
 
 def test_plan_places_without_a_score_for_them_go_to_the_waiting() -> None:
     # Three have scores; the 5 places left of the best are added to the 8 of the waiting.
     candidates = crowd(100, scored=3)
-    plan = plan_epoch(candidates, RULES, 0)
+    plan = places_of(candidates, RULES, 0)
     left = [c.hotkey for c in candidates if c.hotkey not in plan[: 3 + 16]]
     assert plan[:3] == ["h000", "h001", "h002"]
     assert plan[3 + 16 :] == left[:13]
@@ -77,7 +97,7 @@ def test_plan_waiting_are_never_evaluated_then_longest_ago() -> None:
         Candidate("tie, same commit", 0.0, 9, 300),
         Candidate("evaluated in block 0", 0.0, 50, 0),
     ]
-    assert plan_epoch(candidates, rules, 0) == [
+    assert places_of(candidates, rules, 0) == [
         "new",
         "newer",
         "evaluated in block 0",
@@ -88,19 +108,19 @@ def test_plan_waiting_are_never_evaluated_then_longest_ago() -> None:
 
 def test_plan_ties_of_score_go_to_the_earlier_commit_then_the_lower_hotkey() -> None:
     candidates = [Candidate("c", 0.5, 7, 1), Candidate("b", 0.5, 8, 1), Candidate("a", 0.5, 8, 1)]
-    assert plan_epoch(candidates, Queue(best=2, drawn=0, waiting=1), 0) == ["c", "a", "b"]
+    assert places_of(candidates, Queue(best=2, drawn=0, waiting=1), 0) == ["c", "a", "b"]
 
 
 def test_plan_fewer_than_the_places_takes_all() -> None:
-    assert sorted(plan_epoch(crowd(31, scored=4), RULES, 5)) == [c.hotkey for c in crowd(31)]
-    assert plan_epoch([], RULES, 5) == []
+    assert sorted(places_of(crowd(31, scored=4), RULES, 5)) == [c.hotkey for c in crowd(31)]
+    assert places_of([], RULES, 5) == []
 
 
 def test_plan_draw_follows_its_probabilities() -> None:
     # Ranks 0, 1, 2 with weights 1, e^-1, e^-2; two are drawn, the second among those left.
     rules = Queue(best=0, drawn=2, waiting=1, rank_scale=1.0)
     draws = 6000
-    found = Counter(tuple(plan_epoch(crowd(3), rules, seed)[:2]) for seed in range(draws))
+    found = Counter(tuple(places_of(crowd(3), rules, seed)[:2]) for seed in range(draws))
     weight = [1.0, math.exp(-1), math.exp(-2)]
     for first in range(3):
         for second in {0, 1, 2} - {first}:
@@ -112,7 +132,7 @@ def test_plan_draw_follows_its_probabilities() -> None:
 @pytest.mark.parametrize("bad", [Candidate("h000", 0.1, 1, None), Candidate("x", math.nan, 1, None)])
 def test_plan_hotkey_twice_or_no_number_is_refused(bad: Candidate) -> None:
     with pytest.raises(ValueError, match=r"twice|finite"):
-        plan_epoch([*crowd(3), bad], RULES, 0)
+        places_of([*crowd(3), bad], RULES, 0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -136,7 +156,7 @@ def test_plan_nobody_waits_longer_than_an_eighth_of_the_candidates(
             Candidate(hotkey, chance.choice([0.0, chance.random()]), first[hotkey], last[hotkey])
             for hotkey in last
         ]
-        plan = set(plan_epoch(candidates, RULES, epoch))
+        plan = set(places_of(candidates, RULES, epoch))
         for hotkey in list(last):
             seen[hotkey] |= last.keys()
             waited[hotkey] += 1
@@ -155,4 +175,4 @@ def test_plan_nobody_waits_longer_than_an_eighth_of_the_candidates(
 def test_plan_newcomers_under_eight_an_epoch_are_evaluated_at_once() -> None:
     settled = [Candidate(f"s{i:03}", 1 / (i + 1), i, i) for i in range(200)]
     newcomers = [Candidate(f"n{i}", 0.0, 900 + i, None) for i in range(7)]
-    assert {c.hotkey for c in newcomers} <= set(plan_epoch([*settled, *newcomers], RULES, 3))
+    assert {c.hotkey for c in newcomers} <= set(places_of([*settled, *newcomers], RULES, 3))

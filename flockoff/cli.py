@@ -1,0 +1,151 @@
+"""The ``flockoff`` command. A command imports what it needs when it runs, so that ``--help`` is instant."""
+
+import json
+import logging
+import sys
+import tempfile
+import threading
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flockoff.launch import run
+from flockoff.logs import set_up_logging
+from flockoff.settings import default_cache_dir, read_credentials
+
+app = typer.Typer(
+    name="flockoff",
+    help="FLock OFF: a Bittensor subnet that rewards the datasets which make a language model better.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+CompetitionFile = Annotated[
+    Path | None,
+    typer.Option("--competition", metavar="FILE", help="TOML file with other rules than FLock OFF's own."),
+]
+CacheDir = Annotated[
+    Path,
+    typer.Option(
+        "--cache-dir", metavar="DIR", default_factory=default_cache_dir, help="Base models and tokenizers."
+    ),
+]
+
+
+def main() -> None:
+    app()
+
+
+@app.command()
+def demo(
+    cache_dir: CacheDir,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here, for machines.")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep", metavar="DIR", help="Leave wallets, logs, ledger and datasets here to look at."
+        ),
+    ] = None,
+) -> None:
+    """Play one whole competition epoch on this machine: four miners, one validator, a local chain and hub."""
+    from flockoff.demo import play_demo
+
+    set_up_logging(logging.WARNING, None, "demo")
+
+    def program(stop: threading.Event) -> int:
+        with nullcontext(keep) if keep else tempfile.TemporaryDirectory(prefix="flockoff-demo-") as directory:
+            return play_demo(Path(directory).resolve(), cache_dir, json_file, stop)
+
+    raise typer.Exit(run(program))
+
+
+@app.command()
+def localnet(
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", metavar="DIR", help="Wallets, hub repos and datasets; kept. [default: a temporary one]"
+        ),
+    ] = None,
+    miners: Annotated[int, typer.Option(min=1, max=200, help="Miners to make wallets and datasets for.")] = 4,
+    block_seconds: Annotated[
+        float, typer.Option("--block-seconds", min=0.05, help="Seconds between blocks.")
+    ] = 1.0,
+    tempo: Annotated[int, typer.Option(min=10, max=65535, help="Blocks in an epoch.")] = 360,
+    node_port: Annotated[int, typer.Option("--node-port", min=0, max=65535, help="0: any free one.")] = 9944,
+    hub_port: Annotated[int, typer.Option("--hub-port", min=0, max=65535, help="0: any free one.")] = 9945,
+    commit_reveal: Annotated[bool, typer.Option("--commit-reveal/--no-commit-reveal")] = False,
+    commitment_cooldown: Annotated[
+        int, typer.Option("--commitment-cooldown", min=0, help="Blocks between two commitments of a hotkey.")
+    ] = 0,
+    weights_rate_limit: Annotated[
+        int,
+        typer.Option("--weights-rate-limit", min=0, help="Blocks between two weight sets of a validator."),
+    ] = 100,
+) -> None:
+    """Run a local chain and a local hub, and print the commands to try on them. Ends with Ctrl-C."""
+    from flockoff.localnet.network import LocalnetSettings
+    from flockoff.localnet.serve import serve_localnet
+
+    set_up_logging(logging.WARNING, None, "localnet")
+
+    def program(stop: threading.Event) -> int:
+        context = (
+            nullcontext(directory) if directory else tempfile.TemporaryDirectory(prefix="flockoff-localnet-")
+        )
+        with context as folder:
+            settings = LocalnetSettings(
+                directory=Path(folder).resolve(),
+                miners=miners,
+                node_port=node_port,
+                hub_port=hub_port,
+                block_seconds=block_seconds,
+                tempo=tempo,
+                commit_reveal=commit_reveal,
+                commitment_cooldown=commitment_cooldown,
+                weights_rate_limit=weights_rate_limit,
+            )
+            return serve_localnet(settings, stop)
+
+    raise typer.Exit(run(program))
+
+
+@app.command()
+def check(
+    dataset: Annotated[Path, typer.Argument(metavar="FILE", help="The dataset, a JSONL file.")],
+    cache_dir: CacheDir,
+    competition: CompetitionFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Check a dataset as a validator will, with line numbers and reasons."""
+    from flockoff import assemble
+    from flockoff.competition import load_competition
+    from flockoff.dataset import check_dataset
+
+    set_up_logging(logging.INFO, None, "check")
+
+    def program(_stop: threading.Event) -> int:
+        rules = load_competition(competition)
+        encoder = assemble.open_encoder(rules, assemble.open_hub(read_credentials()), cache_dir)
+        report = check_dataset(dataset, rules.limits, encoder)
+        if as_json:
+            sys.stdout.write(json.dumps(asdict(report), indent=2) + "\n")
+            return 0 if report.valid else 1
+        for problem in report.problems:
+            sys.stdout.write(f"line {problem.line}: {problem.reason}: {problem.detail}\n")
+        if report.problem_count > len(report.problems):
+            sys.stdout.write(f"… and {report.problem_count - len(report.problems)} more\n")
+        verdict = "valid" if report.valid else "not valid"
+        sys.stdout.write(
+            f"{dataset} is {verdict}: {report.rows} rows, {report.tokens} tokens, "
+            f"{report.assistant_tokens} of them the assistant's, {report.cut_rows} rows cut at the context.\n"
+        )
+        return 0 if report.valid else 1
+
+    raise typer.Exit(run(program))

@@ -1,0 +1,173 @@
+"""The demo's course: network, miners, validator, leaderboard."""
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from flockoff import assemble
+from flockoff.chain import open_chain
+from flockoff.competition import load_competition
+from flockoff.demo.result import DemoResult, DemoRow, broken_promises
+from flockoff.demo.show import show_result
+from flockoff.demo.stage import Stage, Step
+from flockoff.errors import Interrupted, LocalnetError
+from flockoff.ledger import Ledger
+from flockoff.localnet.network import (
+    LocalMiner,
+    Localnet,
+    LocalnetSettings,
+    local_competition,
+    running_localnet,
+)
+from flockoff.localnet.processes import Program
+from flockoff.records import SubnetSnapshot
+from flockoff.settings import Credentials
+from flockoff.text import short_hotkey
+
+_BLOCK_SECONDS = 0.25
+_TEMPO = 3600  # blocks: 15 minutes, so that no machine is too slow; the validator does not wait for its end
+_LAST_LINES = 12  # of a failed program's log
+
+
+def play_demo(directory: Path, cache_dir: Path, json_file: Path | None, stop: threading.Event) -> int:
+    """Play one epoch and show it; returns the exit status: 0 only if all that the demo promises holds.
+
+    Everything it makes lies in ``directory``, but for the base model in ``cache_dir``.
+    """
+    console = Console(highlight=False)
+    stage = Stage(console)
+    console.print("[bold]FLock OFF demo[/bold]: one competition epoch with real parts, on this machine only")
+    competition = load_competition(local_competition())
+    with stage.step(f"Base model {competition.base_model.repo}"):
+        assemble.model_directory(competition, assemble.open_hub(Credentials()), cache_dir)
+    with ExitStack() as stack:
+        with stage.step("Local chain and hub, wallets, four datasets") as step:
+            settings = LocalnetSettings(
+                directory=directory, node_port=0, hub_port=0, block_seconds=_BLOCK_SECONDS, tempo=_TEMPO
+            )
+            localnet = stack.enter_context(running_localnet(settings, step.show))
+        for miner in localnet.miners:
+            with stage.step(f"{miner.wallet.name} submits {miner.dataset.about}") as step:
+                _mine(localnet, miner, directory, cache_dir, step, stop)
+        with stage.step("Fast-forward to the next epoch"):
+            _to_next_epoch(localnet)
+        with stage.step("validator1 trains on each dataset and measures it") as step:
+            _validate(localnet, directory, cache_dir, step, stop)
+        with stage.step("Fast-forward to the epoch's end: Yuma consensus pays"):
+            _to_next_epoch(localnet)
+        result = _result(localnet, directory, competition.id, stage.seconds())
+    show_result(console, result)
+    if json_file is not None:
+        json_file.write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
+    return 1 if result.failures else 0
+
+
+def _mine(
+    localnet: Localnet,
+    miner: LocalMiner,
+    directory: Path,
+    cache_dir: Path,
+    step: Step,
+    stop: threading.Event,
+) -> None:
+    arguments = ["neurons/miner.py", *localnet.miner_flags(miner), "--cache_dir", str(cache_dir)]
+    log_file = directory / "logs" / f"{miner.wallet.name}.log"
+    _run(arguments, log_file, localnet.environment(miner.hub_token), step.show, stop)
+    step.outcome = f"{miner.repo_id} committed by hotkey {short_hotkey(miner.hotkey)}"
+
+
+def _validate(
+    localnet: Localnet, directory: Path, cache_dir: Path, step: Step, stop: threading.Event
+) -> None:
+    arguments = [
+        "neurons/validator.py",
+        *localnet.neuron_flags(localnet.validator),
+        *("--epochs", "1", "--data_dir", str(directory / "validator"), "--cache_dir", str(cache_dir)),
+        "--logging.trace",
+    ]
+    log_file = directory / "logs" / "validator1.log"
+    _run(arguments, log_file, localnet.environment(localnet.validator_hub_token), step.show, stop)
+
+
+def _run(
+    arguments: list[str],
+    log_file: Path,
+    environment: dict[str, str],
+    on_line: Callable[[str], None],
+    stop: threading.Event,
+) -> None:
+    """Run one of the neurons to its end. Raises LocalnetError with the end of its log if it failed."""
+    if stop.is_set():
+        raise Interrupted
+    with Program(arguments, log_file, environment) as program:
+        status = program.follow(on_line, stop)
+        if status != 0:
+            tail = "\n".join(program.last_lines(_LAST_LINES))
+            raise LocalnetError(f"{arguments[0]} ended with exit status {status}:\n{tail}")
+
+
+def _to_next_epoch(localnet: Localnet) -> None:
+    with closing(open_chain(endpoint=localnet.node.endpoint, netuid=localnet.netuid, wallet=None)) as chain:
+        localnet.node.advance(chain.epoch_status().blocks_left + 1)
+
+
+def _result(localnet: Localnet, directory: Path, competition_id: str, seconds: float) -> DemoResult:
+    with closing(open_chain(endpoint=localnet.node.endpoint, netuid=localnet.netuid, wallet=None)) as chain:
+        snapshot = chain.snapshot()
+        weights = chain.weights()
+    ledger_path = assemble.ledger_path(directory / "validator")
+    with Ledger.open(
+        ledger_path, netuid=localnet.netuid, competition=competition_id, read_only=True
+    ) as ledger:
+        base = ledger.base_loss()
+        weights_set = ledger.last_weights()
+        if base is None or weights_set is None:
+            raise LocalnetError("The validator's ledger holds no base loss or no weights.")
+        epoch = ledger.epoch(weights_set.epoch)
+        rows = _rows(localnet, snapshot, weights, ledger, weights_set.epoch)
+    return DemoResult(
+        rows=rows,
+        base_loss=base.loss,
+        epoch=weights_set.epoch,
+        seed=epoch.seed if epoch else 0,
+        weights_block=weights_set.block,
+        seconds=seconds,
+        failures=tuple(broken_promises(rows, base.loss)),
+    )
+
+
+def _rows(
+    localnet: Localnet,
+    snapshot: SubnetSnapshot,
+    weights: dict[int, dict[int, float]],
+    ledger: Ledger,
+    epoch: int,
+) -> tuple[DemoRow, ...]:
+    neurons = {neuron.hotkey: neuron for neuron in snapshot.neurons}
+    given = weights.get(neurons[localnet.validator_hotkey].uid, {})
+    remembered = {row.hotkey: row for row in ledger.leaderboard(epoch)}
+    rows = []
+    for miner in localnet.miners:
+        neuron, row = neurons[miner.hotkey], remembered[miner.hotkey]
+        rows.append(
+            DemoRow(
+                uid=neuron.uid,
+                hotkey=miner.hotkey,
+                miner=miner.wallet.name,
+                dataset=miner.dataset.name,
+                repo_id=miner.repo_id,
+                loss=row.loss,
+                win_rate=row.win_rate,
+                weight=given.get(neuron.uid, 0.0),
+                incentive=neuron.incentive,
+                standing=row.standing,
+                reason=row.reason,
+                detail=row.detail,
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: (-row.weight, row.loss is None, row.loss or 0.0)))

@@ -1,0 +1,58 @@
+"""What the demo came to: the leaderboard by the chain's own weights, and whether it is what it must be."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from flockoff.errors import Reason
+from flockoff.records import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class DemoRow:
+    """One miner. ``weight`` is read from the chain, the rest from the validator's ledger."""
+
+    uid: int
+    hotkey: str
+    miner: str  # wallet name
+    dataset: str
+    repo_id: str
+    loss: float | None  # nats per assistant token of the evaluation set
+    win_rate: float | None
+    weight: float
+    incentive: float  # the chain's own, after Yuma consensus
+    standing: Standing | None
+    reason: Reason | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """``failures`` says which of the demo's promises did not hold; none: it succeeded."""
+
+    rows: tuple[DemoRow, ...]  # highest weight first
+    base_loss: float
+    epoch: int  # start block
+    seed: int
+    weights_block: int | None
+    seconds: float
+    failures: tuple[str, ...]
+
+
+def broken_promises(rows: Sequence[DemoRow], base_loss: float) -> list[str]:
+    """What does not hold of: the good data wins because it helps, noise is last, the copy gets nothing."""
+    by_name: Mapping[str, DemoRow] = {row.dataset: row for row in rows}
+    good, small, noise, copy = (by_name[name] for name in ("good", "small", "noise", "copy"))
+    losses = {row.dataset: row.loss for row in (good, small, noise) if row.loss is not None}
+    if len(losses) < 3 or any(row.standing != "eligible" for row in (good, small, noise)):
+        return ["the three different datasets were not all evaluated"]
+    promises = {
+        "training on the good data lowers the loss": losses["good"] < base_loss,
+        "the good data leaves the lowest loss": losses["good"] < min(losses["small"], losses["noise"]),
+        "the good data has the highest weight": good.weight > max(row.weight for row in (small, noise, copy)),
+        "noise is last of the eligible": (noise.loss or 0) > losses["small"]
+        and noise.win_rate == min(row.win_rate or 0 for row in (good, small, noise)),
+        "the copy gets nothing": copy.weight == 0 and copy.standing == "at_fault",
+        "the reason names whose the copy is": copy.reason is Reason.DUPLICATE and good.hotkey in copy.detail,
+        "the weights on chain sum to 1": abs(sum(row.weight for row in rows) - 1) < 1e-3,
+    }
+    return [promise for promise, holds in promises.items() if not holds]

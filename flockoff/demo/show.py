@@ -1,0 +1,60 @@
+"""The demo's leaderboard on a terminal."""
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flockoff.demo.result import DemoResult, DemoRow
+from flockoff.text import printable, short_hotkey
+
+_DETAIL_CHARACTERS = 200
+
+
+def show_result(console: Console, result: DemoResult) -> None:
+    console.print()
+    console.print(_table(result))
+    for row in result.rows:
+        if row.detail:
+            console.print(f"uid {row.uid}: {escape(printable(row.detail, _DETAIL_CHARACTERS))}")
+    console.print(
+        f"\nWeights as read back from the chain, set in block {result.weights_block}; epoch {result.epoch}, "
+        f"seed {result.seed}. Base model's loss {result.base_loss:.4f}. {result.seconds:.0f} s in all."
+    )
+    if result.failures:
+        for failure in result.failures:
+            console.print(f"[red]✗ it does not hold that {failure}[/red]")
+    else:
+        console.print(
+            "[green]✓[/green] The good data wins because it helps, noise is last, the copy gets nothing."
+        )
+
+
+def _table(result: DemoResult) -> Table:
+    table = Table(title="Leaderboard", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for name in ("uid", "hotkey", "dataset"):
+        table.add_column(name)
+    for name in ("eval loss", "base loss", "change", "win rate", "weight", "incentive"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for row in result.rows:
+        table.add_row(*_cells(row, result.base_loss))
+    return table
+
+
+def _cells(row: DemoRow, base_loss: float) -> list[str]:
+    missing = "-"
+    return [
+        str(row.uid),
+        short_hotkey(row.hotkey),
+        row.repo_id,
+        missing if row.loss is None else f"{row.loss:.4f}",
+        f"{base_loss:.4f}",
+        missing if row.loss is None else f"{(row.loss / base_loss - 1):+.2%}",
+        missing if row.win_rate is None else f"{row.win_rate:.2f}",
+        f"{row.weight:.4f}",
+        f"{row.incentive:.4f}",
+        "[green]eligible[/green]"
+        if row.standing == "eligible"
+        else f"[red]{row.reason or row.standing}[/red]",
+    ]

@@ -1,0 +1,56 @@
+"""What a person sees while the demo runs: one line a step when it is done, and what is going on below it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from flockoff.text import printable
+
+_SHOWN_CHARACTERS = 100
+
+
+class Stage:
+    """Progress on a terminal; where there is none, only the lines of finished steps."""
+
+    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+        self.console = console
+        self._now = now
+        self.started = now()
+
+    @contextmanager
+    def step(self, title: str) -> Iterator["Step"]:
+        """A step under way; it ends with a tick and its duration, or with a cross if it raises."""
+        begun = self._now()
+        step = Step(title)
+        with self.console.status(title) as status:
+            step.on_change = lambda: status.update(f"{title} [dim]{step.detail}[/dim]")
+            try:
+                yield step
+            except BaseException:
+                self.console.print(f"[red]✗[/red] {title}")
+                raise
+        outcome = f": {step.outcome}" if step.outcome else ""
+        self.console.print(f"[green]✓[/green] {title}{outcome} [dim]{self._now() - begun:.0f} s[/dim]")
+
+    def seconds(self) -> float:
+        """Since the stage was set."""
+        return self._now() - self.started
+
+
+class Step:
+    """What goes on in a step (``show``) and what it came to (``outcome``, rich markup)."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.detail = ""
+        self.outcome = ""
+        self.on_change: Callable[[], None] = lambda: None
+
+    def show(self, line: str) -> None:
+        """Show a line of a program's log without its time and level."""
+        parts = line.split(maxsplit=3)
+        text = parts[3] if len(parts) == 4 and parts[2].isupper() else line
+        self.detail = printable(text, _SHOWN_CHARACTERS).replace("[", r"\[")
+        self.on_change()

@@ -1,0 +1,67 @@
+"""Running the neurons as a person would: as processes of their own, followed line by line."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from flockoff.errors import Interrupted
+from flockoff.settings import PROJECT_ROOT
+
+_LOOK_SECONDS = 0.2
+_PATIENCE_SECONDS = 15.0  # after SIGTERM, before SIGKILL
+
+
+class Program:
+    """One Python program whose output goes to ``log_file``. Leaving the context ends the process."""
+
+    def __init__(self, arguments: Sequence[str], log_file: Path, environment: Mapping[str, str]) -> None:
+        self._log_file = log_file
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        with log_file.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                cwd=PROJECT_ROOT,
+            )
+
+    def __enter__(self) -> "Program":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def follow(self, on_line: Callable[[str], None], stop: threading.Event) -> int:
+        """Hand every line to ``on_line`` as it comes and return the exit status.
+
+        Raises Interrupted once ``stop`` is set.
+        """
+        with self._log_file.open(encoding="utf-8", errors="replace") as output:
+            begun = ""
+            while True:
+                ended = self._process.poll() is not None
+                *lines, begun = (begun + output.read()).split("\n")
+                for line in lines:
+                    on_line(line)
+                if ended:
+                    return self._process.returncode
+                if stop.wait(_LOOK_SECONDS):
+                    raise Interrupted
+
+    def last_lines(self, count: int) -> list[str]:
+        return self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
