@@ -10,8 +10,9 @@ import pytest
 from local_chain import FAST, RAO, Subnet, block_of, calls, error_of, must
 
 from flockoff.localnet.node import NodeSettings
+from flockoff.localnet.node.chain import Chain
 from flockoff.localnet.node.metadata_patch import compact
-from flockoff.localnet.node.timelock import due_rounds, round_time, unseal
+from flockoff.localnet.node.timelock import due_rounds, round_time, store_pulse, unseal
 
 SEALED = replace(FAST, commit_reveal=True)
 
@@ -192,9 +193,15 @@ def test_commit_with_another_version_or_where_disabled_is_refused(
     assert error_of(_commit(subnet, b"x", version=3)) == "IncorrectCommitRevealVersion"
 
 
-def test_due_rounds_only_names_what_is_published_and_unknown(subnet: Subnet) -> None:
-    state = subnet.node._chain.state
+def test_due_rounds_names_what_is_published_waited_for_and_unknown() -> None:
+    state = Chain(NodeSettings(block_seconds=0)).state
+    hotkey = bittensor_core.Keypair.create_from_uri("//Alice").ss58_address
+    state.put("NetworksAdded", 1, True)
+    state.put("TimelockedWeightCommits", 1, 0, [(hotkey, 1, b"sealed", ROUND)])
 
+    assert due_rounds(state, round_time(ROUND) - 1) == []
+    assert due_rounds(state, round_time(ROUND)) == [ROUND]
+    store_pulse(state, ROUND, PULSE)
     assert due_rounds(state, round_time(ROUND)) == []
 
 

@@ -9,6 +9,7 @@ from flockoff.localnet.node.blocks import NO_PARENT, Block, Header, digest
 from flockoff.localnet.node.context import Context
 from flockoff.localnet.node.errors import (
     ANCIENT,
+    FUTURE,
     PAYMENT,
     STALE,
     DispatchFailed,
@@ -185,6 +186,8 @@ class Chain:
             extrinsic = parse(shield.open_envelope(self._shield_key, envelope))
             call = decode_call(self.runtime, extrinsic.call)
             self._validate(extrinsic, call)
+            if extrinsic.nonce > accounts.account(self.state, extrinsic.signer)["nonce"]:
+                raise invalid_transaction(FUTURE)
         except (ValueError, Refused) as error:
             _log.warning("a shielded extrinsic is void: %s", error)
         else:

@@ -55,6 +55,7 @@ def invalid_transaction(why: str) -> Refused:
 
 
 BAD_PROOF = "Transaction has a bad signature"
+FUTURE = "Transaction will be valid in the future"
 STALE = "Transaction is outdated"
 PAYMENT = "Inability to pay some fees (e.g. account balance too low)"
 ANCIENT = "Transaction has an ancient birth block"

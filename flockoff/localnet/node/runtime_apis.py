@@ -189,6 +189,10 @@ def _zero(state: Reader, *inputs: Value) -> Value:
     return 0
 
 
+def _zero_bits(state: Reader, *inputs: Value) -> Value:
+    return {"bits": 0}
+
+
 def _empty(state: Reader, *inputs: Value) -> Value:
     return []
 
@@ -204,6 +208,8 @@ _ABSENT: Mapping[str, Api] = {
     _BASKET + "get_validator_basket": _empty,
     _BASKET + "get_validator_basket_nav": _zero,
     "StakeInfoRuntimeApi_get_coldkey_lock": _none,
+    "StakeInfoRuntimeApi_get_hotkey_conviction": _zero_bits,
+    "StakeInfoRuntimeApi_get_most_convicted_hotkey_on_subnet": _none,
     "SubnetInfoRuntimeApi_get_coldkey_auto_stake_hotkey": _none,
     "SubnetInfoRuntimeApi_get_subnet_to_prune": _none,
 }

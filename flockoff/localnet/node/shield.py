@@ -7,8 +7,8 @@ behind its carrier. A real author's key changes with each block. The local node'
 from a fixed seed: there is nothing to protect.
 
 Only what a receiver needs is here: making a key, and decapsulation without the check that the encapsulated
-secret encrypts to the same bytes again. A message for another key still fails the Poly1305 tag; what the check
-defends against, an attacker who probes the secret key with altered messages, has nothing to gain here.
+secret encrypts to the same bytes again. A message for another key still fails the Poly1305 tag. The check is
+against an attacker who probes the secret key with altered messages, who has nothing to gain here.
 """
 
 from dataclasses import dataclass
