@@ -50,7 +50,7 @@ def _visible_devices(parent: Mapping[str, str], device: str | None) -> dict[str,
     """One GPU at most: with several in sight, transformers would spread each batch over all of them."""
     if device == "cpu":
         return {"CUDA_VISIBLE_DEVICES": ""}
-    kind, _, index = (device or "cuda").partition(":")
+    kind, _, index = ("cuda" if device is None else device).partition(":")
     if kind != "cuda" or not (index or "0").isdecimal():
         raise UsageError(f"Unknown device {device!r}.", remedy="Use cpu, cuda, or cuda:N for the N-th GPU.")
     visible = parent.get("CUDA_VISIBLE_DEVICES")

@@ -1,0 +1,221 @@
+"""The evaluator with real workers; starting one takes about ten seconds, so the tests share two."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny_model import row, rules, write_dataset
+
+from flockoff.errors import EvaluationFault, EvaluationStopped, MinerFault, Reason, SetupError
+from flockoff.ports import Evaluator
+from flockoff.records import Measurement, Progress
+from flockoff.training.evaluator import WorkerEvaluator
+
+pytestmark = pytest.mark.slow
+
+GOOD = [row(f"Say {n}.", "yes " * n) for n in range(1, 20)]
+OTHER = [row(f"And {n}?", "no " * n) for n in range(1, 10)]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    path: Path
+    content_hash: str
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    path = tmp_path_factory.mktemp("good") / "data.jsonl"
+    return Dataset(path, write_dataset(path, GOOD))
+
+
+@pytest.fixture(scope="module")
+def log_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs") / "worker.log"
+
+
+@pytest.fixture(scope="module")
+def evaluator(model_dir: Path, evaluation_file: Path, log_file: Path) -> Iterator[WorkerEvaluator]:
+    secret = pytest.MonkeyPatch()
+    secret.setenv("HF_TOKEN", "hf_secret")
+    secret.setenv("BT_WALLET_NAME", "secret")
+    one = WorkerEvaluator(
+        rules(evaluation_file),
+        model_dir=model_dir,
+        evaluation_file=evaluation_file,
+        device="cpu",
+        log_file=log_file,
+    )
+    yield one
+    one.close()
+    secret.undo()
+
+
+def ignore(progress: Progress) -> None:
+    pass
+
+
+def never() -> bool:
+    return False
+
+
+def evaluate(
+    evaluator: Evaluator,
+    dataset: Dataset,
+    seed: int,
+    on_progress: Callable[[Progress], None] = ignore,
+    should_stop: Callable[[], bool] = never,
+) -> Measurement:
+    return evaluator.evaluate(
+        dataset.path, dataset.content_hash, seed, on_progress=on_progress, should_stop=should_stop
+    )
+
+
+def workers() -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "flockoff.training.worker" in " ".join(child.cmdline())
+    ]
+
+
+@pytest.fixture(scope="module")
+def first(evaluator: WorkerEvaluator, good: Dataset) -> Measurement:
+    """The good dataset's measurement by the first worker, before it did anything else."""
+    return evaluate(evaluator, good, 7)
+
+
+def test_evaluator_measures_with_progress_and_provenance(
+    evaluator: WorkerEvaluator, good: Dataset, first: Measurement, evaluation_file: Path
+) -> None:
+    seen: list[Progress] = []
+    measured = evaluate(evaluator, good, 8, seen.append)
+    assert measured.loss != first.loss
+    assert (measured.train_rows, measured.steps) == (19, 6)
+    assert measured.eval_tokens > 0 and measured.train_tokens > 19 and measured.seconds > 0
+    provenance = measured.provenance
+    assert provenance.seed == 8 and provenance.device.startswith("cpu ")
+    assert provenance.evaluation_set == rules(evaluation_file).evaluation.sha256
+    assert provenance.base_model.startswith("Qwen/Qwen2.5-1.5B-Instruct@")
+    assert set(provenance.libraries) == {"torch", "transformers", "peft", "trl", "tokenizers", "python"}
+    training = [(one.done, one.total) for one in seen if one.phase == "training"]
+    assert training == [(done, 6) for done in range(1, 7)]
+    assert all(one.loss is not None and one.loss > 0 for one in seen if one.phase == "training")
+    assert [(one.done, one.total) for one in seen if one.phase == "evaluating"][-1] == (7, 7)
+
+
+def test_evaluator_base_loss_is_measured_once_and_kept(
+    evaluator: WorkerEvaluator, first: Measurement
+) -> None:
+    seen: list[Progress] = []
+    base = evaluator.base_loss(on_progress=seen.append, should_stop=never)
+    assert seen and base.steps == base.train_rows == 0 and base.loss != first.loss
+    count = len(seen)
+    assert evaluator.base_loss(on_progress=seen.append, should_stop=never) == base
+    assert len(seen) == count
+
+
+def test_evaluator_same_content_and_seed_give_the_same_bits_in_any_order(
+    evaluator: WorkerEvaluator, good: Dataset, first: Measurement, tmp_path: Path
+) -> None:
+    other = Dataset(tmp_path / "other.jsonl", write_dataset(tmp_path / "other.jsonl", OTHER))
+    evaluate(evaluator, other, 7)
+    reordered = tmp_path / "reordered.jsonl"
+    write_dataset(reordered, GOOD[::-1])
+    assert evaluate(evaluator, Dataset(reordered, good.content_hash), 7).loss == first.loss
+
+
+def test_evaluator_miner_fault_leaves_the_worker_in_use(
+    evaluator: WorkerEvaluator, first: Measurement, good: Dataset, tmp_path: Path
+) -> None:
+    (worker,) = workers()
+    long = tmp_path / "long.jsonl"
+    with pytest.raises(MinerFault) as caught:
+        evaluate(evaluator, Dataset(long, write_dataset(long, [row("a" * 500, "b")])), 7)
+    assert caught.value.reason is Reason.NOTHING_TO_LEARN
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("{\n", encoding="utf-8")
+    with pytest.raises(MinerFault):
+        evaluate(evaluator, Dataset(broken, ""), 7)
+    assert workers() == [worker]
+
+
+def test_evaluator_worker_inherits_no_secret(evaluator: WorkerEvaluator, first: Measurement) -> None:
+    (worker,) = workers()
+    environment = worker.environ()
+    assert "secret" not in "".join(environment.values())
+    assert environment["HF_HUB_OFFLINE"] == "1"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_evaluator_dead_worker_is_a_fault_and_the_next_gives_the_same_bits(
+    evaluator: WorkerEvaluator, good: Dataset, first: Measurement, log_file: Path
+) -> None:
+    (worker,) = workers()
+    worker.send_signal(signal.SIGINT)  # as Ctrl-C does to the whole group: not the worker's business
+    assert evaluate(evaluator, good, 7).loss == first.loss
+    with log_file.open("a", encoding="utf-8") as log:
+        log.write("the last words\n")
+    with pytest.raises(EvaluationFault, match=r"(?s)signal 9.*the last words"):
+        evaluate(evaluator, good, 7, on_progress=lambda progress: worker.kill())
+    assert not workers()
+    assert evaluate(evaluator, good, 7).loss == first.loss
+    assert len(workers()) == 1
+
+
+def test_evaluator_stopped_leaves_no_process_or_thread(
+    evaluator: WorkerEvaluator, good: Dataset, first: Measurement
+) -> None:
+    with pytest.raises(EvaluationStopped):
+        evaluate(evaluator, good, 9, should_stop=lambda: True, on_progress=lambda _: psutil.time.sleep(0.6))
+    assert not workers()
+    assert not [one for one in threading.enumerate() if one.name == "evaluation-worker-reader"]
+    evaluator.close()
+
+
+def test_evaluator_setup_error_of_the_worker_is_raised(model_dir: Path, evaluation_file: Path) -> None:
+    one = WorkerEvaluator(
+        rules(evaluation_file), model_dir=model_dir, evaluation_file=model_dir / "config.json", device="cpu"
+    )
+    with pytest.raises(SetupError, match="is not the competition's evaluation set"):
+        one.base_loss(on_progress=ignore, should_stop=never)
+    assert not workers()
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from flockoff.competition import Competition
+from flockoff.training.evaluator import WorkerEvaluator
+
+def show(progress):
+    print(evaluator._worker.pid, flush=True)
+
+evaluator = WorkerEvaluator(Competition(), model_dir=Path("m"), evaluation_file=Path("e"), device="cpu")
+evaluator.base_loss(on_progress=show, should_stop=lambda: False)
+"""
+
+
+def test_evaluator_worker_does_not_outlive_a_killed_parent() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    worker.wait(timeout=30)
+    assert not worker.is_running()
+
+
+def test_evaluator_import_leaves_torch_alone() -> None:
+    program = (
+        "import sys; import flockoff.training.evaluator, flockoff.training.prepare;"
+        "print({'torch', 'transformers', 'peft', 'trl', 'datasets'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "set()", done.stderr

@@ -1,0 +1,103 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_model import rules
+from transformers import AutoConfig
+
+from flockoff.competition import Competition
+from flockoff.errors import SetupError
+from flockoff.training.device import (
+    MemoryNeed,
+    choose_device,
+    device_text,
+    memory_bytes,
+    memory_need,
+    recompute_activations,
+    require_memory,
+)
+from flockoff.training.model import load_model
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def copy(model_dir: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(model_dir, tmp_path / "model")
+
+
+def test_load_model_without_safetensors_is_a_setup_error(copy: Path, evaluation_file: Path) -> None:
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(SetupError, match="no safetensors"):
+        load_model(copy, rules(evaluation_file), CPU)
+
+
+def test_load_model_damaged_file_is_a_setup_error(copy: Path, evaluation_file: Path) -> None:
+    (copy / "model.safetensors").write_bytes(b"\x10" + b"\0" * 30)
+    with pytest.raises(SetupError, match="cannot be loaded"):
+        load_model(copy, rules(evaluation_file), CPU)
+
+
+def test_load_model_that_needs_code_of_its_own_is_a_setup_error(copy: Path, evaluation_file: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    config |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"},
+    }
+    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "own.py").write_text("raise SystemExit('ran code of the repo')")
+    with pytest.raises(SetupError, match="cannot be loaded"):
+        load_model(copy, rules(evaluation_file), CPU)
+
+
+def test_load_model_with_another_kind_of_head_is_a_setup_error(tmp_path: Path, evaluation_file: Path) -> None:
+    from tiny_model import write_tokenizer
+    from transformers import GraniteConfig, GraniteForCausalLM
+
+    config = GraniteConfig(
+        vocab_size=write_tokenizer(tmp_path),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        logits_scaling=8.0,
+    )
+    GraniteForCausalLM(config).save_pretrained(tmp_path)
+    with pytest.raises(SetupError, match="output head is of a kind"):
+        load_model(tmp_path, rules(evaluation_file), CPU)
+
+
+def test_require_memory_too_little_says_both_numbers() -> None:
+    need = MemoryNeed(kept=2**60, recomputed=2**50)
+    with pytest.raises(SetupError, match=r"takes about 1048576.0 GiB, and cpu .* GiB free"):
+        require_memory(need, CPU)
+    assert recompute_activations(need, CPU)
+
+
+def test_require_memory_enough_passes() -> None:
+    need = MemoryNeed(kept=2**20, recomputed=2**20)
+    require_memory(need, CPU)
+    assert not recompute_activations(need, CPU)
+    free, total = memory_bytes(CPU)
+    assert 0 < free <= total
+
+
+def test_memory_need_of_the_default_competition_fits_twelve_gib() -> None:
+    config = AutoConfig.for_model(
+        "qwen2", hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, vocab_size=151936
+    )
+    need = memory_need(config, 1_543_714_304, Competition())
+    assert 10 < need.recomputed / 2**30 < 11.5
+    assert need.kept > 24 * 2**30
+
+
+def test_choose_device_without_gpu() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert choose_device(None) == choose_device("cpu") == CPU
+    with pytest.raises(SetupError, match="No GPU can be used as cuda:1"):
+        choose_device("cuda:1")
+    assert device_text(CPU).startswith("cpu ") and device_text(CPU).endswith(" threads)")
