@@ -3,7 +3,12 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+
+# A busy machine is no failure: tests have pytest-timeout's limit, not one for each example.
+hypothesis.settings.register_profile("flockoff", deadline=None)
+hypothesis.settings.load_profile("flockoff")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -130,7 +130,7 @@ except Exception as error:
 
 def other_process(path: Path) -> "subprocess.Popen[str]":
     """A process that opens the ledger for writing, says how that went, and holds it until its input ends."""
-    arguments = [sys.executable, "-c", HOLD, str(path), str(Path(__file__).parent)]
+    arguments = [sys.executable, "-c", HOLD, str(path), str(Path(__file__).parent.parent / "support")]
     return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

@@ -51,7 +51,7 @@ with open_ledger(Path(sys.argv[1])) as ledger, ledger._database.transaction() as
 
 def play_and_kill(path: Path, seconds: float) -> list[tuple[str, int]]:
     """What a validator said that it had stored before it was killed, ``seconds`` after its first word."""
-    arguments = [sys.executable, "-c", PLAY, str(path), str(Path(__file__).parent)]
+    arguments = [sys.executable, "-c", PLAY, str(path), str(Path(__file__).parent.parent / "support")]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
@@ -93,7 +93,7 @@ def test_ledger_killed_inside_a_transaction_has_nothing_of_it(tmp_path: Path) ->
     path = tmp_path / "ledger.sqlite"
     with open_ledger(path) as ledger:
         ledger.record_commitments([commitment("ann", 100)])
-    arguments = [sys.executable, "-c", HALF, str(path), str(Path(__file__).parent)]
+    arguments = [sys.executable, "-c", HALF, str(path), str(Path(__file__).parent.parent / "support")]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "half\n"

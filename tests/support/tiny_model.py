@@ -1,0 +1,79 @@
+"""A random Qwen2 of a few thousand weights, its tokenizer, and datasets to train it on."""
+
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from flockoff.competition import Competition, EvaluationSet, Lora, Training
+from flockoff.dataset import content_hash
+from flockoff.records import Row, Turn
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+
+
+def write_tokenizer(directory: Path) -> int:
+    """One token a byte, and three special ones. Returns the size of the vocabulary."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: place for place, letter in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIALS])
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    config = {"eos_token": SPECIALS[2], "pad_token": SPECIALS[0], "tokenizer_class": "TokenizersBackend"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    (directory / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
+    return tokenizer.get_vocab_size()
+
+
+def write_tiny_model(directory: Path) -> Path:
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=write_tokenizer(directory),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(directory)
+    return directory
+
+
+def row(question: str, answer: str, system: str | None = None) -> Row:
+    return Row(system, (Turn("user", question), Turn("assistant", answer)))
+
+
+def write_dataset(path: Path, rows: Sequence[Row]) -> str:
+    """Returns the content hash."""
+    lines = [
+        {
+            "system": one.system,
+            "conversations": [{"role": turn.role, "content": turn.content} for turn in one.turns],
+        }
+        for one in rows
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return content_hash(rows)
+
+
+def rules(evaluation_file: Path, *, dropout: float = 0.1, **training: float) -> Competition:
+    """A competition for the tiny model. ``training``: fields of Training."""
+    arguments = {"context_length": 128, "learning_rate": 1e-2, "warmup_steps": 1} | training
+    return Competition(
+        evaluation=EvaluationSet(sha256=sha256(evaluation_file.read_bytes()).hexdigest()),
+        lora=Lora(rank=4, alpha=8, dropout=dropout),
+        training=Training(**arguments),  # type: ignore[arg-type]
+    )
