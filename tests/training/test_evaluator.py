@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 from tiny_model import row, rules, write_dataset
 
@@ -174,7 +175,7 @@ def test_evaluator_stopped_leaves_no_process_or_thread(
     evaluator: WorkerEvaluator, good: Dataset, first: Measurement
 ) -> None:
     with pytest.raises(EvaluationStopped):
-        evaluate(evaluator, good, 9, should_stop=lambda: True, on_progress=lambda _: psutil.time.sleep(0.6))
+        evaluate(evaluator, good, 9, should_stop=lambda: True, on_progress=lambda _: time.sleep(0.6))
     assert not workers()
     assert not [one for one in threading.enumerate() if one.name == "evaluation-worker-reader"]
     evaluator.close()

@@ -120,7 +120,7 @@ def test_trainer_takes_rows_in_epoch_order(
     model: LanguageModel, dataset: list[EncodedRow], competition: Competition
 ) -> None:
     seen: list[tuple[int, ...]] = []
-    hook = model.network.get_input_embeddings().register_forward_pre_hook(  # type: ignore[no-untyped-call]
+    hook = model.network.get_input_embeddings().register_forward_pre_hook(
         lambda module, args: seen.extend(tuple(ids.tolist()) for ids in args[0])
     )
     try:
@@ -155,7 +155,7 @@ def test_trainer_step_gradient_is_the_mean_over_the_assistant_tokens_of_its_rows
     handle = trainer.optimizer.register_step_pre_hook(capture)  # type: ignore[union-attr]
     trainer.train()
     handle.remove()
-    network.unload()  # type: ignore[operator]
+    network.unload()
     del model.network.forward
     assert captured.keys() == expected.keys() and len(captured) == 28
     for name, gradient in expected.items():
