@@ -1,0 +1,112 @@
+"""neurons/validator.py as a person runs it, training a tiny model for real."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+from playground import Playground, terminated
+from tiny_model import row
+
+from flockoff.assemble import ledger_path
+from flockoff.ledger import Ledger
+from flockoff.records import Row
+
+GOOD = [row(f"What is {n}?", "It is " + "so " * n + "and no more.") for n in range(6, 14)]
+NOISE = [row(f"What is {n}?", "zq#" * 4 + str(n)) for n in range(6, 14)]
+
+
+def opened(data_dir: Path, playground: Playground) -> Ledger:
+    path = ledger_path(data_dir)
+    return Ledger.open(path, netuid=playground.subnet.netuid, competition="f127", read_only=True)
+
+
+def submit_all(playground: Playground, datasets: Sequence[Sequence[Row]]) -> None:
+    for number, rows in enumerate(datasets):
+        outcome = playground.mine(number, rows)
+        assert outcome.status == 0, outcome.said
+
+
+def workers() -> set[int]:
+    return {
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if "flockoff.training.worker" in (process.info["cmdline"] or [])
+    }
+
+
+@pytest.mark.slow
+def test_validator_plays_an_epoch_and_another_start_repeats_nothing(
+    playground: Playground, tmp_path: Path
+) -> None:
+    submit_all(playground, [GOOD, NOISE, GOOD[::-1]])
+    playground.next_epoch()
+    outcome = playground.validate(tmp_path, "--epochs", "1", "--logging.trace")
+    assert outcome.status == 0, outcome.said
+    assert "Traceback" not in outcome.said
+    with opened(tmp_path, playground) as ledger:
+        base = ledger.base_loss()
+        rows = {row.model_id.split("/")[0]: row for row in ledger.leaderboard() if row.model_id}
+        assert base is not None
+        assert rows["miner1"].loss is not None and rows["miner2"].loss is not None
+        assert rows["miner1"].loss < base.loss
+        assert rows["miner1"].loss < rows["miner2"].loss
+        assert rows["miner3"].standing == "at_fault"
+        weights = ledger.last_weights()
+    again = playground.validate(tmp_path, "--epochs", "1")
+    assert again.status == 0, again.said
+    assert "training on" not in again.said
+    with opened(tmp_path, playground) as ledger:
+        assert ledger.last_weights() == weights
+
+
+@pytest.mark.slow
+def test_validator_terminated_in_mid_epoch_leaves_no_worker_and_goes_on(
+    playground: Playground, tmp_path: Path
+) -> None:
+    submit_all(playground, [GOOD * 20, NOISE * 20])
+    playground.next_epoch()
+    before = workers()
+    with playground.start_validator(tmp_path, "--epochs", "1", "--logging.trace") as process:
+        assert process.stdout is not None
+        while "training 2/" not in (line := process.stdout.readline()):
+            assert line, "the validator ended before it trained"
+        asked = time.monotonic()
+        outcome = terminated(process)
+        assert outcome.status == 130, outcome.said
+        assert time.monotonic() - asked < 10  # the promise, not a measurement
+    assert workers() <= before
+    outcome = playground.validate(tmp_path, "--epochs", "1")
+    assert outcome.status == 0, outcome.said
+    with opened(tmp_path, playground) as ledger:
+        assert ledger.last_weights() is not None
+
+
+@pytest.mark.slow
+def test_validator_second_on_the_same_ledger_is_refused(playground: Playground, tmp_path: Path) -> None:
+    with playground.start_validator(tmp_path) as process:
+        assert process.stdout is not None
+        assert "Epoch" in process.stdout.readline()
+        outcome = playground.validate(tmp_path, "--epochs", "1")
+        assert outcome.status == 1
+        assert "another validator is using it" in outcome.said
+        assert terminated(process).status == 130
+
+
+def test_validator_evaluation_set_that_is_not_the_pinned_one_is_refused(
+    playground: Playground, tmp_path: Path
+) -> None:
+    (tmp_path / "data.jsonl").write_text("{}\n", encoding="utf-8")
+    outcome = playground.validate(tmp_path, "--eval_data_dir", str(tmp_path))
+    assert outcome.status == 1
+    assert "not the competition's evaluation set" in outcome.said
+
+
+def test_validator_device_that_is_not_there_is_refused(playground: Playground, tmp_path: Path) -> None:
+    assert playground.mine(5, GOOD).status == 0
+    playground.next_epoch()
+    outcome = playground.validate(tmp_path, "--device", "cuda:7", "--epochs", "1")
+    assert outcome.status == 1
+    assert "No GPU" in outcome.said
+    assert "Traceback" not in outcome.said

@@ -1,0 +1,184 @@
+"""A local network with a tiny base model on its hub, and the neurons run on it as processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from tiny_model import row, write_dataset, write_tiny_model
+
+from flockoff.chain import SubtensorChain, WalletRef, open_chain
+from flockoff.localnet.hub import HubServer, HubSettings
+from flockoff.localnet.node import Node, NodeSettings
+from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
+from flockoff.records import RawCommitment, Row
+from flockoff.settings import PROJECT_ROOT
+
+TIMEOUT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a neuron ended and all that it said."""
+
+    status: int
+    said: str
+
+
+@dataclass
+class Playground:
+    directory: Path
+    node: Node
+    hub: HubServer
+    subnet: PreparedSubnet
+    competition: Path
+    eval_data_dir: Path
+
+    def environment(self, token: str | None) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        return kept | {"HF_ENDPOINT": self.hub.endpoint} | ({"HF_TOKEN": token} if token else {})
+
+    def flags(self, wallet: WalletRef) -> list[str]:
+        return [
+            *("--wallet.name", wallet.name, "--wallet.hotkey", wallet.hotkey),
+            *("--wallet.path", str(wallet.path)),
+            *("--subtensor.chain_endpoint", self.node.endpoint, "--netuid", str(self.subnet.netuid)),
+            *("--competition", str(self.competition), "--cache_dir", str(self.directory / "cache")),
+        ]
+
+    def miner_arguments(self, number: int, rows: Sequence[Row], repo: str) -> list[str]:
+        wallet = self.subnet.miners[number]
+        file = self.directory / f"{wallet.name}-{repo}.jsonl"
+        write_dataset(file, rows)
+        return [*self.flags(wallet), "--hf_repo_id", f"{wallet.name}/{repo}", "--dataset_path", str(file)]
+
+    def mine(self, number: int, rows: Sequence[Row], *more: str, repo: str = "data") -> Outcome:
+        """Run the miner of that number to its end."""
+        arguments = [*self.miner_arguments(number, rows, repo), *more]
+        return self.run_miner(arguments, self.hub.add_user(self.subnet.miners[number].name))
+
+    def start_miner(self, number: int, rows: Sequence[Row], repo: str) -> "subprocess.Popen[str]":
+        token = self.hub.add_user(self.subnet.miners[number].name)
+        return start("neurons/miner.py", self.miner_arguments(number, rows, repo), self.environment(token))
+
+    def run_miner(self, arguments: Sequence[str], token: str | None) -> Outcome:
+        return run("neurons/miner.py", arguments, self.environment(token))
+
+    def validator_arguments(self, data_dir: Path) -> list[str]:
+        return [
+            *self.flags(self.subnet.validators[0]),
+            *("--data_dir", str(data_dir), "--eval_data_dir", str(self.eval_data_dir), "--device", "cpu"),
+        ]
+
+    def validate(self, data_dir: Path, *more: str) -> Outcome:
+        arguments = [*self.validator_arguments(data_dir), *more]
+        return run("neurons/validator.py", arguments, self.environment(self.reader()))
+
+    def start_validator(self, data_dir: Path, *more: str) -> "subprocess.Popen[str]":
+        arguments = [*self.validator_arguments(data_dir), *more]
+        return start("neurons/validator.py", arguments, self.environment(self.reader()))
+
+    def reader(self) -> str:
+        return self.hub.add_user("validator", role="read")
+
+    def commitment(self, number: int) -> RawCommitment | None:
+        with closing(self.chain(self.subnet.miners[number])) as chain:
+            return chain.commitment()
+
+    def chain(self, wallet: WalletRef | None) -> SubtensorChain:
+        return open_chain(endpoint=self.node.endpoint, netuid=self.subnet.netuid, wallet=wallet)
+
+    def next_epoch(self) -> None:
+        with closing(self.chain(None)) as chain:
+            self.node.advance(chain.epoch_status().blocks_left + 1)
+
+
+def command(script: str, arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, str(PROJECT_ROOT / script), *arguments]
+
+
+def run(script: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Outcome:
+    done = subprocess.run(
+        command(script, arguments),
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    return Outcome(done.returncode, done.stdout)
+
+
+def start(script: str, arguments: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        command(script, arguments),
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def terminated(process: "subprocess.Popen[str]") -> Outcome:
+    """Ask a process to end as a service manager does, and wait for it."""
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+    return Outcome(process.returncode, said)
+
+
+def write_evaluation_set(directory: Path) -> Path:
+    rows = [row(f"What is {n}?", "It is " + "so " * n + "and no more.") for n in range(1, 6)]
+    write_dataset(directory / "data.jsonl", rows)
+    return directory
+
+
+def publish_tiny_model(hub: HubServer, directory: Path) -> tuple[str, str]:
+    """Put the tiny model on the hub; returns its repo id and commit."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=hub.endpoint, token=hub.add_user("lab"))
+    api.create_repo("lab/tiny", repo_type="model")
+    info = api.upload_folder(repo_id="lab/tiny", folder_path=write_tiny_model(directory), repo_type="model")
+    return "lab/tiny", info.oid
+
+
+def write_competition(file: Path, model: tuple[str, str], eval_data_dir: Path) -> Path:
+    repo, revision = model
+    digest = sha256((eval_data_dir / "data.jsonl").read_bytes()).hexdigest()
+    file.write_text(
+        f'[base_model]\nrepo = "{repo}"\nrevision = "{revision}"\n'
+        f'[evaluation]\nsha256 = "{digest}"\n'
+        "[lora]\nrank = 4\nalpha = 8\n"
+        "[training]\ncontext_length = 128\nlearning_rate = 1e-2\nwarmup_steps = 1\n",
+        encoding="utf-8",
+    )
+    return file
+
+
+@contextmanager
+def running_playground(directory: Path, *, miners: int, commitment_cooldown: int = 0) -> Iterator[Playground]:
+    with ExitStack() as stack:
+        settings = NodeSettings(port=0, block_seconds=0.1, commitment_cooldown=commitment_cooldown)
+        node = stack.enter_context(Node(settings))
+        hub = stack.enter_context(HubServer(HubSettings(state_dir=directory / "hub")))
+        plan = SubnetPlan(
+            endpoint=node.endpoint,
+            wallet_path=directory / "wallets",
+            miners=miners,
+            tempo=5000,
+            weights_rate_limit=5,
+        )
+        subnet = prepare_subnet(plan, on_progress=lambda _: None)
+        eval_data_dir = directory / "eval_data"
+        eval_data_dir.mkdir()
+        write_evaluation_set(eval_data_dir)
+        model = publish_tiny_model(hub, directory / "model")
+        competition = write_competition(directory / "competition.toml", model, eval_data_dir)
+        yield Playground(directory, node, hub, subnet, competition, eval_data_dir)
