@@ -38,4 +38,4 @@ def _cut(shown: list[str], limit: int) -> str:
 
 def short_hotkey(hotkey: str) -> str:
     """A hotkey as people recognise it: its first and last characters."""
-    return f"{hotkey[:6]}{ELLIPSIS}{hotkey[-4:]}"
+    return f"{hotkey[:5]}{ELLIPSIS}{hotkey[-4:]}"

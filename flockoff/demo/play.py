@@ -52,7 +52,7 @@ def play_demo(directory: Path, cache_dir: Path, json_file: Path | None, stop: th
             )
             localnet = stack.enter_context(running_localnet(settings, step.show))
         for miner in localnet.miners:
-            with stage.step(f"{miner.wallet.name} submits {miner.dataset.about}") as step:
+            with stage.step(f"{miner.repo_id}: {miner.dataset.about}") as step:
                 _mine(localnet, miner, directory, cache_dir, step, stop)
         with stage.step("Fast-forward to the next epoch"):
             _to_next_epoch(localnet)
@@ -78,7 +78,7 @@ def _mine(
     arguments = ["neurons/miner.py", *localnet.miner_flags(miner), "--cache_dir", str(cache_dir)]
     log_file = directory / "logs" / f"{miner.wallet.name}.log"
     _run(arguments, log_file, localnet.environment(miner.hub_token), step.show, stop)
-    step.outcome = f"{miner.repo_id} committed by hotkey {short_hotkey(miner.hotkey)}"
+    step.outcome = f"hotkey {short_hotkey(miner.hotkey)}"
 
 
 def _validate(
@@ -109,6 +109,10 @@ def _run(
         if status != 0:
             tail = "\n".join(program.last_lines(_LAST_LINES))
             raise LocalnetError(f"{arguments[0]} ended with exit status {status}:\n{tail}")
+
+
+def _rank(row: DemoRow) -> tuple[float, bool, float]:
+    return -row.weight, row.standing != "eligible", row.loss or 0.0
 
 
 def _to_next_epoch(localnet: Localnet) -> None:
@@ -170,4 +174,4 @@ def _rows(
                 detail=row.detail,
             )
         )
-    return tuple(sorted(rows, key=lambda row: (-row.weight, row.loss is None, row.loss or 0.0)))
+    return tuple(sorted(rows, key=_rank))

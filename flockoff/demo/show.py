@@ -17,9 +17,14 @@ def show_result(console: Console, result: DemoResult) -> None:
     for row in result.rows:
         if row.detail:
             console.print(f"uid {row.uid}: {escape(printable(row.detail, _DETAIL_CHARACTERS))}")
+    paid = ", ".join(f"uid {row.uid} {row.incentive:.4f}" for row in result.rows if row.incentive > 0)
     console.print(
-        f"\nWeights as read back from the chain, set in block {result.weights_block}; epoch {result.epoch}, "
-        f"seed {result.seed}. Base model's loss {result.base_loss:.4f}. {result.seconds:.0f} s in all."
+        f"\nWeights are read back from the chain, which has them since block {result.weights_block}."
+    )
+    console.print(f"Incentive after Yuma consensus: {paid}.")
+    console.print(
+        f"Epoch {result.epoch}, seed {result.seed}, base model's loss {result.base_loss:.4f}, "
+        f"{result.seconds:.0f} s in all."
     )
     if result.failures:
         for failure in result.failures:
@@ -31,12 +36,22 @@ def show_result(console: Console, result: DemoResult) -> None:
 
 
 def _table(result: DemoResult) -> Table:
-    table = Table(title="Leaderboard", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(
+        title="Leaderboard",
+        caption="loss: nats per assistant token of the evaluation set; base: the base model's own;\n"
+        "wins: win rate against the other eligible ones",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+    )
     for name in ("uid", "hotkey", "dataset"):
-        table.add_column(name)
-    for name in ("eval loss", "base loss", "change", "win rate", "weight", "incentive"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
+        table.add_column(name, no_wrap=True)
+    for name in ("loss", "base", "change", "wins", "weight"):
+        table.add_column(name, no_wrap=True, justify="right")
+    table.add_column("verdict", no_wrap=True)
     for row in result.rows:
         table.add_row(*_cells(row, result.base_loss))
     return table
@@ -53,7 +68,6 @@ def _cells(row: DemoRow, base_loss: float) -> list[str]:
         missing if row.loss is None else f"{(row.loss / base_loss - 1):+.2%}",
         missing if row.win_rate is None else f"{row.win_rate:.2f}",
         f"{row.weight:.4f}",
-        f"{row.incentive:.4f}",
         "[green]eligible[/green]"
         if row.standing == "eligible"
         else f"[red]{row.reason or row.standing}[/red]",

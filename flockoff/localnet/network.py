@@ -16,6 +16,7 @@ from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
 log = logging.getLogger(__name__)
 
 VALIDATOR_HUB_USER = "validator"
+LOCAL_ENDPOINT = "ws://127.0.0.1:9944"  # what the SDK takes the network "local" to be
 
 
 def local_competition() -> Path:
@@ -75,9 +76,15 @@ class Localnet:
                 "--wallet.path",
                 str(wallet.path),
             ),
-            *("--subtensor.network", "local", "--subtensor.chain_endpoint", self.node.endpoint),
+            *("--subtensor.network", "local", *self._endpoint_flags()),
             *("--netuid", str(self.netuid), "--competition", str(local_competition())),
         ]
+
+    def _endpoint_flags(self) -> list[str]:
+        """None where the node listens where the network's name leads to anyway."""
+        if self.node.endpoint == LOCAL_ENDPOINT:
+            return []
+        return ["--subtensor.chain_endpoint", self.node.endpoint]
 
     def miner_flags(self, miner: LocalMiner) -> list[str]:
         return [

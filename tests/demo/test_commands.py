@@ -1,0 +1,118 @@
+"""The main job and the local network as a person runs them."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flockoff.settings import PROJECT_ROOT
+
+FLOCKOFF = [sys.executable, "-c", "from flockoff.cli import main; main()"]
+
+
+def leftovers(directory: Path) -> list[str]:
+    """The command lines of processes that still work in ``directory``."""
+    return [
+        " ".join(process.info["cmdline"])
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(directory) in part for part in process.info["cmdline"] or [])
+        and process.pid != os.getpid()
+    ]
+
+
+@pytest.mark.slow
+def test_demo_plays_an_epoch_and_the_good_data_wins(models: Path, tmp_path: Path) -> None:
+    result_file = tmp_path / "result.json"
+    arguments = [
+        "demo",
+        "--cache-dir",
+        str(models),
+        "--keep",
+        str(tmp_path / "kept"),
+        "--json",
+        str(result_file),
+    ]
+    done = subprocess.run(
+        [*FLOCKOFF, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=590
+    )
+    assert done.returncode == 0, done.stdout
+    result = json.loads(result_file.read_text(encoding="utf-8"))
+    assert result["failures"] == []
+    assert result["rows"][0]["dataset"] == "good"
+    assert {row["dataset"]: row["reason"] for row in result["rows"]}["copy"] == "duplicate"
+    assert "Leaderboard" in done.stdout
+    assert {path.name for path in (tmp_path / "kept").iterdir()} >= {
+        "wallets",
+        "logs",
+        "validator",
+        "datasets",
+    }
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_demo_interrupted_leaves_no_process_behind(models: Path, tmp_path: Path) -> None:
+    arguments = ["demo", "--cache-dir", str(models), "--keep", str(tmp_path)]
+    with subprocess.Popen(
+        [*FLOCKOFF, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        while "miner1" not in (line := process.stdout.readline()):
+            assert line, "the demo ended before it was interrupted"
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_localnet_prints_commands_that_work(models: Path, tmp_path: Path) -> None:
+    arguments = ["localnet", "--dir", str(tmp_path), "--node-port", "0", "--hub-port", "0", "--miners", "2"]
+    arguments += ["--block-seconds", "0.1", "--tempo", "50"]
+    with subprocess.Popen(
+        [*FLOCKOFF, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        while "Ctrl-C ends" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        commands = re.findall(r"^(HF_ENDPOINT=.*neurons/\w+\.py.*)$", said, re.MULTILINE)
+        assert len(commands) == 3
+        mined = run_pasted(commands[0], models)
+        assert mined.returncode == 0, mined.stdout
+        validated = run_pasted(f"{commands[-1]} --help", models)
+        assert validated.returncode == 0, validated.stdout
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, rest
+    assert "Traceback" not in rest
+
+
+def run_pasted(command: str, models: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a printed command, by this environment's own Python instead of ``uv run``."""
+    words = shlex.split(command)
+    variables = dict(word.split("=", 1) for word in words[: words.index("uv")])
+    script = words[words.index("python3") + 1 :]
+    return subprocess.run(
+        [sys.executable, *script, "--cache_dir", str(models)],
+        env=os.environ | variables,
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )

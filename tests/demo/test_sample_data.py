@@ -1,0 +1,46 @@
+import json
+from pathlib import Path
+
+from flockoff.competition import Limits
+from flockoff.dataset import EvaluationAnswers, content_hash, load_rows
+from flockoff.localnet.sample_data import write_sample_datasets
+from flockoff.records import Row
+from flockoff.settings import PROJECT_ROOT
+
+
+def samples(directory: Path) -> dict[str, list[Row]]:
+    return {
+        sample.name: load_rows(sample.path, Limits(), frozenset())
+        for sample in write_sample_datasets(directory)
+    }
+
+
+def test_sample_datasets_are_valid_and_only_the_copy_shares_rows(tmp_path: Path) -> None:
+    rows = samples(tmp_path)
+    assert content_hash(rows["copy"]) == content_hash(rows["good"])
+    assert rows["copy"] != rows["good"]
+    for one, other in (("good", "small"), ("good", "noise"), ("small", "noise")):
+        assert not set(rows[one]) & set(rows[other])
+    assert len(rows["small"]) < len(rows["good"])
+
+
+def test_sample_noise_answers_other_questions_fluently(tmp_path: Path) -> None:
+    noise = samples(tmp_path)["noise"]
+    lines = (PROJECT_ROOT / "flockoff/localnet/samples/conversations.jsonl").read_text(encoding="utf-8")
+    fitting = {
+        (turns[at]["content"], turns[at + 1]["content"])
+        for turns in (json.loads(line)["conversations"] for line in lines.splitlines())
+        for at in range(0, len(turns), 2)
+    }
+    answers = {answer for _, answer in fitting}
+    for row in noise:
+        for asked, answered in zip(row.turns[::2], row.turns[1::2], strict=True):
+            assert answered.content in answers
+            assert (asked.content, answered.content) not in fitting
+
+
+def test_sample_datasets_contain_nothing_of_the_evaluation_set(tmp_path: Path) -> None:
+    evaluation = load_rows(PROJECT_ROOT / "eval_data" / "data.jsonl", Limits(), frozenset())
+    answers = EvaluationAnswers(evaluation)
+    for rows in samples(tmp_path).values():
+        assert answers.contaminated_rows(rows) == []
