@@ -21,14 +21,14 @@ from flockoff.errors import (
     Interrupted,
 )
 from flockoff.ports import Chain, Hub, RowEncoder
-from flockoff.records import DatasetReport, ModelId
+from flockoff.records import MAX_COMMITMENT_BYTES, DatasetReport, ModelId
+from flockoff.text import printable
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _ANY_COMMIT = "0" * 40
-MAX_SHOWN_PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Submitted:
 def checked_dataset(submission: Submission, encoder: RowEncoder) -> DatasetReport:
     """Check the dataset as a validator will. Raises MinerFault, after logging what is wrong line by line."""
     report = check_dataset(submission.dataset, submission.competition.limits, encoder)
-    for problem in report.problems[:MAX_SHOWN_PROBLEMS]:
+    for problem in report.problems:
         log.error("%s line %d: %s (%s)", submission.dataset, problem.line, problem.detail, problem.reason)
     if not report.valid:
         raise fault_of(report)
@@ -99,7 +99,7 @@ def rehearse(submission: Submission, hub: Hub, chain: Chain) -> None:
         "Dry run: then %s:%s:<commit> would be committed on chain, in place of %s.",
         submission.repo_id,
         submission.competition.id,
-        committed.text if committed else "nothing",
+        printable(committed.text, MAX_COMMITMENT_BYTES) if committed else "nothing",
     )
     if not submission.keep_private and (state is None or state.private):
         log.info("Dry run: then %s would be made public.", submission.repo_id)
@@ -112,16 +112,16 @@ def submit(submission: Submission, hub: Hub, chain: Chain, stop: threading.Event
     Raises NotRegistered, NoFunds, ChainFatal, HubUnauthorized or HubFatal for what waiting does not heal,
     and Interrupted when ``stop`` is set while it waits.
     """
-    state = _persist(lambda: hub.repo_state(submission.repo_id), submission, stop)
-    if state is not None and not state.private:
-        log.warning(
-            "%s is public already: anyone can copy a new upload and commit it before you. "
-            "Make it private first; it is made public after the commitment.",
-            submission.repo_id,
-        )
+    before = _persist(lambda: hub.repo_state(submission.repo_id), submission, stop)
     upload = _persist(lambda: hub.upload(submission.repo_id, submission.dataset), submission, stop)
     if upload.changed:
         log.info("Uploaded %s to %s, commit %s.", submission.dataset, submission.repo_id, upload.commit)
+        if before is not None and not before.private:
+            log.warning(
+                "%s was public before this upload: until the commitment is on chain anyone can copy the data and "
+                "commit it first. Next time use a new repo, or make this one private before.",
+                submission.repo_id,
+            )
     else:
         log.info("%s holds this dataset already, at commit %s.", submission.repo_id, upload.commit)
     model_id = ModelId(submission.repo_id, submission.competition.id, upload.commit)

@@ -136,7 +136,7 @@ class Epoch:
 class Receipt:
     """Where a submission landed. ``block`` is None where the chain does not say."""
 
-    extrinsic: str  # 0x-prefixed hash, or "" where the SDK gives none
+    extrinsic: str  # block and index, such as 24-0001; "" where it is not known
     block: int | None
 
 
