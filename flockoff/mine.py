@@ -118,8 +118,8 @@ def submit(submission: Submission, hub: Hub, chain: Chain, stop: threading.Event
         log.info("Uploaded %s to %s, commit %s.", submission.dataset, submission.repo_id, upload.commit)
         if before is not None and not before.private:
             log.warning(
-                "%s was public before this upload: until the commitment is on chain anyone can copy the data and "
-                "commit it first. Next time use a new repo, or make this one private before.",
+                "%s was public before this upload: until the commitment is on chain anyone can copy the data "
+                "and commit it first. Next time use a new repo, or make this one private before.",
                 submission.repo_id,
             )
     else:

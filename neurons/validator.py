@@ -3,18 +3,22 @@
 python3 neurons/validator.py --wallet.name NAME --netuid N
 """
 
+import logging
 import sys
 import threading
 from collections.abc import Sequence
 
 try:
     from flockoff import assemble
+    from flockoff.errors import Interrupted
     from flockoff.launch import run
     from flockoff.logs import set_up_logging
     from flockoff.settings import ValidatorSettings, validator_settings
     from flockoff.validate import run_epochs
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Run 'uv sync' first, then use 'uv run python3 …' or activate .venv.")
+
+log = logging.getLogger("flockoff.validator")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,8 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
+    """Returns 0 also when asked to stop: for a service that is its ordinary end."""
     with assemble.open_validator(settings, stop) as validator:
-        return 0 if run_epochs(validator, settings.epochs) else 1
+        try:
+            return 0 if run_epochs(validator, settings.epochs) else 1
+        except Interrupted:
+            log.info("Stopped on request. Started again, it goes on where it was.")
+            return 0
 
 
 if __name__ == "__main__":

@@ -264,6 +264,7 @@ class Ledger:
         self,
         start_block: int,
         *,
+        block: int,
         scores: Mapping[str, float],
         evaluated: Collection[str],
         win_rates: Mapping[str, float],
@@ -271,7 +272,8 @@ class Ledger:
     ) -> None:
         """Store what a begun epoch came to, once: on a closed epoch this does nothing.
 
-        ``scores``: all scores after it, in place of those before. ``evaluated``: whose turn it was, so that
+        ``block``: the chain's height by now: weights of this epoch are set later than that. ``scores``: all
+        scores after it, in place of those before. ``evaluated``: whose turn it was, so that
         they wait anew. ``win_rates`` and ``shares``: of the eligible.
         """
         if self.is_closed(start_block):
@@ -279,7 +281,8 @@ class Ledger:
         with self._database.transaction() as connection:
             _require_open(connection, start_block)
             connection.execute(
-                "UPDATE epochs SET closed_at = ? WHERE start_block = ?", (self._clock(), start_block)
+                "UPDATE epochs SET closed_at = ?, closed_block = ? WHERE start_block = ?",
+                (self._clock(), block, start_block),
             )
             connection.execute("DELETE FROM scores")
             connection.executemany("INSERT INTO scores (hotkey, score) VALUES (?, ?)", scores.items())
@@ -294,6 +297,11 @@ class Ledger:
                     for hotkey in scores.keys() | win_rates.keys() | shares.keys()
                 ],
             )
+
+    def closed_block(self, start_block: int) -> int | None:
+        """The chain's height when the epoch was closed; None if it was not."""
+        rows = self._database.read("SELECT closed_block FROM epochs WHERE start_block = ?", (start_block,))
+        return rows[0]["closed_block"] if rows else None
 
     def is_closed(self, start_block: int) -> bool:
         rows = self._database.read("SELECT closed_at FROM epochs WHERE start_block = ?", (start_block,))

@@ -44,7 +44,8 @@ CREATE TABLE epochs (
     end_block INTEGER NOT NULL CHECK (end_block > start_block),
     seed INTEGER NOT NULL,
     begun_at REAL NOT NULL,  -- UTC seconds, as every time here
-    closed_at REAL
+    closed_at REAL,
+    closed_block INTEGER  -- the chain's height when it was closed
 ) STRICT;
 
 -- An epoch's evaluation queue, fixed when it begins.

@@ -1,6 +1,7 @@
 """The datasets of the local network's miners: good, less of it, noise, and a copy of the good one."""
 
 import json
+import random
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -32,7 +33,7 @@ def write_sample_datasets(directory: Path) -> list[SampleDataset]:
     datasets = [
         ("good", "good conversations", good),
         ("small", "good ones, but fewer", _part(rows, _SMALL)),
-        ("noise", "answers that fit other questions", with_rotated_answers(_part(rows, _NOISE))),
+        ("noise", "shuffled answers to other questions", _with_foreign_answers(_part(rows, _NOISE))),
         ("copy", "the good dataset, rows reordered", good[::-1]),
     ]
     written = []
@@ -46,17 +47,26 @@ def write_sample_datasets(directory: Path) -> list[SampleDataset]:
     return written
 
 
-def with_rotated_answers(rows: list[JsonRow]) -> list[JsonRow]:
-    """The rows with each assistant turn replaced by the file's next one: fluent, and beside the point."""
+def _with_foreign_answers(rows: list[JsonRow]) -> list[JsonRow]:
+    """The rows with each answer replaced by the words of the next answer in the file, in random order."""
+    generator = random.Random(0)
     answers = [
         turn["content"] for row in rows for turn in row["conversations"] if turn["role"] == "assistant"
     ]
     following = iter(answers[1:] + answers[:1])
+
+    def shuffled(answer: str) -> str:
+        words = answer.split()
+        generator.shuffle(words)
+        return " ".join(words)
+
     return [
         {
             "system": row["system"],
             "conversations": [
-                {"role": turn["role"], "content": next(following)} if turn["role"] == "assistant" else turn
+                {"role": turn["role"], "content": shuffled(next(following))}
+                if turn["role"] == "assistant"
+                else turn
                 for turn in row["conversations"]
             ],
         }

@@ -5,7 +5,7 @@ import platform
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import torch
 from transformers import PretrainedConfig
 

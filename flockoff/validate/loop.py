@@ -19,6 +19,7 @@ from flockoff.validate.weights import choose_weights, landed_weights, submit_wei
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 15.0  # after a chain fault
+_LONGEST_SLEEP = 300.0
 _LOOK_SECONDS = 5.0  # the longest wait that a stop request cannot cut short
 
 
@@ -28,22 +29,22 @@ def run_epochs(validator: Validator, epochs: int | None) -> bool:
     Raises Interrupted when asked to stop, and whatever waiting does not heal: NotRegistered, UsageError,
     SetupError, LedgerError.
     """
-    done = 0
-    all_set = True
-    while epochs is None or done < epochs:
+    outcomes: dict[int, bool] = {}  # by start block: whether the weights were set
+    while epochs is None or len(outcomes) < epochs:
         try:
             status = validator.chain.epoch_status()
             epoch = _epoch(validator, status)
-            outcome = run_epoch(validator, epoch, status)
-            if outcome is not None:
-                done += 1
-                all_set = all_set and outcome
-            if epochs is None or done < epochs:
+            if epoch.start_block not in outcomes:
+                outcome = run_epoch(validator, epoch, status)
+                if outcome is not None:
+                    outcomes[epoch.start_block] = outcome
+                log.info("Waiting for the next epoch, from block %d.", epoch.end_block)
+            if epochs is None or len(outcomes) < epochs:
                 _wait_for_block(validator, epoch.end_block, status.seconds_per_block)
         except ChainTransient as fault:
             log.warning("%s Trying again in %.0f s.", fault, _RETRY_SECONDS)
             _pause(validator, _RETRY_SECONDS)
-    return all_set
+    return all(outcomes.values())
 
 
 def run_epoch(validator: Validator, epoch: Epoch, status: EpochStatus) -> bool | None:
@@ -129,21 +130,23 @@ def _log_base_loss(validator: Validator, clock: EpochClock) -> None:
     except EvaluationFault as fault:
         log.warning("The base model's own loss could not be measured: %s", fault)
         return
-    validator.ledger.record_base_loss(base)
+    if base != validator.ledger.base_loss():
+        validator.ledger.record_base_loss(base)
     log.info("base model: eval loss %.6f over %d assistant tokens", base.loss, base.eval_tokens)
 
 
 def _close(validator: Validator, epoch: Epoch) -> None:
     """Settle the epoch's verdicts and store scores and all in one go."""
     ledger = validator.ledger
-    settlement = settle(
-        ledger.verdicts(epoch.start_block), ledger, validator.chain.snapshot(), validator.competition.scoring
-    )
+    snapshot = validator.chain.snapshot()
+    verdicts = ledger.verdicts(epoch.start_block)
+    settlement = settle(verdicts, ledger, snapshot, validator.competition.scoring)
     for verdict in settlement.copies:
         ledger.record_verdict(verdict)
         log_verdict(verdict)
     ledger.close_epoch(
         epoch.start_block,
+        block=snapshot.block,
         scores=settlement.scores,
         evaluated=[verdict.hotkey for verdict in settlement.verdicts if _had_its_turn(ledger, verdict)],
         win_rates=settlement.win_rates,
@@ -166,13 +169,15 @@ def _had_its_turn(ledger: Ledger, verdict: Verdict) -> bool:
 
 def _set_weights(validator: Validator, epoch: Epoch, seconds_per_block: float) -> bool:
     ledger = validator.ledger
-    last = ledger.last_weights()
-    since = max(epoch.start_block, last.block or 0 if last else 0)
+    closed_block = ledger.closed_block(epoch.start_block)
+    assert closed_block is not None, "weights follow from an epoch that is closed"
     snapshot = validator.chain.snapshot()
     verdicts = ledger.verdicts(epoch.start_block)
     evaluated = any(verdict.standing != "not_evaluated" for verdict in verdicts)
-    weights = choose_weights(ledger.scores(), last, evaluated, snapshot, validator.competition.scoring)
-    receipt = landed_weights(snapshot, validator.chain.hotkey, since)
+    weights = choose_weights(
+        ledger.scores(), ledger.last_weights(), evaluated, snapshot, validator.competition.scoring
+    )
+    receipt = landed_weights(snapshot, validator.chain.hotkey, closed_block)
     if receipt is None:
         clock = EpochClock(validator.chain, epoch.end_block, seconds_per_block, validator.stop)
         receipt = submit_weights(validator, weights, clock, seconds_per_block)
@@ -191,12 +196,13 @@ def _shown(weights: dict[int, float]) -> str:
 
 
 def _wait_for_block(validator: Validator, block: int, seconds_per_block: float) -> None:
-    """Wait for ``block``: asleep while it is far, then by the chain's own announcement of it."""
-    left = block - validator.chain.block()
-    if left > 0:
-        log.info("Waiting for the next epoch: block %d, in about %.0f s.", block, left * seconds_per_block)
-        _pause(validator, max(0.0, (left - 2) * seconds_per_block))
-    while not validator.chain.wait_for_block(block, timeout=_LOOK_SECONDS):
+    """Wait for ``block``: asleep while it is far, then by the chain's own announcement of it.
+
+    Returns early now and then, so that the caller sees an epoch that came to begin at another block.
+    """
+    seconds = (block - validator.chain.block() - 2) * seconds_per_block
+    _pause(validator, min(max(0.0, seconds), _LONGEST_SLEEP))
+    while seconds <= _LONGEST_SLEEP and not validator.chain.wait_for_block(block, timeout=_LOOK_SECONDS):
         _pause(validator, 0)
 
 

@@ -79,7 +79,7 @@ def test_recommitting_does_not_move_a_hotkey_in_the_queue(ledger: Ledger) -> Non
 
     ledger.record_commitments([commitment("ann", 200, commit="a")])
     begin(ledger)
-    ledger.close_epoch(START, scores={"ann": 0.2}, evaluated=["ann"], win_rates={}, shares={})
+    ledger.close_epoch(START, block=1000, scores={"ann": 0.2}, evaluated=["ann"], win_rates={}, shares={})
     before = candidate()
     ledger.record_commitments([commitment("ann", 900, commit="b")])
     assert candidate() == before == Candidate("ann", 0.2, 200, START)
@@ -178,9 +178,9 @@ def test_record_in_an_epoch_not_begun_or_closed_is_refused(ledger: Ledger) -> No
     with pytest.raises(LedgerError, match="was not begun"):
         ledger.record_evaluation(evaluation("ann"))
     with pytest.raises(LedgerError, match="was not begun"):
-        ledger.close_epoch(START, scores={}, evaluated=[], win_rates={}, shares={})
+        ledger.close_epoch(START, block=1000, scores={}, evaluated=[], win_rates={}, shares={})
     begin(ledger)
-    ledger.close_epoch(START, scores={}, evaluated=[], win_rates={}, shares={})
+    ledger.close_epoch(START, block=1000, scores={}, evaluated=[], win_rates={}, shares={})
     with pytest.raises(LedgerError, match="is closed"):
         ledger.record_evaluation(evaluation("ann"))
     with pytest.raises(LedgerError, match="is closed"):
@@ -230,9 +230,14 @@ def test_close_epoch_stores_scores_and_turns_once(ledger: Ledger) -> None:
     begin(ledger)
     assert not ledger.is_closed(START)
     ledger.close_epoch(
-        START, scores={"ann": 0.2, "bob": 0.0}, evaluated=["ann", "bob"], win_rates={"ann": 1.0}, shares={}
+        START,
+        block=1000,
+        scores={"ann": 0.2, "bob": 0.0},
+        evaluated=["ann", "bob"],
+        win_rates={"ann": 1.0},
+        shares={},
     )
-    ledger.close_epoch(START, scores={"ann": 0.9}, evaluated=["cyd"], win_rates={}, shares={})
+    ledger.close_epoch(START, block=1000, scores={"ann": 0.9}, evaluated=["cyd"], win_rates={}, shares={})
     assert ledger.is_closed(START)
     assert ledger.scores() == {"ann": 0.2, "bob": 0.0}
     assert ledger.last_evaluated() == {"ann": START, "bob": START}
@@ -241,21 +246,21 @@ def test_close_epoch_stores_scores_and_turns_once(ledger: Ledger) -> None:
 def test_close_epoch_replaces_all_scores_and_moves_turns_only_of_the_evaluated(ledger: Ledger) -> None:
     begin(ledger)
     ledger.close_epoch(
-        START, scores={"ann": 0.2, "bob": 0.1}, evaluated=["ann", "bob"], win_rates={}, shares={}
+        START, block=1000, scores={"ann": 0.2, "bob": 0.1}, evaluated=["ann", "bob"], win_rates={}, shares={}
     )
     begin(ledger, epoch=Epoch(720, 1080, 5))
-    ledger.close_epoch(720, scores={"ann": 0.3}, evaluated=["ann"], win_rates={}, shares={})
+    ledger.close_epoch(720, block=1000, scores={"ann": 0.3}, evaluated=["ann"], win_rates={}, shares={})
     assert ledger.scores() == {"ann": 0.3}
     assert ledger.last_evaluated() == {"ann": 720, "bob": START}
 
 
 def test_close_epoch_that_fails_changes_nothing(ledger: Ledger) -> None:
     begin(ledger)
-    ledger.close_epoch(START, scores={"ann": 0.2}, evaluated=["ann"], win_rates={}, shares={})
+    ledger.close_epoch(START, block=1000, scores={"ann": 0.2}, evaluated=["ann"], win_rates={}, shares={})
     begin(ledger, epoch=Epoch(720, 1080, 5))
     with pytest.raises(LedgerError, match="contradicts"):
         ledger.close_epoch(
-            720, scores={"ann": 0.3, "bob": math.nan}, evaluated=["bob"], win_rates={}, shares={}
+            720, block=1000, scores={"ann": 0.3, "bob": math.nan}, evaluated=["bob"], win_rates={}, shares={}
         )
     assert ledger.scores() == {"ann": 0.2}
     assert ledger.last_evaluated() == {"ann": START}
@@ -293,6 +298,7 @@ def test_leaderboard_shows_everybody_with_a_verdict_a_score_or_a_weight(ledger: 
     ledger.record_verdict(Verdict(START, "cyd", 3, "junk", 90, "at_fault", Reason.NOT_JSON, "Line 3."))
     ledger.close_epoch(
         START,
+        block=1000,
         scores={"ann": 0.01, "bob": 0.19, "cyd": 0.0, "old": 0.05},
         evaluated=["ann", "bob", "cyd"],
         win_rates={"ann": 0.0, "bob": 1.0},
@@ -314,7 +320,7 @@ def test_leaderboard_is_of_the_last_closed_epoch_or_the_running_first(ledger: Le
     begin(ledger)
     ledger.record_verdict(eligible("ann"))
     assert [row.hotkey for row in ledger.leaderboard()] == ["ann"]
-    ledger.close_epoch(START, scores={"ann": 0.2}, evaluated=["ann"], win_rates={}, shares={})
+    ledger.close_epoch(START, block=1000, scores={"ann": 0.2}, evaluated=["ann"], win_rates={}, shares={})
     begin(ledger, epoch=Epoch(720, 1080, 5))
     ledger.record_verdict(eligible("bob", epoch=720))
     assert [row.hotkey for row in ledger.leaderboard()] == ["ann"]

@@ -30,7 +30,7 @@ with open_ledger(Path(sys.argv[1])) as ledger:
         ledger.record_verdict(eligible("hotkey 000", epoch=start))
         print("evaluated", start, flush=True)
         everyone = dict.fromkeys(HOTKEYS, float(number))
-        ledger.close_epoch(start, scores=everyone, evaluated=HOTKEYS, win_rates={}, shares={})
+        ledger.close_epoch(start, block=1000, scores=everyone, evaluated=HOTKEYS, win_rates={}, shares={})
         print("closed", start, flush=True)
 """
 

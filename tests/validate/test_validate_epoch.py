@@ -1,12 +1,15 @@
 """Whole epochs on the real node double, the real hub double and a real ledger; only the numbers are given."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from arena import BLOCK_SECONDS, EVALUATION_ANSWER, Arena, rows_about
 
-from flockoff.errors import EvaluationFault, Interrupted, Reason, UsageError
-from flockoff.records import Commitment, ModelId, Verdict
+from flockoff.errors import ChainTransient, EvaluationFault, Interrupted, Reason, UsageError
+from flockoff.ports import Chain
+from flockoff.records import Commitment, ModelId, Receipt, Verdict
 from flockoff.scoring import epoch_seed
 from flockoff.validate import run_epochs
 
@@ -255,3 +258,69 @@ def test_epoch_ends_with_what_was_evaluated_by_the_threshold(arena: Arena) -> No
 def test_epoch_shorter_than_the_threshold_is_a_usage_error(arena: Arena) -> None:
     with pytest.raises(UsageError, match="block_threshold"):
         run_epochs(arena.validator(block_threshold=2000), 1)
+
+
+class LosingAnswers:
+    """A chain on which weights land, but whose first answer to that is lost."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self.lost = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._chain, name)
+
+    def set_weights(self, weights: Mapping[int, float]) -> Receipt:
+        receipt = self._chain.set_weights(weights)
+        if self.lost:
+            return receipt
+        self.lost += 1
+        raise ChainTransient("The connection was lost.")
+
+
+def test_weights_whose_answer_was_lost_are_found_on_chain_and_not_sent_again(arena: Arena) -> None:
+    arena.submit(0, "good", loss=1.0)
+    arena.next_epoch()
+    validator = arena.validator()
+    chain = LosingAnswers(validator.chain)
+    sent = arena.node.requests["author_submitAndWatchExtrinsic"]
+    assert run_epochs(replace(validator, chain=chain), 1)  # type: ignore[arg-type]
+    assert chain.lost == 1
+    assert arena.node.requests["author_submitAndWatchExtrinsic"] == sent + 1
+    recorded = validator.ledger.last_weights()
+    assert recorded is not None
+    [validator_neuron] = [n for n in validator.chain.snapshot().neurons if n.hotkey == validator.chain.hotkey]
+    assert recorded.block == validator_neuron.last_update
+
+
+def test_weights_set_before_a_crash_could_record_them_are_not_sent_again(arena: Arena) -> None:
+    arena.submit(0, "good", loss=1.0)
+    arena.next_epoch()
+    first = arena.validator()
+
+    class Crash(Exception):
+        pass
+
+    class Crashing(LosingAnswers):
+        def set_weights(self, weights: Mapping[int, float]) -> Receipt:
+            self._chain.set_weights(weights)
+            raise Crash
+
+    with pytest.raises(Crash):
+        run_epochs(replace(first, chain=Crashing(first.chain)), 1)  # type: ignore[arg-type]
+    first.ledger.close()
+    sent = arena.node.requests["author_submitAndWatchExtrinsic"]
+    second = arena.validator()
+    assert run_epochs(second, 1)
+    assert arena.node.requests["author_submitAndWatchExtrinsic"] == sent
+    assert second.ledger.last_weights() is not None
+
+
+def test_epoch_dataset_that_can_never_be_evaluated_does_not_hold_its_place(arena: Arena) -> None:
+    arena.submit(0, "cursed", loss=EvaluationFault("The worker died."))
+    validator = arena.validator()
+    first = arena.play_epoch(validator)
+    assert arena.hotkey(0) not in validator.ledger.last_evaluated()
+    second = arena.play_epoch(validator)
+    assert second.start_block > first.start_block
+    assert validator.ledger.last_evaluated()[arena.hotkey(0)] == second.start_block
