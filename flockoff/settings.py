@@ -232,8 +232,14 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     group = parser.add_argument_group("logging")
     levels = group.add_mutually_exclusive_group()
-    for name, level in (("trace", TRACE), ("debug", logging.DEBUG), ("info", logging.INFO)):
-        levels.add_argument(f"--logging.{name}", dest="log_level", action="store_const", const=level)
+    for name, level, what in (
+        ("trace", TRACE, "everything, every training step included"),
+        ("debug", logging.DEBUG, "more than usual"),
+        ("info", logging.INFO, "the usual (default)"),
+    ):
+        levels.add_argument(
+            f"--logging.{name}", dest="log_level", action="store_const", const=level, help=what
+        )
     group.add_argument(
         "--logging.logging_dir",
         dest="log_dir",

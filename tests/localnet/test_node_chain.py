@@ -256,13 +256,15 @@ def test_start_on_a_taken_port_says_so() -> None:
 
 
 def test_stop_leaves_no_thread_and_no_socket_behind() -> None:
+    before = set(threading.enumerate())  # other tests' nodes may be running
     node = Node(FAST)
     node.start()
     with connect(node.endpoint):
         port = int(node.endpoint.rsplit(":", 1)[1])
         node.stop()
 
-    assert not [thread for thread in threading.enumerate() if thread.name == "flockoff-node"]
+    left = set(threading.enumerate()) - before
+    assert not [thread for thread in left if thread.name == "flockoff-node"]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
     node.stop()  # harmless

@@ -10,10 +10,12 @@ from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
 
 MINERS = 4
+TEMPO = 2000  # long: tests go on to the next epoch by Arena.next_epoch
 
 
 @pytest.fixture
-def arena(tmp_path: Path) -> Iterator[Arena]:
+def arena(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Arena]:
+    """``indirect`` parameters give another tempo."""
     with ExitStack() as stack:
         node = stack.enter_context(Node(NodeSettings(port=0, block_seconds=BLOCK_SECONDS)))
         hub = stack.enter_context(HubServer(HubSettings(state_dir=tmp_path / "hub")))
@@ -21,7 +23,7 @@ def arena(tmp_path: Path) -> Iterator[Arena]:
             endpoint=node.endpoint,
             wallet_path=tmp_path / "wallets",
             miners=MINERS,
-            tempo=2000,
+            tempo=getattr(request, "param", TEMPO),
             weights_rate_limit=5,
         )
         subnet = prepare_subnet(plan, on_progress=lambda _: None)

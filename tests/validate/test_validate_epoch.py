@@ -324,3 +324,23 @@ def test_epoch_dataset_that_can_never_be_evaluated_does_not_hold_its_place(arena
     second = arena.play_epoch(validator)
     assert second.start_block > first.start_block
     assert validator.ledger.last_evaluated()[arena.hotkey(0)] == second.start_block
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arena", [100], indirect=True)
+def test_epochs_one_after_the_other_are_waited_for_with_few_requests(arena: Arena) -> None:
+    arena.submit(0, "good", loss=1.0)
+    arena.submit(1, "other", loss=1.1)
+    arena.next_epoch()
+    validator = arena.validator(block_threshold=30)
+    first = arena.epoch().start_block
+    before = sum(arena.node.requests.values())
+    assert run_epochs(validator, 3)
+    spent = sum(arena.node.requests.values()) - before
+    for start in (first, first + 100, first + 200):
+        weights = validator.ledger.weights_of_epoch(start)
+        assert weights is not None and weights.block is not None
+        assert start <= weights.block < start + 100
+        assert len(validator.ledger.evaluations(start)) == 2
+    assert spent < 3 * 120
+    assert validator.ledger.scores()[arena.hotkey(0)] == pytest.approx(1 - 0.8**3, abs=1e-4)
