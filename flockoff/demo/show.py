@@ -38,8 +38,7 @@ def show_result(console: Console, result: DemoResult) -> None:
 def _table(result: DemoResult) -> Table:
     table = Table(
         title="Leaderboard",
-        caption="loss: nats per assistant token of the evaluation set; base: the base model's own;\n"
-        "wins: win rate against the other eligible ones",
+        caption="loss: nats per assistant token, base: without training, wins: win rate",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
         pad_edge=False,
