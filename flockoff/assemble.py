@@ -11,6 +11,7 @@ from flockoff.competition import Competition, load_competition
 from flockoff.dataset import EvaluationAnswers, load_rows
 from flockoff.errors import NotRegistered, SetupError
 from flockoff.hub import HubClient
+from flockoff.launch import require_installed
 from flockoff.ledger import Ledger
 from flockoff.settings import Credentials, NeuronSettings, ValidatorSettings
 from flockoff.tokens import TokenizerEncoder, load_encoder
@@ -97,6 +98,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
     What can fail cheaply fails first. Raises UsageError, SetupError, NotRegistered, LedgerError, and
     ChainError's and HubError's kinds.
     """
+    require_installed("torch", "transformers", "peft", "trl")
     neuron = settings.neuron
     competition = load_competition(neuron.competition)
     hub = open_hub(neuron.credentials)

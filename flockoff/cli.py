@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flockoff.launch import run
+from flockoff.launch import require_installed, run
 from flockoff.logs import set_up_logging
 from flockoff.settings import default_cache_dir, read_credentials
 
@@ -54,11 +54,12 @@ def demo(
     ] = None,
 ) -> None:
     """Play one whole competition epoch on this machine: four miners, one validator, a local chain and hub."""
-    from flockoff.demo import play_demo
-
     set_up_logging(logging.WARNING, None, "demo")
 
     def program(stop: threading.Event) -> int:
+        require_installed("torch", "starlette", "websockets", "dulwich")
+        from flockoff.demo import play_demo
+
         with nullcontext(keep) if keep else tempfile.TemporaryDirectory(prefix="flockoff-demo-") as directory:
             return play_demo(Path(directory).resolve(), cache_dir, json_file, stop)
 
@@ -90,12 +91,13 @@ def localnet(
     ] = 100,
 ) -> None:
     """Run a local chain and a local hub, and print the commands to try on them. Ends with Ctrl-C."""
-    from flockoff.localnet.network import LocalnetSettings
-    from flockoff.localnet.serve import serve_localnet
-
     set_up_logging(logging.WARNING, None, "localnet")
 
     def program(stop: threading.Event) -> int:
+        require_installed("starlette", "websockets", "dulwich")
+        from flockoff.localnet.network import LocalnetSettings
+        from flockoff.localnet.serve import serve_localnet
+
         context = (
             nullcontext(directory) if directory else tempfile.TemporaryDirectory(prefix="flockoff-localnet-")
         )

@@ -1,16 +1,24 @@
 """How a program of this project starts and ends: one clear message and the right exit status."""
 
+import importlib.util
 import logging
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 
-from flockoff.errors import FlockoffError, Interrupted
+from flockoff.errors import FlockoffError, Interrupted, SetupError
 
 log = logging.getLogger(__name__)
 
 INTERRUPTED = 130  # the shell's convention for a program ended by Ctrl-C
+
+
+def require_installed(*modules: str) -> None:
+    """Raise SetupError for a module that a lean installation leaves out, without importing any."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise SetupError(f"This needs {module}, which is not installed.", remedy="Run: uv sync")
 
 
 def run(program: Callable[[threading.Event], int]) -> int:

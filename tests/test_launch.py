@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from flockoff.errors import SetupError
+from flockoff.launch import require_installed
+
 PROGRAM = """
 import sys, threading
 from flockoff.errors import Interrupted, SetupError, UsageError
@@ -53,3 +56,9 @@ def test_program_asked_to_stop_ends_itself(number: signal.Signals) -> None:
         _, error = process.communicate(timeout=10)
     assert process.returncode == 130
     assert "Traceback" not in error
+
+
+def test_require_installed_names_what_is_missing_and_how_to_get_it() -> None:
+    require_installed("json", "numpy")
+    with pytest.raises(SetupError, match=r"no_such_module.*uv sync"):
+        require_installed("json", "no_such_module")
