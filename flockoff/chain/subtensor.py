@@ -174,7 +174,9 @@ class SubtensorChain:
                     await node.client.wait_for_block(block, timeout=min(left, SUBSCRIPTION_SECONDS))
             return True
 
-        return self._call(f"wait for block {block}", wait, max(0.0, timeout) + self._read_seconds)
+        return self._call(
+            f"wait for block {block}", wait, max(0.0, timeout) + self._read_seconds, reading=True
+        )
 
     # --- submitting ----------------------------------------------------------------------------------
 
@@ -216,15 +218,18 @@ class SubtensorChain:
         return self._wallet
 
     def _read(self, action: str, operation: Operation[T]) -> T:
-        return self._call(action, operation, self._read_seconds)
+        return self._call(action, operation, self._read_seconds, reading=True)
 
-    def _call(self, action: str, operation: Operation[T], timeout: float) -> T:
+    def _call(self, action: str, operation: Operation[T], timeout: float, *, reading: bool = False) -> T:
         try:
             return self._connection.run(operation, timeout=timeout)
         except ChainError:
             raise
         except Exception as error:  # the SDK also lets errors of its own libraries out, by no list it keeps
             fault = translate(error, action, self._where)
+            if reading and not isinstance(fault, ChainTransient):
+                # Reading takes no right and no funds: what a node refuses now, it may answer later.
+                fault = ChainTransient(fault.message, remedy=fault.remedy)
             if isinstance(fault, ChainTransient):
                 self._connection.drop()
             raise fault from error

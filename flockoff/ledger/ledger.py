@@ -188,6 +188,13 @@ class Ledger:
         )
         return Epoch(**dict(rows[0])) if rows else None
 
+    def open_epochs(self) -> list[int]:
+        """The start blocks of all epochs that were begun and not closed, oldest first."""
+        rows = self._database.read(
+            "SELECT start_block FROM epochs WHERE closed_at IS NULL ORDER BY start_block"
+        )
+        return [row["start_block"] for row in rows]
+
     def epoch_plan(self, start_block: int) -> list[Commitment] | None:
         """The epoch's commitments in the order of their places; None if it was not begun."""
         if self.epoch(start_block) is None:

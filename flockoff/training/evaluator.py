@@ -45,6 +45,7 @@ class WorkerEvaluator:
         self._log_file = log_file
         self._worker: WorkerProcess | None = None
         self._base: Measurement | None = None
+        self._device_kind: str | None = None  # "cuda", "cpu": numbers of the two do not belong together
 
     def base_loss(
         self, *, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
@@ -89,6 +90,7 @@ class WorkerEvaluator:
             self._worker.send(encode_request(request))
             reply = self._reply(self._worker, on_progress, should_stop)
             assert isinstance(reply, Measurement)
+            self._require_same_device(reply)
             finished = True
             return reply
         except MinerFault:
@@ -97,6 +99,18 @@ class WorkerEvaluator:
         finally:
             if not finished:
                 self.close()
+
+    def _require_same_device(self, measurement: Measurement) -> None:
+        """Raise EvaluationFault for a worker that found another kind of device than the first one did."""
+        kind = measurement.provenance.device.split()[0]
+        if self._device_kind is None:
+            self._device_kind = kind
+        if kind != self._device_kind:
+            raise EvaluationFault(
+                f"The evaluation worker came to run on {measurement.provenance.device}, after a "
+                f"{self._device_kind} device before.",
+                remedy="Check the device (nvidia-smi), or start the validator anew to go on with this one.",
+            )
 
     def _start(self) -> WorkerProcess:
         worker = WorkerProcess(_WORKER_MODULE, device=self._assignment.device, log_file=self._log_file)

@@ -2,12 +2,13 @@
 
 import logging
 import math
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
 
 from flockoff.dataset import check_dataset, contamination_fault, duplicate_fault, fault_of, load_numbered_rows
-from flockoff.errors import EvaluationFault, EvaluationStopped, HubError, MinerFault, Reason
+from flockoff.errors import EvaluationFault, EvaluationStopped, HubError, MinerFault, Reason, SetupError
 from flockoff.logs import TRACE
 from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Progress, Standing, Verdict
 from flockoff.validate.setting import EpochClock, Validator
@@ -15,7 +16,6 @@ from flockoff.validate.setting import EpochClock, Validator
 log = logging.getLogger(__name__)
 
 _DOWNLOADS_AT_ONCE = 4
-_TRIES = 2  # of a dataset in one epoch, where what failed was not the miner's doing
 _LOOK_SECONDS = 1.0
 _NOT_THERE = frozenset({Reason.REPO_MISSING, Reason.COMMIT_MISSING, Reason.FILE_MISSING})
 
@@ -24,34 +24,56 @@ def judge_all(validator: Validator, epoch: Epoch, plan: list[Commitment], clock:
     """Judge the plan in its order until everyone has a verdict or ``clock`` says it is over.
 
     Downloads run ahead. Verdicts are stored one by one; those from before a restart are not made again.
+    What could not be evaluated through no doing of its miner is tried again after each of
+    ``validator.retry_pauses``.
     """
-    for _ in range(_TRIES):
-        settled = {
-            verdict.hotkey
-            for verdict in validator.ledger.verdicts(epoch.start_block)
-            if verdict.standing != "not_evaluated"
-        }
-        left = [commitment for commitment in plan if commitment.hotkey not in settled]
-        pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE, thread_name_prefix="download")
-        try:
-            files = [pool.submit(_download, validator, commitment) for commitment in left]
-            for commitment, file in zip(left, files, strict=True):
-                if clock.over():
-                    return
-                verdict = _judge(validator, epoch, commitment, file, clock)
-                if verdict is None:
-                    return
-                validator.ledger.record_verdict(verdict)
-                log_verdict(verdict)
-        finally:
-            # Not waited for: weights are due, and what still arrives is there for the next look.
-            pool.shutdown(wait=False, cancel_futures=True)
+    _judge_round(validator, epoch, _left(validator, epoch, plan), clock)
+    for pause in validator.retry_pauses:
+        left = _left(validator, epoch, plan)
+        if not left or clock.over():
+            return
+        log.info("%d datasets could not be evaluated; trying them again in %.0f s.", len(left), pause)
+        resume_at = time.monotonic() + pause
+        while time.monotonic() < resume_at:
+            if validator.stop.wait(_LOOK_SECONDS) or clock.over():
+                return
+        _judge_round(validator, epoch, left, clock)
+
+
+def _left(validator: Validator, epoch: Epoch, plan: list[Commitment]) -> list[Commitment]:
+    """Those of the plan without a verdict, or with one that may change within the epoch."""
+    settled = {
+        verdict.hotkey
+        for verdict in validator.ledger.verdicts(epoch.start_block)
+        if verdict.standing != "not_evaluated"
+    }
+    return [commitment for commitment in plan if commitment.hotkey not in settled]
+
+
+def _judge_round(validator: Validator, epoch: Epoch, left: list[Commitment], clock: EpochClock) -> None:
+    pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE, thread_name_prefix="download")
+    try:
+        files = [pool.submit(_download, validator, commitment) for commitment in left]
+        for commitment, file in zip(left, files, strict=True):
+            if clock.over():
+                return
+            verdict = _judge(validator, epoch, commitment, file, clock)
+            if verdict is None:
+                return
+            validator.ledger.record_verdict(verdict)
+            log_verdict(verdict)
+    finally:
+        # Not waited for: weights are due, and what still arrives is there for the next look.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def remove_datasets(validator: Validator) -> None:
     """Remove what was downloaded for earlier epochs, and what an interrupted download left."""
     for file in validator.dataset_dir.glob("*"):
-        file.unlink(missing_ok=True)
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("Cannot remove %s: %s. It only takes space.", file, error.strerror)
 
 
 def log_verdict(verdict: Verdict) -> None:
@@ -76,7 +98,7 @@ def _download(validator: Validator, commitment: Commitment) -> Path:
 def _judge(
     validator: Validator, epoch: Epoch, commitment: Commitment, file: Future[Path], clock: EpochClock
 ) -> Verdict | None:
-    """The verdict on one commitment; None where time ran out before there was one."""
+    """The verdict on one commitment; None where the validator was asked to stop before there was one."""
     content_hash: str | None = None
     try:
         path = _wait_for(file, clock)
@@ -84,12 +106,15 @@ def _judge(
         block = _claim(validator, commitment, content_hash)
         measurement = _measured(validator, epoch, commitment, content_hash, path, clock)
     except EvaluationStopped:
-        return None
+        if validator.stop.is_set():
+            return None
+        detail = "The epoch's time for evaluating ended before this dataset was measured."
+        return _verdict(epoch, commitment, "not_evaluated", None, detail, content_hash=content_hash)
     except MinerFault as fault:
         patient = fault.reason in _NOT_THERE and _may_still_appear(validator, epoch, commitment)
         standing: Standing = "not_evaluated" if patient else "at_fault"
         return _verdict(epoch, commitment, standing, fault.reason, str(fault), content_hash=content_hash)
-    except (HubError, EvaluationFault) as fault:
+    except (HubError, EvaluationFault, SetupError) as fault:
         return _verdict(epoch, commitment, "not_evaluated", None, str(fault), content_hash=content_hash)
     return _verdict(
         epoch, commitment, "eligible", None, "", content_hash=content_hash, block=block, loss=measurement.loss

@@ -56,18 +56,19 @@ def run_epoch(validator: Validator, epoch: Epoch, status: EpochStatus) -> bool |
     deadline = epoch.end_block - validator.block_threshold
     clock = EpochClock(validator.chain, deadline, status.seconds_per_block, validator.stop)
     if not ledger.is_closed(epoch.start_block):
-        plan = ledger.epoch_plan(epoch.start_block)
-        if plan is None:
-            if clock.over() and not ledger.scores():
-                log.info("Epoch %d is nearly over: waiting for the next one.", epoch.start_block)
-                return None
+        if ledger.epoch(epoch.start_block) is not None:
+            plan = ledger.begin_epoch(epoch, [])  # gives the stored plan, or finds that it is another chain's
+        elif clock.over() and not ledger.scores():
+            log.info("Epoch %d is nearly over: waiting for the next one.", epoch.start_block)
+            return None
+        else:
             plan = _begin(validator, epoch)
         if plan:
             _log_base_loss(validator, clock)
             judge_all(validator, epoch, plan, clock)
         if validator.stop.is_set():
             raise Interrupted
-        _close(validator, epoch)
+        _close(validator, epoch.start_block)
     if ledger.weights_of_epoch(epoch.start_block) is not None:
         return True
     return _set_weights(validator, epoch, status.seconds_per_block)
@@ -86,6 +87,9 @@ def _epoch(validator: Validator, status: EpochStatus) -> Epoch:
 def _begin(validator: Validator, epoch: Epoch) -> list[Commitment]:
     """Plan the epoch from one snapshot and store the plan, with the verdicts that need no evaluation."""
     ledger = validator.ledger
+    for start_block in ledger.open_epochs():
+        log.info("Closing epoch %d, which ended while this validator could not close it.", start_block)
+        _close(validator, start_block)
     snapshot = _snapshot_at_start(validator, epoch)
     commitments, faults = read_commitments(snapshot, epoch, validator.competition.id, ledger)
     plan = plan_places(commitments, validator, epoch)
@@ -135,24 +139,24 @@ def _log_base_loss(validator: Validator, clock: EpochClock) -> None:
     log.info("base model: eval loss %.6f over %d assistant tokens", base.loss, base.eval_tokens)
 
 
-def _close(validator: Validator, epoch: Epoch) -> None:
+def _close(validator: Validator, start_block: int) -> None:
     """Settle the epoch's verdicts and store scores and all in one go."""
     ledger = validator.ledger
     snapshot = validator.chain.snapshot()
-    verdicts = ledger.verdicts(epoch.start_block)
+    verdicts = ledger.verdicts(start_block)
     settlement = settle(verdicts, ledger, snapshot, validator.competition.scoring)
     for verdict in settlement.copies:
         ledger.record_verdict(verdict)
         log_verdict(verdict)
     ledger.close_epoch(
-        epoch.start_block,
+        start_block,
         block=snapshot.block,
         scores=settlement.scores,
         evaluated=[verdict.hotkey for verdict in settlement.verdicts if _had_its_turn(ledger, verdict)],
         win_rates=settlement.win_rates,
         shares=settlement.shares,
     )
-    log.info("Epoch %d: %d datasets competed.", epoch.start_block, len(settlement.shares))
+    log.info("Epoch %d: %d datasets competed.", start_block, len(settlement.shares))
 
 
 def _had_its_turn(ledger: Ledger, verdict: Verdict) -> bool:
@@ -180,7 +184,7 @@ def _set_weights(validator: Validator, epoch: Epoch, seconds_per_block: float) -
     receipt = landed_weights(snapshot, validator.chain.hotkey, closed_block)
     if receipt is None:
         clock = EpochClock(validator.chain, epoch.end_block, seconds_per_block, validator.stop)
-        receipt = submit_weights(validator, weights, clock, seconds_per_block)
+        receipt = submit_weights(validator, weights, clock, seconds_per_block, since=closed_block)
     if receipt is None:
         return False
     hotkeys = {neuron.uid: neuron.hotkey for neuron in snapshot.neurons}

@@ -14,15 +14,20 @@ def read_commitments(
 ) -> tuple[list[Commitment], dict[str, MinerFault]]:
     """The commitments that count in this epoch, and what is wrong with the others, by hotkey.
 
-    What was committed before the epoch's start counts. A hotkey that committed since then counts with what
-    the ledger saw before: committing anew must not let anyone skip a turn.
+    What was committed before the epoch's start counts. A hotkey that committed since then, whatever it
+    committed, counts with what the ledger saw before: committing anew must not let anyone skip a turn.
     """
     seen: list[Commitment] = []
     faults: dict[str, MinerFault] = {}
+    counting: list[Commitment] = []
     for neuron in snapshot.neurons:
         raw = snapshot.commitments.get(neuron.hotkey)
         if raw is None:
             continue
+        if raw.block >= epoch.start_block:
+            earlier = ledger.commitment_before(neuron.hotkey, epoch.start_block)
+            if earlier is not None:
+                counting.append(replace(earlier, uid=neuron.uid))
         try:
             model_id = ModelId.parse(raw.text)
         except MinerFault as fault:
@@ -31,17 +36,11 @@ def read_commitments(
         if model_id.competition_id == competition_id:
             seen.append(Commitment(neuron.hotkey, neuron.uid, model_id, raw.block))
     ledger.record_commitments(seen)
-    return [earlier for commitment in seen if (earlier := _as_of(commitment, epoch, ledger))], faults
-
-
-def _as_of(commitment: Commitment, epoch: Epoch, ledger: Ledger) -> Commitment | None:
-    """What the hotkey had on chain when the epoch started, with the first block that had it."""
-    if commitment.block >= epoch.start_block:
-        earlier = ledger.commitment_before(commitment.hotkey, epoch.start_block)
-        if earlier is None:
-            return None
-        commitment = replace(earlier, uid=commitment.uid)
-    return replace(commitment, block=ledger.first_block(commitment.hotkey, commitment.model_id))
+    counting += [commitment for commitment in seen if commitment.block < epoch.start_block]
+    return [
+        replace(commitment, block=ledger.first_block(commitment.hotkey, commitment.model_id))
+        for commitment in counting
+    ], faults
 
 
 def plan_places(commitments: list[Commitment], validator: Validator, epoch: Epoch) -> list[Commitment]:
@@ -58,7 +57,18 @@ def plan_places(commitments: list[Commitment], validator: Validator, epoch: Epoc
         )
         for commitment in commitments
     ]
-    return [by_hotkey[hotkey] for hotkey in plan_epoch(candidates, validator.queue, epoch.seed)]
+    plan = plan_epoch(candidates, validator.queue, epoch.seed)
+    # Who could not be evaluated the last time, for instance for want of time, comes after all others: one
+    # dataset too slow for this machine must not keep the others from their places.
+    return [
+        by_hotkey[hotkey]
+        for hotkey in sorted(plan, key=lambda hotkey: _failed_before(hotkey, validator, epoch))
+    ]
+
+
+def _failed_before(hotkey: str, validator: Validator, epoch: Epoch) -> bool:
+    last = validator.ledger.last_verdict(hotkey, before=epoch.start_block)
+    return last is not None and last.standing == "not_evaluated"
 
 
 def withdrawn(
@@ -83,7 +93,7 @@ def withdrawn(
                 Reason.COMMITMENT_MISSING,
                 "The chain shows no commitment of this hotkey for this competition.",
             )
-        if fault is None or neuron.hotkey in counted or (raw and raw.block >= epoch.start_block):
+        if fault is None or neuron.hotkey in counted:
             continue
         verdicts.append(
             Verdict(

@@ -34,6 +34,7 @@ class Validator:
     miner_sample_size: int = 32
     blocks_per_epoch: int | None = None  # None: the subnet's own tempo
     block_threshold: int = 50
+    retry_pauses: tuple[float, ...] = (60.0, 300.0)  # seconds before what failed in an epoch is tried again
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -67,6 +68,9 @@ class EpochClock:
 
     def over(self) -> bool:
         return self._stop.is_set() or self.block() >= self._deadline_block
+
+    def blocks_left(self) -> int:
+        return max(0, self._deadline_block - self.block())
 
     def block(self) -> int:
         """The chain's height, or the best estimate of it. Raises ChainTransient if it was never known."""

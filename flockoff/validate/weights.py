@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from flockoff.competition import Scoring
-from flockoff.errors import ChainCooldown, ChainFatal, ChainTransient, Interrupted
+from flockoff.errors import ChainCooldown, ChainFatal, ChainTransient, Interrupted, NoFunds
 from flockoff.records import Receipt, SubnetSnapshot, WeightsSet
 from flockoff.scoring import weights_from_scores
 from flockoff.validate.setting import EpochClock, Validator
@@ -12,6 +12,7 @@ from flockoff.validate.setting import EpochClock, Validator
 log = logging.getLogger(__name__)
 
 _PAUSE_BLOCKS = 2  # after a passing fault
+_LONG_PAUSE_BLOCKS = 10  # after one that somebody has to mend
 
 
 def choose_weights(
@@ -43,14 +44,18 @@ def choose_weights(
 
 
 def submit_weights(
-    validator: Validator, weights: Mapping[int, float], clock: EpochClock, seconds_per_block: float
+    validator: Validator,
+    weights: Mapping[int, float],
+    clock: EpochClock,
+    seconds_per_block: float,
+    *,
+    since: int,
 ) -> Receipt | None:
     """Set ``weights``, trying again until the chain has them or ``clock`` says that the epoch is over.
 
-    Returns None if the epoch ended without them, or the chain refused for good. Raises NotRegistered, and
-    Interrupted when the validator is asked to stop.
+    Weights that the chain shows as set after block ``since`` are these: an answer was lost. Returns None if
+    the epoch ended without them. Raises NotRegistered, and Interrupted when the validator is asked to stop.
     """
-    before = validator.chain.block()
     while True:
         try:
             return validator.chain.set_weights(weights)
@@ -60,17 +65,17 @@ def submit_weights(
         except ChainTransient as fault:
             blocks = _PAUSE_BLOCKS
             log.warning("%s Setting weights again in %d blocks.", fault, blocks)
-        except ChainFatal as fault:
-            log.error("WEIGHTS NOT SET: %s", fault)
-            return None
-        if validator.stop.wait(blocks * seconds_per_block):
-            raise Interrupted
-        landed = _landed(validator, before)
+        except (ChainFatal, NoFunds) as fault:
+            blocks = _LONG_PAUSE_BLOCKS
+            log.error("WEIGHTS NOT SET: %s Trying again in %d blocks.", fault, blocks)
+        landed = _landed(validator, since)
         if landed is not None:
             return landed
-        if clock.over():
+        if clock.over() and not validator.stop.is_set():
             log.error("WEIGHTS NOT SET: the epoch ended first. They are set again in the next one.")
             return None
+        if validator.stop.wait(min(blocks, clock.blocks_left() + 1) * seconds_per_block):
+            raise Interrupted
 
 
 def landed_weights(snapshot: SubnetSnapshot, hotkey: str, since: int) -> Receipt | None:

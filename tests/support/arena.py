@@ -150,6 +150,7 @@ class Arena:
             "competition": Competition(),
             "netuid": self.subnet.netuid,
             "dataset_dir": self.directory / f"{name}-datasets",
+            "retry_pauses": (0.0,),
         }
         return Validator(**(parts | changes))
 

@@ -171,6 +171,15 @@ def test_evaluator_dead_worker_is_a_fault_and_the_next_gives_the_same_bits(
     assert len(workers()) == 1
 
 
+def test_evaluator_other_kind_of_device_is_a_fault(
+    evaluator: WorkerEvaluator, good: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(evaluator, good, 9)
+    monkeypatch.setattr(evaluator, "_device_kind", "cuda")  # as if a GPU had been there at first
+    with pytest.raises(EvaluationFault, match="after a cuda device"):
+        evaluate(evaluator, good, 9)
+
+
 def test_evaluator_stopped_leaves_no_process_or_thread(
     evaluator: WorkerEvaluator, good: Dataset, first: Measurement
 ) -> None:

@@ -7,11 +7,20 @@ from dataclasses import replace
 import pytest
 from arena import BLOCK_SECONDS, EVALUATION_ANSWER, Arena, rows_about
 
-from flockoff.errors import ChainTransient, EvaluationFault, Interrupted, Reason, UsageError
+from flockoff.errors import (
+    ChainFatal,
+    ChainTransient,
+    EvaluationFault,
+    EvaluationStopped,
+    Interrupted,
+    Reason,
+    UsageError,
+)
 from flockoff.ports import Chain
 from flockoff.records import Commitment, ModelId, Receipt, Verdict
 from flockoff.scoring import epoch_seed
 from flockoff.validate import run_epochs
+from flockoff.validate.plan import read_commitments, withdrawn
 
 
 def commitments_on_chain(arena: Arena) -> list[Commitment]:
@@ -344,3 +353,73 @@ def test_epochs_one_after_the_other_are_waited_for_with_few_requests(arena: Aren
         assert len(validator.ledger.evaluations(start)) == 2
     assert spent < 3 * 120
     assert validator.ledger.scores()[arena.hotkey(0)] == pytest.approx(1 - 0.8**3, abs=1e-4)
+
+
+@pytest.mark.parametrize("text", ["a/b:other:" + "0" * 40, "gone fishing"])
+def test_epoch_commitment_of_nothing_in_its_start_block_skips_no_turn(arena: Arena, text: str) -> None:
+    first = arena.submit(0, "good", loss=1.0)
+    validator = arena.validator()
+    arena.play_epoch(validator)
+    arena.next_epoch()
+    arena.commit(0, text)
+    epoch = arena.epoch()
+    snapshot = validator.chain.snapshot()
+    raw = snapshot.commitments[arena.hotkey(0)]
+    in_start_block = replace(epoch, start_block=raw.block)
+    counting, faults = read_commitments(snapshot, in_start_block, "f127", validator.ledger)
+    assert [str(commitment.model_id) for commitment in counting] == [str(first)]
+    assert withdrawn(snapshot, counting, faults, in_start_block, validator.ledger) == []
+
+
+def test_epoch_that_could_not_be_closed_is_closed_before_the_next_begins(arena: Arena) -> None:
+    arena.submit(0, "good", loss=1.0)
+    arena.submit(1, "other", loss=1.1)
+    arena.next_epoch()
+    first = arena.validator()
+    missed = arena.epoch()
+
+    def stop_after_all(content: str, seed: int) -> float:
+        if len(first.evaluator.evaluated) == 2:  # type: ignore[attr-defined]
+            first.stop.set()
+        return float(arena.losses[arena.contents[content]])  # type: ignore[arg-type]
+
+    first.evaluator._loss_of = stop_after_all  # type: ignore[attr-defined]
+    with pytest.raises(Interrupted):
+        run_epochs(first, 1)
+    assert not first.ledger.is_closed(missed.start_block)
+    first.ledger.close()
+    second = arena.validator()
+    arena.play_epoch(second)
+    assert second.ledger.is_closed(missed.start_block)
+    assert second.ledger.scores()[arena.hotkey(0)] == pytest.approx(1 - 0.8**2, abs=1e-4)
+
+
+def test_epoch_dataset_not_finished_in_time_goes_behind_the_others_the_next_time(arena: Arena) -> None:
+    arena.submit(0, "endless", loss=EvaluationStopped("The time is over."))
+    arena.submit(1, "quick", loss=1.0)
+    validator = arena.validator()
+    first = arena.play_epoch(validator)
+    verdict = by_uid(validator.ledger.verdicts(first.start_block))[arena.uid(0)]
+    assert (verdict.standing, verdict.reason) == ("not_evaluated", None)
+    second = arena.play_epoch(validator)
+    plan = validator.ledger.epoch_plan(second.start_block)
+    assert plan is not None
+    assert [commitment.uid for commitment in plan] == [arena.uid(1), arena.uid(0)]
+
+
+def test_weights_that_the_chain_refuses_are_tried_until_the_epoch_ends(arena: Arena) -> None:
+    arena.submit(0, "good", loss=1.0)
+    arena.next_epoch()
+    validator = arena.validator()
+
+    class Refusing(LosingAnswers):
+        def set_weights(self, weights: Mapping[int, float]) -> Receipt:
+            self.lost += 1
+            if self.lost < 3:
+                raise ChainFatal("The stake is too low.")
+            return self._chain.set_weights(weights)
+
+    chain = Refusing(validator.chain)
+    assert run_epochs(replace(validator, chain=chain), 1)  # type: ignore[arg-type]
+    assert chain.lost == 3
+    assert arena.weights() == {arena.uid(0): 1.0}
