@@ -15,11 +15,12 @@ import httpx2
 from huggingface_hub import get_session
 from huggingface_hub.utils._http import hf_raise_for_status
 
-from flockoff.errors import HubTransient, SetupError
+from flockoff.errors import HubTransient, Reason, SetupError
 from flockoff.hub.faults import translated
-from flockoff.hub.files import RemoteFile, digest_of
+from flockoff.hub.files import Missing, RemoteFile, digest_of
 
 _MAX_REDIRECTS = 5
+_GONE = frozenset({404, 410})
 
 
 class _Spoiled(HubTransient):
@@ -126,6 +127,9 @@ def _body(url: str, start: int, transfer: Transfer) -> Iterator[httpx2.Response]
             if response.status_code == 416:
                 raise _Spoiled(f"The hub has no byte {start} of {here.path}.")
             if not response.has_redirect_location:
+                if response.status_code in _GONE and "x-error-code" not in response.headers:
+                    # The hub described this very file a moment ago: its content was deleted behind it.
+                    raise Missing(Reason.FILE_MISSING, f"The hub no longer has the content of {here.path}.")
                 hf_raise_for_status(response)
                 if response.headers.get("content-encoding", "identity") != "identity":
                     raise _Spoiled(f"The hub sent {here.path} compressed, which was not asked for.")

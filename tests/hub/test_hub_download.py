@@ -372,3 +372,12 @@ def test_download_to_unwritable_place_is_a_setup_error(
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SetupError):
         anybody.download(alice.repo, commit, tmp_path / "file" / "below", max_bytes=10)
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_download_of_content_deleted_behind_its_file_is_the_miners_fault(
+    hub: HubServer, alice: Owner, anybody: HubClient, tmp_path: Path, status: int
+) -> None:
+    commit = alice.upload(b"x")
+    hub.faults.add("GET", BODY, answer(status))
+    assert fault_of(anybody, alice.repo, commit, tmp_path) is Reason.FILE_MISSING
