@@ -13,7 +13,7 @@ from flockoff.errors import NotRegistered, SetupError
 from flockoff.hub import HubClient
 from flockoff.launch import require_installed
 from flockoff.ledger import Ledger
-from flockoff.settings import Credentials, NeuronSettings, ValidatorSettings
+from flockoff.settings import PROJECT_ROOT, Credentials, NeuronSettings, ValidatorSettings
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.prepare import resolve_base_model
@@ -87,6 +87,24 @@ def evaluation_file(competition: Competition, hub: HubClient, eval_data_dir: Pat
     return file
 
 
+def open_answers(
+    competition: Competition, hub: HubClient, encoder: TokenizerEncoder, directory: Path
+) -> EvaluationAnswers:
+    """The evaluation set's answers, to find in datasets. Raises as ``evaluation_file``."""
+    file = evaluation_file(competition, hub, directory)
+    return EvaluationAnswers(load_rows(file, competition.limits, encoder.special_tokens))
+
+
+def answers_here(
+    competition: Competition, hub: HubClient, encoder: TokenizerEncoder
+) -> EvaluationAnswers | None:
+    """``open_answers`` for those who only want to know: None where this repository's copy is another set."""
+    try:
+        return open_answers(competition, hub, encoder, PROJECT_ROOT / "eval_data")
+    except SetupError:
+        return None
+
+
 def ledger_path(data_dir: Path) -> Path:
     return data_dir / "ledger.sqlite"
 
@@ -127,7 +145,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             evaluator=evaluator,
             ledger=ledger,
             encoder=encoder,
-            answers=EvaluationAnswers(load_rows(file, competition.limits, encoder.special_tokens)),
+            answers=open_answers(competition, hub, encoder, settings.eval_data_dir),
             competition=competition,
             netuid=neuron.netuid,
             dataset_dir=settings.data_dir / "datasets",

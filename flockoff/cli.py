@@ -5,16 +5,21 @@ import logging
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flockoff.launch import require_installed, run
 from flockoff.logs import set_up_logging
 from flockoff.settings import default_cache_dir, read_credentials
+
+if TYPE_CHECKING:
+    from flockoff.errors import MinerFault
+    from flockoff.records import DatasetReport
 
 app = typer.Typer(
     name="flockoff",
@@ -71,7 +76,7 @@ def localnet(
     directory: Annotated[
         Path | None,
         typer.Option(
-            "--dir", metavar="DIR", help="Wallets, hub repos and datasets; kept. [default: a temporary one]"
+            "--dir", metavar="DIR", help="Wallets, hub repos and datasets; kept. Without it: a temporary one."
         ),
     ] = None,
     miners: Annotated[int, typer.Option(min=1, max=200, help="Miners to make wallets and datasets for.")] = 4,
@@ -81,7 +86,12 @@ def localnet(
     tempo: Annotated[int, typer.Option(min=10, max=65535, help="Blocks in an epoch.")] = 360,
     node_port: Annotated[int, typer.Option("--node-port", min=0, max=65535, help="0: any free one.")] = 9944,
     hub_port: Annotated[int, typer.Option("--hub-port", min=0, max=65535, help="0: any free one.")] = 9945,
-    commit_reveal: Annotated[bool, typer.Option("--commit-reveal/--no-commit-reveal")] = False,
+    commit_reveal: Annotated[
+        bool,
+        typer.Option(
+            "--commit-reveal/--no-commit-reveal", help="Sealed weights; opening them needs the internet."
+        ),
+    ] = False,
     commitment_cooldown: Annotated[
         int, typer.Option("--commitment-cooldown", min=0, help="Blocks between two commitments of a hotkey.")
     ] = 0,
@@ -125,29 +135,47 @@ def check(
     competition: CompetitionFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Check a dataset as a validator will, with line numbers and reasons."""
+    """Check a dataset as a validator will: format, limits, contamination; with line numbers and reasons."""
     from flockoff import assemble
     from flockoff.competition import load_competition
-    from flockoff.dataset import check_dataset
+    from flockoff.dataset import check_dataset, contamination_of, file_size
 
     set_up_logging(logging.INFO, None, "check")
 
     def program(_stop: threading.Event) -> int:
+        file_size(dataset)  # a wrong path is said before anything is fetched
         rules = load_competition(competition)
-        encoder = assemble.open_encoder(rules, assemble.open_hub(read_credentials()), cache_dir)
+        hub = assemble.open_hub(read_credentials())
+        encoder = assemble.open_encoder(rules, hub, cache_dir)
         report = check_dataset(dataset, rules.limits, encoder)
+        answers = assemble.answers_here(rules, hub, encoder)
+        fault = None
+        if report.valid and answers is not None:
+            special = encoder.special_tokens
+            fault = contamination_of(dataset, rules.limits, rules.contamination, special, answers)
+        valid = report.valid and fault is None
         if as_json:
-            sys.stdout.write(json.dumps(asdict(report), indent=2) + "\n")
-            return 0 if report.valid else 1
-        for problem in report.problems:
-            sys.stdout.write(f"line {problem.line}: {problem.reason}: {problem.detail}\n")
-        if report.problem_count > len(report.problems):
-            sys.stdout.write(f"… and {report.problem_count - len(report.problems)} more\n")
-        verdict = "valid" if report.valid else "not valid"
-        sys.stdout.write(
-            f"{dataset} is {verdict}: {report.rows} rows, {report.tokens} tokens, "
-            f"{report.assistant_tokens} of them the assistant's, {report.cut_rows} rows cut at the context.\n"
-        )
-        return 0 if report.valid else 1
+            told = {"valid": valid, "contamination": str(fault) if fault else None, **asdict(report)}
+            sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        else:
+            sys.stdout.writelines(f"{line}\n" for line in _told(dataset, report, fault))
+        return 0 if valid else 1
 
     raise typer.Exit(run(program))
+
+
+def _told(dataset: Path, report: "DatasetReport", fault: "MinerFault | None") -> Iterator[str]:
+    for problem in report.problems:
+        place = f"line {problem.line}" if problem.line else "file"
+        yield f"{place}: {problem.reason}: {problem.detail}"
+    if report.problem_count > len(report.problems):
+        yield f"… and {report.problem_count - len(report.problems)} more"
+    if not report.valid:
+        yield f"{dataset} is not valid. Every line must be one whole JSON object; the README has the format."
+    elif fault is not None:
+        yield str(fault)
+    else:
+        yield (
+            f"{dataset} is valid: {report.rows} rows, {report.tokens} tokens, "
+            f"{report.assistant_tokens} of them the assistant's, {report.cut_rows} rows cut at the context."
+        )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flockoff.competition import Competition
-from flockoff.dataset import check_dataset, fault_of
+from flockoff.dataset import EvaluationAnswers, check_dataset, contamination_of, fault_of
 from flockoff.errors import (
     ChainCooldown,
     ChainTransient,
@@ -49,13 +49,27 @@ class Submitted:
     public: bool
 
 
-def checked_dataset(submission: Submission, encoder: RowEncoder) -> DatasetReport:
-    """Check the dataset as a validator will. Raises MinerFault, after logging what is wrong line by line."""
+def checked_dataset(
+    submission: Submission, encoder: RowEncoder, answers: EvaluationAnswers | None
+) -> DatasetReport:
+    """Check the dataset as a validator will. Raises MinerFault, after logging what is wrong line by line.
+
+    Without ``answers`` it is not looked for the evaluation set's answers.
+    """
     report = check_dataset(submission.dataset, submission.competition.limits, encoder)
     for problem in report.problems:
         log.error("%s line %d: %s (%s)", submission.dataset, problem.line, problem.detail, problem.reason)
     if not report.valid:
         raise fault_of(report)
+    if answers is None:
+        log.warning("The competition's evaluation set is not here, so contamination is not checked.")
+    else:
+        rules = submission.competition
+        fault = contamination_of(
+            submission.dataset, rules.limits, rules.contamination, encoder.special_tokens, answers
+        )
+        if fault is not None:
+            raise fault
     log.info(
         "Dataset %s is valid: %d rows, %d tokens, %d of them the assistant's.",
         submission.dataset,
@@ -84,14 +98,26 @@ def checked_account(submission: Submission, hub: Hub) -> None:
             f"The Hugging Face token of {account.name} may only read.",
             remedy="Make one that may write at huggingface.co/settings/tokens; put it into .env as HF_TOKEN.",
         )
+    owner, _, name = submission.repo_id.partition("/")
+    if owner.casefold() not in {each.casefold() for each in account.owners}:
+        raise HubUnauthorized(
+            f"The Hugging Face token belongs to {account.name}, which cannot write to {submission.repo_id}.",
+            remedy=f"Use a repo of your own, such as {account.name}/{name}, or a token of {owner}.",
+        )
     log.info("Hugging Face account: %s, with write access.", account.name)
 
 
 def rehearse(submission: Submission, hub: Hub, chain: Chain) -> None:
     """Say what ``submit`` would do now, and do nothing."""
     state = hub.repo_state(submission.repo_id)
-    where = "a new private repo" if state is None else f"the {'private' if state.private else 'public'} repo"
     committed = chain.commitment()
+    if state is not None and hub.holds(submission.repo_id, submission.dataset):
+        log.info("Dry run: %s holds this dataset already, at commit %s.", submission.repo_id, state.head)
+        there = ModelId(submission.repo_id, submission.competition.id, state.head)
+        if committed is not None and committed.text == str(there):
+            log.info("Dry run: the chain has this commitment already. There is nothing left to do.")
+            return
+    where = "a new private repo" if state is None else f"the {'private' if state.private else 'public'} repo"
     log.info(
         "Dry run: %s would be uploaded as data.jsonl to %s %s.", submission.dataset, where, submission.repo_id
     )
@@ -165,7 +191,13 @@ def _persist(step: Callable[[], T], submission: Submission, stop: threading.Even
     while True:
         try:
             return step()
-        except (ChainCooldown, ChainTransient, HubTransient) as fault:
+        except ChainCooldown as fault:
+            pause = submission.retry_seconds
+            log.info(
+                "The chain's cooldown between two commitments is not over. Trying again in %.0f s.", pause
+            )
+            log.debug("%s", fault)
+        except (ChainTransient, HubTransient) as fault:
             pause = submission.retry_seconds
             if isinstance(fault, HubTransient) and fault.retry_after is not None:
                 pause = max(pause, fault.retry_after)

@@ -77,6 +77,10 @@ class Hub(Protocol):
         """The repo as this token sees it; None where it is missing or invisible to it."""
         ...
 
+    def holds(self, repo_id: str, file: Path) -> bool:
+        """Whether the repo's head has ``file`` as its ``data.jsonl`` already."""
+        ...
+
     def upload(self, repo_id: str, file: Path) -> Upload:
         """Make ``file`` the repo's ``data.jsonl``. A repo that does not exist is created private.
 

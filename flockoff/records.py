@@ -147,6 +147,7 @@ class Receipt:
 class HubAccount:
     name: str
     can_write: bool
+    owners: frozenset[str]  # in whose repos it can write: its own name and organisations
 
 
 @dataclass(frozen=True, slots=True)

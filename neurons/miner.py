@@ -12,11 +12,14 @@ from contextlib import closing
 try:
     from flockoff import assemble, mine
     from flockoff.competition import load_competition
+    from flockoff.dataset import file_size
     from flockoff.launch import run
     from flockoff.logs import set_up_logging
     from flockoff.settings import MinerSettings, miner_settings
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Run 'uv sync' first, then use 'uv run python3 …' or activate .venv.")
+except KeyboardInterrupt:
+    sys.exit(130)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,8 +38,9 @@ def mine_once(settings: MinerSettings, stop: threading.Event) -> int:
         retry_seconds=settings.retry_seconds,
     )
     hub = assemble.open_hub(neuron.credentials)
+    file_size(submission.dataset)  # a wrong path is said before anything is fetched
     encoder = assemble.open_encoder(submission.competition, hub, settings.cache_dir)
-    mine.checked_dataset(submission, encoder)
+    mine.checked_dataset(submission, encoder, assemble.answers_here(submission.competition, hub, encoder))
     mine.checked_account(submission, hub)
     with closing(assemble.open_subnet(neuron)) as chain:
         assemble.require_uid(chain, neuron)

@@ -17,6 +17,8 @@ try:
     from flockoff.validate import run_epochs
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Run 'uv sync' first, then use 'uv run python3 …' or activate .venv.")
+except KeyboardInterrupt:
+    sys.exit(130)
 
 log = logging.getLogger("flockoff.validator")
 

@@ -1,6 +1,6 @@
 """Datasets: format, content hash, duplicates, contamination. README.md has the format and the room's rule."""
 
-from flockoff.dataset.check import check_dataset, fault_of
+from flockoff.dataset.check import check_dataset, contamination_of, fault_of
 from flockoff.dataset.contamination import EvaluationAnswers, contamination_fault
 from flockoff.dataset.content import ContentHasher, canonical_order, content_hash
 from flockoff.dataset.duplicates import (
@@ -12,7 +12,7 @@ from flockoff.dataset.duplicates import (
     same_loss_fault,
     same_loss_groups,
 )
-from flockoff.dataset.format import load_numbered_rows, load_rows, read_rows
+from flockoff.dataset.format import file_size, load_numbered_rows, load_rows, read_rows
 
 __all__ = [
     "Claim",
@@ -21,9 +21,11 @@ __all__ = [
     "canonical_order",
     "check_dataset",
     "contamination_fault",
+    "contamination_of",
     "content_hash",
     "duplicate_fault",
     "fault_of",
+    "file_size",
     "load_numbered_rows",
     "load_rows",
     "owner_of",

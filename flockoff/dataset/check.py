@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flockoff.competition import Limits
+from flockoff.competition import Contamination, Limits
+from flockoff.dataset.contamination import EvaluationAnswers, contamination_fault
 from flockoff.dataset.content import ContentHasher
-from flockoff.dataset.format import MAX_DETAIL, described, file_size, read_rows
+from flockoff.dataset.format import MAX_DETAIL, described, file_size, load_numbered_rows, read_rows
 from flockoff.errors import MinerFault, Reason
 from flockoff.ports import RowEncoder
 from flockoff.records import DatasetReport, EncodedRow, Row, RowProblem, Turn
@@ -56,6 +57,19 @@ def check_dataset(path: Path, limits: Limits, encoder: RowEncoder) -> DatasetRep
         problems=tuple(tally.problems),
         problem_count=tally.problem_count,
     )
+
+
+def contamination_of(
+    path: Path,
+    limits: Limits,
+    rules: Contamination,
+    special_tokens: frozenset[str],
+    answers: EvaluationAnswers,
+) -> MinerFault | None:
+    """The fault of a valid dataset that contains too many of the evaluation set's answers."""
+    numbered = load_numbered_rows(path, limits, special_tokens)
+    places = answers.contaminated_rows(row for _, row in numbered)
+    return contamination_fault([numbered[place][0] for place in places], len(numbered), rules)
 
 
 def fault_of(report: DatasetReport) -> MinerFault:

@@ -69,7 +69,7 @@ class HubClient:
     def account(self) -> HubAccount:
         """Who the token belongs to. Raises HubUnauthorized for none or a wrong one."""
         told = self._whoami()
-        return HubAccount(name=told["name"], can_write=can_write(told))
+        return HubAccount(told["name"], can_write(told), frozenset(writable_owners(told)))
 
     def _whoami(self) -> Mapping[str, Any]:
         if self._token is None:
@@ -87,6 +87,11 @@ class HubClient:
             return self._retrying(lambda: self._remote.state(repo_id, None))
         except Missing:
             return None
+
+    def holds(self, repo_id: str, file: Path) -> bool:
+        """Whether the repo's head has ``file`` as its ``data.jsonl`` already."""
+        state = self.repo_state(repo_id)
+        return state is not None and self._retrying(lambda: self._holds(repo_id, state.head, file))
 
     def upload(self, repo_id: str, file: Path) -> Upload:
         """Make ``file`` the repo's ``data.jsonl``. A repo that does not exist is created private.

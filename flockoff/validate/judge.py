@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
 
-from flockoff.dataset import check_dataset, contamination_fault, duplicate_fault, fault_of, load_numbered_rows
+from flockoff.dataset import check_dataset, contamination_of, duplicate_fault, fault_of
 from flockoff.errors import EvaluationFault, EvaluationStopped, HubError, MinerFault, Reason, SetupError
 from flockoff.logs import TRACE
 from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Progress, Standing, Verdict
@@ -136,9 +136,9 @@ def _checked_content(validator: Validator, path: Path) -> str:
     report = check_dataset(path, rules.limits, validator.encoder)
     if report.content_hash is None:
         raise fault_of(report)
-    numbered = load_numbered_rows(path, rules.limits, validator.encoder.special_tokens)
-    places = validator.answers.contaminated_rows(row for _, row in numbered)
-    fault = contamination_fault([numbered[place][0] for place in places], len(numbered), rules.contamination)
+    fault = contamination_of(
+        path, rules.limits, rules.contamination, validator.encoder.special_tokens, validator.answers
+    )
     if fault is not None:
         raise fault
     return report.content_hash

@@ -178,6 +178,9 @@ def _set_weights(validator: Validator, epoch: Epoch, seconds_per_block: float) -
     snapshot = validator.chain.snapshot()
     verdicts = ledger.verdicts(epoch.start_block)
     evaluated = any(verdict.standing != "not_evaluated" for verdict in verdicts)
+    if not evaluated and ledger.last_weights() is None and ledger.epoch_plan(epoch.start_block):
+        log.error("WEIGHTS NOT SET: no dataset could be evaluated, and there are no earlier weights to set.")
+        return False
     weights = choose_weights(
         ledger.scores(), ledger.last_weights(), evaluated, snapshot, validator.competition.scoring
     )

@@ -78,6 +78,23 @@ def test_demo_interrupted_leaves_no_process_behind(models: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_check_finds_the_evaluation_sets_answers_and_says_what_is_valid(models: Path) -> None:
+    local = ["--cache-dir", str(models), "--competition", "flockoff/localnet/smollm2.toml"]
+
+    def checked(file: str, *more: str) -> "subprocess.CompletedProcess[str]":
+        arguments = [*FLOCKOFF, "check", file, *local, *more]
+        return subprocess.run(arguments, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True, timeout=120)
+
+    good = checked("flockoff/localnet/samples/conversations.jsonl", "--json")
+    assert good.returncode == 0
+    assert json.loads(good.stdout)["valid"]
+    cheat = checked("eval_data/data.jsonl")
+    assert cheat.returncode == 1
+    assert "rows contain answers of the evaluation set" in cheat.stdout
+    assert checked("nowhere.jsonl").returncode == 1
+
+
+@pytest.mark.slow
 def test_localnet_prints_commands_that_work(models: Path, tmp_path: Path) -> None:
     arguments = ["localnet", "--dir", str(tmp_path), "--node-port", "0", "--hub-port", "0", "--miners", "2"]
     arguments += ["--block-seconds", "0.1", "--tempo", "50"]

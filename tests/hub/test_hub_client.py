@@ -45,8 +45,8 @@ def test_client_is_a_hub(alice: Owner) -> None:
 
 def test_account_tells_name_and_right(hub: HubServer, alice: Owner) -> None:
     reader = HubClient(hub.add_user(alice.name, role="read"), hub.endpoint)
-    assert alice.client.account() == HubAccount(alice.name, can_write=True)
-    assert reader.account() == HubAccount(alice.name, can_write=False)
+    assert alice.client.account() == HubAccount(alice.name, True, frozenset({alice.name}))
+    assert reader.account() == HubAccount(alice.name, False, frozenset({alice.name}))
 
 
 @pytest.mark.parametrize("token", [None, "hf_wrong"])

@@ -40,6 +40,7 @@ def test_miner_submits_once_however_often_it_runs(playground: Playground) -> Non
     assert "already" in again.said
     assert commits(playground, "miner1/data")[0] == head
     assert playground.commitment(0) == commitment
+    assert "nothing left to do" in playground.mine(0, ROWS, "--dry_run").said
 
 
 def test_miner_dry_run_changes_nothing(playground: Playground) -> None:
@@ -48,6 +49,13 @@ def test_miner_dry_run_changes_nothing(playground: Playground) -> None:
     assert "nothing was changed" in outcome.said
     assert playground.commitment(1) is None
     assert not HfApi(endpoint=playground.hub.endpoint).repo_exists("miner2/dry", repo_type="dataset")
+
+
+def test_miner_dry_run_on_somebody_elses_repo_is_refused_as_the_real_run_is(playground: Playground) -> None:
+    arguments = playground.miner_arguments(1, ROWS, "data")
+    arguments[arguments.index("--hf_repo_id") + 1] = "miner1/data"
+    outcome = playground.run_miner([*arguments, "--dry_run"], playground.hub.add_user("miner2"))
+    refused(outcome, 1, "cannot write to miner1/data")
 
 
 def test_miner_keep_private_leaves_the_repo_private(playground: Playground) -> None:
