@@ -178,7 +178,9 @@ def _set_weights(validator: Validator, epoch: Epoch, seconds_per_block: float) -
     snapshot = validator.chain.snapshot()
     verdicts = ledger.verdicts(epoch.start_block)
     evaluated = any(verdict.standing != "not_evaluated" for verdict in verdicts)
-    if not evaluated and ledger.last_weights() is None and ledger.epoch_plan(epoch.start_block):
+    failed = any(verdict.standing == "not_evaluated" and verdict.reason is None for verdict in verdicts)
+    if failed and not evaluated and ledger.last_weights() is None:
+        # Burning would have the miners pay for what is not their doing.
         log.error("WEIGHTS NOT SET: no dataset could be evaluated, and there are no earlier weights to set.")
         return False
     weights = choose_weights(
