@@ -87,22 +87,20 @@ def evaluation_file(competition: Competition, hub: HubClient, eval_data_dir: Pat
     return file
 
 
-def open_answers(
-    competition: Competition, hub: HubClient, encoder: TokenizerEncoder, directory: Path
-) -> EvaluationAnswers:
-    """The evaluation set's answers, to find in datasets. Raises as ``evaluation_file``."""
-    file = evaluation_file(competition, hub, directory)
+def open_answers(file: Path, competition: Competition, encoder: TokenizerEncoder) -> EvaluationAnswers:
+    """The answers of the evaluation set in ``file``, to find in datasets."""
     return EvaluationAnswers(load_rows(file, competition.limits, encoder.special_tokens))
 
 
 def answers_here(
     competition: Competition, hub: HubClient, encoder: TokenizerEncoder
 ) -> EvaluationAnswers | None:
-    """``open_answers`` for those who only want to know: None where this repository's copy is another set."""
+    """The evaluation set's answers; None where this repository's copy is not the competition's set."""
     try:
-        return open_answers(competition, hub, encoder, PROJECT_ROOT / "eval_data")
+        file = evaluation_file(competition, hub, PROJECT_ROOT / "eval_data")
     except SetupError:
         return None
+    return open_answers(file, competition, encoder)
 
 
 def ledger_path(data_dir: Path) -> Path:
@@ -145,7 +143,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             evaluator=evaluator,
             ledger=ledger,
             encoder=encoder,
-            answers=open_answers(competition, hub, encoder, settings.eval_data_dir),
+            answers=open_answers(file, competition, encoder),
             competition=competition,
             netuid=neuron.netuid,
             dataset_dir=settings.data_dir / "datasets",
