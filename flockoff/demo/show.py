@@ -64,7 +64,7 @@ def _cells(row: DemoRow, base_loss: float) -> list[str]:
         row.repo_id,
         missing if row.loss is None else f"{row.loss:.4f}",
         f"{base_loss:.4f}",
-        missing if row.loss is None else f"{(row.loss / base_loss - 1):+.2%}",
+        missing if row.loss is None else f"{(row.loss / base_loss - 1):+.1%}",
         missing if row.win_rate is None else f"{row.win_rate:.2f}",
         f"{row.weight:.4f}",
         "[green]eligible[/green]"
