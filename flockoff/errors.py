@@ -16,8 +16,10 @@
         │   ├── HubTransient      429, 5xx, timeout, cut connection; ``retry_after`` seconds where told
         │   └── HubFatal          the hub refused for a reason that waiting does not heal
         ├── EvaluationFault       the worker died, hung, ran out of memory, or met a device error
+        │   ├── EvaluationTooSlow it went on, but longer than this machine may take for one dataset
         │   └── EvaluationStopped the caller asked it to stop (epoch's end, SIGTERM)
-        ├── LedgerError           the ledger is locked, damaged, foreign, or its disk is full
+        ├── LedgerError           the ledger is damaged, foreign, of a newer version, or another's
+        │   └── LedgerUnavailable its disk is full, read-only or failing, or it is locked: may be mended
         └── LocalnetError         the local network could not start or go on
 
 Adapters translate their library's errors into these; nothing above an adapter names a foreign one.
@@ -148,12 +150,20 @@ class EvaluationFault(Fault):
     """An evaluation came to no number, through no fault of the miner's."""
 
 
+class EvaluationTooSlow(EvaluationFault):
+    """The worker was going on, but took longer than this machine may take for one dataset."""
+
+
 class EvaluationStopped(EvaluationFault):
     """The caller asked for the stop; nothing is wrong with the worker or the dataset."""
 
 
 class LedgerError(Fault):
-    """The ledger is locked, damaged, foreign, or its disk is full."""
+    """The ledger is damaged, foreign, of a newer version, or belongs to another validator."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The ledger cannot be used now: disk full, read-only or failing, file locked. May be mended."""
 
 
 class LocalnetError(Fault):

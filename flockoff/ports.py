@@ -22,7 +22,8 @@ from flockoff.records import (
 class Chain(Protocol):
     """One subnet of the chain through one wallet. Every method may raise ChainError's kinds.
 
-    Blocking, used from one thread; every call has a time limit of its own.
+    Blocking, used from one thread; every call has a time limit of its own. Once the program is asked to stop
+    a call under way has a few seconds left, then raises Interrupted; what it was submitting may have landed.
     """
 
     hotkey: str  # ss58 address of the wallet's hotkey
@@ -67,7 +68,10 @@ class Chain(Protocol):
 
 
 class Hub(Protocol):
-    """The dataset side of a Hugging Face Hub under one token."""
+    """The dataset side of a Hugging Face Hub under one token.
+
+    Once the program is asked to stop, what waits for the hub gives up at once and raises Interrupted.
+    """
 
     def account(self) -> HubAccount:
         """Who the token belongs to. Raises HubUnauthorized for none or a wrong one."""
@@ -98,7 +102,7 @@ class Hub(Protocol):
         The size is known and bounded before the first byte; the file appears under ``directory`` whole
         or not at all, under a name that holds no text from outside. What is there already is not fetched
         again. Safe to call from several threads. Raises MinerFault (REPO_MISSING, COMMIT_MISSING,
-        FILE_MISSING, TOO_LARGE) or HubError's kinds.
+        FILE_MISSING, TOO_LARGE), HubError's kinds, or SetupError for the disk.
         """
         ...
 
@@ -131,13 +135,16 @@ class Evaluator(Protocol):
         content_hash: str,
         seed: int,
         *,
+        tokens: int,
         on_progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
     ) -> Measurement:
-        """Train a fresh adapter on ``dataset`` and measure it.
+        """Train a fresh adapter on ``dataset``, of ``tokens`` tokens a pass, and measure it.
 
         ``should_stop`` is asked about once a second; when it says True the worker is stopped and
-        EvaluationStopped raised. Raises EvaluationFault for a dead worker, too little memory, a device error.
+        EvaluationStopped raised. A worker that dies, hangs, runs out of memory or meets a device error is
+        replaced and the dataset tried again, twice at most; then EvaluationFault is raised, or
+        EvaluationTooSlow without another try where the worker went on for longer than it may.
         """
         ...
 

@@ -291,6 +291,7 @@ class Verdict:
     detail: str
     content_hash: str | None = None
     loss: float | None = None  # nats per assistant token
+    fault: str | None = None  # of "not_evaluated": the error's class, such as "EvaluationFault"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A room imports only rooms of the lines above its own.
 LAYERS = (
-    ("errors", "text", "logs"),
+    ("errors", "text", "logs", "metrics"),
     ("records", "competition", "launch"),
     ("ports", "settings"),
     ("scoring", "dataset"),
@@ -32,6 +32,7 @@ LIBRARIES = {
     ("chain", "localnet"): ("bittensor", "bittensor_core", "bittensor_wallet"),
     ("hub",): ("huggingface_hub",),
     ("ledger",): ("sqlite3",),
+    ("metrics",): ("prometheus_client",),
     ("localnet",): ("dulwich", "starlette", "uvicorn", "websockets"),
     ("tokens",): ("tokenizers", "jinja2"),
     ("training",): ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors", "gguf"),

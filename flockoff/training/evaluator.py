@@ -64,6 +64,7 @@ class WorkerEvaluator:
         content_hash: str,
         seed: int,
         *,
+        tokens: int,
         on_progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
     ) -> Measurement:

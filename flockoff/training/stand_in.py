@@ -30,6 +30,7 @@ class StandInEvaluator:
         content_hash: str,
         seed: int,
         *,
+        tokens: int,
         on_progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
     ) -> Measurement:

@@ -10,7 +10,16 @@ from pathlib import Path
 from flockoff.dataset import check_dataset, contamination_of, duplicate_fault, fault_of
 from flockoff.errors import EvaluationFault, EvaluationStopped, HubError, MinerFault, Reason, SetupError
 from flockoff.logs import TRACE
-from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Progress, Standing, Verdict
+from flockoff.records import (
+    Commitment,
+    DatasetReport,
+    Epoch,
+    Evaluation,
+    Measurement,
+    Progress,
+    Standing,
+    Verdict,
+)
 from flockoff.validate.setting import EpochClock, Validator
 
 log = logging.getLogger(__name__)
@@ -102,9 +111,11 @@ def _judge(
     content_hash: str | None = None
     try:
         path = _wait_for(file, clock)
-        content_hash = _checked_content(validator, path)
+        report = _checked(validator, path)
+        content_hash = report.content_hash
+        assert content_hash is not None, "a valid dataset has a content hash"
         block = _claim(validator, commitment, content_hash)
-        measurement = _measured(validator, epoch, commitment, content_hash, path, clock)
+        measurement = _measured(validator, epoch, commitment, content_hash, path, report.tokens, clock)
     except EvaluationStopped:
         if validator.stop.is_set():
             return None
@@ -130,18 +141,18 @@ def _wait_for(file: Future[Path], clock: EpochClock) -> Path:
     raise EvaluationStopped("The time for evaluating ended during a download.")
 
 
-def _checked_content(validator: Validator, path: Path) -> str:
-    """The content hash of a dataset that is valid and not contaminated. Raises MinerFault."""
+def _checked(validator: Validator, path: Path) -> DatasetReport:
+    """The report on a dataset that is valid and not contaminated. Raises MinerFault."""
     rules = validator.competition
     report = check_dataset(path, rules.limits, validator.encoder)
-    if report.content_hash is None:
+    if not report.valid:
         raise fault_of(report)
     fault = contamination_of(
         path, rules.limits, rules.contamination, validator.encoder.special_tokens, validator.answers
     )
     if fault is not None:
         raise fault
-    return report.content_hash
+    return report
 
 
 def _claim(validator: Validator, commitment: Commitment, content_hash: str) -> int:
@@ -165,6 +176,7 @@ def _measured(
     commitment: Commitment,
     content_hash: str,
     path: Path,
+    tokens: int,
     clock: EpochClock,
 ) -> Measurement:
     """The dataset's measurement in this epoch: the stored one, or a new one that is stored at once."""
@@ -180,7 +192,7 @@ def _measured(
         )
 
     measurement = validator.evaluator.evaluate(
-        path, content_hash, epoch.seed, on_progress=on_progress, should_stop=clock.over
+        path, content_hash, epoch.seed, tokens=tokens, on_progress=on_progress, should_stop=clock.over
     )
     if not math.isfinite(measurement.loss):
         raise MinerFault(

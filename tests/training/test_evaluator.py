@@ -75,7 +75,12 @@ def evaluate(
     should_stop: Callable[[], bool] = never,
 ) -> Measurement:
     return evaluator.evaluate(
-        dataset.path, dataset.content_hash, seed, on_progress=on_progress, should_stop=should_stop
+        dataset.path,
+        dataset.content_hash,
+        seed,
+        tokens=1000,
+        on_progress=on_progress,
+        should_stop=should_stop,
     )
 
 
