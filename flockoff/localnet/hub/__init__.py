@@ -7,5 +7,17 @@ storage, pull requests, organisations, revisions with a slash in them.
 
 from flockoff.localnet.hub.faults import FaultScript, altered, answer, cut, drip, silence
 from flockoff.localnet.hub.server import HubServer, HubSettings
+from flockoff.localnet.hub.switches import FAULTS, HubSwitches
 
-__all__ = ["FaultScript", "HubServer", "HubSettings", "altered", "answer", "cut", "drip", "silence"]
+__all__ = [
+    "FAULTS",
+    "FaultScript",
+    "HubServer",
+    "HubSettings",
+    "HubSwitches",
+    "altered",
+    "answer",
+    "cut",
+    "drip",
+    "silence",
+]

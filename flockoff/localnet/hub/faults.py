@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Behaviour = Callable[[ASGIApp], ASGIApp]
 
+ANY = "*"
+
 
 @dataclass(slots=True)
 class _Script:
@@ -34,7 +36,10 @@ class FaultScript:
         self._lock = threading.Lock()
 
     def add(self, method: str, pattern: str, behaviour: Behaviour, *, times: float = 1) -> None:
-        """Misbehave for the next ``times`` requests of ``method`` whose path ``pattern`` is found in."""
+        """Misbehave for the next ``times`` requests of ``method`` whose path ``pattern`` is found in.
+
+        ``method`` may be ANY. Raises re.error for a pattern that is not a regular expression.
+        """
         with self._lock:
             self._scripts.append(_Script(method, re.compile(pattern), behaviour, times))
 
@@ -46,7 +51,8 @@ class FaultScript:
         """The behaviour for this request, which uses it up by one."""
         with self._lock:
             for script in self._scripts:
-                if script.left > 0 and script.method == method and script.pattern.search(path):
+                fits = script.method in (method, ANY) and script.pattern.search(path)
+                if script.left > 0 and fits:
                     script.left -= 1
                     return script.behaviour
         return None
@@ -118,6 +124,20 @@ def drip(piece: int, seconds: float) -> Behaviour:
             await app(scope, receive, send_slowly)
 
         return dripping
+
+    return wrap
+
+
+def redirected(to: str) -> Behaviour:
+    """A redirect to the same path at ``to``, such as ``http://127.0.0.1:1``; to itself for an empty one."""
+
+    def wrap(_: ASGIApp) -> ASGIApp:
+        async def redirecting(scope: Scope, receive: Receive, send: Send) -> None:
+            query = scope["query_string"].decode("ascii")
+            location = to + scope["path"] + ("?" + query if query else "")
+            await Response(status_code=307, headers={"Location": location})(scope, receive, send)
+
+        return redirecting
 
     return wrap
 

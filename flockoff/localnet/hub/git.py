@@ -128,19 +128,38 @@ def commit(
         head = repo.refs.as_dict().get(_branch(branch))
         if parent is not None and (head is None or head.decode() != parent):
             raise HeadMoved(branch)
-        old_tree = _tree_of(repo, head) if head else Tree()
-        made = Commit()
-        made.tree = _changed(repo, old_tree, changes)
-        made.parents = [head] if head else []
-        made.author = made.committer = f"{author} <{author}@users.noreply.localhost>".encode()
-        made.author_time = made.commit_time = int(time.time())
-        made.author_timezone = made.commit_timezone = 0
-        made.encoding = b"UTF-8"
-        made.message = message.encode()
-        repo.object_store.add_object(made)
-        if not repo.refs.set_if_equals(_branch(branch), head or ObjectID(b"0" * 40), made.id):
+        tree = _changed(repo, _tree_of(repo, head) if head else Tree(), changes)
+        made = _committed(repo, tree, [head] if head else [], author=author, message=message)
+        if not repo.refs.set_if_equals(_branch(branch), head or ObjectID(b"0" * 40), made):
             raise HeadMoved(branch)
-        return made.id.decode()
+        return made.decode()
+
+
+def _committed(repo: Repo, tree: ObjectID, parents: list[ObjectID], *, author: str, message: str) -> ObjectID:
+    made = Commit()
+    made.tree = tree
+    made.parents = parents
+    made.author = made.committer = f"{author} <{author}@users.noreply.localhost>".encode()
+    made.author_time = made.commit_time = int(time.time())
+    made.author_timezone = made.commit_timezone = 0
+    made.encoding = b"UTF-8"
+    made.message = message.encode()
+    repo.object_store.add_object(made)
+    return made.id
+
+
+def rewrite(path: Path, branch: str, *, author: str, forget: bool) -> str:
+    """Force a branch to a new commit that has no parent and no files, and return it.
+
+    The commits it leaves stay readable by their hash; with ``forget`` they are deleted, as in a squash.
+    """
+    with _opened(path) as repo:
+        old = [step.commit.id for step in repo.get_walker(include=[repo.refs[_branch(branch)]])]
+        made = _committed(repo, _changed(repo, Tree(), {}), [], author=author, message="rewritten")
+        repo.refs[_branch(branch)] = made
+        for oid in old if forget else []:
+            repo.object_store.delete_loose_object(oid)
+        return made.decode()
 
 
 def _tree_of(repo: Repo, commit_oid: ObjectID) -> Tree:

@@ -15,6 +15,7 @@ from flockoff.errors import LocalnetError
 from flockoff.localnet.hub.faults import FaultScript
 from flockoff.localnet.hub.routes import build_app
 from flockoff.localnet.hub.store import HubStore, Role
+from flockoff.localnet.hub.switches import HubSwitches
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
@@ -33,16 +34,21 @@ class HubServer:
 
     The unmodified huggingface_hub uses it through ``HF_ENDPOINT``. It runs in a thread of its own; all
     state is in ``settings.state_dir`` and outlives it. Start it with ``start`` or as a context manager.
+    ``switches`` and ``faults`` make it misbehave: by name, or as a script says.
     """
 
     def __init__(self, settings: HubSettings) -> None:
         self.settings = settings
         self.faults = FaultScript()
         self._store = HubStore(settings.state_dir)
+        self.switches = HubSwitches(self.faults, self._store, refuse=self.refuse, accept=self.accept)
         self._requests: list[tuple[str, str]] = []
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._endpoint = ""
+        self._lock = threading.RLock()
+        self._held: socket.socket | None = None  # has the port, and does not listen
+        self._reopening = threading.Timer(0, self.accept)
 
     @property
     def endpoint(self) -> str:
@@ -60,8 +66,12 @@ class HubServer:
 
     def start(self) -> None:
         """Listen. Raises LocalnetError where the port is taken."""
-        listener = self._listen()
-        self._endpoint = f"http://{self.settings.host}:{listener.getsockname()[1]}"
+        with self._lock:
+            listener = self._bound(self.settings.port)
+            self._endpoint = f"http://{self.settings.host}:{listener.getsockname()[1]}"
+            self._run(listener)
+
+    def _run(self, listener: socket.socket) -> None:
         app = build_app(self._store, self.settings.page_size)
         config = uvicorn.Config(
             self._watched(app),
@@ -76,15 +86,14 @@ class HubServer:
         self._thread.start()
         self._await_start(self._server, self._thread)
 
-    def _listen(self) -> socket.socket:
-        address = (self.settings.host, self.settings.port)
+    def _bound(self, port: int) -> socket.socket:
+        address = (self.settings.host, port)
         # With the protocol named, asyncio turns Nagle's algorithm off: it costs 40 ms a request otherwise.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             if os.name == "posix":
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen()
             return listener
         except OSError as error:
             listener.close()
@@ -120,8 +129,40 @@ class HubServer:
             pause.wait(0.01)
         raise LocalnetError("The local hub did not start.")
 
+    def refuse(self, seconds: float) -> None:
+        """Refuse connections for so long, then listen on the same port again.
+
+        Returns once the port is closed; requests under way have a second to finish. Not to be called while
+        answering a request to this hub. Raises LocalnetError where the hub is not running.
+        """
+        with self._lock:
+            if self._held is None:
+                if self._server is None:
+                    raise LocalnetError("The local hub is not running.")
+                self._halt()
+                self._held = self._bound(int(self._endpoint.rpartition(":")[2]))
+            self._reopening.cancel()
+            self._reopening = threading.Timer(seconds, self.accept)
+            self._reopening.daemon = True
+            self._reopening.start()
+
+    def accept(self) -> None:
+        """End ``refuse`` now."""
+        with self._lock:
+            held, self._held = self._held, None
+            if held is not None:
+                self._run(held)
+
     def stop(self) -> None:
         """Stop listening; requests under way have a second to finish. No effect where it is not running."""
+        with self._lock:
+            self._reopening.cancel()
+            held, self._held = self._held, None
+            if held is not None:
+                held.close()
+            self._halt()
+
+    def _halt(self) -> None:
         if self._server is None or self._thread is None:
             return
         self._server.should_exit = True

@@ -143,3 +143,8 @@ class HubStore:
         """``git.commit``, one at a time."""
         with self._lock:
             return git.commit(self.path(meta), branch, changes, author=author, message=message, parent=parent)
+
+    def rewrite(self, meta: RepoMeta, branch: str, *, forget: bool) -> str:
+        """``git.rewrite`` in the owner's name."""
+        with self._lock:
+            return git.rewrite(self.path(meta), branch, author=meta.owner, forget=forget)
