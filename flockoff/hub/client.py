@@ -1,6 +1,5 @@
 """The hub adapter: ``ports.Hub`` over huggingface_hub, and the competition's own files."""
 
-import hashlib
 import re
 import threading
 import time
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from flockoff.competition import BaseModel, EvaluationSet
 from flockoff.errors import HubTransient, HubUnauthorized, MinerFault, Reason, SetupError, UsageError
-from flockoff.hub.files import Missing, RemoteFile, digest_of
-from flockoff.hub.retries import Patience, retrying
+from flockoff.hub.files import ContentGone, Missing, RemoteFile, dataset_key, digest_of
+from flockoff.hub.retries import Patience, Stop, retrying
 from flockoff.records import HubAccount, RepoState, Upload, is_repo_id
 
 if TYPE_CHECKING:
@@ -39,30 +38,37 @@ class HubClient:
     """A Hugging Face Hub under one token (None: as anybody).
 
     ``endpoint`` is the hub's address; None takes HF_ENDPOINT, or the public hub. Requests are repeated as
-    ``patience`` says, and only where repeating them is safe. Safe to use from several threads.
+    ``patience`` says, and only where repeating them is safe. Once ``stop`` is set, whatever waits for the
+    hub ends with Interrupted within a moment. Safe to use from several threads.
     """
 
     def __init__(
-        self, token: str | None, endpoint: str | None = None, *, patience: Patience | None = None
+        self,
+        token: str | None,
+        endpoint: str | None = None,
+        *,
+        patience: Patience | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         self._token = token
         self._endpoint = endpoint
         self._patience = patience or Patience()
         self._closed = threading.Event()
+        self._stop = Stop(stop, self._closed) if stop is not None else Stop(self._closed)
         self._token_was_good_at: float | None = None
 
     def close(self) -> None:
-        """Give up waits and downloads under way; they end with HubTransient within a moment."""
+        """Give up what is under way in other threads; it ends with Interrupted within a moment."""
         self._closed.set()
 
     @cached_property
     def _remote(self) -> "Remote":
         from flockoff.hub.remote import Remote
 
-        return Remote(self._endpoint, self._token, self._patience.timeout)
+        return Remote(self._endpoint, self._token, self._patience, self._stop)
 
     def _retrying(self, attempt: Callable[[], T], *, deadline: float | None = None) -> T:
-        return retrying(attempt, self._patience, self._closed, deadline=deadline)
+        return retrying(attempt, self._patience, self._stop, deadline=deadline)
 
     # --- the miner's side --------------------------------------------------------------------------------
 
@@ -162,22 +168,29 @@ class HubClient:
 
         What ``ports.Hub`` promises. That the file is there means that it is complete.
         """
-        target = directory / f"{hashlib.sha256(f'{namespace}/{commit}'.encode()).hexdigest()}.jsonl"
+        target = directory / f"{dataset_key(namespace, commit)}.jsonl"
         if target.exists():
             return target
         try:
-            if not is_repo_id(namespace):
-                raise Missing(Reason.REPO_MISSING, f"{namespace!r} is not a repo id.")
-            file = self._retrying(lambda: self._located(namespace, commit))
-            if file.size > max_bytes:
-                raise MinerFault(
-                    Reason.TOO_LARGE,
-                    f"{DATA_FILE} of {namespace} has {file.size:,} bytes, {max_bytes:,} are allowed.",
-                )
-            self._fetch(file, target)
+            self._fetch_dataset(namespace, commit, target, max_bytes)
+        except HubUnauthorized as refusal:
+            self._explain(refusal, namespace, commit)
         except Missing as missing:
-            self._blame(missing, namespace, commit)
+            self._blame(missing.reason, namespace, commit)
+        except ContentGone:
+            self._blame(Reason.FILE_MISSING, namespace, commit)
         return target
+
+    def _fetch_dataset(self, namespace: str, commit: str, target: Path, max_bytes: int) -> None:
+        if not is_repo_id(namespace):
+            raise Missing(Reason.REPO_MISSING, f"{namespace!r} is not a repo id.")
+        file = self._retrying(lambda: self._located(namespace, commit))
+        if file.size > max_bytes:
+            raise MinerFault(
+                Reason.TOO_LARGE,
+                f"{DATA_FILE} of {namespace} has {file.size:,} bytes, {max_bytes:,} are allowed.",
+            )
+        self._fetch(file, target)
 
     def _located(self, repo_id: str, commit: str) -> RemoteFile:
         """``data.jsonl`` of a dataset repo at a commit, as the hub describes it. Raises Missing."""
@@ -190,9 +203,25 @@ class HubClient:
 
     def _fetch(self, file: RemoteFile, target: Path) -> None:
         deadline = self._patience.deadline(file.size)
-        self._retrying(lambda: self._remote.fetch(file, target, deadline, self._closed), deadline=deadline)
+        self._retrying(lambda: self._remote.fetch(file, target, deadline), deadline=deadline)
 
-    def _blame(self, missing: Missing, namespace: str, commit: str) -> NoReturn:
+    def _explain(self, refusal: HubUnauthorized, namespace: str, commit: str) -> NoReturn:
+        """Raise whose fault a refused download is.
+
+        A token that the hub does not know is ours, a repo that is closed to the public is its miner's. When
+        the hub refuses a good token what anybody may have, nothing says that it is the miner's doing.
+        """
+        if self._token is not None:
+            self._whoami()
+        try:
+            self._retrying(lambda: self._remote.check_open(namespace))
+        except Missing as missing:
+            self._blame(missing.reason, namespace, commit)
+        raise HubTransient(
+            f"The hub keeps {namespace} from this machine, though it is open to all: {refusal.message}"
+        ) from refusal
+
+    def _blame(self, reason: Reason, namespace: str, commit: str) -> NoReturn:
         """Raise the miner's fault, once it is sure that it is not ours.
 
         The hub says the same of a repo that is not there and to a token that has expired.
@@ -210,8 +239,8 @@ class HubClient:
                 f"{namespace} has no file {DATA_FILE} at {commit}.",
                 "Submit the dataset again.",
             ),
-        }[missing.reason]
-        raise MinerFault(missing.reason, message, remedy=remedy) from missing
+        }[reason]
+        raise MinerFault(reason, message, remedy=remedy)
 
     # --- the competition's files -------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from flockoff.errors import (
     HubFatal,
     HubTransient,
     HubUnauthorized,
+    Interrupted,
     Reason,
     SetupError,
 )
@@ -98,7 +99,7 @@ RULES = (
 def translate(error: Exception, doing: str) -> FlockoffError:
     """Our error for a foreign one that came up while ``doing`` ("download alice/x")."""
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # huggingface_hub wraps what goes wrong in its upload threads
+        error = error.__cause__  # huggingface_hub wraps what goes wrong in its uploads
     return rule_for(error).translation(f"Could not {doing}: {_detail(error)}.", error)
 
 
@@ -139,4 +140,6 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except FOREIGN as error:
+        if isinstance(error.__cause__, FlockoffError | Interrupted):
+            raise error.__cause__ from None  # huggingface_hub wraps what goes wrong in its uploads
         raise translate(error, doing) from error

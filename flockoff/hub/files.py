@@ -1,10 +1,12 @@
 """Files here and files there: what tells whether two of them are the same."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from flockoff.errors import HubFatal, Reason, SetupError
+from flockoff.errors import HubFatal, HubTransient, Reason, SetupError
+from flockoff.hub.retries import Stop
 
 _CHUNK = 1 << 20
 
@@ -15,6 +17,10 @@ class Missing(HubFatal):
     def __init__(self, reason: Reason, message: str, *, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.reason = reason
+
+
+class ContentGone(HubTransient):
+    """The hub describes the file, but has no content for it now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +50,34 @@ class RemoteFile:
         return self.git_sha1 == digest.git_sha1
 
 
-def digest_of(path: Path) -> Digest:
-    """Raises SetupError for a file that cannot be read."""
+def digest_of(path: Path, stop: Stop | None = None) -> Digest:
+    """Raises SetupError for a file that cannot be read, Interrupted at a ``stop``."""
     try:
         size = path.stat().st_size
         sha256 = hashlib.sha256()
         git_sha1 = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
+                if stop is not None:
+                    stop.check()
                 sha256.update(chunk)
                 git_sha1.update(chunk)
     except OSError as error:
         raise SetupError(f"Cannot read {path}: {error.strerror}.") from error
     return Digest(size, sha256.hexdigest(), git_sha1.hexdigest())
+
+
+def dataset_key(namespace: str, commit: str) -> str:
+    """64 hex digits that stand for a dataset in file names: these hold no text from outside."""
+    return hashlib.sha256(f"{namespace}/{commit}".encode()).hexdigest()
+
+
+def move_into_place(file: Path, target: Path) -> None:
+    """Rename a file, so that neither a crash nor a power cut afterwards undoes it. Raises OSError."""
+    file.replace(target)
+    if os.name == "posix":  # elsewhere a directory cannot be opened
+        directory = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

@@ -1,68 +1,40 @@
 """The hub's requests through huggingface_hub: one attempt each, with our records and errors."""
 
-import logging
-import threading
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, HfApi, constants, hf_hub_url, set_client_factory
+from huggingface_hub import CommitOperationAdd, HfApi, constants, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.hf_api import DatasetInfo, RepoFile
 from huggingface_hub.utils._headers import build_hf_headers
-from huggingface_hub.utils._http import default_client_factory, hf_raise_for_status
 
-from flockoff.errors import HubFatal
+from flockoff.errors import HubFatal, Reason
 from flockoff.hub.faults import translated
-from flockoff.hub.files import RemoteFile
+from flockoff.hub.files import Missing, RemoteFile
+from flockoff.hub.line import Call, under_way
+from flockoff.hub.retries import Patience, Stop
+from flockoff.hub.session import configure_library
 from flockoff.hub.transfer import Transfer, fetch
 from flockoff.records import RepoState
 
 RepoType = Literal["dataset", "model"]
 
-# Seconds. huggingface_hub by itself waits for ever for the answer to whoami, create or commit.
-_TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
-_configuring = threading.Lock()
-
-
-@cache
-def _configure_library() -> None:
-    """Once a process: time limits, no telemetry, and no retries but our own.
-
-    By itself huggingface_hub repeats some requests on 429 and 5xx and sleeps for as long as Retry-After
-    says. Raising from the response hook ends the request at once.
-    """
-    constants.HF_HUB_DISABLE_TELEMETRY = True
-    # It warns that an upload from a file object goes by LFS and not by Xet. That is what we want.
-    logging.getLogger("huggingface_hub._commit_api").addFilter(
-        lambda record: "not supported by Xet Storage" not in record.getMessage()
-    )
-    set_client_factory(_client)
-
-
-def _client() -> httpx2.Client:
-    client = default_client_factory()
-    client.timeout = _TIMEOUT
-    client.event_hooks = client.event_hooks | {"response": [_raise_busy]}
-    return client
-
-
-def _raise_busy(response: httpx2.Response) -> None:
-    if response.status_code == 429 or response.status_code >= 500:
-        hf_raise_for_status(response)
-
 
 class Remote:
-    """A hub under one token. Every method is one attempt and raises HubError's kinds; thread-safe."""
+    """A hub under one token. Every method is one attempt and raises HubError's kinds; thread-safe.
 
-    def __init__(self, endpoint: str | None, token: str | None, timeout: float) -> None:
-        with _configuring:
-            _configure_library()
-        self._timeout = timeout
+    No attempt takes longer than ``patience`` says, nor more than a moment once ``stop`` is set: Interrupted.
+    """
+
+    def __init__(self, endpoint: str | None, token: str | None, patience: Patience, stop: Stop) -> None:
+        configure_library()
+        self._patience = patience
+        self._stop = stop
         self._endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
         # False, not None: None would send whatever token `hf auth login` once left on this machine
         sent = token or False
@@ -71,8 +43,16 @@ class Remote:
             token=sent, library_name="flockoff", library_version=version("flockoff")
         )
 
+    @contextmanager
+    def _call(self, doing: str, size: int = 0) -> Iterator[None]:
+        """One attempt at ``doing``, which moves ``size`` bytes."""
+        with translated(doing):
+            home = httpx2.URL(self._endpoint)
+            with under_way(Call(doing, self._stop, self._patience.deadline(size), home)):
+                yield
+
     def whoami(self) -> Mapping[str, Any]:
-        with translated("check the hub token"):
+        with self._call("check the hub token"):
             told = self._api.whoami()
             if not isinstance(told.get("name"), str):
                 raise HubFatal("The hub does not tell whose token this is.")
@@ -80,20 +60,30 @@ class Remote:
 
     def state(self, repo_id: str, revision: str | None) -> RepoState:
         """A dataset repo: its visibility, and the commit that ``revision`` (None: main) stands for."""
-        with translated(f"look up {repo_id}"):
+        with self._call(f"look up {repo_id}"):
             # Not all of the info: it lists every file, and a repo may have a million of them.
-            info = self._api.dataset_info(
-                repo_id, revision=revision, expand=["sha", "private"], timeout=self._timeout
-            )
+            info = self._info(repo_id, revision, ["sha", "private"])
             if not info.sha:
                 raise HubFatal(f"The hub tells no commit of {repo_id}.")
             return RepoState(private=bool(info.private), head=info.sha)
+
+    def check_open(self, repo_id: str) -> None:
+        """Raises Missing for a dataset repo that is not there, or that its owner has closed to the public."""
+        with self._call(f"look up {repo_id}"):
+            info = self._info(repo_id, None, ["private", "gated", "disabled"])
+            if info.private or info.gated or info.disabled:
+                raise Missing(Reason.REPO_MISSING, f"{repo_id} is private, gated or disabled.")
+
+    def _info(self, repo_id: str, revision: str | None, fields: list[Any]) -> DatasetInfo:
+        return self._api.dataset_info(
+            repo_id, revision=revision, expand=fields, timeout=self._patience.timeout
+        )
 
     def files(
         self, repo_id: str, revision: str, paths: list[str], kind: RepoType = "dataset"
     ) -> list[RemoteFile]:
         """Those of ``paths`` that are files of the repo at ``revision``."""
-        with translated(f"look up the files of {repo_id}"):
+        with self._call(f"look up the files of {repo_id}"):
             found = self._api.get_paths_info(repo_id, paths, revision=revision, repo_type=kind)
             return [
                 self._remote(repo_id, revision, kind, item) for item in found if isinstance(item, RepoFile)
@@ -101,8 +91,8 @@ class Remote:
 
     def listing(self, repo_id: str, revision: str) -> list[str]:
         """The names of all files of a model repo, which is trusted to be of sane size."""
-        with translated(f"list the files of {repo_id}"):
-            info = self._api.model_info(repo_id, revision=revision, timeout=self._timeout)
+        with self._call(f"list the files of {repo_id}"):
+            info = self._api.model_info(repo_id, revision=revision, timeout=self._patience.timeout)
             return [sibling.rfilename for sibling in info.siblings or []]
 
     def _remote(self, repo_id: str, revision: str, kind: RepoType, item: RepoFile) -> RemoteFile:
@@ -112,7 +102,7 @@ class Remote:
 
     def create_private(self, repo_id: str) -> bool:
         """Create the dataset repo; False where there is one of that name already."""
-        with translated(f"create the dataset repo {repo_id}"):
+        with self._call(f"create the dataset repo {repo_id}"):
             try:
                 self._api.create_repo(repo_id, repo_type="dataset", private=True)
             except HfHubHTTPError as error:
@@ -122,7 +112,7 @@ class Remote:
             return True
 
     def publish(self, repo_id: str) -> None:
-        with translated(f"make {repo_id} public"):
+        with self._call(f"make {repo_id} public"):
             self._api.update_repo_settings(repo_id, private=False, repo_type="dataset")
 
     def commit(self, repo_id: str, name: str, file: Path, parent: str) -> str:
@@ -130,7 +120,11 @@ class Remote:
 
         Raises HubTransient also where the branch has moved on from ``parent``.
         """
-        with translated(f"upload {name} to {repo_id}"), file.open("rb") as content:
+        with (
+            translated(f"upload {name} to {repo_id}"),
+            file.open("rb") as content,
+            self._call(f"upload {name} to {repo_id}", file.stat().st_size),
+        ):
             # A path would go to Xet storage if it is large, which not every hub has.
             operation = CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
             made = self._api.create_commit(
@@ -142,6 +136,10 @@ class Remote:
             )
             return made.oid
 
-    def fetch(self, file: RemoteFile, target: Path, deadline: float, closed: threading.Event) -> None:
-        """``transfer.fetch`` from this hub."""
-        fetch(file, target, Transfer(self._endpoint, self._headers, self._timeout, deadline, closed))
+    def fetch(self, file: RemoteFile, target: Path, deadline: float) -> None:
+        """``transfer.fetch`` from this hub, until ``deadline`` (monotonic)."""
+        fetch(
+            file,
+            target,
+            Transfer(self._endpoint, self._headers, self._patience.timeout, deadline, self._stop),
+        )

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from flockoff.errors import HubTransient
+from flockoff.errors import HubTransient, Interrupted
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+_LOOK = 0.25  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,38 +24,58 @@ class Patience:
     tries: int = 4
     backoff: float = 1.0  # before the second try; doubles with each further one, give or take half
     max_retry_after: float = 60.0  # a hub that wants a longer pause is left to the caller
-    grace: float = 60.0  # that every download has, whatever its size
-    min_rate: float = 100_000.0  # bytes a second that a download must reach on top of that
+    grace: float = 60.0  # that everything has, whatever its size
+    min_rate: float = 100_000.0  # bytes a second that a transfer must reach on top of that
 
-    def deadline(self, size: int) -> float:
-        """The ``time.monotonic()`` at which a download of ``size`` bytes, begun now, has taken too long."""
+    def deadline(self, size: int = 0) -> float:
+        """The ``time.monotonic()`` at which to move ``size`` bytes, begun now, has taken too long."""
         return time.monotonic() + self.grace + size / self.min_rate
 
 
-def retrying(
-    attempt: Callable[[], T], patience: Patience, closed: threading.Event, *, deadline: float | None = None
-) -> T:
+class Stop:
+    """The wish to stop: set once any of its events is."""
+
+    def __init__(self, *events: threading.Event) -> None:
+        self._events = events
+
+    def check(self) -> None:
+        """Raises Interrupted."""
+        if any(event.is_set() for event in self._events):
+            raise Interrupted("asked to stop")
+
+    def wait(self, seconds: float) -> None:
+        """Raises Interrupted as soon as it is set."""
+        ends = time.monotonic() + seconds
+        self.check()
+        while (left := ends - time.monotonic()) > 0:
+            self._events[0].wait(min(left, _LOOK))
+            self.check()
+
+
+def retrying(attempt: Callable[[], T], patience: Patience, stop: Stop, *, deadline: float | None = None) -> T:
     """``attempt`` until it comes through, at most ``patience.tries`` times.
 
     HubTransient leads to another try, after the pause that the hub asks for or an exponential one. It is
-    raised when tries, patience or ``deadline`` (monotonic) are used up, or when ``closed`` is set.
+    raised when tries, patience or ``deadline`` (monotonic) are used up. Raises Interrupted at a ``stop``.
     """
     for tried in range(1, patience.tries + 1):
+        stop.check()
         try:
             return attempt()
         except HubTransient as error:
             pause = _pause(error, patience, tried)
+            too_long = error.retry_after is not None and error.retry_after > patience.max_retry_after
             too_late = deadline is not None and time.monotonic() + pause > deadline
-            if tried == patience.tries or pause > patience.max_retry_after or too_late:
+            if tried == patience.tries or too_long or too_late:
                 raise
             _log.info("%s Trying again in %.1f s.", error.message, pause)
-            if closed.wait(pause):
-                raise
+            stop.wait(pause)
     raise AssertionError("a loop of at least one try returns or raises")
 
 
 def _pause(error: HubTransient, patience: Patience, tried: int) -> float:
+    """Seconds; random, so that many who were cut off at once do not come back at once."""
     if error.retry_after is not None:
-        return error.retry_after
+        return error.retry_after * random.uniform(1.0, 1.1)
     exponential = patience.backoff * 2.0 ** (tried - 1) * random.uniform(0.5, 1.5)
     return min(exponential, patience.max_retry_after)

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +10,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import httpx2
-from huggingface_hub import get_session
 from huggingface_hub.utils._http import hf_raise_for_status
 
-from flockoff.errors import HubTransient, Reason, SetupError
+from flockoff.errors import HubTransient, SetupError
 from flockoff.hub.faults import translated
-from flockoff.hub.files import Missing, RemoteFile, digest_of
+from flockoff.hub.files import ContentGone, RemoteFile, digest_of, move_into_place
+from flockoff.hub.line import Call, under_way
+from flockoff.hub.retries import Stop
+from flockoff.hub.session import check_scheme, session
 
 _MAX_REDIRECTS = 5
 _GONE = frozenset({404, 410})
@@ -35,25 +35,26 @@ class Transfer:
     headers: dict[str, str]
     timeout: float  # seconds of silence
     deadline: float  # time.monotonic()
-    closed: threading.Event  # set to give up
+    stop: Stop
 
 
 def fetch(remote: RemoteFile, target: Path, transfer: Transfer) -> None:
     """Make ``target`` the remote file, in one attempt; a later one goes on where this one broke off.
 
-    Raises HubTransient for whatever may heal (cut, slow, wrong content), SetupError for the disk, and
-    HubError's other kinds.
+    Raises HubTransient for whatever may heal (cut, slow, wrong content), SetupError for the disk, HubError's
+    other kinds, and Interrupted.
     """
-    with translated(f"download {remote.path}"):
+    doing = f"download {remote.path}"
+    with translated(doing), under_way(Call(doing, transfer.stop, transfer.deadline, home=None)):
         target.parent.mkdir(parents=True, exist_ok=True)
         with _part_of(target) as part:
             with part.open("ab") as file:
                 _receive(remote, file, transfer)
                 file.flush()
                 os.fsync(file.fileno())
-            if not remote.is_same(digest_of(part)):
+            if not remote.is_same(digest_of(part, transfer.stop)):
                 raise _Spoiled(f"What the hub sent for {remote.path} is not what it announced.")
-            part.replace(target)
+            move_into_place(part, target)
 
 
 @contextmanager
@@ -101,16 +102,8 @@ def _receive(remote: RemoteFile, file: BinaryIO, transfer: Transfer) -> None:
             if have > remote.size:
                 raise _Spoiled(f"The hub sent more than the {remote.size} bytes of {remote.path}.")
             file.write(chunk)
-            _check_going_on(remote, transfer)
     if have < remote.size:
         raise HubTransient(f"The hub sent {have} of the {remote.size} bytes of {remote.path}.")
-
-
-def _check_going_on(remote: RemoteFile, transfer: Transfer) -> None:
-    if transfer.closed.is_set():
-        raise HubTransient(f"The download of {remote.path} was called off.")
-    if time.monotonic() > transfer.deadline:
-        raise HubTransient(f"The download of {remote.path} took too long.")
 
 
 @contextmanager
@@ -121,24 +114,36 @@ def _body(url: str, start: int, transfer: Transfer) -> Iterator[httpx2.Response]
     plain = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     for _ in range(_MAX_REDIRECTS + 1):
         headers = plain | (transfer.headers if _origin(here) == _origin(home) else {})
-        with get_session().stream(
+        with session().stream(
             "GET", here, headers=headers, timeout=transfer.timeout, follow_redirects=False
         ) as response:
-            if response.status_code == 416:
-                raise _Spoiled(f"The hub has no byte {start} of {here.path}.")
             if not response.has_redirect_location:
-                if response.status_code in _GONE and "x-error-code" not in response.headers:
-                    # The hub described this very file a moment ago: its content was deleted behind it.
-                    raise Missing(Reason.FILE_MISSING, f"The hub no longer has the content of {here.path}.")
-                hf_raise_for_status(response)
-                if response.headers.get("content-encoding", "identity") != "identity":
-                    raise _Spoiled(f"The hub sent {here.path} compressed, which was not asked for.")
+                _check(response, start, at_home=_origin(here) == _origin(home))
                 yield response
                 return
-            here = here.join(response.headers["location"])
-        if here.scheme != "https" and here.scheme != home.scheme:
-            raise HubTransient(f"The hub redirects to {here.scheme}://{here.host}, which is not safe.")
+            target = here.join(response.headers["location"])
+        check_scheme(here, target)
+        here = target
     raise HubTransient(f"The hub redirects more than {_MAX_REDIRECTS} times.")
+
+
+def _check(response: httpx2.Response, start: int, *, at_home: bool) -> None:
+    """Raises unless the answer's body can be the file from byte ``start`` on.
+
+    Storage elsewhere that the hub redirects to is not asked who may see what, so its refusals say nothing
+    about the repo or our token: an expired link, for one, is a 403.
+    """
+    path = response.request.url.path
+    if response.status_code == 416:
+        raise _Spoiled(f"The hub has no byte {start} of {path}.")
+    if response.status_code in _GONE and not (at_home and "x-error-code" in response.headers):
+        raise ContentGone(f"The hub has no content for {path}.")
+    if not at_home and response.is_error:
+        host = response.request.url.host
+        raise HubTransient(f"{host}, where the hub keeps {path}, answered {response.status_code}.")
+    hf_raise_for_status(response)
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise _Spoiled(f"The hub sent {path} compressed, which was not asked for.")
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:

@@ -1,0 +1,98 @@
+"""The one HTTP client through which this process talks to hubs, huggingface_hub's own requests included."""
+
+import logging
+import threading
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+import httpx2
+from huggingface_hub import constants, get_session, set_client_factory
+from huggingface_hub.utils._http import hf_request_event_hook
+
+from flockoff.errors import HubTransient
+from flockoff.hub.faults import retry_after, translate
+from flockoff.hub.line import current_call, watch
+
+# Seconds of silence. huggingface_hub by itself waits for ever for the answer to whoami, create or commit.
+_TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
+_configuring = threading.Lock()
+
+
+def session() -> httpx2.Client:
+    """The client, made on first use. No request of it outlives the ``line.Call`` it belongs to."""
+    configure_library()
+    return get_session()
+
+
+def configure_library() -> None:
+    """Let huggingface_hub use our client, and send no telemetry; once a process, from any thread."""
+    with _configuring:
+        _configure()
+
+
+@cache
+def _configure() -> None:
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    # It warns that an upload from a file object goes by LFS and not by Xet. That is what we want.
+    logging.getLogger("huggingface_hub._commit_api").addFilter(
+        lambda record: "not supported by Xet Storage" not in record.getMessage()
+    )
+    set_client_factory(_Client)
+
+
+class _Client(httpx2.Client):
+    """Ends what goes wrong with one of our own errors, which huggingface_hub does not catch.
+
+    By itself it repeats some requests after 429, 5xx and network errors, and sleeps in between for as long
+    as Retry-After says.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            event_hooks={"request": [hf_request_event_hook], "response": [_check_busy, _check_redirect]},
+            follow_redirects=True,
+            timeout=_TIMEOUT,
+        )
+        watch(self)
+
+    def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        try:
+            return super().send(request, **options)
+        except httpx2.RequestError as error:
+            raise translate(error, _doing(request)) from error
+
+
+def _doing(request: httpx2.Request) -> str:
+    call = current_call()
+    return call.doing if call else f"reach {request.url.host}"
+
+
+def _check_busy(response: httpx2.Response) -> None:
+    """Raises HubTransient for 429 and 5xx; whatever error code such an answer carries is not believed."""
+    if response.status_code == HTTPStatus.TOO_MANY_REQUESTS or response.status_code >= 500:
+        raise HubTransient(
+            f"Could not {_doing(response.request)}: the hub answered {response.status_code}.",
+            retry_after=retry_after(response),
+        )
+
+
+def _check_redirect(response: httpx2.Response) -> None:
+    """Follow the hub's redirects (of a renamed repo) on the hub only: nobody else can answer for it."""
+    call = current_call()
+    if call is None or call.home is None or not response.has_redirect_location:
+        return
+    here = response.request.url
+    target = here.join(response.headers["location"])
+    if here.host == call.home.host and target.host != call.home.host:
+        raise HubTransient(
+            f"Could not {call.doing}: the hub redirects to {target.host}.",
+            remedy="Set HF_ENDPOINT to the hub's own address; sign in to this network if it asks for that.",
+        )
+    check_scheme(here, target)
+
+
+def check_scheme(here: httpx2.URL, target: httpx2.URL) -> None:
+    """Raises HubTransient for a redirect to anything but HTTP, or from HTTPS to unencrypted HTTP."""
+    if target.scheme != "https" and target.scheme != here.scheme:
+        raise HubTransient(f"The hub redirects to {target.scheme}://{target.host}, which is not safe.")
