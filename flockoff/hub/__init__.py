@@ -4,6 +4,7 @@ Importing it is cheap: huggingface_hub itself (half a second) is loaded at the f
 """
 
 from flockoff.hub.client import HubClient
+from flockoff.hub.datasets import DatasetCache
 from flockoff.hub.retries import Patience
 
-__all__ = ["HubClient", "Patience"]
+__all__ = ["DatasetCache", "HubClient", "Patience"]

@@ -1,0 +1,275 @@
+"""The datasets kept on this machine: within a budget, and never trusted unread.
+
+In the folder lie whole files, ``KEY.SHA256.jsonl``: the key stands for repo and commit, the hash is the
+content's, so that one rename makes both file and hash known. ``incoming`` below it is where downloads grow.
+"""
+
+import logging
+import os
+import re
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from flockoff.errors import SetupError
+from flockoff.hub.files import dataset_key, digest_of, move_into_place
+
+_log = logging.getLogger(__name__)
+
+_WHOLE = re.compile(r"([0-9a-f]{64})\.([0-9a-f]{64})\.jsonl")
+_KEY_LENGTH = 64
+_REMEDY = "Give more with --max_disk_gb, or free some space on the disk."
+
+
+class Downloads(Protocol):
+    """The part of ``ports.Hub`` that fetches datasets."""
+
+    def download(self, namespace: str, commit: str, directory: Path, *, max_bytes: int) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    path: Path
+    sha256: str
+    size: int  # bytes
+
+
+@dataclass(slots=True)
+class _Turn:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+
+
+class DatasetCache:
+    """Datasets under ``directory``, which with ``others`` (folders of other caches) keep to ``max_bytes``.
+
+    What the epoch needs is never removed; of the rest, what was used longest ago goes first. Safe to use
+    from several threads, and by one process at a time.
+    """
+
+    def __init__(self, hub: Downloads, directory: Path, *, max_bytes: int, others: Sequence[Path]) -> None:
+        self._hub = hub
+        self._directory = directory
+        self._incoming = directory / "incoming"
+        self._max_bytes = max_bytes
+        self._others = tuple(others)
+        self._lock = threading.Lock()  # of all below
+        self._scanned = False
+        self._budget = max_bytes  # what the others leave of it
+        self._needed: frozenset[str] = frozenset()  # keys
+        self._whole: OrderedDict[str, _Whole] = OrderedDict()  # by key, the one used longest ago first
+        self._parts: dict[str, int] = {}  # bytes of broken-off downloads, by key
+        self._coming: dict[str, int] = {}  # bytes that each download under way may come to take, by key
+        self._turns: dict[str, _Turn] = {}  # of the keys that somebody is in ``get`` for
+
+    def begin(self, needed: Collection[tuple[str, str]]) -> None:
+        """An epoch starts that needs these (namespace, commit) pairs, and whatever ``get`` is asked for.
+
+        Looks through the folders, removes what killed downloads left behind, and what is over the budget;
+        what cannot be removed is logged and stays. Raises SetupError for a folder that cannot be read.
+        """
+        with self._lock:
+            self._needed = frozenset(dataset_key(namespace, commit) for namespace, commit in needed)
+            self._scan()
+            self._make_room(0)
+            if (excess := self._used() - self._budget) > 0:
+                _log.warning(
+                    "The datasets that this epoch needs, or that cannot be removed, take %d bytes more than "
+                    "they may. They stay, and no others are downloaded. %s",
+                    excess,
+                    _REMEDY,
+                )
+
+    def get(self, namespace: str, commit: str, *, max_bytes: int) -> Path:
+        """``data.jsonl`` of one dataset at one commit, as the hub once gave it, to the last byte.
+
+        Raises what ``ports.Hub.download`` does, SetupError also where there is no room for ``max_bytes``.
+        """
+        key = dataset_key(namespace, commit)
+        with self._turn(key):
+            path = self._intact(key)
+            return path if path is not None else self._download(key, namespace, commit, max_bytes)
+
+    @contextmanager
+    def _turn(self, key: str) -> Iterator[None]:
+        """One at a time for each key, so that nothing is downloaded twice."""
+        with self._lock:
+            if not self._scanned:
+                self._scan()
+            self._needed |= {key}
+            turn = self._turns.setdefault(key, _Turn())
+            turn.users += 1
+        try:
+            with turn.lock:
+                yield
+        finally:
+            with self._lock:
+                turn.users -= 1
+                if turn.users == 0:
+                    del self._turns[key]
+
+    def _intact(self, key: str) -> Path | None:
+        """The file if it is there and still what it was; one that has changed is removed."""
+        with self._lock:
+            whole = self._whole.get(key)
+        if whole is None:
+            return None
+        if whole.path.exists():
+            if digest_of(whole.path).sha256 == whole.sha256:
+                self._mark_used(key, whole.path)
+                return whole.path
+            _log.warning("%s has changed on the disk: it is downloaded again.", whole.path)
+        with self._lock, _translated(f"remove {whole.path}"):
+            whole.path.unlink(missing_ok=True)
+            self._whole.pop(key, None)
+        return None
+
+    def _mark_used(self, key: str, path: Path) -> None:
+        with self._lock:
+            if key in self._whole:  # and has not been removed by somebody else meanwhile
+                self._whole.move_to_end(key)
+        try:
+            os.utime(path)
+        except OSError as error:  # of a folder that nothing can be removed from either
+            _log.debug("%s: not marked as used: %s", path, error)
+
+    def _download(self, key: str, namespace: str, commit: str, max_bytes: int) -> Path:
+        with self._reserved(key, max_bytes):
+            arrived = self._hub.download(namespace, commit, self._incoming, max_bytes=max_bytes)
+            digest = digest_of(arrived)
+            target = self._directory / f"{key}.{digest.sha256}.jsonl"
+            with self._lock, _translated(f"write {target}"):
+                move_into_place(arrived, target)
+                self._whole[key] = _Whole(target, digest.sha256, digest.size)
+        return target
+
+    @contextmanager
+    def _reserved(self, key: str, size: int) -> Iterator[None]:
+        """Keep ``size`` bytes free for a download. Raises SetupError where they cannot be had."""
+        with self._lock:
+            with _translated(f"write to {self._directory}"):
+                self._directory.mkdir(parents=True, exist_ok=True)
+            self._parts.pop(key, None)  # it grows into what is reserved
+            if not self._make_room(size):
+                raise SetupError(
+                    f"There is no room for a dataset of up to {size:,} bytes: datasets may take "
+                    f"{self._budget:,}, have taken {self._used():,}, and the disk has {self._free():,} left.",
+                    remedy=_REMEDY,
+                )
+            self._coming[key] = size
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._coming[key]
+                part = self._incoming / f"{key}.jsonl.part"
+                if part.exists():
+                    self._parts[key] = part.stat().st_size
+
+    # --- what is there, and what may be ------------------------------------------------------------------
+
+    def _scan(self) -> None:
+        """Know what is there, by one pass over the folder, and what the others leave of the budget."""
+        with _translated(f"look through {self._directory}"):
+            found = sorted(_whole_files(self._directory), key=lambda item: item[0])
+            self._whole = OrderedDict((key, whole) for _, key, whole in found)
+            self._clear_incoming()
+        self._budget = self._max_bytes - sum(_bytes_below(folder) for folder in self._others)
+        self._scanned = True
+
+    def _clear_incoming(self) -> None:
+        """Remove all but what is being written, and what a needed dataset's next try can go on from."""
+        self._parts = {}
+        stuck: list[OSError] = []
+        for path, status in _files_in(self._incoming):
+            key = path.name[:_KEY_LENGTH]
+            if key in self._coming:
+                continue
+            if key in self._needed and path.name == f"{key}.jsonl.part":
+                self._parts[key] = status.st_size
+            elif (problem := _unlink(path)) is not None:
+                stuck.append(problem)
+        _tell_of(stuck)
+
+    def _used(self) -> int:
+        whole = sum(file.size for file in self._whole.values())
+        return whole + sum(self._parts.values()) + sum(self._coming.values())
+
+    def _free(self) -> int:
+        """Bytes on the disk that no download under way may come to need."""
+        return shutil.disk_usage(self._directory).free - sum(self._coming.values())
+
+    def _make_room(self, size: int) -> bool:
+        """Remove what was used longest ago until ``size`` bytes fit into budget and disk; whether they do."""
+        lacking = self._used() + size - self._budget
+        if size:
+            lacking = max(lacking, size - self._free())
+        stuck: list[OSError] = []
+        for key in [key for key in self._whole if key not in self._needed and key not in self._turns]:
+            if lacking <= 0:
+                break
+            problem = _unlink(self._whole[key].path)
+            if problem is None:
+                lacking -= self._whole.pop(key).size
+            else:
+                stuck.append(problem)
+        _tell_of(stuck)
+        return lacking <= 0
+
+
+def _whole_files(directory: Path) -> Iterator[tuple[float, str, _Whole]]:
+    """When each whole file was last used, its key, and itself."""
+    for path, status in _files_in(directory):
+        name = _WHOLE.fullmatch(path.name)
+        if name is not None:
+            yield status.st_mtime, name[1], _Whole(path, name[2], status.st_size)
+
+
+def _files_in(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The files of a folder, if it is there; those that vanish meanwhile are left out."""
+    if not directory.is_dir():
+        return
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path), entry.stat(follow_symlinks=False)
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(parent, name).lstat().st_size
+    return total
+
+
+def _unlink(path: Path) -> OSError | None:
+    """Remove a file; what prevents it, if anything does."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        return error
+    return None
+
+
+def _tell_of(stuck: list[OSError]) -> None:
+    if stuck:
+        _log.warning("%d files cannot be removed and stay until the next epoch: %s.", len(stuck), stuck[0])
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SetupError(
+            f"Cannot {doing}: {error.strerror}.",
+            remedy="Check the disk's free space and the folder's permissions.",
+        ) from error
