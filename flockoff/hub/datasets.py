@@ -144,7 +144,11 @@ class DatasetCache:
             digest = digest_of(arrived)
             target = self._directory / f"{key}.{digest.sha256}.jsonl"
             with self._lock, _translated(f"write {target}"):
-                move_into_place(arrived, target)
+                try:
+                    move_into_place(arrived, target)
+                except OSError:
+                    _unlink(arrived)
+                    raise
                 self._whole[key] = _Whole(target, digest.sha256, digest.size)
         return target
 
