@@ -10,9 +10,11 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from flockoff.errors import UsageError
+
+T = TypeVar("T")
 
 ORIGINAL_COMPETITION_ID = "f127"
 _HEX40 = re.compile(r"[0-9a-f]{40}")
@@ -223,12 +225,14 @@ def load_competition(path: Path | None) -> Competition:
         raise UsageError(f"Cannot read the competition file {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}.") from error
-    competition = _build(Competition, table, str(path))
-    assert isinstance(competition, Competition)
-    return competition
+    return from_table(Competition, table, str(path))
 
 
-def _build(kind: type, table: dict[str, Any], where: str) -> object:
+def from_table(kind: type[T], table: dict[str, Any], where: str) -> T:
+    """A ``kind``, a dataclass of plain values and other such dataclasses, from a TOML table.
+
+    Raises UsageError, which names ``where``, for an unknown key or a value of the wrong type.
+    """
     hints = get_type_hints(kind)
     unknown = sorted(set(table) - set(hints))
     if unknown:
@@ -238,10 +242,10 @@ def _build(kind: type, table: dict[str, Any], where: str) -> object:
 
 
 def _value(hint: Any, value: object, where: str) -> object:
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise UsageError(f"{where} must be a table.")
-        return _build(hint, value, where)  # type: ignore[arg-type]
+        return from_table(hint, value, where)
     if hint is float and type(value) is int:
         return float(value)
     if isinstance(value, bool) or not isinstance(value, hint):

@@ -14,14 +14,14 @@ ROOT = Path(__file__).resolve().parent.parent
 # A room imports only rooms of the lines above its own.
 LAYERS = (
     ("errors", "text", "logs", "metrics"),
-    ("records", "competition", "launch"),
+    ("records", "competition", "launch", "retry"),
     ("ports", "settings"),
     ("scoring", "dataset"),
     ("tokens",),
     ("chain", "hub", "training", "ledger"),
     ("mine", "validate", "localnet"),
     ("assemble",),
-    ("demo",),
+    ("demo", "simulate"),
     ("cli", "neurons"),
 )
 PURE_ROOMS = ("scoring", "dataset")
@@ -33,6 +33,7 @@ LIBRARIES = {
     ("hub",): ("huggingface_hub",),
     ("ledger",): ("sqlite3",),
     ("metrics",): ("prometheus_client",),
+    ("simulate",): ("matplotlib",),
     ("localnet",): ("dulwich", "starlette", "uvicorn", "websockets"),
     ("tokens",): ("tokenizers", "jinja2"),
     ("training",): ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors", "gguf"),

@@ -1,0 +1,63 @@
+"""The game in pictures: PNG files that matplotlib draws."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from flockoff.errors import SetupError
+from flockoff.simulate.game import History
+from flockoff.simulate.population import Strategy
+
+
+def draw(history: History, directory: Path) -> list[Path]:
+    """Write ``incentive.png``, ``quality.png`` and ``vtrust.png`` into ``directory``, made if it is missing.
+
+    Raises SetupError where they cannot be written.
+    """
+    pictures = {"incentive.png": _incentive, "quality.png": _quality, "vtrust.png": _validator_trust}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, fill in pictures.items():
+            figure = Figure(figsize=(8, 4.5), layout="constrained")
+            fill(figure.add_subplot(), history)
+            figure.savefig(directory / name, dpi=120)
+    except OSError as error:
+        raise SetupError(
+            f"Cannot write pictures to {directory}: {error.strerror}.",
+            remedy="Give another --pictures folder.",
+        ) from error
+    return [directory / name for name in pictures]
+
+
+def _incentive(axes: Axes, history: History) -> None:
+    epochs = np.arange(1, len(history.incentive) + 1)
+    strategies = [each for each in Strategy if any(miner.strategy is each for miner in history.miners)]
+    layers = [
+        history.incentive[:, [miner.strategy is each for miner in history.miners]].sum(axis=1)
+        for each in strategies
+    ]
+    axes.stackplot(epochs, [*layers, history.burned], labels=[*strategies, "burned"])
+    axes.set(xlabel="epoch", ylabel="share of the incentive", xlim=(1, len(epochs)), ylim=(0, 1))
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+
+
+def _quality(axes: Axes, history: History) -> None:
+    earned = history.incentive.mean(axis=0)
+    for strategy in Strategy:
+        of = [index for index, miner in enumerate(history.miners) if miner.strategy is strategy]
+        if of:
+            changes = [100 * history.miners[index].submissions[-1].dataset.change for index in of]
+            axes.scatter(changes, 100 * earned[of], s=14, label=strategy)
+    axes.set_yscale("symlog", linthresh=1e-3)
+    axes.set(xlabel="what the last dataset does to the loss, %", ylabel="mean share of the incentive, %")
+    axes.legend(fontsize="small")
+
+
+def _validator_trust(axes: Axes, history: History) -> None:
+    epochs = np.arange(1, len(history.validator_trust) + 1)
+    for number, role in enumerate(history.roles):
+        axes.plot(epochs, history.validator_trust[:, number], linewidth=1, label=f"{number}: {role}")
+    axes.set(xlabel="epoch", ylabel="vtrust", xlim=(1, max(2, len(epochs))), ylim=(0, 1.02))
+    axes.legend(loc="lower right", fontsize="small")

@@ -1,0 +1,172 @@
+"""The miners of a game: which dataset each of them commits when."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from flockoff.simulate.scenario import Scenario
+
+
+class Strategy(StrEnum):
+    """What a hotkey is up to.
+
+    The first sybil owns the dataset that the other sybils commit after it. The friend is an honest miner, the
+    worst of them, that dishonest validators favour.
+    """
+
+    HONEST = "honest"
+    NEWCOMER = "newcomer"
+    SLEEPER = "sleeper"
+    SPAMMER = "spammer"
+    FIRST_SYBIL = "first sybil"
+    SYBIL = "further sybil"
+    EXACT_COPIER = "exact copier"
+    DISGUISED_COPIER = "disguised copier"
+    CONTAMINATOR = "contaminator"
+    FRIEND = "validator's friend"
+
+
+CHEATS = (Strategy.SYBIL, Strategy.EXACT_COPIER, Strategy.DISGUISED_COPIER, Strategy.CONTAMINATOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """``change``: of the loss, relative to the base model's, on average over seeds.
+
+    ``content`` is what the search for duplicates makes of it: a copy that is found out has its original's.
+    """
+
+    name: str
+    change: float
+    content: str
+    contaminated: bool = False  # and found out
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A commitment, made in ``epoch`` and counting from the next one; 0 is before the game."""
+
+    epoch: int
+    offset: int  # blocks after the epoch's start
+    dataset: Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Miner:
+    hotkey: str
+    strategy: Strategy
+    submissions: tuple[Submission, ...]  # in order of epoch, at least one
+
+
+def populate(scenario: Scenario, seed: int) -> list[Miner]:
+    """The scenario's miners. ``seed`` decides who commits first and which cheats are found out."""
+    rng = np.random.default_rng(seed)
+    offsets = iter(rng.permutation(scenario.miners.total).tolist())
+    honest = [*_honest(scenario, offsets), *_sleepers(scenario, offsets), *_newcomers(scenario, offsets)]
+    return [
+        *honest,
+        *_sybils(scenario, offsets),
+        *_spammers(scenario, offsets),
+        *_contaminators(scenario, offsets, rng),
+        *_exact_copiers(scenario, offsets, honest),
+        *_disguised_copiers(scenario, offsets, honest, rng),
+    ]
+
+
+def _honest(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
+    data = scenario.data
+    changes = np.linspace(data.best, data.worst, scenario.miners.honest).tolist()
+    friend = len(changes) - 1 if scenario.validators.dishonest else None
+    for number, change in enumerate(changes):
+        strategy = Strategy.FRIEND if number == friend else Strategy.HONEST
+        yield _miner(strategy, number, [(0, next(offsets), change)])
+
+
+def _sleepers(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
+    for number in range(scenario.miners.sleepers):
+        offset = next(offsets)
+        plan = [(0, offset, scenario.data.best), (scenario.miners.sleepers_turn, offset, scenario.data.noise)]
+        yield _miner(Strategy.SLEEPER, number, plan)
+
+
+def _newcomers(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
+    for number in range(scenario.miners.newcomers):
+        come = scenario.miners.newcomers_come
+        yield _miner(Strategy.NEWCOMER, number, [(come, next(offsets), scenario.data.newcomer)])
+
+
+def _spammers(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
+    for number in range(scenario.miners.spammers):
+        offset = next(offsets)
+        plan = [(epoch, offset, scenario.data.middling) for epoch in range(scenario.epochs)]
+        yield _miner(Strategy.SPAMMER, number, plan)
+
+
+def _sybils(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
+    dataset = Dataset("sybil", scenario.data.middling, "sybil")
+    for number, offset in enumerate(sorted(next(offsets) for _ in range(scenario.miners.sybils))):
+        strategy = Strategy.SYBIL if number else Strategy.FIRST_SYBIL
+        yield Miner(_hotkey(strategy, number), strategy, (Submission(0, offset, dataset),))
+
+
+def _contaminators(scenario: Scenario, offsets: Iterator[int], rng: np.random.Generator) -> Iterator[Miner]:
+    for number in range(scenario.miners.contaminators):
+        hotkey = _hotkey(Strategy.CONTAMINATOR, number)
+        found = bool(rng.random() < scenario.data.contamination_recall)
+        dataset = Dataset(hotkey, scenario.data.contaminated, hotkey, contaminated=found)
+        yield Miner(hotkey, Strategy.CONTAMINATOR, (Submission(0, next(offsets), dataset),))
+
+
+def _exact_copiers(scenario: Scenario, offsets: Iterator[int], honest: Sequence[Miner]) -> Iterator[Miner]:
+    for number in range(scenario.miners.exact_copiers):
+        offset = next(offsets)
+        copies = [Submission(epoch, offset, dataset) for epoch, dataset in _worth_copying(honest)]
+        yield Miner(_hotkey(Strategy.EXACT_COPIER, number), Strategy.EXACT_COPIER, tuple(copies))
+
+
+def _disguised_copiers(
+    scenario: Scenario, offsets: Iterator[int], honest: Sequence[Miner], rng: np.random.Generator
+) -> Iterator[Miner]:
+    for number in range(scenario.miners.disguised_copiers):
+        hotkey, offset = _hotkey(Strategy.DISGUISED_COPIER, number), next(offsets)
+        copies = []
+        for epoch, original in _worth_copying(honest):
+            found = rng.random() < scenario.data.copy_recall
+            name = f"{hotkey}-{epoch}"
+            dataset = Dataset(
+                name, original.change + scenario.data.copy_costs, original.content if found else name
+            )
+            copies.append(Submission(epoch, offset, dataset))
+        yield Miner(hotkey, Strategy.DISGUISED_COPIER, tuple(copies))
+
+
+def _worth_copying(honest: Sequence[Miner]) -> Iterator[tuple[int, Dataset]]:
+    """Each dataset that is better than all before it, with the epoch after its commitment.
+
+    It is public by then. Copying the truly best is more than a thief can know.
+    """
+    published = sorted(
+        (submission for miner in honest for submission in miner.submissions),
+        key=lambda submission: (submission.epoch, submission.dataset.change),
+    )
+    best = np.inf
+    for submission in published:
+        if submission.dataset.change < best:
+            best = submission.dataset.change
+            yield submission.epoch + 1, submission.dataset
+
+
+def _miner(strategy: Strategy, number: int, plan: Sequence[tuple[int, int, float]]) -> Miner:
+    """A miner whose datasets are its own. ``plan``: (epoch, offset, change) of each commitment."""
+    hotkey = _hotkey(strategy, number)
+    submissions = []
+    for epoch, offset, change in plan:
+        name = f"{hotkey}-{epoch}"
+        submissions.append(Submission(epoch, offset, Dataset(name, change, name)))
+    return Miner(hotkey, strategy, tuple(submissions))
+
+
+def _hotkey(strategy: Strategy, number: int) -> str:
+    return f"{strategy.replace(' ', '-')}-{number}"

@@ -1,0 +1,86 @@
+"""The outcome on a terminal."""
+
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from flockoff.simulate.outcome import Outcome
+from flockoff.simulate.sweep import Trial
+
+MISSING = "-"
+
+
+def show_outcome(console: Console, outcome: Outcome) -> None:
+    console.print(_shares(outcome))
+    console.print(_validators(outcome))
+    console.print(f"Kendall's tau of quality and incentive, honest miners: {_number(outcome.tau)}")
+    if outcome.newcomer_share is not None:
+        console.print(
+            f"The newcomer ends with {outcome.newcomer_share:.1%} of the incentive, "
+            f"and had half of that after {outcome.newcomer_epochs or MISSING} epochs."
+        )
+    for promise, holds in outcome.promises.items():
+        if holds is not None:
+            sign = "[green]✓[/green]" if holds else "[red]✗ it does not hold that[/red]"
+            console.print(f"{sign} {promise}")
+
+
+def show_sweep(console: Console, trials: Iterable[Trial]) -> None:
+    table = _table("Sweep, * is the competition's own value", "constant", "value", "cheats", "tau")
+    for name in ("newcomer", "epochs", "vtrust", "kept"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for trial in trials:
+        table.add_row(
+            trial.constant,
+            f"{trial.value:g}{'*' if trial.default else ''}",
+            f"{trial.cheats:.2%}",
+            _number(trial.tau),
+            MISSING if trial.newcomer_share is None else f"{trial.newcomer_share:.1%}",
+            MISSING if trial.newcomer_epochs is None else f"{trial.newcomer_epochs:.1f}",
+            f"{trial.trust:.3f}",
+            f"{trial.kept:.0%}",
+        )
+    console.print(table)
+
+
+def _shares(outcome: Outcome) -> Table:
+    table = _table("Incentive by strategy", "strategy", "hotkeys", "all", "each")
+    for strategy, share in outcome.shares.items():
+        count = outcome.hotkeys[strategy]
+        table.add_row(strategy, str(count), f"{share:.2%}", f"{share / count:.3%}")
+    if outcome.burned:
+        table.add_row("burned", MISSING, f"{outcome.burned:.2%}", MISSING)
+    return table
+
+
+def _validators(outcome: Outcome) -> Table:
+    table = _table("Validators", "role", "vtrust", "5th percentile", "dividends")
+    for validator in outcome.validators:
+        table.add_row(
+            validator.role,
+            f"{validator.trust:.3f}",
+            f"{validator.low_trust:.3f}",
+            f"{validator.dividends:.1%}",
+        )
+    return table
+
+
+def _table(title: str, first: str, *numbers: str) -> Table:
+    table = Table(
+        title=title,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column(first, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"

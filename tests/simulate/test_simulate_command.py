@@ -1,0 +1,104 @@
+"""``flockoff simulate`` as it is typed."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flockoff.simulate.scenario import PRESETS, load_scenario
+
+PROGRAM = """
+import typer
+from flockoff.simulate.command import simulate
+
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command()(simulate)
+app()
+"""
+SMALL = ("--epochs", "5", "--miners", "45")
+
+
+def typed(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """``flockoff simulate`` in a process of its own: it sets up logging and signals for the whole process."""
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        env={**os.environ, "COLUMNS": "80", "PYTHONUTF8": "1"},
+    )
+
+
+def test_simulate_prints_tables_and_promises() -> None:
+    done = typed(*SMALL)
+
+    assert done.returncode == 0
+    for words in ("Incentive by strategy", "further sybil", "weight copier", "tau is at least"):
+        assert words in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_simulate_json_has_the_scenario_and_the_outcome() -> None:
+    done = typed(*SMALL, "--json", "--seed", "3")
+
+    told = json.loads(done.stdout)
+    assert (told["seed"], told["scenario"]["epochs"], told["scenario"]["miners"]["total"]) == (3, 5, 45)
+    assert sum(told["outcome"]["shares"].values()) + told["outcome"]["burned"] == pytest.approx(1)
+    assert len(told["outcome"]["validators"]) == 5
+
+
+def test_simulate_sweep_json_has_every_trial() -> None:
+    done = typed("--scenario", "honest", "--epochs", "2", "--miners", "8", "--sweep", "--json")
+
+    trials = json.loads(done.stdout)["trials"]
+    assert {trial["constant"] for trial in trials} == {
+        "timestamp_epsilon",
+        "temperature",
+        "score_decay",
+        "consensus_blend",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--scenario", "nobody"), "There is no scenario 'nobody'"),
+        (("--validators", "3"), "3 validators leave no honest one"),
+    ],
+)
+def test_simulate_impossible_game_is_refused_in_one_line(arguments: tuple[str, ...], message: str) -> None:
+    done = typed(*arguments)
+
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_simulate_help_names_every_preset() -> None:
+    done = typed("--help")
+
+    assert all(name in done.stdout for name in PRESETS)
+
+
+def test_load_scenario_file_changes_what_it_names(tmp_path: Path) -> None:
+    file = tmp_path / "game.toml"
+    file.write_text("epochs = 7\n[miners]\nsybils = 2\n[scoring]\ntemperature = 0.1\n[noise]\nseed = 0.01\n")
+
+    scenario = load_scenario(str(file))
+
+    assert (scenario.epochs, scenario.miners.sybils, scenario.miners.spammers) == (7, 2, 3)
+    assert (scenario.scoring.temperature, scenario.noise.seed) == (0.1, 0.01)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_simulate_pictures_are_png_files(tmp_path: Path) -> None:
+    done = typed(*SMALL, "--pictures", str(tmp_path / "new" / "folder"))
+
+    assert done.returncode == 0
+    pictures = sorted((tmp_path / "new" / "folder").iterdir())
+    assert [picture.name for picture in pictures] == ["incentive.png", "quality.png", "vtrust.png"]
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
