@@ -10,9 +10,10 @@ from flockoff.chain import SubtensorChain, WalletRef, open_chain, resolve_endpoi
 from flockoff.competition import Competition, load_competition
 from flockoff.dataset import EvaluationAnswers, load_rows
 from flockoff.errors import NotRegistered, SetupError
-from flockoff.hub import HubClient
+from flockoff.hub import DatasetCache, HubClient
 from flockoff.launch import require_installed
 from flockoff.ledger import Ledger
+from flockoff.retry import outlast
 from flockoff.settings import PROJECT_ROOT, Credentials, NeuronSettings, ValidatorSettings
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.evaluator import WorkerEvaluator
@@ -20,16 +21,21 @@ from flockoff.training.prepare import resolve_base_model
 from flockoff.validate import Validator
 
 
-def open_hub(credentials: Credentials) -> HubClient:
-    return HubClient(token=credentials.hf_token, endpoint=credentials.hf_endpoint)
+def open_hub(credentials: Credentials, stop: threading.Event | None = None) -> HubClient:
+    """What waits for the hub gives up once ``stop`` is set."""
+    return HubClient(token=credentials.hf_token, endpoint=credentials.hf_endpoint, stop=stop)
 
 
-def open_subnet(settings: NeuronSettings) -> SubtensorChain:
-    """The subnet through the settings' wallet. Raises SetupError for a missing wallet."""
+def open_subnet(settings: NeuronSettings, stop: threading.Event | None = None) -> SubtensorChain:
+    """The subnet through the settings' wallet. Raises SetupError for a missing wallet.
+
+    What waits for the chain gives up a few seconds after ``stop`` is set.
+    """
     return open_chain(
         endpoint=resolve_endpoint(settings.network, settings.chain_endpoint),
         netuid=settings.netuid,
         wallet=WalletRef(settings.wallet_name, settings.wallet_hotkey, settings.wallet_path),
+        stop=stop,
     )
 
 
@@ -111,17 +117,14 @@ def ledger_path(data_dir: Path) -> Path:
 def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterator[Validator]:
     """A validator ready for its first epoch; closes all it opened, however the context ends.
 
-    What can fail cheaply fails first. Raises UsageError, SetupError, NotRegistered, LedgerError, and
-    ChainError's and HubError's kinds.
+    What can fail cheaply fails first; chain and hub are waited for. Raises UsageError, SetupError,
+    NotRegistered, LedgerError, HubUnauthorized, what else waiting does not heal, and Interrupted at ``stop``.
     """
     require_installed("torch", "transformers", "peft", "trl")
     neuron = settings.neuron
     competition = load_competition(neuron.competition)
-    hub = open_hub(neuron.credentials)
-    file = evaluation_file(competition, hub, settings.eval_data_dir)
-    with closing(hub), ExitStack() as stack:
-        chain = stack.enter_context(closing(open_subnet(neuron)))
-        require_uid(chain, neuron)
+    with ExitStack() as stack:
+        chain = stack.enter_context(closing(open_subnet(neuron, stop)))
         ledger = stack.enter_context(
             Ledger.open(
                 ledger_path(settings.data_dir),
@@ -130,23 +133,34 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
                 hotkey=chain.hotkey,
             )
         )
-        hub.account()
-        directory = model_directory(competition, hub, settings.cache_dir)
+        hub = stack.enter_context(closing(open_hub(neuron.credentials, stop)))
+        file = outlast(lambda: evaluation_file(competition, hub, settings.eval_data_dir), stop)
+        outlast(lambda: require_uid(chain, neuron), stop)
+        outlast(hub.account, stop)
+        directory = outlast(lambda: model_directory(competition, hub, settings.cache_dir), stop)
         encoder = load_encoder(directory, competition.training.context_length)
         evaluator = WorkerEvaluator(
-            competition, model_dir=directory, evaluation_file=file, device=settings.device
+            competition,
+            model_dir=directory,
+            evaluation_file=file,
+            device=settings.device,
         )
         stack.enter_context(closing(evaluator))
+        datasets = DatasetCache(
+            hub,
+            settings.data_dir / "datasets",
+            max_bytes=int(settings.max_disk_gb * 1e9),
+            others=[settings.cache_dir],
+        )
         yield Validator(
             chain=chain,
-            hub=hub,
+            datasets=datasets,
             evaluator=evaluator,
             ledger=ledger,
             encoder=encoder,
             answers=open_answers(file, competition, encoder),
             competition=competition,
             netuid=neuron.netuid,
-            dataset_dir=settings.data_dir / "datasets",
             miner_sample_size=settings.miner_sample_size,
             blocks_per_epoch=settings.blocks_per_epoch,
             block_threshold=settings.block_threshold,

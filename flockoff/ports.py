@@ -1,6 +1,6 @@
 """What mining and validating need of the outside world: the adapters' small interfaces."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -103,6 +103,21 @@ class Hub(Protocol):
         or not at all, under a name that holds no text from outside. What is there already is not fetched
         again. Safe to call from several threads. Raises MinerFault (REPO_MISSING, COMMIT_MISSING,
         FILE_MISSING, TOO_LARGE), HubError's kinds, or SetupError for the disk.
+        """
+        ...
+
+
+class Datasets(Protocol):
+    """The datasets kept on this machine, within a budget of disk space."""
+
+    def begin(self, needed: Collection[tuple[str, str]]) -> None:
+        """An epoch starts that needs these (namespace, commit) pairs. Raises SetupError for the disk."""
+        ...
+
+    def get(self, namespace: str, commit: str, *, max_bytes: int) -> Path:
+        """``data.jsonl`` of one dataset at one commit, downloaded if it is not here intact.
+
+        Safe to call from several threads. Raises what ``Hub.download`` does.
         """
         ...
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flockoff.errors import MinerFault, Reason
+from flockoff.errors import EvaluationFault, EvaluationTooSlow, MinerFault, Reason
 
 MAX_COMMITMENT_BYTES = 128
 # The Hub's rule: words, '-' and '.', none of these two at an end or twice in a row, at most 96 characters.
@@ -270,6 +270,9 @@ class Evaluation:
     measurement: Measurement
 
 
+# The classes of fault after which a dataset is set aside for the epoch.
+SET_ASIDE = frozenset({EvaluationFault.__name__, EvaluationTooSlow.__name__})
+
 Standing = Literal["eligible", "at_fault", "not_evaluated"]
 
 
@@ -292,6 +295,11 @@ class Verdict:
     content_hash: str | None = None
     loss: float | None = None  # nats per assistant token
     fault: str | None = None  # of "not_evaluated": the error's class, such as "EvaluationFault"
+
+    @property
+    def set_aside(self) -> bool:
+        """Whether the worker failed on the dataset, so that it is not tried again in this epoch."""
+        return self.fault in SET_ASIDE
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,8 @@ class ValidatorSettings:
     data_dir: Path
     eval_data_dir: Path
     device: str | None  # None: CUDA where there is one, else CPU
+    max_seconds_per_miner: float
+    max_disk_gb: float
     epochs: int | None  # None: for ever
 
 
@@ -155,9 +157,41 @@ def validator_settings(argv: Sequence[str] | None = None) -> ValidatorSettings:
     group.add_argument(
         "--epochs", type=_count, metavar="N", help="stop after N epochs (default: run for ever)"
     )
+    _add_machine(parser)
+    args = parser.parse_args(argv)
+    return ValidatorSettings(
+        neuron=_neuron(args),
+        miner_sample_size=args.miner_sample_size,
+        blocks_per_epoch=args.blocks_per_epoch,
+        block_threshold=args.block_threshold,
+        cache_dir=args.cache_dir,
+        data_dir=args.data_dir,
+        eval_data_dir=args.eval_data_dir,
+        device=args.device,
+        max_seconds_per_miner=args.max_seconds_per_miner,
+        max_disk_gb=args.max_disk_gb,
+        epochs=args.epochs,
+    )
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("machine")
     group.add_argument(
         "--device", metavar="NAME", help="cuda, cuda:1, cpu … (default: cuda where there is one, else cpu)"
+    )
+    group.add_argument(
+        "--max_seconds_per_miner",
+        type=_positive_number,
+        default=3600.0,
+        metavar="S",
+        help="the longest that one dataset may take to evaluate (default: 3600)",
+    )
+    group.add_argument(
+        "--max_disk_gb",
+        type=_positive_number,
+        default=50.0,
+        metavar="GB",
+        help="for models and downloaded datasets; the datasets longest unused go first (default: 50)",
     )
     _add_cache_dir(group)
     group.add_argument(
@@ -173,18 +207,6 @@ def validator_settings(argv: Sequence[str] | None = None) -> ValidatorSettings:
         default=PROJECT_ROOT / "eval_data",
         metavar="DIR",
         help="where the evaluation set lies or is downloaded to (default: the one of this repository)",
-    )
-    args = parser.parse_args(argv)
-    return ValidatorSettings(
-        neuron=_neuron(args),
-        miner_sample_size=args.miner_sample_size,
-        blocks_per_epoch=args.blocks_per_epoch,
-        block_threshold=args.block_threshold,
-        cache_dir=args.cache_dir,
-        data_dir=args.data_dir,
-        eval_data_dir=args.eval_data_dir,
-        device=args.device,
-        epochs=args.epochs,
     )
 
 

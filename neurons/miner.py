@@ -37,12 +37,12 @@ def mine_once(settings: MinerSettings, stop: threading.Event) -> int:
         keep_private=settings.keep_private,
         retry_seconds=settings.retry_seconds,
     )
-    hub = assemble.open_hub(neuron.credentials)
+    hub = assemble.open_hub(neuron.credentials, stop)
     file_size(submission.dataset)  # a wrong path is said before anything is fetched
     encoder = assemble.open_encoder(submission.competition, hub, settings.cache_dir)
     mine.checked_dataset(submission, encoder, assemble.answers_here(submission.competition, hub, encoder))
     mine.checked_account(submission, hub)
-    with closing(assemble.open_subnet(neuron)) as chain:
+    with closing(assemble.open_subnet(neuron, stop)) as chain:
         assemble.require_uid(chain, neuron)
         if settings.dry_run:
             mine.rehearse(submission, hub, chain)

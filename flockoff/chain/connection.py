@@ -9,10 +9,13 @@ replaced.
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from flockoff.errors import Interrupted
 
 if TYPE_CHECKING:
     from bittensor import Client, Substrate
@@ -23,6 +26,8 @@ T = TypeVar("T")
 Operation = Callable[["Access"], Awaitable[T]]
 
 CLOSE_SECONDS = 5.0
+STOP_SECONDS = 3.0  # that a call under way has left when the program is asked to stop
+_LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +39,41 @@ class Access:
 
 
 class Connection:
-    """The client of one endpoint, opened on first use and again after ``drop``. Used from one thread."""
+    """The client of one endpoint, opened on first use and again after ``drop``. Used from one thread.
 
-    def __init__(self, endpoint: str) -> None:
+    A call under way when ``stop`` is set, or begun after that, has STOP_SECONDS left.
+    """
+
+    def __init__(self, endpoint: str, stop: threading.Event | None = None) -> None:
         self._endpoint = endpoint
+        self._stop = stop or threading.Event()
         self._session: _Session | None = None
 
     def run(self, operation: Operation[T], *, timeout: float) -> T:
-        """What ``operation`` returns or raises; TimeoutError after ``timeout`` seconds, dialling included."""
+        """What ``operation`` returns or raises; TimeoutError after ``timeout`` seconds, dialling included.
+
+        Raises Interrupted where it was cut short by the wish to stop; what it was sending may have arrived.
+        """
         if self._session is None:
             self._session = _Session(self._endpoint)
         future = self._session.submit(operation)
         try:
-            return future.result(timeout)
+            return self._wait_for(future, time.monotonic() + timeout)
         finally:
             if not future.done():  # too late, or interrupted: whatever it waits for, nobody will look at it
                 future.cancel()
                 self.drop()
+
+    def _wait_for(self, future: "Future[T]", ends: float) -> T:
+        stopping = False
+        while (left := ends - time.monotonic()) > 0:
+            if not stopping and self._stop.is_set():
+                stopping, ends = True, min(ends, time.monotonic() + STOP_SECONDS)
+            if future in wait([future], min(left, _LOOK_SECONDS)).done:
+                return future.result()
+        if stopping:
+            raise Interrupted("asked to stop")
+        raise TimeoutError
 
     def drop(self) -> None:
         """Give the client up without waiting for it; the next ``run`` opens a new one."""

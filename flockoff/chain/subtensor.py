@@ -1,5 +1,6 @@
 """One subnet of the chain through one wallet: the Chain of ``flockoff.ports``, on the Bittensor SDK."""
 
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flockoff.chain.connection import Access, Connection, Operation, T
 from flockoff.chain.faults import Circumstances, no_subnet, translate
 from flockoff.chain.wallets import WalletRef, load_wallet
-from flockoff.errors import ChainError, ChainTransient, SetupError
+from flockoff.errors import ChainError, ChainTransient, Interrupted, SetupError
 from flockoff.records import EpochStatus, Neuron, RawCommitment, Receipt, SubnetSnapshot
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ def open_chain(
     wallet: WalletRef | None,
     read_seconds: float = READ_SECONDS,
     submit_seconds: float = SUBMIT_SECONDS,
+    stop: threading.Event | None = None,
 ) -> "SubtensorChain":
     """The subnet ``netuid`` at a node's ``endpoint``; nothing is asked of the node yet.
 
-    Without a ``wallet`` it can only be read. Raises SetupError or UsageError for a wallet that cannot be used
-    (see ``load_wallet``).
+    Without a ``wallet`` it can only be read. Once ``stop`` is set, calls end within a few seconds, with
+    Interrupted where they could not be finished. Raises SetupError or UsageError for a wallet that cannot be
+    used (see ``load_wallet``).
     """
     return SubtensorChain(
         endpoint=endpoint,
@@ -41,6 +44,7 @@ def open_chain(
         wallet=load_wallet(wallet) if wallet else None,
         read_seconds=read_seconds,
         submit_seconds=submit_seconds,
+        stop=stop,
     )
 
 
@@ -60,6 +64,7 @@ class SubtensorChain:
         wallet: "Wallet | None",
         read_seconds: float,
         submit_seconds: float,
+        stop: threading.Event | None,
     ) -> None:
         self.netuid = netuid
         self.hotkey: str = wallet.hotkey.ss58_address if wallet else ""
@@ -67,7 +72,7 @@ class SubtensorChain:
         self.wallet_flags = ref.flags if ref else ""
         self._wallet = wallet
         self._where = Circumstances(endpoint, netuid, ref, self._coldkey)
-        self._connection = Connection(endpoint)
+        self._connection = Connection(endpoint, stop)
         self._read_seconds = read_seconds
         self._submit_seconds = submit_seconds
 
@@ -223,7 +228,7 @@ class SubtensorChain:
     def _call(self, action: str, operation: Operation[T], timeout: float, *, reading: bool = False) -> T:
         try:
             return self._connection.run(operation, timeout=timeout)
-        except ChainError:
+        except (ChainError, Interrupted):
             raise
         except Exception as error:  # the SDK also lets errors of its own libraries out, by no list it keeps
             fault = translate(error, action, self._where)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flockoff.errors import HubTransient, Interrupted
+from flockoff.retry import backoff
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_LOOK = 0.25  # seconds
+_LOOK = 0.1  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,5 +78,4 @@ def _pause(error: HubTransient, patience: Patience, tried: int) -> float:
     """Seconds; random, so that many who were cut off at once do not come back at once."""
     if error.retry_after is not None:
         return error.retry_after * random.uniform(1.0, 1.1)
-    exponential = patience.backoff * 2.0 ** (tried - 1) * random.uniform(0.5, 1.5)
-    return min(exponential, patience.max_retry_after)
+    return backoff(tried, first=patience.backoff, longest=patience.max_retry_after)

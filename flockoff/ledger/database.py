@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, Self
 
-from flockoff.errors import LedgerError
+from flockoff.errors import LedgerError, LedgerUnavailable
 from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate, version_of
 
 Parameters = Sequence[object] | Mapping[str, object]
@@ -19,6 +19,12 @@ _DAMAGED = (
     " scores start from zero then, and only the commitments that the chain still shows are known."
 )
 _BUG = "This is a bug: please report it with this message."
+_MAY_BE_MENDED = frozenset(
+    [
+        *("SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_CANTOPEN"),
+        *("SQLITE_PERM", "SQLITE_IOERR"),
+    ]
+)
 _WHAT_TO_DO = {
     "SQLITE_FULL": ("The disk is full", "Free some space. What was stored before is safe."),
     "SQLITE_BUSY": ("Another program has it locked", "Close that program (a database browser, a backup)."),
@@ -88,7 +94,10 @@ class Database:
 
 @contextmanager
 def translated(location: Location) -> Iterator[None]:
-    """SQLite's errors become LedgerError; its ProgrammingError is a bug of ours and stays what it is."""
+    """SQLite's errors become LedgerError, or LedgerUnavailable where they may be mended.
+
+    Its ProgrammingError is a bug of ours and stays what it is.
+    """
     try:
         yield
     except sqlite3.ProgrammingError:
@@ -97,14 +106,15 @@ def translated(location: Location) -> Iterator[None]:
         # Extended names such as SQLITE_IOERR_WRITE belong to the code they begin with.
         name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
         what, remedy = _WHAT_TO_DO.get(name, ("It failed", _BUG))
-        raise LedgerError(f"Ledger {location}: {what} ({error}).", remedy=remedy) from error
+        kind = LedgerUnavailable if name in _MAY_BE_MENDED else LedgerError
+        raise kind(f"Ledger {location}: {what} ({error}).", remedy=remedy) from error
 
 
 def _make_folder(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LedgerError(
+        raise LedgerUnavailable(
             f"Ledger {path}: its folder cannot be made ({error.strerror}).",
             remedy="Choose a folder that this user may write to.",
         ) from error

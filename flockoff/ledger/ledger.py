@@ -1,7 +1,9 @@
 """What a validator remembers, and the only ways to change it: each is one transaction."""
 
+import json
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from sqlite3 import Connection
 from types import TracebackType
@@ -20,7 +22,16 @@ from flockoff.ledger.rows import (
     measurement_from,
     verdict_from,
 )
-from flockoff.records import Commitment, Epoch, Evaluation, Measurement, ModelId, Verdict, WeightsSet
+from flockoff.records import (
+    SET_ASIDE,
+    Commitment,
+    Epoch,
+    Evaluation,
+    Measurement,
+    ModelId,
+    Verdict,
+    WeightsSet,
+)
 
 
 class Ledger:
@@ -267,6 +278,16 @@ class Ledger:
         )
         return verdict_from(rows[0]) if rows else None
 
+    def evaluation_faults(self, content_hash: str, *, before: int) -> int:
+        """In how many epochs before block ``before`` the worker failed on this content in a row."""
+        rows = self._database.read(
+            "SELECT epoch, max(standing <> 'eligible') AS failed FROM verdicts WHERE content_hash = ?"
+            " AND epoch < ? AND (standing = 'eligible' OR fault IN (SELECT value FROM json_each(?)))"
+            " GROUP BY epoch ORDER BY epoch DESC",
+            (content_hash, before, json.dumps(sorted(SET_ASIDE))),
+        )
+        return sum(1 for _ in takewhile(lambda row: bool(row["failed"]), rows))
+
     def close_epoch(
         self,
         start_block: int,
@@ -324,9 +345,24 @@ class Ledger:
         """By hotkey, the start block of the epoch of its last evaluation; missing: never evaluated."""
         return {row["hotkey"]: row["epoch"] for row in self._database.read("SELECT * FROM turns")}
 
+    def choose_weights(self, start_block: int, weights: Mapping[str, float]) -> None:
+        """Store the weights that are about to be sent for an epoch, in place of an earlier choice."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM choices WHERE epoch = ?", (start_block,))
+            connection.executemany(
+                "INSERT INTO choices (epoch, hotkey, weight) VALUES (?, ?, ?)",
+                [(start_block, hotkey, weight) for hotkey, weight in weights.items()],
+            )
+
+    def chosen_weights(self, start_block: int) -> dict[str, float] | None:
+        """The weights that were about to be sent, or sent, for an epoch, unless they are recorded as set."""
+        rows = self._database.read("SELECT hotkey, weight FROM choices WHERE epoch = ?", (start_block,))
+        return {row["hotkey"]: row["weight"] for row in rows} or None
+
     def record_weights(self, weights: WeightsSet) -> None:
         """Store weights that the chain has taken. An epoch can have several; the latest counts."""
         with self._database.transaction() as connection:
+            connection.execute("DELETE FROM choices")
             cursor = connection.execute(
                 "INSERT INTO weights_sets (epoch, block, extrinsic, set_at) VALUES (?, ?, ?, ?)",
                 (weights.epoch, weights.block, weights.extrinsic, self._clock()),

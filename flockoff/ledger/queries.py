@@ -73,7 +73,7 @@ def insert_verdict(connection: Connection, verdict: Verdict) -> None:
     """Store a verdict in place of an earlier one on the same hotkey in the same epoch."""
     connection.execute(
         "INSERT OR REPLACE INTO verdicts (epoch, hotkey, uid, model_id, block, standing, reason,"
-        " detail, content_hash, loss) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " detail, content_hash, loss, fault) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             verdict.epoch,
             verdict.hotkey,
@@ -85,6 +85,7 @@ def insert_verdict(connection: Connection, verdict: Verdict) -> None:
             verdict.detail,
             verdict.content_hash,
             verdict.loss,
+            verdict.fault,
         ),
     )
 

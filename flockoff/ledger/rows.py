@@ -80,6 +80,7 @@ def verdict_from(row: sqlite3.Row) -> Verdict:
         detail=row["detail"],
         content_hash=row["content_hash"],
         loss=row["loss"],
+        fault=row["fault"],
     )
 
 

@@ -155,7 +155,21 @@ CREATE TABLE weights (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_SECOND = """
+-- Of verdicts "not_evaluated": the class of the fault.
+ALTER TABLE verdicts ADD COLUMN fault TEXT;
+CREATE INDEX verdicts_on_content ON verdicts (content_hash, epoch) WHERE content_hash IS NOT NULL;
+
+-- Weights about to be sent: what the chain shows after a crash are these. Gone once they are recorded as set.
+CREATE TABLE choices (
+    epoch INTEGER NOT NULL REFERENCES epochs,
+    hotkey TEXT NOT NULL,
+    weight REAL NOT NULL CHECK (weight BETWEEN 0 AND 1e308),
+    PRIMARY KEY (epoch, hotkey)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -2,51 +2,71 @@
 
 import logging
 import math
+import random
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
-from pathlib import Path
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
 
-from flockoff.dataset import check_dataset, contamination_of, duplicate_fault, fault_of
-from flockoff.errors import EvaluationFault, EvaluationStopped, HubError, MinerFault, Reason, SetupError
-from flockoff.logs import TRACE
-from flockoff.records import (
-    Commitment,
-    DatasetReport,
-    Epoch,
-    Evaluation,
-    Measurement,
-    Progress,
-    Standing,
-    Verdict,
+from flockoff.dataset import duplicate_fault
+from flockoff.errors import (
+    EvaluationFault,
+    EvaluationStopped,
+    Fault,
+    HubError,
+    HubTransient,
+    LedgerUnavailable,
+    MinerFault,
+    Reason,
+    SetupError,
 )
-from flockoff.validate.setting import EpochClock, Validator
+from flockoff.logs import TRACE
+from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Progress, Standing, Verdict
+from flockoff.retry import note
+from flockoff.validate.clock import EpochClock
+from flockoff.validate.prepare import Preparation, Prepared
+from flockoff.validate.setting import Validator
 
 log = logging.getLogger(__name__)
 
-_DOWNLOADS_AT_ONCE = 4
 _LOOK_SECONDS = 1.0
+_STORE_AGAIN_SECONDS = 15.0
 _NOT_THERE = frozenset({Reason.REPO_MISSING, Reason.COMMIT_MISSING, Reason.FILE_MISSING})
 
 
-def judge_all(validator: Validator, epoch: Epoch, plan: list[Commitment], clock: EpochClock) -> None:
-    """Judge the plan in its order until everyone has a verdict or ``clock`` says it is over.
+@dataclass(slots=True)
+class _Place:
+    """A commitment that has no verdict yet, or one that may change within the epoch."""
 
-    Downloads run ahead. Verdicts are stored one by one; those from before a restart are not made again.
-    What could not be evaluated through no doing of its miner is tried again after each of
-    ``validator.retry_pauses``.
+    commitment: Commitment
+    tries: int = 0  # that came to nothing through no doing of the miner's
+    due: float = 0.0  # time.monotonic() of the next try
+    dataset: Future[Prepared] | None = None
+
+
+def judge_all(validator: Validator, epoch: Epoch, plan: list[Commitment], clock: EpochClock) -> None:
+    """Judge the plan until everyone has a verdict or ``clock`` says it is over.
+
+    Of the datasets that are ready, the one with the first place is evaluated next. Verdicts are stored one
+    by one; those from before a restart are not made again. What could not be had through no doing of its
+    miner is tried again after each of ``validator.retry_pauses``, or when the hub says, and so is what the
+    hub does not have: it may be the hub that errs. What the worker failed on is set aside for the epoch.
     """
-    _judge_round(validator, epoch, _left(validator, epoch, plan), clock)
-    for pause in validator.retry_pauses:
-        left = _left(validator, epoch, plan)
-        if not left or clock.over():
-            return
-        log.info("%d datasets could not be evaluated; trying them again in %.0f s.", len(left), pause)
-        resume_at = time.monotonic() + pause
-        while time.monotonic() < resume_at:
-            if validator.stop.wait(_LOOK_SECONDS) or clock.over():
+    places = [_Place(commitment) for commitment in _left(validator, epoch, plan)]
+    with Preparation(validator) as preparation:
+        while places and not clock.over():
+            ready = _first_ready(places, preparation)
+            if ready is None:
+                _wait(validator, places)
+                continue
+            place, dataset = ready
+            judged = _judge(validator, epoch, place, dataset, clock)
+            if judged is None:
                 return
-        _judge_round(validator, epoch, left, clock)
+            verdict, fault = judged
+            validator.ledger.record_verdict(verdict)
+            log_verdict(verdict)
+            if not _try_again(validator, place, verdict, fault):
+                places.remove(place)
 
 
 def _left(validator: Validator, epoch: Epoch, plan: list[Commitment]) -> list[Commitment]:
@@ -54,35 +74,52 @@ def _left(validator: Validator, epoch: Epoch, plan: list[Commitment]) -> list[Co
     settled = {
         verdict.hotkey
         for verdict in validator.ledger.verdicts(epoch.start_block)
-        if verdict.standing != "not_evaluated"
+        if verdict.standing != "not_evaluated" or verdict.set_aside
     }
     return [commitment for commitment in plan if commitment.hotkey not in settled]
 
 
-def _judge_round(validator: Validator, epoch: Epoch, left: list[Commitment], clock: EpochClock) -> None:
-    pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE, thread_name_prefix="download")
-    try:
-        files = [pool.submit(_download, validator, commitment) for commitment in left]
-        for commitment, file in zip(left, files, strict=True):
-            if clock.over():
-                return
-            verdict = _judge(validator, epoch, commitment, file, clock)
-            if verdict is None:
-                return
-            validator.ledger.record_verdict(verdict)
-            log_verdict(verdict)
-    finally:
-        # Not waited for: weights are due, and what still arrives is there for the next look.
-        pool.shutdown(wait=False, cancel_futures=True)
+def _first_ready(places: list[_Place], preparation: Preparation) -> tuple[_Place, Future[Prepared]] | None:
+    """Have everything that is due prepared; the first place whose dataset is ready, or came to nothing."""
+    now = time.monotonic()
+    for place in places:
+        if place.dataset is None and place.due <= now:
+            place.dataset = preparation.begin(place.commitment)
+    for place in places:
+        if place.dataset is not None and place.dataset.done():
+            return place, place.dataset
+    return None
 
 
-def remove_datasets(validator: Validator) -> None:
-    """Remove what was downloaded for earlier epochs, and what an interrupted download left."""
-    for file in validator.dataset_dir.glob("*"):
-        try:
-            file.unlink(missing_ok=True)
-        except OSError as error:
-            log.warning("Cannot remove %s: %s. It only takes space.", file, error.strerror)
+def _wait(validator: Validator, places: list[_Place]) -> None:
+    under_way = [place.dataset for place in places if place.dataset is not None]
+    if under_way:
+        wait(under_way, _LOOK_SECONDS, FIRST_COMPLETED)
+    else:
+        soonest = min(place.due for place in places) - time.monotonic()
+        validator.stop.wait(min(max(soonest, 0.0), _LOOK_SECONDS))
+
+
+def _try_again(validator: Validator, place: _Place, verdict: Verdict, fault: Fault | None) -> bool:
+    """Whether the place is to be tried again in this epoch; then it is made ready for that."""
+    if (
+        verdict.standing != "not_evaluated"
+        or isinstance(fault, EvaluationFault)
+        or _is_last_try(validator, place)
+    ):
+        return False
+    pause = validator.retry_pauses[place.tries] * random.uniform(0.75, 1.25)
+    if isinstance(fault, HubTransient) and fault.retry_after is not None:
+        pause = max(pause, fault.retry_after)
+    log.info("uid %d: trying again in %.0f s.", verdict.uid, pause)
+    place.tries += 1
+    place.due = time.monotonic() + pause
+    place.dataset = None
+    return True
+
+
+def _is_last_try(validator: Validator, place: _Place) -> bool:
+    return place.tries >= len(validator.retry_pauses)
 
 
 def log_verdict(verdict: Verdict) -> None:
@@ -94,65 +131,36 @@ def log_verdict(verdict: Verdict) -> None:
         log.warning("uid %d: not evaluated, which costs the miner nothing: %s", verdict.uid, verdict.detail)
 
 
-def _download(validator: Validator, commitment: Commitment) -> Path:
-    model_id = commitment.model_id
-    return validator.hub.download(
-        model_id.namespace,
-        model_id.commit,
-        validator.dataset_dir,
-        max_bytes=validator.competition.limits.max_bytes,
-    )
-
-
 def _judge(
-    validator: Validator, epoch: Epoch, commitment: Commitment, file: Future[Path], clock: EpochClock
-) -> Verdict | None:
-    """The verdict on one commitment; None where the validator was asked to stop before there was one."""
+    validator: Validator, epoch: Epoch, place: _Place, dataset: Future[Prepared], clock: EpochClock
+) -> tuple[Verdict, Fault | None] | None:
+    """The verdict on the place's commitment, and the fault that kept it from being evaluated.
+
+    None where the validator was asked to stop before there was one.
+    """
+    commitment = place.commitment
     content_hash: str | None = None
     try:
-        path = _wait_for(file, clock)
-        report = _checked(validator, path)
-        content_hash = report.content_hash
-        assert content_hash is not None, "a valid dataset has a content hash"
+        prepared = dataset.result()
+        content_hash = prepared.content_hash
         block = _claim(validator, commitment, content_hash)
-        measurement = _measured(validator, epoch, commitment, content_hash, path, report.tokens, clock)
-    except EvaluationStopped:
+        measurement = _measured(validator, epoch, commitment, prepared, clock)
+    except MinerFault as error:
+        waiting = error.reason in _NOT_THERE and (
+            not _is_last_try(validator, place) or _may_still_appear(validator, epoch, commitment)
+        )
+        standing: Standing = "not_evaluated" if waiting else "at_fault"
+        return _verdict(epoch, commitment, standing, error.reason, str(error), content_hash), None
+    except EvaluationStopped as fault:
         if validator.stop.is_set():
             return None
         detail = "The epoch's time for evaluating ended before this dataset was measured."
-        return _verdict(epoch, commitment, "not_evaluated", None, detail, content_hash=content_hash)
-    except MinerFault as fault:
-        patient = fault.reason in _NOT_THERE and _may_still_appear(validator, epoch, commitment)
-        standing: Standing = "not_evaluated" if patient else "at_fault"
-        return _verdict(epoch, commitment, standing, fault.reason, str(fault), content_hash=content_hash)
+        return _not_evaluated(epoch, commitment, fault, detail, content_hash), fault
     except (HubError, EvaluationFault, SetupError) as fault:
-        return _verdict(epoch, commitment, "not_evaluated", None, str(fault), content_hash=content_hash)
-    return _verdict(
-        epoch, commitment, "eligible", None, "", content_hash=content_hash, block=block, loss=measurement.loss
-    )
-
-
-def _wait_for(file: Future[Path], clock: EpochClock) -> Path:
-    while not clock.over():
-        try:
-            return file.result(_LOOK_SECONDS)
-        except NotYet:
-            continue
-    raise EvaluationStopped("The time for evaluating ended during a download.")
-
-
-def _checked(validator: Validator, path: Path) -> DatasetReport:
-    """The report on a dataset that is valid and not contaminated. Raises MinerFault."""
-    rules = validator.competition
-    report = check_dataset(path, rules.limits, validator.encoder)
-    if not report.valid:
-        raise fault_of(report)
-    fault = contamination_of(
-        path, rules.limits, rules.contamination, validator.encoder.special_tokens, validator.answers
-    )
-    if fault is not None:
-        raise fault
-    return report
+        note(fault)
+        return _not_evaluated(epoch, commitment, fault, str(fault), content_hash), fault
+    verdict = _verdict(epoch, commitment, "eligible", None, "", content_hash, block, measurement.loss)
+    return verdict, None
 
 
 def _claim(validator: Validator, commitment: Commitment, content_hash: str) -> int:
@@ -171,16 +179,10 @@ def _claim(validator: Validator, commitment: Commitment, content_hash: str) -> i
 
 
 def _measured(
-    validator: Validator,
-    epoch: Epoch,
-    commitment: Commitment,
-    content_hash: str,
-    path: Path,
-    tokens: int,
-    clock: EpochClock,
+    validator: Validator, epoch: Epoch, commitment: Commitment, dataset: Prepared, clock: EpochClock
 ) -> Measurement:
     """The dataset's measurement in this epoch: the stored one, or a new one that is stored at once."""
-    stored = validator.ledger.find_evaluation(epoch.start_block, content_hash)
+    stored = validator.ledger.find_evaluation(epoch.start_block, dataset.content_hash)
     if stored is not None:
         return stored.measurement
     log.info("uid %d: training on %s", commitment.uid, commitment.model_id)
@@ -192,16 +194,43 @@ def _measured(
         )
 
     measurement = validator.evaluator.evaluate(
-        path, content_hash, epoch.seed, tokens=tokens, on_progress=on_progress, should_stop=clock.over
+        dataset.path,
+        dataset.content_hash,
+        epoch.seed,
+        tokens=dataset.tokens,
+        on_progress=on_progress,
+        should_stop=clock.over,
     )
     if not math.isfinite(measurement.loss):
         raise MinerFault(
             Reason.LOSS_NOT_FINITE, f"Training on this dataset ends in a loss of {measurement.loss}."
         )
-    validator.ledger.record_evaluation(
-        Evaluation(epoch.start_block, commitment.hotkey, commitment.model_id, content_hash, measurement)
+    _store(
+        validator,
+        Evaluation(
+            epoch.start_block, commitment.hotkey, commitment.model_id, dataset.content_hash, measurement
+        ),
+        clock,
     )
     return measurement
+
+
+def _store(validator: Validator, evaluation: Evaluation, clock: EpochClock) -> None:
+    """Store an evaluation, also where the disk must be mended first: to lose it would be to train again."""
+    while True:
+        try:
+            validator.ledger.record_evaluation(evaluation)
+            return
+        except LedgerUnavailable as fault:
+            if clock.over():
+                raise
+            note(fault)
+            log.error(
+                "%s A finished evaluation waits to be stored: trying again every %.0f s.",
+                fault,
+                _STORE_AGAIN_SECONDS,
+            )
+            validator.stop.wait(_STORE_AGAIN_SECONDS)
 
 
 def _may_still_appear(validator: Validator, epoch: Epoch, commitment: Commitment) -> bool:
@@ -215,13 +244,19 @@ def _may_still_appear(validator: Validator, epoch: Epoch, commitment: Commitment
     return last is None or last.reason not in _NOT_THERE
 
 
+def _not_evaluated(
+    epoch: Epoch, commitment: Commitment, fault: Fault, detail: str, content_hash: str | None
+) -> Verdict:
+    verdict = _verdict(epoch, commitment, "not_evaluated", None, detail, content_hash)
+    return replace(verdict, fault=type(fault).__name__)
+
+
 def _verdict(
     epoch: Epoch,
     commitment: Commitment,
     standing: Standing,
     reason: Reason | None,
     detail: str,
-    *,
     content_hash: str | None,
     block: int | None = None,
     loss: float | None = None,

@@ -5,56 +5,119 @@ connection and an ordinary start are one and the same path.
 """
 
 import logging
+from collections.abc import Iterable, Mapping
 
-from flockoff.errors import ChainTransient, EvaluationFault, EvaluationStopped, Interrupted, UsageError
+from flockoff.errors import (
+    ChainTransient,
+    EvaluationFault,
+    EvaluationStopped,
+    Fault,
+    Interrupted,
+    LedgerUnavailable,
+    SetupError,
+    UsageError,
+)
 from flockoff.ledger import Ledger
+from flockoff.metrics import EPOCHS_WITHOUT_WEIGHTS
 from flockoff.records import Commitment, Epoch, EpochStatus, Progress, SubnetSnapshot, Verdict, WeightsSet
+from flockoff.retry import backoff, note
 from flockoff.scoring import epoch_of, epoch_seed
-from flockoff.validate.judge import judge_all, log_verdict, remove_datasets
+from flockoff.validate.clock import EpochClock
+from flockoff.validate.judge import judge_all, log_verdict
 from flockoff.validate.plan import plan_places, read_commitments, withdrawn
-from flockoff.validate.setting import EpochClock, Validator
+from flockoff.validate.setting import Validator
 from flockoff.validate.settle import settle
 from flockoff.validate.weights import choose_weights, landed_weights, submit_weights
 
 log = logging.getLogger(__name__)
 
-_RETRY_SECONDS = 15.0  # after a chain fault
+_LONGEST_PAUSE = 6.0  # times the first, while a fault lasts
 _LONGEST_SLEEP = 300.0
 _LOOK_SECONDS = 5.0  # the longest wait that a stop request cannot cut short
+_STUBBORN_EPOCHS = 3  # after so many the operator is told of a dataset that the worker cannot take
 
 
 def run_epochs(validator: Validator, epochs: int | None) -> bool:
     """Run ``epochs`` epochs, or for ever for None; returns whether every one of them set its weights.
 
-    Raises Interrupted when asked to stop, and whatever waiting does not heal: NotRegistered, UsageError,
-    SetupError, LedgerError.
+    Waits out what may be mended: the chain, the ledger's disk. Raises Interrupted when asked to stop, and
+    whatever waiting does not heal: NotRegistered, UsageError, LedgerError, SetupError where the base model
+    cannot be used at all.
     """
-    outcomes: dict[int, bool] = {}  # by start block: whether the weights were set
-    while epochs is None or len(outcomes) < epochs:
+    run = _Run()
+    tries = 0
+    while epochs is None or run.finished < epochs:
         try:
             status = validator.chain.epoch_status()
             epoch = _epoch(validator, status)
-            if epoch.start_block not in outcomes:
-                outcome = run_epoch(validator, epoch, status)
-                if outcome is not None:
-                    outcomes[epoch.start_block] = outcome
+            clock = run.enter(validator, epoch, status)
+            if clock is not None:
+                run.leave(run_epoch(validator, epoch, clock))
+            tries = 0
+            if epochs is None or run.finished < epochs:
                 log.info("Waiting for the next epoch, from block %d.", epoch.end_block)
-            if epochs is None or len(outcomes) < epochs:
                 _wait_for_block(validator, epoch.end_block, status.seconds_per_block)
-        except ChainTransient as fault:
-            log.warning("%s Trying again in %.0f s.", fault, _RETRY_SECONDS)
-            _pause(validator, _RETRY_SECONDS)
-    return all(outcomes.values())
+        except (ChainTransient, LedgerUnavailable) as fault:
+            tries += 1
+            pause = backoff(
+                tries, first=validator.fault_pause, longest=_LONGEST_PAUSE * validator.fault_pause
+            )
+            run.say(fault, pause)
+            _pause(validator, pause)
+    return run.all_set
 
 
-def run_epoch(validator: Validator, epoch: Epoch, status: EpochStatus) -> bool | None:
+class _Run:
+    """Where the loop is: which epoch is under way, and what became of those before."""
+
+    def __init__(self) -> None:
+        self.finished = 0
+        self.all_set = True
+        self._last: int | None = None  # start block of the last epoch that was left
+        self._clock: EpochClock | None = None  # of the epoch under way
+
+    def enter(self, validator: Validator, epoch: Epoch, status: EpochStatus) -> EpochClock | None:
+        """The clock of ``epoch``, or None if it was left already."""
+        if self._clock is not None and self._clock.epoch.start_block < epoch.start_block:
+            log.error("WEIGHTS NOT SET: epoch %d ended first.", self._clock.epoch.start_block)
+            self.leave(False)
+        if epoch.start_block == self._last:
+            return None
+        self._clock = EpochClock(
+            validator.chain,
+            epoch,
+            status,
+            threshold=validator.block_threshold,
+            blocks_per_epoch=validator.blocks_per_epoch,
+            stop=validator.stop,
+        )
+        return self._clock
+
+    def leave(self, outcome: bool | None) -> None:
+        """The epoch under way is done with; ``outcome``: whether its weights are set, None for not tried."""
+        assert self._clock is not None
+        self._last, self._clock = self._clock.epoch.start_block, None
+        if outcome is False:
+            EPOCHS_WITHOUT_WEIGHTS.inc()
+        if outcome is not None:
+            self.finished += 1
+            self.all_set &= outcome
+
+    def say(self, fault: Fault, pause: float) -> None:
+        """Log a fault that is waited out: loudly where weights are due."""
+        note(fault)
+        if self._clock is not None and self._clock.late():
+            log.error("WEIGHTS NOT SET, and the epoch ends soon: %s Trying again in %.0f s.", fault, pause)
+        else:
+            log.warning("%s Trying again in %.0f s.", fault, pause)
+
+
+def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool | None:
     """Evaluate, settle, set weights; returns whether the weights were set.
 
     None where this validator came too late to evaluate anything and has no weights from before.
     """
     ledger = validator.ledger
-    deadline = epoch.end_block - validator.block_threshold
-    clock = EpochClock(validator.chain, deadline, status.seconds_per_block, validator.stop)
     if not ledger.is_closed(epoch.start_block):
         if ledger.epoch(epoch.start_block) is not None:
             plan = ledger.begin_epoch(epoch, [])  # gives the stored plan, or finds that it is another chain's
@@ -64,6 +127,7 @@ def run_epoch(validator: Validator, epoch: Epoch, status: EpochStatus) -> bool |
         else:
             plan = _begin(validator, epoch)
         if plan:
+            _make_room(validator, plan)
             _log_base_loss(validator, clock)
             judge_all(validator, epoch, plan, clock)
         if validator.stop.is_set():
@@ -71,7 +135,7 @@ def run_epoch(validator: Validator, epoch: Epoch, status: EpochStatus) -> bool |
         _close(validator, epoch.start_block)
     if ledger.weights_of_epoch(epoch.start_block) is not None:
         return True
-    return _set_weights(validator, epoch, status.seconds_per_block)
+    return _set_weights(validator, epoch, clock)
 
 
 def _epoch(validator: Validator, status: EpochStatus) -> Epoch:
@@ -94,7 +158,6 @@ def _begin(validator: Validator, epoch: Epoch) -> list[Commitment]:
     commitments, faults = read_commitments(snapshot, epoch, validator.competition.id, ledger)
     plan = plan_places(commitments, validator, epoch)
     verdicts = withdrawn(snapshot, commitments, faults, epoch, ledger)
-    remove_datasets(validator)
     ledger.begin_epoch(epoch, plan, verdicts)
     for verdict in verdicts:
         log_verdict(verdict)
@@ -107,6 +170,15 @@ def _begin(validator: Validator, epoch: Epoch) -> list[Commitment]:
         epoch.seed,
     )
     return plan
+
+
+def _make_room(validator: Validator, plan: list[Commitment]) -> None:
+    needed = {(commitment.model_id.namespace, commitment.model_id.commit) for commitment in plan}
+    try:
+        validator.datasets.begin(needed)
+    except SetupError as fault:
+        note(fault)
+        log.error("%s Going on with what can be read and written.", fault)
 
 
 def _snapshot_at_start(validator: Validator, epoch: Epoch) -> SubnetSnapshot:
@@ -157,6 +229,25 @@ def _close(validator: Validator, start_block: int) -> None:
         shares=settlement.shares,
     )
     log.info("Epoch %d: %d datasets competed.", start_block, len(settlement.shares))
+    if settlement.shares:
+        _tell_of_stubborn(ledger, settlement.verdicts)
+
+
+def _tell_of_stubborn(ledger: Ledger, verdicts: Iterable[Verdict]) -> None:
+    """Tell the operator of datasets that the worker keeps failing on while it can take others."""
+    for verdict in verdicts:
+        if not verdict.set_aside or verdict.content_hash is None:
+            continue
+        epochs = 1 + ledger.evaluation_faults(verdict.content_hash, before=verdict.epoch)
+        if epochs >= _STUBBORN_EPOCHS:
+            log.error(
+                "uid %d: %s could not be evaluated in %d epochs, while others could. It keeps its score, and "
+                "its place comes last. Please look at it and report it. The last time: %s",
+                verdict.uid,
+                verdict.model_id,
+                epochs,
+                verdict.detail,
+            )
 
 
 def _had_its_turn(ledger: Ledger, verdict: Verdict) -> bool:
@@ -171,37 +262,54 @@ def _had_its_turn(ledger: Ledger, verdict: Verdict) -> bool:
     return last is not None and last.standing == "not_evaluated"
 
 
-def _set_weights(validator: Validator, epoch: Epoch, seconds_per_block: float) -> bool:
+def _set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
     ledger = validator.ledger
     closed_block = ledger.closed_block(epoch.start_block)
     assert closed_block is not None, "weights follow from an epoch that is closed"
     snapshot = validator.chain.snapshot()
+    chosen = ledger.chosen_weights(epoch.start_block)
+    receipt = landed_weights(snapshot, validator.chain.hotkey, closed_block)
+    if receipt is None or chosen is None:
+        weights = _weights_now(validator, epoch, snapshot)
+        if weights is None:
+            log.error(
+                "WEIGHTS NOT SET: no dataset could be evaluated, and there are no earlier weights to set."
+            )
+            return False
+        hotkeys = {neuron.uid: neuron.hotkey for neuron in snapshot.neurons}
+        chosen = {hotkeys[uid]: weight for uid, weight in weights.items()}
+        # Before they are sent, so that weights found on chain after a crash are known for what they are.
+        ledger.choose_weights(epoch.start_block, chosen)
+        receipt = receipt or submit_weights(validator, weights, clock, since=closed_block)
+    if receipt is None:
+        log.error("WEIGHTS NOT SET: the epoch ended first. They are set again in the next one.")
+        return False
+    ledger.record_weights(WeightsSet(epoch.start_block, receipt.block, receipt.extrinsic, chosen))
+    uids = {neuron.hotkey: neuron.uid for neuron in snapshot.neurons}
+    log.info("Weights set in block %s: %s", receipt.block, _shown(chosen, uids))
+    return True
+
+
+def _weights_now(validator: Validator, epoch: Epoch, snapshot: SubnetSnapshot) -> dict[int, float] | None:
+    """The weights to send; None where none are better than a burn.
+
+    With nothing evaluated through our own faults and no weights from before, burning would have the miners
+    pay for what is not their doing.
+    """
+    ledger = validator.ledger
     verdicts = ledger.verdicts(epoch.start_block)
     evaluated = any(verdict.standing != "not_evaluated" for verdict in verdicts)
     failed = any(verdict.standing == "not_evaluated" and verdict.reason is None for verdict in verdicts)
     if failed and not evaluated and ledger.last_weights() is None:
-        # Burning would have the miners pay for what is not their doing.
-        log.error("WEIGHTS NOT SET: no dataset could be evaluated, and there are no earlier weights to set.")
-        return False
-    weights = choose_weights(
+        return None
+    return choose_weights(
         ledger.scores(), ledger.last_weights(), evaluated, snapshot, validator.competition.scoring
     )
-    receipt = landed_weights(snapshot, validator.chain.hotkey, closed_block)
-    if receipt is None:
-        clock = EpochClock(validator.chain, epoch.end_block, seconds_per_block, validator.stop)
-        receipt = submit_weights(validator, weights, clock, seconds_per_block, since=closed_block)
-    if receipt is None:
-        return False
-    hotkeys = {neuron.uid: neuron.hotkey for neuron in snapshot.neurons}
-    by_hotkey = {hotkeys[uid]: weight for uid, weight in weights.items()}
-    ledger.record_weights(WeightsSet(epoch.start_block, receipt.block, receipt.extrinsic, by_hotkey))
-    log.info("Weights set in block %s: %s", receipt.block, _shown(weights))
-    return True
 
 
-def _shown(weights: dict[int, float]) -> str:
+def _shown(weights: Mapping[str, float], uids: Mapping[str, int]) -> str:
     ranked = sorted(weights.items(), key=lambda item: -item[1])
-    return ", ".join(f"uid {uid} {weight:.4f}" for uid, weight in ranked)
+    return ", ".join(f"uid {uids.get(hotkey, '-')} {weight:.4f}" for hotkey, weight in ranked)
 
 
 def _wait_for_block(validator: Validator, block: int, seconds_per_block: float) -> None:

@@ -4,10 +4,13 @@ import logging
 from collections.abc import Mapping
 
 from flockoff.competition import Scoring
-from flockoff.errors import ChainCooldown, ChainFatal, ChainTransient, Interrupted, NoFunds
+from flockoff.errors import ChainCooldown, ChainError, ChainFatal, ChainTransient, Interrupted, NoFunds
+from flockoff.metrics import WEIGHTS_LATE
 from flockoff.records import Receipt, SubnetSnapshot, WeightsSet
+from flockoff.retry import note
 from flockoff.scoring import weights_from_scores
-from flockoff.validate.setting import EpochClock, Validator
+from flockoff.validate.clock import EpochClock
+from flockoff.validate.setting import Validator
 
 log = logging.getLogger(__name__)
 
@@ -44,37 +47,35 @@ def choose_weights(
 
 
 def submit_weights(
-    validator: Validator,
-    weights: Mapping[int, float],
-    clock: EpochClock,
-    seconds_per_block: float,
-    *,
-    since: int,
+    validator: Validator, weights: Mapping[int, float], clock: EpochClock, *, since: int
 ) -> Receipt | None:
-    """Set ``weights``, trying again until the chain has them or ``clock`` says that the epoch is over.
+    """Set ``weights``, trying again until the chain has them or the epoch has ended.
 
-    Weights that the chain shows as set after block ``since`` are these: an answer was lost. Returns None if
-    the epoch ended without them. Raises NotRegistered, and Interrupted when the validator is asked to stop.
+    After a submission of which it is not known whether it landed, the chain is read before another one:
+    weights that it shows as set after block ``since`` are these. Returns None if the epoch ended without
+    them. Raises NotRegistered, and Interrupted when the validator is asked to stop.
     """
+    in_doubt = False
     while True:
         try:
+            if in_doubt:
+                landed = landed_weights(validator.chain.snapshot(), validator.chain.hotkey, since)
+                if landed is not None:
+                    return landed
+                in_doubt = False
             return validator.chain.set_weights(weights)
         except ChainCooldown as fault:
             blocks = fault.blocks_left or _PAUSE_BLOCKS
-            log.warning("%s Setting weights again in %d blocks.", fault, blocks)
+            _say(fault, blocks, clock)
         except ChainTransient as fault:
-            blocks = _PAUSE_BLOCKS
-            log.warning("%s Setting weights again in %d blocks.", fault, blocks)
+            in_doubt, blocks = True, _PAUSE_BLOCKS
+            _say(fault, blocks, clock)
         except (ChainFatal, NoFunds) as fault:
             blocks = _LONG_PAUSE_BLOCKS
-            log.error("WEIGHTS NOT SET: %s Trying again in %d blocks.", fault, blocks)
-        landed = _landed(validator, since)
-        if landed is not None:
-            return landed
-        if clock.over() and not validator.stop.is_set():
-            log.error("WEIGHTS NOT SET: the epoch ended first. They are set again in the next one.")
+            _say(fault, blocks, clock)
+        if clock.ended():
             return None
-        if validator.stop.wait(min(blocks, clock.blocks_left() + 1) * seconds_per_block):
+        if validator.stop.wait(min(blocks, clock.blocks_left() + 1) * clock.seconds_per_block):
             raise Interrupted
 
 
@@ -86,9 +87,17 @@ def landed_weights(snapshot: SubnetSnapshot, hotkey: str, since: int) -> Receipt
     return None
 
 
-def _landed(validator: Validator, since: int) -> Receipt | None:
-    try:
-        return landed_weights(validator.chain.snapshot(), validator.chain.hotkey, since)
-    except ChainTransient as fault:
-        log.warning("%s So it is not known yet whether the weights landed.", fault)
-        return None
+def _say(fault: ChainError, blocks: int, clock: EpochClock) -> None:
+    """Quietly while there is time; loudly once the weights are due, or where somebody has to act."""
+    note(fault)
+    late = clock.late()
+    if late:
+        WEIGHTS_LATE.inc()
+    level = logging.ERROR if late or isinstance(fault, (ChainFatal, NoFunds)) else logging.WARNING
+    log.log(
+        level,
+        "WEIGHTS NOT SET, %d blocks before the epoch's end: %s Trying again in %d blocks.",
+        clock.blocks_left(),
+        fault,
+        blocks,
+    )

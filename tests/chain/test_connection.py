@@ -12,7 +12,7 @@ import pytest
 
 from flockoff.chain import SubtensorChain, open_chain
 from flockoff.chain.connection import Access, Connection
-from flockoff.errors import ChainCooldown, ChainError, ChainTransient, LocalnetError
+from flockoff.errors import ChainCooldown, ChainError, ChainTransient, Interrupted, LocalnetError
 from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
 
@@ -52,6 +52,28 @@ def test_call_silent_node_is_transient_within_its_limit(silent_endpoint: str) ->
     chain.close()
 
     assert time.monotonic() - started < 5
+
+
+def test_call_under_way_at_a_stop_is_interrupted_long_before_its_limit(silent_endpoint: str) -> None:
+    stop = threading.Event()
+    chain = open_chain(endpoint=silent_endpoint, netuid=1, wallet=None, read_seconds=60, stop=stop)
+    threading.Timer(0.2, stop.set).start()
+    started = time.monotonic()
+
+    with pytest.raises(Interrupted):
+        chain.block()
+    chain.close()
+
+    assert time.monotonic() - started < 10
+
+
+def test_call_after_a_stop_still_answers_where_the_node_does(double_only: None) -> None:
+    stop = threading.Event()
+    stop.set()
+    with Node(NodeSettings(port=0, block_seconds=0)) as node:
+        chain = open_chain(endpoint=node.endpoint, netuid=1, wallet=None, stop=stop)
+        assert chain.block() == 0
+        chain.close()
 
 
 def test_call_after_the_node_came_back_works_again(double_only: None) -> None:

@@ -1,7 +1,7 @@
 """A whole subnet in one process: node double, hub double, miners who submit, validators who judge."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from toy_encoder import CharacterEncoder
 from flockoff.chain import SubtensorChain, WalletRef, open_chain
 from flockoff.competition import Competition, Limits
 from flockoff.dataset import EvaluationAnswers, content_hash, load_rows
-from flockoff.hub import HubClient, Patience
+from flockoff.hub import DatasetCache, HubClient, Patience
 from flockoff.ledger import Ledger
 from flockoff.localnet.hub import HubServer
 from flockoff.localnet.node import Node
@@ -55,9 +55,10 @@ class Arena:
     losses: dict[str, float | Exception] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)  # content hash -> topic
     submitted: int = 0
+    on_evaluation: Callable[[], None] = lambda: None  # called when an evaluation begins
 
-    def chain(self, wallet: WalletRef | None) -> SubtensorChain:
-        chain = open_chain(endpoint=self.node.endpoint, netuid=self.subnet.netuid, wallet=wallet)
+    def chain(self, wallet: WalletRef | None, **settings: Any) -> SubtensorChain:
+        chain = open_chain(endpoint=self.node.endpoint, netuid=self.subnet.netuid, wallet=wallet, **settings)
         self.stack.callback(chain.close)
         return chain
 
@@ -118,6 +119,7 @@ class Arena:
 
     def evaluator(self) -> StandInEvaluator:
         def loss_of(content: str, _seed: int) -> float:
+            self.on_evaluation()
             loss = self.losses[self.contents[content]]
             if isinstance(loss, Exception):
                 raise loss
@@ -138,10 +140,15 @@ class Arena:
         )
         parts: dict[str, Any] = {
             "chain": chain,
-            "hub": HubClient(
-                self.hub.add_user("validator", role="read"),
-                self.hub.endpoint,
-                patience=Patience(tries=2, backoff=0.01),
+            "datasets": DatasetCache(
+                HubClient(
+                    self.hub.add_user("validator", role="read"),
+                    self.hub.endpoint,
+                    patience=Patience(tries=2, backoff=0.01),
+                ),
+                self.directory / f"{name}-datasets",
+                max_bytes=10**9,
+                others=(),
             ),
             "evaluator": self.evaluator(),
             "ledger": ledger,
@@ -149,8 +156,8 @@ class Arena:
             "answers": EvaluationAnswers(EVALUATION_ROWS),
             "competition": Competition(),
             "netuid": self.subnet.netuid,
-            "dataset_dir": self.directory / f"{name}-datasets",
             "retry_pauses": (0.0,),
+            "fault_pause": 0.1,
         }
         return Validator(**(parts | changes))
 

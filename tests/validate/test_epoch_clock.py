@@ -3,23 +3,27 @@ import threading
 import pytest
 
 from flockoff.errors import ChainTransient
-from flockoff.validate.setting import EpochClock
+from flockoff.records import Epoch, EpochStatus
+from flockoff.validate.clock import EpochClock
 
 SECONDS_PER_BLOCK = 12.0
 
 
 class Heights:
-    """A chain of which only the height is asked; None: it does not answer."""
+    """A chain of which only the epoch is asked; height None: it does not answer."""
 
     def __init__(self, height: int | None) -> None:
         self.height = height
+        self.end = 360
         self.asked = 0
 
-    def block(self) -> int:
+    def epoch_status(self) -> EpochStatus:
         self.asked += 1
         if self.height is None:
             raise ChainTransient("No answer.")
-        return self.height
+        if self.height >= self.end:
+            return EpochStatus(self.height, self.end, self.end + 360, SECONDS_PER_BLOCK)
+        return EpochStatus(self.height, 0, self.end, SECONDS_PER_BLOCK)
 
 
 class Time:
@@ -30,20 +34,32 @@ class Time:
         return self.seconds
 
 
-def clock_at(heights: Heights, time: Time, deadline: int = 310) -> EpochClock:
-    return EpochClock(heights, deadline, SECONDS_PER_BLOCK, threading.Event(), now=time)  # type: ignore[arg-type]
+def clock_at(
+    heights: Heights, time: Time, *, blocks_per_epoch: int | None = None, stop: threading.Event | None = None
+) -> EpochClock:
+    """Of an epoch from block 0 to 360, of which the last 50 are not for evaluating."""
+    return EpochClock(
+        heights,  # type: ignore[arg-type]
+        Epoch(0, 360, seed=1),
+        heights.epoch_status(),
+        threshold=50,
+        blocks_per_epoch=blocks_per_epoch,
+        stop=stop or threading.Event(),
+        now=time,
+    )
 
 
-def test_epoch_clock_is_over_at_the_deadline_block_and_not_before() -> None:
+def test_epoch_clock_is_over_at_the_threshold_and_not_before() -> None:
     heights, time = Heights(309), Time()
     clock = clock_at(heights, time)
     assert not clock.over()
     heights.height = 310
     time.seconds += SECONDS_PER_BLOCK
-    assert clock.over()
+    assert clock.over() and clock.late() and not clock.ended()
+    assert clock.blocks_left() == 50
 
 
-def test_epoch_clock_far_from_the_deadline_asks_once_a_minute_at_most() -> None:
+def test_epoch_clock_far_from_a_limit_asks_once_a_minute_at_most() -> None:
     heights, time = Heights(0), Time()
     clock = clock_at(heights, time)
     for _ in range(600):
@@ -55,22 +71,59 @@ def test_epoch_clock_far_from_the_deadline_asks_once_a_minute_at_most() -> None:
 def test_epoch_clock_without_an_answer_goes_by_the_seconds() -> None:
     heights, time = Heights(300), Time()
     clock = clock_at(heights, time)
-    assert not clock.over()
     heights.height = None
     time.seconds += 9 * SECONDS_PER_BLOCK
     assert not clock.over()
     time.seconds += 1 * SECONDS_PER_BLOCK
     assert clock.over()
+    time.seconds += 49 * SECONDS_PER_BLOCK
+    assert not clock.ended()
+    time.seconds += 1 * SECONDS_PER_BLOCK
+    assert clock.ended()
 
 
-def test_epoch_clock_that_never_had_an_answer_raises() -> None:
-    with pytest.raises(ChainTransient):
-        clock_at(Heights(None), Time()).over()
+def test_epoch_clock_of_a_chain_that_stands_still_stands_still() -> None:
+    heights, time = Heights(300), Time()
+    clock = clock_at(heights, time)
+    for _ in range(1000):
+        time.seconds += SECONDS_PER_BLOCK
+        assert not clock.over()
+
+
+@pytest.mark.parametrize(("end", "over"), [(340, True), (400, False)])
+def test_epoch_clock_follows_an_end_that_moves(end: int, over: bool) -> None:
+    heights, time = Heights(300), Time()
+    clock = clock_at(heights, time)
+    heights.end = end
+    heights.height = 305
+    time.seconds += 5 * SECONDS_PER_BLOCK
+    assert clock.over() is over
+    heights.height = 315
+    time.seconds += 10 * SECONDS_PER_BLOCK
+    assert clock.over() is over
+
+
+def test_epoch_clock_of_an_epoch_that_was_cut_short_has_ended() -> None:
+    heights, time = Heights(300), Time()
+    clock = clock_at(heights, time)
+    heights.end, heights.height = 301, 301
+    time.seconds += 10 * SECONDS_PER_BLOCK
+    assert clock.ended()
+
+
+def test_epoch_clock_with_epochs_of_its_own_ignores_the_tempo() -> None:
+    heights, time = Heights(300), Time()
+    clock = clock_at(heights, time, blocks_per_epoch=360)
+    heights.end = 1000
+    heights.height = 310
+    time.seconds += 10 * SECONDS_PER_BLOCK
+    assert clock.late()
 
 
 def test_epoch_clock_is_over_when_asked_to_stop() -> None:
     stop = threading.Event()
-    clock = EpochClock(Heights(0), 310, SECONDS_PER_BLOCK, stop)  # type: ignore[arg-type]
+    clock = clock_at(Heights(0), Time(), stop=stop)
     assert not clock.over()
     stop.set()
     assert clock.over()
+    assert not clock.late()

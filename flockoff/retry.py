@@ -1,0 +1,51 @@
+"""When to try again what may heal by itself."""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from flockoff.errors import ChainTransient, Fault, HubTransient, Interrupted
+from flockoff.metrics import FAULTS
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_FIRST_SECONDS = 10.0
+_LONGEST_SECONDS = 300.0
+
+
+def backoff(tries: int, *, first: float, longest: float) -> float:
+    """Seconds to wait after ``tries`` (at least 1) failures in a row: they double from ``first`` on.
+
+    Give or take half, so that many who were cut off at once do not come back at once; never over ``longest``.
+    """
+    doublings = min(tries - 1, 32)
+    return min(longest, first * 2.0**doublings * random.uniform(0.5, 1.5))
+
+
+def note(fault: Fault) -> None:
+    """Count a fault that is not a miner's."""
+    FAULTS.labels(kind=type(fault).__name__).inc()
+
+
+def outlast(step: Callable[[], T], stop: threading.Event) -> T:
+    """What ``step`` returns, tried for as long as chain or hub are out of reach.
+
+    Raises Interrupted once ``stop`` is set, and every other error of ``step`` at once.
+    """
+    tries = 0
+    while True:
+        try:
+            return step()
+        except (ChainTransient, HubTransient) as fault:
+            tries += 1
+            note(fault)
+            pause = backoff(tries, first=_FIRST_SECONDS, longest=_LONGEST_SECONDS)
+            if isinstance(fault, HubTransient) and fault.retry_after is not None:
+                pause = max(pause, fault.retry_after)
+            log.warning("%s Trying again in %.0f s.", fault, pause)
+            if stop.wait(pause):
+                raise Interrupted from fault

@@ -1,0 +1,87 @@
+"""The clock of one epoch: when evaluating is over, and when the epoch itself."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from flockoff.errors import ChainTransient
+from flockoff.ports import Chain
+from flockoff.records import Epoch, EpochStatus
+from flockoff.scoring import epoch_of
+
+log = logging.getLogger(__name__)
+
+_LONGEST_PAUSE = 60.0  # seconds between two looks at the chain
+
+
+class EpochClock:
+    """Tells how much of ``epoch`` is left. Evaluating is over ``threshold`` blocks before its end.
+
+    The chain is asked rarely while a limit is far and about once a block when it is near, so that an end
+    that moves, because the subnet's tempo was changed, is noticed. While the chain cannot be asked, its
+    height is estimated from the seconds that have passed.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        epoch: Epoch,
+        status: EpochStatus,
+        *,
+        threshold: int,
+        blocks_per_epoch: int | None,
+        stop: threading.Event,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``status``: where the chain stands at this moment."""
+        self.epoch = epoch
+        self.seconds_per_block = status.seconds_per_block
+        self._chain = chain
+        self._threshold = threshold
+        self._blocks_per_epoch = blocks_per_epoch
+        self._stop = stop
+        self._now = now
+        self._end_block = epoch.end_block
+        self._block = status.block
+        self._asked_at = now()
+        self._ask_again_at = self._next_look()
+
+    def over(self) -> bool:
+        """Whether evaluating must end: its time is up, or the program is asked to stop."""
+        return self._stop.is_set() or self.late()
+
+    def late(self) -> bool:
+        """Whether the time for evaluating is up."""
+        return self.blocks_left() <= self._threshold
+
+    def ended(self) -> bool:
+        return self.blocks_left() == 0
+
+    def blocks_left(self) -> int:
+        """Blocks to the epoch's end, by the chain or by estimate."""
+        if self._now() >= self._ask_again_at:
+            self._ask()
+            self._ask_again_at = self._next_look()
+        return max(0, self._end_block - self._estimate())
+
+    def _ask(self) -> None:
+        try:
+            status = self._chain.epoch_status()
+        except ChainTransient as fault:
+            log.warning("%s Going by the clock until the chain answers again.", fault)
+            return
+        self._block, self._asked_at = status.block, self._now()
+        start, end = epoch_of(status, self._blocks_per_epoch)
+        if start == self.epoch.start_block:
+            self._end_block = end
+        elif start > self.epoch.start_block:
+            self._end_block = min(self._end_block, start)
+
+    def _next_look(self) -> float:
+        left = self._end_block - self._estimate()
+        to_limit = left - self._threshold if left > self._threshold else left
+        return self._now() + min(max(1.0, to_limit / 2) * self.seconds_per_block, _LONGEST_PAUSE)
+
+    def _estimate(self) -> int:
+        return self._block + int((self._now() - self._asked_at) / self.seconds_per_block)

@@ -1,0 +1,82 @@
+"""Getting datasets ready ahead of their evaluation: downloaded, checked, in threads of their own."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from flockoff.dataset import check_dataset, contamination_of, fault_of
+from flockoff.errors import Interrupted
+from flockoff.ports import RowEncoder
+from flockoff.records import Commitment, EncodedRow, Row
+from flockoff.validate.setting import Validator
+
+_DOWNLOADS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A dataset that is on this machine, valid and not contaminated."""
+
+    path: Path
+    content_hash: str
+    tokens: int  # of one pass
+
+
+class Preparation:
+    """Prepares datasets while others are evaluated: downloads a few at a time, checks one at a time.
+
+    Leaving its context waits for nothing: weights are due, and what still arrives is there the next time.
+    """
+
+    def __init__(self, validator: Validator) -> None:
+        self._validator = validator
+        self._pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE, thread_name_prefix="prepare")
+        self._checking = threading.Lock()  # a check takes a core and up to 200 MB
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def begin(self, commitment: Commitment) -> "Future[Prepared]":
+        """Its result, or MinerFault, HubError's kinds, SetupError for the disk, Interrupted."""
+        return self._pool.submit(self._prepare, commitment)
+
+    def _prepare(self, commitment: Commitment) -> Prepared:
+        rules = self._validator.competition
+        model_id = commitment.model_id
+        path = self._validator.datasets.get(
+            model_id.namespace, model_id.commit, max_bytes=rules.limits.max_bytes
+        )
+        with self._checking:
+            encoder = _StoppableEncoder(self._validator.encoder, self._validator.stop)
+            report = check_dataset(path, rules.limits, encoder)
+            if report.content_hash is None:
+                raise fault_of(report)
+            fault = contamination_of(
+                path, rules.limits, rules.contamination, encoder.special_tokens, self._validator.answers
+            )
+        if fault is not None:
+            raise fault
+        return Prepared(path, report.content_hash, report.tokens)
+
+
+class _StoppableEncoder:
+    """An encoder that gives up when the program is asked to stop: a check can take many seconds."""
+
+    def __init__(self, encoder: RowEncoder, stop: threading.Event) -> None:
+        self.special_tokens = encoder.special_tokens
+        self._encoder = encoder
+        self._stop = stop
+
+    def encode(self, rows: Sequence[Row]) -> list[EncodedRow]:
+        if self._stop.is_set():
+            raise Interrupted
+        return self._encoder.encode(rows)
