@@ -1,5 +1,6 @@
 """The hub adapter: ``ports.Hub`` over huggingface_hub, and the competition's own files."""
 
+import math
 import re
 import threading
 import time
@@ -22,6 +23,7 @@ MAX_EVALUATION_BYTES = 64 * 1024 * 1024
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TOKEN_MEMORY = 600.0  # seconds for which a token that was good is believed to be good
+_CONTENT_MEMORY = 3600.0  # seconds for which a hub that gave some content is believed to have its storage
 _WEIGHTS = re.compile(r"[\w.-]+\.safetensors")
 _TOKENIZER_FILES = re.compile(
     r"tokenizer\.json|tokenizer_config\.json|chat_template[\w.-]*|special_tokens_map\.json"
@@ -55,7 +57,8 @@ class HubClient:
         self._patience = patience or Patience()
         self._closed = threading.Event()
         self._stop = Stop(stop, self._closed) if stop is not None else Stop(self._closed)
-        self._token_was_good_at: float | None = None
+        self._token_was_good_at = -math.inf  # time.monotonic()
+        self._content_came_at = -math.inf  # of any file
 
     def close(self) -> None:
         """Give up what is under way in other threads; it ends with Interrupted within a moment."""
@@ -167,6 +170,9 @@ class HubClient:
         """``data.jsonl`` of one dataset at one commit, verified against the hub's own hash of it.
 
         What ``ports.Hub`` promises. That the file is there means that it is complete.
+
+        Content that differs from its announced hash is HubTransient however often it comes: from here nobody
+        can tell what the hub has spoilt from what a miner may have tricked it into.
         """
         target = directory / f"{dataset_key(namespace, commit)}.jsonl"
         if target.exists():
@@ -178,6 +184,8 @@ class HubClient:
         except Missing as missing:
             self._blame(missing.reason, namespace, commit)
         except ContentGone:
+            if time.monotonic() - self._content_came_at > _CONTENT_MEMORY:
+                raise  # it may be the hub that has lost its storage, and not the miner who deleted something
             self._blame(Reason.FILE_MISSING, namespace, commit)
         return target
 
@@ -204,6 +212,7 @@ class HubClient:
     def _fetch(self, file: RemoteFile, target: Path) -> None:
         deadline = self._patience.deadline(file.size)
         self._retrying(lambda: self._remote.fetch(file, target, deadline), deadline=deadline)
+        self._content_came_at = time.monotonic()
 
     def _explain(self, refusal: HubUnauthorized, namespace: str, commit: str) -> NoReturn:
         """Raise whose fault a refused download is.
@@ -226,8 +235,7 @@ class HubClient:
 
         The hub says the same of a repo that is not there and to a token that has expired.
         """
-        good_at = self._token_was_good_at
-        if self._token is not None and (good_at is None or time.monotonic() - good_at > _TOKEN_MEMORY):
+        if self._token is not None and time.monotonic() - self._token_was_good_at > _TOKEN_MEMORY:
             self._whoami()
         message, remedy = {
             Reason.REPO_MISSING: (

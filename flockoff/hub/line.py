@@ -23,7 +23,7 @@ import httpx2
 from flockoff.errors import HubTransient, Interrupted
 from flockoff.hub.retries import Stop
 
-_WAIT = 0.25  # seconds
+_WAIT = 0.1  # seconds
 _PIECE = 4096  # bytes that a socket which can be written to takes without blocking
 
 T = TypeVar("T")

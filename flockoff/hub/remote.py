@@ -86,7 +86,9 @@ class Remote:
         with self._call(f"look up the files of {repo_id}"):
             found = self._api.get_paths_info(repo_id, paths, revision=revision, repo_type=kind)
             return [
-                self._remote(repo_id, revision, kind, item) for item in found if isinstance(item, RepoFile)
+                self._remote(repo_id, revision, kind, item)
+                for item in found
+                if isinstance(item, RepoFile) and item.path in paths
             ]
 
     def listing(self, repo_id: str, revision: str) -> list[str]:

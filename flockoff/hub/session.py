@@ -84,9 +84,10 @@ def _check_redirect(response: httpx2.Response) -> None:
         return
     here = response.request.url
     target = here.join(response.headers["location"])
-    if here.host == call.home.host and target.host != call.home.host:
+    stays = target.origin == here.origin or (target.host == here.host and target.scheme == "https")
+    if here.host == call.home.host and not stays:
         raise HubTransient(
-            f"Could not {call.doing}: the hub redirects to {target.host}.",
+            f"Could not {call.doing}: the hub redirects to {target.scheme}://{target.netloc.decode()}.",
             remedy="Set HF_ENDPOINT to the hub's own address; sign in to this network if it asks for that.",
         )
     check_scheme(here, target)

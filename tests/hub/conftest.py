@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hub_operations import Ground, prepare_ground
 from hub_users import HASTE, Owner, owner_at
 from huggingface_hub import constants
 
@@ -50,6 +52,17 @@ def bob(hub: HubServer) -> Owner:
 @pytest.fixture
 def anybody(hub: HubServer) -> HubClient:
     return HubClient(None, hub.endpoint, patience=HASTE)
+
+
+@pytest.fixture(scope="session")
+def common_ground(running_hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    return prepare_ground(owner_at(running_hub, "ground"), tmp_path_factory.mktemp("ground"))
+
+
+@pytest.fixture
+def ground(hub: HubServer, common_ground: Ground, tmp_path: Path) -> Ground:
+    """What no test may delete or hide; a folder of its own for every test."""
+    return replace(common_ground, directory=tmp_path / "downloads")
 
 
 @pytest.fixture

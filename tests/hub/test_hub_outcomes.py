@@ -1,0 +1,150 @@
+"""Every fault of the hub under everything the client does: the kind of error, the bound, and the recovery."""
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hub_operations import CONTENT, OPERATIONS, Ground, prepare_ground
+from hub_users import HASTE, Owner
+
+from flockoff.errors import Fault, FlockoffError, HubTransient, MinerFault, Reason, SetupError
+from flockoff.hub import HubClient
+from flockoff.localnet.hub import HubServer, HubSettings
+
+BRIEF = replace(HASTE, timeout=0.2, tries=2, grace=0.3)
+LIMIT = 10.0  # seconds: the tries of BRIEF, on a busy machine
+
+# Of all requests, whatever they are for.
+FAULTS_OF_ALL: dict[str, dict[str, str]] = {
+    "rate-limit": {"seconds": "3600"},
+    "error": {"status": "502"},
+    "drip": {"piece": "1", "seconds": "0.1"},
+    "cut": {"after": "1"},
+    "silence": {"seconds": "2"},
+    "redirect": {"path": ""},
+}
+
+
+@pytest.fixture
+def client(hub: HubServer, ground: Ground) -> HubClient:
+    return HubClient(ground.owner.token, hub.endpoint, patience=BRIEF)
+
+
+def outcome(client: HubClient, name: str, ground: Ground) -> FlockoffError:
+    begun = time.monotonic()
+    with pytest.raises(FlockoffError) as error:
+        OPERATIONS[name](client, ground)
+    assert time.monotonic() - begun < LIMIT
+    return error.value
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("fault", FAULTS_OF_ALL)
+def test_fault_of_all_requests_is_transient_and_over_when_it_is_over(
+    hub: HubServer,
+    ground: Ground,
+    client: HubClient,
+    name: str,
+    fault: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", logger="flockoff")
+    hub.switches.inject(fault, FAULTS_OF_ALL[fault] | {"times": "inf"})
+    error = outcome(client, name, ground)
+    assert type(error) is HubTransient
+    if fault == "rate-limit":
+        assert error.retry_after == 3600 and caplog.messages == []
+    else:
+        (said,) = caplog.messages
+        assert said.startswith("Could not ") and "Trying again in 0." in said
+    hub.switches.heal()
+    OPERATIONS[name](ground.owner.client, ground)
+
+
+def test_refused_connection_is_transient_and_over_when_it_is_over(
+    hub: HubServer, ground: Ground, client: HubClient
+) -> None:
+    hub.switches.refuse(seconds=60)
+    for name in OPERATIONS:
+        error = outcome(client, name, ground)
+        assert type(error) is HubTransient and "network" in error.remedy
+    hub.switches.heal()
+    for operation in OPERATIONS.values():
+        operation(ground.owner.client, ground)
+
+
+def test_api_redirected_elsewhere_is_not_followed(
+    hub: HubServer, ground: Ground, client: HubClient, tmp_path: Path
+) -> None:
+    with HubServer(HubSettings(state_dir=tmp_path / "elsewhere")) as elsewhere:
+        hub.switches.redirect(to=elsewhere.endpoint, times=math.inf, path="")
+        for name in OPERATIONS:
+            error = outcome(client, name, ground)
+            assert type(error) is HubTransient and "HF_ENDPOINT" in error.remedy
+        assert elsewhere.requests == ()
+
+
+DOWNLOADS = ("download", "fetch_base_model", "fetch_evaluation_set")
+TRANSIENT = (HubTransient,) * 3
+TOO_LARGE = (Reason.TOO_LARGE, (SetupError, HubTransient), SetupError)
+GONE = (Reason.REPO_MISSING, None, Fault)
+
+
+@pytest.mark.parametrize(
+    ("fault", "arguments", "expected"),
+    [
+        ("corrupt", {"times": "inf"}, TRANSIENT),
+        ("cut", {"times": "inf", "path": "/resolve/"}, TRANSIENT),
+        ("drip", {"times": "inf", "path": "/resolve/", "piece": "1", "seconds": "0.1"}, TRANSIENT),
+        ("redirect", {"times": "inf"}, TRANSIENT),
+        ("redirect", {"times": "inf", "to": "http://127.0.0.1:1"}, TRANSIENT),
+        ("content-gone", {}, TRANSIENT),  # nothing shows yet that the hub has any content
+        ("huge", {}, TOO_LARGE),
+        ("huge", {"lfs": "yes"}, TOO_LARGE),
+        ("huge", {"size": "3"}, TRANSIENT),
+        ("huge", {"size": "300"}, TRANSIENT),
+        ("delete-repo", {"repo": "OWN"}, GONE),
+        ("make-private", {"repo": "OWN"}, GONE),
+        ("move-branch", {"repo": "OWN"}, (None, None, None)),
+        ("move-branch", {"repo": "OWN", "forget": "yes"}, (Reason.COMMIT_MISSING, None, Fault)),
+    ],
+)
+def test_fault_of_downloads_is_the_miners_only_where_it_is_its_doing(
+    hub: HubServer,
+    alice: Owner,
+    bob: Owner,
+    tmp_path: Path,
+    fault: str,
+    arguments: dict[str, str],
+    expected: tuple[Reason | type[Fault] | tuple[type[Fault], ...] | None, ...],
+) -> None:
+    ground = prepare_ground(alice, tmp_path)
+    told = {key: ground.repo if value == "OWN" else value for key, value in arguments.items()}
+    hub.switches.inject(fault, told)
+    client = HubClient(bob.token, hub.endpoint, patience=BRIEF)
+    for name, kind in zip(DOWNLOADS, expected, strict=True):
+        if kind is None:
+            OPERATIONS[name](client, ground)
+            continue
+        error = outcome(client, name, ground)
+        if isinstance(kind, Reason):
+            assert isinstance(error, MinerFault) and error.reason is kind, name
+        else:
+            assert isinstance(error, kind), name
+    assert [path for path in ground.directory.glob("*.jsonl") if path.read_bytes() != CONTENT] == []
+
+
+def test_commit_whose_answer_is_lost_is_found_again_by_a_new_client(hub: HubServer, ground: Ground) -> None:
+    hasty = HubClient(ground.owner.token, hub.endpoint, patience=replace(BRIEF, tries=1))
+    file = ground.directory.with_name("new.jsonl")
+    file.write_bytes(b"new")
+    hub.switches.cut(path="/commit/")
+    before = len(hub.requests)
+    with pytest.raises(HubTransient):
+        hasty.upload(ground.repo, file)
+    made = ground.owner.client.upload(ground.repo, file)
+    sent = [path for method, path in hub.requests[before:] if "/commit/" in path]
+    assert (made.changed, len(sent)) == (False, 1)
+    assert ground.owner.client.holds(ground.repo, file)
