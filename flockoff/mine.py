@@ -136,7 +136,7 @@ def submit(submission: Submission, hub: Hub, chain: Chain, stop: threading.Event
     """Upload, commit, read back, publish; waits out cooldowns and passing faults for as long as it takes.
 
     Raises NotRegistered, NoFunds, ChainFatal, HubUnauthorized or HubFatal for what waiting does not heal,
-    and Interrupted when ``stop`` is set while it waits.
+    and Interrupted once ``stop`` is set: no further step is begun then.
     """
     before = _persist(lambda: hub.repo_state(submission.repo_id), submission, stop)
     upload = _persist(lambda: hub.upload(submission.repo_id, submission.dataset), submission, stop)
@@ -189,6 +189,8 @@ def _committed(chain: Chain, model_id: ModelId) -> int:
 def _persist(step: Callable[[], T], submission: Submission, stop: threading.Event) -> T:
     """Run ``step`` until it succeeds, pausing after each fault that may heal by itself."""
     while True:
+        if stop.is_set():
+            raise Interrupted
         try:
             return step()
         except ChainCooldown as fault:
@@ -202,5 +204,4 @@ def _persist(step: Callable[[], T], submission: Submission, stop: threading.Even
             if isinstance(fault, HubTransient) and fault.retry_after is not None:
                 pause = max(pause, fault.retry_after)
             log.warning("%s Trying again in %.0f s.", fault, pause)
-        if stop.wait(pause):
-            raise Interrupted
+        stop.wait(pause)

@@ -1,0 +1,156 @@
+"""The neurons' own code in a process that is forked from one where everything is imported already.
+
+Between the neurons and their adapters stand proxies that number every call; the validator's model is a
+stand-in. Everything else is the product as it is.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from arena import EVALUATION_ROWS
+from crash_steps import Steps, Watched, notes_in, steps_in
+from toy_encoder import CharacterEncoder
+
+from flockoff import assemble
+from flockoff.dataset import EvaluationAnswers
+from flockoff.ledger import Ledger
+from flockoff.training.stand_in import StandInEvaluator
+from neurons import miner, validator
+
+IMPORTED_ONCE = ["pytest", "crash_roles", "bittensor", "flockoff.hub.remote", "flockoff.mine"]
+TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A neuron to run, and the steps at which it sends itself ``number`` (a signal)."""
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    journal: Path
+    fatal: frozenset[str] = frozenset()
+    number: int = signal.SIGKILL
+    losses: Mapping[str, float] = field(default_factory=dict)  # the validator's: by content hash
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run ended: ``status`` is negative for a signal."""
+
+    status: int
+    steps: list[str]
+    evaluated: list[str]  # content hashes, in order
+    said: str
+    seconds: float
+
+
+def run_miner(job: Job, started: Callable[[int], None] = lambda _: None) -> Run:
+    return _run(_mine, job, started)
+
+
+def run_validator(job: Job, started: Callable[[int], None] = lambda _: None) -> Run:
+    return _run(_validate, job, started)
+
+
+def _run(role: Callable[[Job], None], job: Job, started: Callable[[int], None]) -> Run:
+    """Run ``role`` to its end, whatever that is. ``started`` is told its process id."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED_ONCE)
+    process = context.Process(target=role, args=(job,))
+    begun = time.monotonic()
+    # Python 3.11 tells the process that forks nothing of where to import from.
+    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
+        process.start()
+    assert process.pid is not None
+    started(process.pid)
+    process.join(TIMEOUT_SECONDS)
+    seconds = time.monotonic() - begun
+    late = process.exitcode is None
+    if late:
+        process.kill()
+        process.join()
+    said = _output(job).read_text(encoding="utf-8")
+    assert not late, f"still running after {TIMEOUT_SECONDS} s:\n{said}"
+    assert process.exitcode is not None
+    status = process.exitcode
+    process.close()
+    return Run(status, steps_in(job.journal), notes_in(job.journal, "evaluated"), said, seconds)
+
+
+def _output(job: Job) -> Path:
+    return job.journal.with_suffix(".log")
+
+
+# --- in the child ----------------------------------------------------------------------------------------
+
+
+def _mine(job: Job) -> None:
+    with _prepared(job) as steps, ExitStack() as stack:
+        _replace(stack, "open_hub", _watching("hub", assemble.open_hub, steps))
+        _replace(stack, "open_subnet", _watching("chain", assemble.open_subnet, steps))
+        _replace(stack, "open_encoder", lambda *_: CharacterEncoder(context_length=200))
+        _replace(stack, "answers_here", lambda *_: EvaluationAnswers(EVALUATION_ROWS))
+        status = miner.main(job.argv)
+    sys.exit(status)
+
+
+def _validate(job: Job) -> None:
+    with _prepared(job) as steps, ExitStack() as stack:
+
+        def loss_of(content: str, _seed: int) -> float:
+            steps.note(f"evaluated {content}")
+            return job.losses[content]
+
+        _replace(stack, "open_hub", _watching("hub", assemble.open_hub, steps))
+        _replace(stack, "open_subnet", _watching("chain", assemble.open_subnet, steps))
+        _replace(stack, "Ledger", _WatchedLedger(steps))
+        _replace(
+            stack,
+            "WorkerEvaluator",
+            _watching("evaluator", lambda *_, **__: StandInEvaluator(loss_of), steps),
+        )
+        _replace(stack, "model_directory", lambda *_: Path())
+        _replace(stack, "load_encoder", lambda *_: CharacterEncoder(context_length=200))
+        _replace(stack, "open_answers", lambda *_: EvaluationAnswers(EVALUATION_ROWS))
+        status = validator.main(job.argv)
+    sys.exit(status)
+
+
+def _replace(stack: ExitStack, name: str, replacement: object) -> None:
+    stack.enter_context(patch.object(assemble, name, replacement))
+
+
+def _watching(name: str, open_adapter: Callable[..., object], steps: Steps) -> Callable[..., Watched]:
+    return lambda *arguments, **options: Watched(name, open_adapter(*arguments, **options), steps)
+
+
+class _WatchedLedger:
+    """Opens the real ledger; a step before that, and one after."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def open(self, path: Path, **identity: Any) -> Watched:
+        log = path.with_name(f"{path.name}-wal")
+        self._steps.reach("before ledger.open")
+        ledger = Ledger.open(path, **identity)
+        self._steps.reach("after writing ledger.open")
+        return Watched("ledger", ledger, self._steps, lambda: log.stat().st_size if log.exists() else None)
+
+
+@contextmanager
+def _prepared(job: Job) -> Iterator[Steps]:
+    output = os.open(_output(job), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.environ.update(job.environment)
+    yield Steps(job.journal, job.fatal, lambda: os.kill(os.getpid(), job.number))
