@@ -65,6 +65,7 @@ def under_way(call: Call) -> Iterator[None]:
 
 def watch(client: httpx2.Client) -> None:
     """Let the client's requests, by proxy or not, end with the call they belong to."""
+    # httpcore2 takes a network backend, httpx2 has no way to name one.
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx2.HTTPTransport):
             transport._pool._network_backend = _Backend()
