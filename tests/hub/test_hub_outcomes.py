@@ -13,8 +13,10 @@ from flockoff.errors import Fault, FlockoffError, HubTransient, MinerFault, Reas
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import HubServer, HubSettings
 
-BRIEF = replace(HASTE, timeout=0.2, tries=2, grace=0.3)
-LIMIT = 10.0  # seconds: the tries of BRIEF, on a busy machine
+FEW = replace(HASTE, tries=2)
+BRIEF = replace(FEW, timeout=0.15, grace=0.2)  # for faults that are noticed by the time they take
+SLOW = ("drip", "silence")
+LIMIT = 15.0  # seconds: two tries of three requests, on a busy machine
 
 # Of all requests, whatever they are for.
 FAULTS_OF_ALL: dict[str, dict[str, str]] = {
@@ -27,9 +29,8 @@ FAULTS_OF_ALL: dict[str, dict[str, str]] = {
 }
 
 
-@pytest.fixture
-def client(hub: HubServer, ground: Ground) -> HubClient:
-    return HubClient(ground.owner.token, hub.endpoint, patience=BRIEF)
+def client_of(hub: HubServer, owner: Owner, fault: str) -> HubClient:
+    return HubClient(owner.token, hub.endpoint, patience=BRIEF if fault in SLOW else FEW)
 
 
 def outcome(client: HubClient, name: str, ground: Ground) -> FlockoffError:
@@ -43,16 +44,11 @@ def outcome(client: HubClient, name: str, ground: Ground) -> FlockoffError:
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("fault", FAULTS_OF_ALL)
 def test_fault_of_all_requests_is_transient_and_over_when_it_is_over(
-    hub: HubServer,
-    ground: Ground,
-    client: HubClient,
-    name: str,
-    fault: str,
-    caplog: pytest.LogCaptureFixture,
+    hub: HubServer, ground: Ground, name: str, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="flockoff")
     hub.switches.inject(fault, FAULTS_OF_ALL[fault] | {"times": "inf"})
-    error = outcome(client, name, ground)
+    error = outcome(client_of(hub, ground.owner, fault), name, ground)
     assert type(error) is HubTransient
     if fault == "rate-limit":
         assert error.retry_after == 3600 and caplog.messages == []
@@ -63,9 +59,8 @@ def test_fault_of_all_requests_is_transient_and_over_when_it_is_over(
     OPERATIONS[name](ground.owner.client, ground)
 
 
-def test_refused_connection_is_transient_and_over_when_it_is_over(
-    hub: HubServer, ground: Ground, client: HubClient
-) -> None:
+def test_refused_connection_is_transient_and_over_when_it_is_over(hub: HubServer, ground: Ground) -> None:
+    client = client_of(hub, ground.owner, "refuse")
     hub.switches.refuse(seconds=60)
     for name in OPERATIONS:
         error = outcome(client, name, ground)
@@ -75,9 +70,8 @@ def test_refused_connection_is_transient_and_over_when_it_is_over(
         operation(ground.owner.client, ground)
 
 
-def test_api_redirected_elsewhere_is_not_followed(
-    hub: HubServer, ground: Ground, client: HubClient, tmp_path: Path
-) -> None:
+def test_api_redirected_elsewhere_is_not_followed(hub: HubServer, ground: Ground, tmp_path: Path) -> None:
+    client = client_of(hub, ground.owner, "redirect")
     with HubServer(HubSettings(state_dir=tmp_path / "elsewhere")) as elsewhere:
         hub.switches.redirect(to=elsewhere.endpoint, times=math.inf, path="")
         for name in OPERATIONS:
@@ -123,7 +117,7 @@ def test_fault_of_downloads_is_the_miners_only_where_it_is_its_doing(
     ground = prepare_ground(alice, tmp_path)
     told = {key: ground.repo if value == "OWN" else value for key, value in arguments.items()}
     hub.switches.inject(fault, told)
-    client = HubClient(bob.token, hub.endpoint, patience=BRIEF)
+    client = client_of(hub, bob, fault)
     for name, kind in zip(DOWNLOADS, expected, strict=True):
         if kind is None:
             OPERATIONS[name](client, ground)
@@ -137,7 +131,7 @@ def test_fault_of_downloads_is_the_miners_only_where_it_is_its_doing(
 
 
 def test_commit_whose_answer_is_lost_is_found_again_by_a_new_client(hub: HubServer, ground: Ground) -> None:
-    hasty = HubClient(ground.owner.token, hub.endpoint, patience=replace(BRIEF, tries=1))
+    hasty = HubClient(ground.owner.token, hub.endpoint, patience=replace(HASTE, tries=1))
     file = ground.directory.with_name("new.jsonl")
     file.write_bytes(b"new")
     hub.switches.cut(path="/commit/")

@@ -30,7 +30,7 @@ def assert_interrupted(
     def stop_soon() -> None:
         while not under_way():
             time.sleep(0.01)
-        time.sleep(0.1)
+        time.sleep(0.05)
         stopped_at.append(time.monotonic())
         stop.set()
 
