@@ -16,6 +16,7 @@ import typer
 from flockoff.launch import require_installed, run
 from flockoff.logs import set_up_logging
 from flockoff.settings import default_cache_dir, read_credentials
+from flockoff.text import printable
 
 if TYPE_CHECKING:
     from flockoff.errors import MinerFault
@@ -28,6 +29,8 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
+
+_LINE_CHARACTERS = 2000
 
 CompetitionFile = Annotated[
     Path | None,
@@ -140,12 +143,13 @@ def check(
     from flockoff.competition import load_competition
     from flockoff.dataset import check_dataset, contamination_of, file_size
 
-    set_up_logging(logging.INFO, None, "check")
+    credentials = read_credentials()
+    set_up_logging(logging.INFO, None, "check", credentials.secrets)
 
     def program(_stop: threading.Event) -> int:
         file_size(dataset)  # a wrong path is said before anything is fetched
         rules = load_competition(competition)
-        hub = assemble.open_hub(read_credentials())
+        hub = assemble.open_hub(credentials)
         encoder = assemble.open_encoder(rules, hub, cache_dir)
         report = check_dataset(dataset, rules.limits, encoder)
         answers = assemble.answers_here(rules, hub, encoder)
@@ -158,7 +162,8 @@ def check(
             told = {"valid": valid, "contamination": str(fault) if fault else None, **asdict(report)}
             sys.stdout.write(json.dumps(told, indent=2) + "\n")
         else:
-            sys.stdout.writelines(f"{line}\n" for line in _told(dataset, report, fault))
+            lines = _told(dataset, report, fault)
+            sys.stdout.writelines(f"{printable(line, _LINE_CHARACTERS)}\n" for line in lines)
         return 0 if valid else 1
 
     raise typer.Exit(run(program))

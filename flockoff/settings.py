@@ -16,6 +16,7 @@ from platformdirs import user_cache_path, user_data_path
 
 from flockoff.logs import TRACE
 from flockoff.records import is_repo_id
+from flockoff.text import secrets_in
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_WALLET_PATH = Path("~/.bittensor/wallets")
@@ -28,10 +29,16 @@ def default_cache_dir() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the environment or ``.env`` says about the hub. The token is kept out of ``repr``."""
+    """What the environment or ``.env`` says about the hub. ``repr`` shows none of it."""
 
     hf_token: str | None = field(default=None, repr=False)
-    hf_endpoint: str | None = None
+    hf_endpoint: str | None = field(default=None, repr=False)  # may hold a password
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What no log may show."""
+        token = [self.hf_token] if self.hf_token else []
+        return secrets_in(self.hf_endpoint or "").union(token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +48,18 @@ class NeuronSettings:
     wallet_name: str
     wallet_hotkey: str
     wallet_path: Path
-    network: str
-    chain_endpoint: str | None
+    network: str = field(repr=False)  # a name, or an address that may hold a key
+    chain_endpoint: str | None = field(repr=False)
     netuid: int
     competition: Path | None  # None: FLock OFF's own
     log_level: int
     log_dir: Path | None
     credentials: Credentials
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What no log may show: of the hub's credentials and of the node's address."""
+        return self.credentials.secrets | secrets_in(self.network) | secrets_in(self.chain_endpoint or "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

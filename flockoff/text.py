@@ -1,6 +1,12 @@
 """Text from outside, made safe to show: in a terminal, in a log, on a leaderboard."""
 
+from collections.abc import Collection
+from urllib.parse import parse_qsl, unquote, urlsplit
+
 ELLIPSIS = "…"
+HIDDEN = "***"
+
+_SECRET_CHARACTERS = 6  # what is shorter is no secret, and hiding it would spoil every other text
 
 
 def printable(text: str, limit: int) -> str:
@@ -11,6 +17,8 @@ def printable(text: str, limit: int) -> str:
     private and unassigned code points. They are shown as ``\\xNN``, ``\\uNNNN`` or ``\\UNNNNNNNN``. What is
     too long ends in an ellipsis. Costs time in proportion to ``limit``, however long the text is.
     """
+    if len(text) <= limit and text.isprintable():
+        return text
     shown: list[str] = []
     room = limit
     for character in text[: limit + 1]:
@@ -39,3 +47,38 @@ def _cut(shown: list[str], limit: int) -> str:
 def short_hotkey(hotkey: str) -> str:
     """A hotkey as people recognise it: its first and last characters."""
     return f"{hotkey[:5]}{ELLIPSIS}{hotkey[-4:]}"
+
+
+def without(text: str, secrets: Collection[str]) -> str:
+    """``text`` with every occurrence of a secret hidden."""
+    for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def secrets_in(address: str) -> frozenset[str]:
+    """What of a server's address may be a key: a password, the parts of its path, its query's values.
+
+    Many who run nodes give each customer an address of his own, with the key anywhere behind the host. Parts
+    of fewer than six characters are left out. A mere name, such as a network's, holds no key.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return _long_enough([address])
+    if not parts.scheme:
+        return frozenset()
+    values = [value for _, value in parse_qsl(parts.query)]
+    return _long_enough([parts.password or "", parts.query, *values, *parts.path.split("/"), parts.fragment])
+
+
+def without_key(address: str) -> str:
+    """A server's address as far as its port; what ``secrets_in`` finds is left out."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _long_enough(parts: Collection[str]) -> frozenset[str]:
+    """With each part also as it is after decoding: messages have the one or the other."""
+    both = {*parts, *map(unquote, parts)}
+    return frozenset(part for part in both if len(part) >= _SECRET_CHARACTERS)

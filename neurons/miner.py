@@ -24,7 +24,8 @@ except KeyboardInterrupt:
 
 def main(argv: Sequence[str] | None = None) -> int:
     settings = miner_settings(argv)
-    set_up_logging(settings.neuron.log_level, settings.neuron.log_dir, "miner")
+    neuron = settings.neuron
+    set_up_logging(neuron.log_level, neuron.log_dir, "miner", neuron.secrets)
     return run(lambda stop: mine_once(settings, stop))
 
 

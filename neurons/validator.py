@@ -25,7 +25,8 @@ log = logging.getLogger("flockoff.validator")
 
 def main(argv: Sequence[str] | None = None) -> int:
     settings = validator_settings(argv)
-    set_up_logging(settings.neuron.log_level, settings.neuron.log_dir, "validator")
+    neuron = settings.neuron
+    set_up_logging(neuron.log_level, neuron.log_dir, "validator", neuron.secrets)
     return run(lambda stop: validate(settings, stop))
 
 

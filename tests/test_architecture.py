@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A room imports only rooms of the lines above its own.
 LAYERS = (
-    ("errors", "text", "logs", "metrics"),
+    ("errors", "text", "metrics"),
+    ("logs",),
     ("records", "competition", "launch", "retry"),
     ("ports", "settings"),
     ("scoring", "dataset"),

@@ -1,8 +1,11 @@
 """How programs end, in real processes with real signals."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +13,10 @@ from flockoff.errors import SetupError
 from flockoff.launch import require_installed
 
 PROGRAM = """
-import sys, threading
+import logging, sys, threading, time
 from flockoff.errors import Interrupted, SetupError, UsageError
 from flockoff.launch import run
+from flockoff.logs import set_up_logging
 
 def waits(stop):
     print("ready", flush=True)
@@ -20,42 +24,171 @@ def waits(stop):
         return 1
     raise Interrupted
 
+def finishes(stop):
+    print("ready", flush=True)
+    stop.wait(30)
+    print("asked", flush=True)
+    time.sleep(0.3)
+    return 0
+
+def deaf(stop):
+    print("ready", flush=True)
+    stop.wait(30)
+    print("asked", flush=True)
+    time.sleep(30)
+    return 0
+
+def deaf_in_its_end(stop):
+    try:
+        return deaf(stop)
+    finally:
+        print("ending", flush=True)
+        time.sleep(30)
+
 def fails(stop):
     raise SetupError("The disk is gone.", remedy="Bring it back.")
 
 def misused(stop):
     raise UsageError("That is no flag.")
 
-sys.exit(run({"waits": waits, "fails": fails, "misused": misused, "works": lambda stop: 0}[sys.argv[1]]))
+def has_a_bug(stop):
+    raise ZeroDivisionError("of \\x1b[31m all things")
+
+def has_a_bug_in_a_thread(stop):
+    thread = threading.Thread(target=has_a_bug, args=[stop], name="helper")
+    thread.start()
+    thread.join()
+    return 0
+
+def works(stop):
+    for number in range(100):
+        logging.getLogger("flockoff").info("line %d", number)
+    return 0
+
+set_up_logging(logging.INFO, None, "program")
+sys.exit(run(globals()[sys.argv[1]]))
 """
+ECHO_SECONDS = 0.7  # more than two signals that mean the same may be apart
 
 
-def started(what: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, what], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def started(what: str, **options: object) -> "subprocess.Popen[str]":
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, what], text=True, **(pipes | options))  # type: ignore[call-overload, no-any-return]
+
+
+def await_line(process: "subprocess.Popen[str]", line: str) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"{line}\n"
+
+
+def signalled(process: "subprocess.Popen[str]", number: signal.Signals, answer: str) -> None:
+    process.send_signal(number)
+    await_line(process, answer)
+    time.sleep(ECHO_SECONDS)
 
 
 @pytest.mark.parametrize(
     ("what", "status", "said"),
-    [("works", 0, ""), ("fails", 1, "The disk is gone. Bring it back."), ("misused", 2, "That is no flag.")],
+    [("fails", 1, "The disk is gone. Bring it back."), ("misused", 2, "That is no flag.")],
 )
-def test_program_ends_with_the_status_and_one_line(what: str, status: int, said: str) -> None:
+def test_program_that_fails_ends_with_the_status_and_one_line(what: str, status: int, said: str) -> None:
     with started(what) as process:
         _, error = process.communicate(timeout=30)
     assert process.returncode == status
-    assert error.strip() == said
+    assert error.endswith(f" ERROR   {said}\n")
+    assert error.count("\n") == 1
+
+
+def test_program_with_a_bug_says_where_to_report_it_before_the_traceback() -> None:
+    with started("has_a_bug") as process:
+        _, error = process.communicate(timeout=30)
+    assert process.returncode == 70
+    first, *rest = error.splitlines()
+    assert "This is a bug: please report it at https://" in first
+    assert all(line.startswith("    | ") for line in rest)
+    assert rest[-1] == r"    | ZeroDivisionError: of \x1b[31m all things"
+
+
+def test_program_with_a_bug_in_a_thread_says_so_in_the_log() -> None:
+    with started("has_a_bug_in_a_thread") as process:
+        _, error = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "ERROR   A bug has ended thread helper" in error
+    assert error.endswith("    | ZeroDivisionError: of \\x1b[31m all things\n")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_program_asked_to_stop_ends_itself(name: str) -> None:
+    with started("waits") as process:
+        await_line(process, "ready")
+        process.send_signal(signal.Signals[name])
+        _, error = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+
+
+def test_program_asked_twice_at_once_finishes_what_it_is_at() -> None:
+    with started("finishes") as process:
+        await_line(process, "ready")
+        process.send_signal(signal.SIGINT)
+        await_line(process, "asked")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_program_asked_to_stop_ends_itself(number: signal.Signals) -> None:
-    with started("waits") as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+def test_program_asked_again_is_interrupted_where_it_is(number: signal.Signals) -> None:
+    with started("deaf") as process:
+        await_line(process, "ready")
+        signalled(process, signal.SIGTERM, "asked")
         process.send_signal(number)
         _, error = process.communicate(timeout=10)
     assert process.returncode == 130
     assert "Traceback" not in error
+
+
+def test_program_asked_a_third_time_does_not_even_clean_up() -> None:
+    with started("deaf_in_its_end") as process:
+        await_line(process, "ready")
+        signalled(process, signal.SIGTERM, "asked")
+        signalled(process, signal.SIGTERM, "ending")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_program_under_nohup_outlives_its_terminal() -> None:
+    with started("waits", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
+        await_line(process, "ready")
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == 130
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+@pytest.mark.parametrize(("what", "status"), [("works", 0), ("fails", 1), ("has_a_bug", 70)])
+def test_program_whose_messages_go_to_a_full_disk_ends_as_otherwise(what: str, status: int) -> None:
+    with Path("/dev/full").open("w") as full, started(what, stderr=full) as process:
+        process.communicate(timeout=30)
+    assert process.returncode == status
+
+
+@pytest.mark.parametrize(("what", "status"), [("works", 0), ("fails", 1), ("has_a_bug", 70)])
+def test_program_without_a_terminal_ends_as_otherwise(what: str, status: int) -> None:
+    with started(what, stderr=None, preexec_fn=lambda: os.close(2)) as process:
+        process.communicate(timeout=30)
+    assert process.returncode == status
+
+
+def test_program_whose_terminal_goes_away_goes_on() -> None:
+    with started("works") as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        assert process.wait(30) == 0
 
 
 def test_require_installed_names_what_is_missing_and_how_to_get_it() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flockoff.text import printable
+from flockoff.text import printable, secrets_in, without, without_key
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,41 @@ def test_printable_any_text_is_short_and_printable(text: str, limit: int) -> Non
     shown.encode()
     if text.isprintable() and len(text) <= limit:
         assert shown == text
+
+
+@pytest.mark.parametrize(
+    ("address", "secrets", "shown"),
+    [
+        ("wss://node.example:443", set(), "wss://node.example:443"),
+        ("wss://node.example/a1b2c3d4", {"a1b2c3d4"}, "wss://node.example"),
+        (
+            "wss://node.example/v1/ws?apikey=a1b2c3d4&x=1",
+            {"apikey=a1b2c3d4&x=1", "a1b2c3d4"},
+            "wss://node.example",
+        ),
+        ("http://me:pass%20word@[::1]:80/", {"pass%20word", "pass word"}, "http://[::1]:80"),
+        ("http://me:short@hub.example", set(), "http://hub.example"),
+        ("wss:/node.example/a1b2c3d4", {"node.example", "a1b2c3d4"}, "wss://"),
+    ],
+)
+def test_secrets_in_address_are_all_behind_the_host(address: str, secrets: set[str], shown: str) -> None:
+    assert secrets_in(address) == secrets
+    assert without_key(address) == shown
+
+
+def test_secrets_in_name_of_a_network_are_none() -> None:
+    assert secrets_in("finney") == secrets_in("") == frozenset()
+
+
+def test_secrets_in_broken_address_are_all_of_it() -> None:
+    assert secrets_in("ws://[broken/a1b2c3d4") == {"ws://[broken/a1b2c3d4"}
+
+
+@given(st.text(), st.sets(st.text(min_size=1), max_size=4))
+def test_without_any_text_holds_no_secret_that_no_mask_brings_in(text: str, secrets: set[str]) -> None:
+    shown = without(text, secrets)
+    assert all(secret not in part for part in shown.split("***") for secret in secrets if "*" not in secret)
+
+
+def test_without_secret_that_begins_another_hides_both() -> None:
+    assert without("abcdef abc", {"abc", "abcdef"}) == "*** ***"

@@ -106,7 +106,7 @@ class _Session:
         self._stopped = asyncio.Event()
         started: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(started)), name=f"chain {endpoint}", daemon=True
+            target=lambda: asyncio.run(self._serve(started)), name="chain", daemon=True
         )
         self._thread.start()
         self._loop = started.result()

@@ -11,6 +11,7 @@ from flockoff.chain.faults import Circumstances, no_subnet, translate
 from flockoff.chain.wallets import WalletRef, load_wallet
 from flockoff.errors import ChainError, ChainTransient, Interrupted, SetupError
 from flockoff.records import EpochStatus, Neuron, RawCommitment, Receipt, SubnetSnapshot
+from flockoff.text import without_key
 
 if TYPE_CHECKING:
     from bittensor import ExtrinsicResult, MetagraphNeuron, Wallet
@@ -71,7 +72,7 @@ class SubtensorChain:
         self._coldkey: str = wallet.coldkeypub.ss58_address if wallet else ""
         self.wallet_flags = ref.flags if ref else ""
         self._wallet = wallet
-        self._where = Circumstances(endpoint, netuid, ref, self._coldkey)
+        self._where = Circumstances(without_key(endpoint), netuid, ref, self._coldkey)
         self._connection = Connection(endpoint, stop)
         self._read_seconds = read_seconds
         self._submit_seconds = submit_seconds

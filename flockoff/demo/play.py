@@ -1,6 +1,7 @@
 """The demo's course: network, miners, validator, leaderboard."""
 
 import json
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -28,6 +29,8 @@ from flockoff.localnet.processes import Program
 from flockoff.records import SubnetSnapshot
 from flockoff.settings import Credentials
 from flockoff.text import short_hotkey
+
+log = logging.getLogger(__name__)
 
 _BLOCK_SECONDS = 0.25
 _TEMPO = 3600  # blocks: 15 minutes, so that no machine is too slow; the validator does not wait for its end
@@ -107,8 +110,11 @@ def _run(
     with Program(arguments, log_file, environment) as program:
         status = program.follow(on_line, stop)
         if status != 0:
-            tail = "\n".join(program.last_lines(_LAST_LINES))
-            raise LocalnetError(f"{arguments[0]} ended with exit status {status}:\n{tail}")
+            for line in program.last_lines(_LAST_LINES):
+                log.error("%s: %s", arguments[0], line)
+            raise LocalnetError(
+                f"{arguments[0]} ended with exit status {status}.", remedy="Its last lines are above."
+            )
 
 
 def _rank(row: DemoRow) -> tuple[float, bool, float]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.text import Text
 
 from flockoff.text import printable
 
@@ -25,7 +26,7 @@ class Stage:
         begun = self._now()
         step = Step(title)
         with self.console.status(title) as status:
-            step.on_change = lambda: status.update(f"{title} [dim]{step.detail}[/dim]")
+            step.on_change = lambda: status.update(Text.assemble(title, " ", (step.detail, "dim")))
             try:
                 yield step
             except BaseException:
@@ -52,5 +53,5 @@ class Step:
         """Show a line of a program's log without its time and level."""
         parts = line.split(maxsplit=3)
         text = parts[3] if len(parts) == 4 and parts[2].isupper() else line
-        self.detail = printable(text, _SHOWN_CHARACTERS).replace("[", r"\[")
+        self.detail = printable(text, _SHOWN_CHARACTERS)
         self.on_change()

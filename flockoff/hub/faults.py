@@ -26,6 +26,7 @@ from flockoff.errors import (
     SetupError,
 )
 from flockoff.hub.files import Missing
+from flockoff.text import without
 
 FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, KeyError, TypeError, RuntimeError)
 
@@ -113,14 +114,20 @@ def rule_for(error: Exception) -> Rule:
 
 
 def _detail(error: Exception) -> str:
-    """What happened, in one line that holds no header and so no token."""
+    """What happened, in one line without the token, even where the hub repeats it."""
     if isinstance(error, HfHubHTTPError):
-        said = (error.server_message or "").split("\n")[0][:200].rstrip(".")
+        said = without(error.server_message or "", _tokens(error.response.request))
+        said = said.split("\n")[0][:200].rstrip(".")
         return f"the hub answered {error.response.status_code}" + (f" ({said})" if said else "")
     if isinstance(error, httpx2.TimeoutException):
         return "the hub did not answer in time"
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0][:200].rstrip('.')}" if lines else type(error).__name__
+
+
+def _tokens(request: httpx2.Request) -> list[str]:
+    """What a request carries to prove who sends it."""
+    return request.headers.get("authorization", "").split()[1:]
 
 
 def retry_after(response: httpx2.Response) -> float | None:

@@ -5,7 +5,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +32,7 @@ class Transfer:
     """The terms of a fetch. ``headers`` carry the token and go to ``endpoint``'s own host only."""
 
     endpoint: str
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
     timeout: float  # seconds of silence
     deadline: float  # time.monotonic()
     stop: Stop

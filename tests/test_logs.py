@@ -1,0 +1,121 @@
+"""What lines of a log look like, whatever is logged and wherever it goes."""
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from flockoff.logs import set_up_logging
+
+EVENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ +\S")
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\n2026-01-01 00:00:00,000 INFO    all is well\x9b31m\u202e\u2028\ud800"
+
+log = logging.getLogger("flockoff.test")
+
+
+@pytest.fixture
+def terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[[], str]]:
+    """Gives all that the terminal has shown since the last look; logging is as before when the test ends."""
+    root, ours = logging.getLogger(), logging.getLogger("flockoff")
+    handlers, level, our_level = root.handlers[:], root.level, ours.level
+    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+    root.handlers = []
+    yield lambda: capsys.readouterr().err
+    for handler in root.handlers:
+        with suppress(OSError):  # of a full disk
+            handler.close()
+    root.handlers = handlers
+    root.setLevel(level)
+    ours.setLevel(our_level)
+
+
+def lines_of(text: str) -> list[str]:
+    assert all(line.isprintable() for line in text.split("\n"))
+    return text.splitlines()
+
+
+def test_log_hostile_text_stays_within_its_line(terminal: Callable[[], str]) -> None:
+    set_up_logging(logging.INFO, None, "test")
+    log.info("uid %d: %s", 7, HOSTILE)
+    logging.getLogger("some.library").warning(HOSTILE)
+    lines = lines_of(terminal())
+    assert len(lines) == 2
+    assert all(EVENT.match(line) for line in lines)
+    assert r"uid 7: \x1b]0;owned\x07\x1b[2J\x0d\x0a2026" in lines[0]
+    assert lines[0].endswith(r"well\x9b31m\u202e\u2028\ud800")
+
+
+def test_log_hostile_exception_cannot_pass_for_an_event(terminal: Callable[[], str]) -> None:
+    set_up_logging(logging.INFO, None, "test")
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        log.exception("It failed.", stack_info=True)
+    first, *rest = lines_of(terminal())
+    assert first.endswith("It failed.")
+    assert len(rest) > 5
+    assert all(line.startswith("    | ") for line in rest)
+
+
+def test_log_secrets_are_hidden_in_messages_and_tracebacks(terminal: Callable[[], str]) -> None:
+    set_up_logging(logging.INFO, None, "test", {"hf_secret", "hf_secret_longer"})
+    try:
+        raise ValueError("refused hf_secret")
+    except ValueError:
+        log.exception("for %s and %s", "hf_secret_longer", {"token": "hf_secret"})
+    shown = terminal()
+    assert "for *** and {'token': '***'}" in shown
+    assert "ValueError: refused ***" in shown
+    assert "hf_secret" not in shown
+
+
+def test_log_endless_line_is_cut(terminal: Callable[[], str]) -> None:
+    set_up_logging(logging.INFO, None, "test")
+    log.info("x" * 10**7)
+    assert len(terminal()) < 11_000
+
+
+def test_log_message_that_cannot_be_formed_is_not_dumped_on_the_terminal(terminal: Callable[[], str]) -> None:
+    set_up_logging(logging.INFO, None, "test")
+    log.info("%d rows", HOSTILE)
+    assert terminal() == ""
+
+
+def test_log_file_has_the_same_lines(terminal: Callable[[], str], tmp_path: Path) -> None:
+    set_up_logging(logging.INFO, tmp_path / "new" / "folder", "test", {"hf_secret"})
+    log.info("%s hf_secret", HOSTILE)
+    written = (tmp_path / "new" / "folder" / "test.log").read_text(encoding="utf-8")
+    assert written == terminal()
+    assert len(lines_of(written)) == 1
+
+
+def test_log_file_that_cannot_be_opened_is_said_once_and_tried_again(
+    terminal: Callable[[], str], tmp_path: Path
+) -> None:
+    obstacle = tmp_path / "logs"
+    obstacle.write_text("a file where the folder should be", encoding="utf-8")
+    set_up_logging(logging.INFO, obstacle, "test")
+    for number in range(3):
+        log.info("line %d", number)
+    lines = lines_of(terminal())
+    assert len(lines) == 4
+    assert "logs/test.log cannot be written" in lines[1].replace("\\", "/")
+    obstacle.unlink()
+    log.info("line 3")
+    assert (obstacle / "test.log").read_text(encoding="utf-8").endswith("line 3\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_log_file_on_a_full_disk_is_said_once(terminal: Callable[[], str], tmp_path: Path) -> None:
+    (tmp_path / "test.log").symlink_to("/dev/full")
+    set_up_logging(logging.INFO, tmp_path, "test")
+    for number in range(1000):
+        log.info("line %d", number)
+    lines = lines_of(terminal())
+    assert len(lines) == 1001
+    assert "No space left" in lines[1]
