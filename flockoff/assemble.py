@@ -17,6 +17,7 @@ from flockoff.retry import outlast
 from flockoff.settings import PROJECT_ROOT, Credentials, NeuronSettings, ValidatorSettings
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.evaluator import WorkerEvaluator
+from flockoff.training.limits import WorkerLimits
 from flockoff.training.prepare import resolve_base_model
 from flockoff.validate import Validator
 
@@ -144,6 +145,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             model_dir=directory,
             evaluation_file=file,
             device=settings.device,
+            limits=WorkerLimits(dataset=settings.max_seconds_per_miner),
         )
         stack.enter_context(closing(evaluator))
         datasets = DatasetCache(

@@ -2,6 +2,7 @@
 
 import contextlib
 import platform
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -9,11 +10,16 @@ import psutil
 import torch
 from transformers import PretrainedConfig
 
-from flockoff.competition import Competition
+from flockoff.competition import Competition, Training
 from flockoff.errors import SetupError
+from flockoff.training.messages import WorkerFault
 
 HEAD_CHUNK = 512  # positions whose logits are in memory at a time
 _FLOAT32_BYTES = 4
+_NO_MEMORY = re.compile(r"can't allocate memory|out of memory|ALLOC_FAILED", re.IGNORECASE)
+_DEVICE = re.compile(
+    r"CUDA (driver )?error|CUBLAS_STATUS|CUDNN_STATUS|cuDNN error|NCCL error|device-side assert"
+)
 _COMFORT = 0.6  # of the memory: activations are kept, not computed again, where all fits into it
 
 
@@ -62,9 +68,32 @@ def training_precision(device: torch.device) -> AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def precision_text(device: torch.device) -> str:
+def precision_text(device: torch.device, training: Training, recompute: bool) -> str:
+    """How it is computed, as far as it moves the last digits: the rows of a pass too."""
     compute = "bfloat16" if device.type == "cuda" else "float32"
-    return f"weights float32, training {compute}, evaluation float32"
+    passes = f"rows a pass: {training.batch_size}" + (", recomputed" if recompute else "")
+    return f"weights float32, training {compute} ({passes}), evaluation float32"
+
+
+def device_fault(error: RuntimeError | MemoryError, device: torch.device) -> WorkerFault | None:
+    """What an error of torch says about the device; None where it says nothing: a bug of ours.
+
+    torch has classes for two kinds of it; the rest is told by the text alone.
+    """
+    text = str(error).split("\n")[0]
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _NO_MEMORY.search(text):
+        return WorkerFault(
+            "memory",
+            f"{device_text(device)} ran out of memory: {text}",
+            remedy="Close what else uses the device.",
+        )
+    if isinstance(error, torch.AcceleratorError) or _DEVICE.search(text):
+        return WorkerFault(
+            "device",
+            f"{device_text(device)} failed: {text}",
+            remedy="Look at nvidia-smi and the kernel's log (dmesg): a restart of the machine may help.",
+        )
+    return None
 
 
 def device_text(device: torch.device) -> str:

@@ -1,25 +1,70 @@
 """The evaluator: trains and measures datasets in a worker process that keeps the base model loaded."""
 
+import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flockoff.competition import Competition
-from flockoff.errors import EvaluationFault, EvaluationStopped, FlockoffError, MinerFault
+from flockoff.errors import (
+    EvaluationFault,
+    EvaluationStopped,
+    EvaluationTooSlow,
+    FlockoffError,
+    MinerFault,
+)
+from flockoff.metrics import WORKER_RESTARTS
 from flockoff.records import Measurement, Progress
+from flockoff.training.limits import Pace, WorkerLimits, machine_memory_limit
 from flockoff.training.messages import (
+    Alive,
     Assignment,
-    Reply,
+    Ready,
     Request,
+    WorkerFault,
     decode_reply,
     encode_assignment,
     encode_request,
 )
 from flockoff.training.process import WorkerProcess
 
+log = logging.getLogger(__name__)
+
 _POLL_SECONDS = 1.0
-_SILENCE_SECONDS = 1800.0  # a worker that says nothing for so long hangs: one step never takes it
+_TRIES = 3
 _WORKER_MODULE = "flockoff.training.worker"
+
+
+@dataclass(slots=True)
+class _Patience:
+    """Of one question to a worker. Times are those of ``time.monotonic()``."""
+
+    seconds: float  # that the answer may take
+    asked: float = field(default_factory=time.monotonic)
+    alive: float = field(default_factory=time.monotonic)  # last sign of life
+    moved: float = field(default_factory=time.monotonic)  # last progress
+    progress: Progress | None = None
+
+    def excuse(self, seconds: float) -> None:
+        """Nobody listened for so long."""
+        self.alive += seconds
+        self.moved += seconds
+
+    def check(self, limits: WorkerLimits) -> None:
+        """Raises WorkerFault for a worker that is frozen or stuck, EvaluationTooSlow for one that goes on."""
+        now = time.monotonic()
+        if now - self.alive > limits.frozen:
+            raise WorkerFault(
+                "hung", f"The evaluation worker gave no sign of life for {limits.frozen:.0f} s."
+            )
+        if now - self.moved > limits.stalled:
+            raise WorkerFault("hung", f"The evaluation worker made no progress for {limits.stalled:.0f} s.")
+        if now - self.asked > self.seconds:
+            raise EvaluationTooSlow(
+                f"The evaluation was stopped after {self.seconds:.0f} s{_how_far(self.progress)}.",
+                remedy="If that is too early for this machine, give more with --max_seconds_per_miner.",
+            )
 
 
 class WorkerEvaluator:
@@ -38,11 +83,15 @@ class WorkerEvaluator:
         device: str | None = None,
         threads: int | None = None,
         log_file: Path | None = None,
+        limits: WorkerLimits | None = None,
     ) -> None:
         self._assignment = Assignment(
             competition, str(model_dir.absolute()), str(evaluation_file.absolute()), device, threads
         )
         self._log_file = log_file
+        self._limits = limits or WorkerLimits()
+        self._memory_limit = self._limits.memory or machine_memory_limit()
+        self._pace = Pace(self._limits.dataset)
         self._worker: WorkerProcess | None = None
         self._base: Measurement | None = None
         self._device_kind: str | None = None  # "cuda", "cpu": numbers of the two do not belong together
@@ -55,7 +104,8 @@ class WorkerEvaluator:
         Raises SetupError, EvaluationFault and EvaluationStopped.
         """
         if self._base is None:
-            self._base = self._ask(Request(), on_progress, should_stop)
+            self._base = self._measured(Request(), self._limits.dataset, on_progress, should_stop)
+            self._pace.note_base(self._base.seconds)
         return self._base
 
     def evaluate(
@@ -70,9 +120,12 @@ class WorkerEvaluator:
     ) -> Measurement:
         """Train a fresh adapter on ``dataset``, whose content must have ``content_hash``, and measure it.
 
-        Raises MinerFault, SetupError, EvaluationFault and EvaluationStopped.
+        Raises MinerFault, SetupError, EvaluationFault, EvaluationTooSlow and EvaluationStopped.
         """
-        return self._ask(Request(str(dataset.absolute()), content_hash, seed), on_progress, should_stop)
+        request = Request(str(dataset.absolute()), content_hash, seed)
+        measurement = self._measured(request, self._pace.deadline(tokens), on_progress, should_stop)
+        self._pace.note(tokens, measurement.seconds)
+        return measurement
 
     def close(self) -> None:
         """Stop the worker; no process is left behind."""
@@ -80,16 +133,62 @@ class WorkerEvaluator:
             self._worker.close()
             self._worker = None
 
+    def _measured(
+        self,
+        request: Request,
+        seconds: float,
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> Measurement:
+        """The answer to ``request``, from up to three workers, one after the other.
+
+        Where memory was too little, or may have been, the next worker is frugal: for this request only,
+        because it computes the same in another order, which moves the last digits.
+        """
+        was = self._assignment
+        causes: list[str] = []
+        try:
+            while True:
+                try:
+                    return self._ask(request, seconds, on_progress, should_stop)
+                except WorkerFault as fault:
+                    causes.append(fault.cause)
+                    WORKER_RESTARTS.labels(cause=fault.cause).inc()
+                    if len(causes) == _TRIES:
+                        raise EvaluationFault(
+                            f"{_TRIES} workers failed on it ({', '.join(causes)}). {fault.message}",
+                            remedy=fault.remedy,
+                        ) from fault
+                    frugal = "memory" in causes or causes == ["killed"] * 2
+                    self._assignment = replace(was, frugal=frugal)
+                    how = ", one row at a time" if frugal else ""
+                    log.warning(
+                        "%s Trying again with a new worker%s (try %d of %d).",
+                        fault.message,
+                        how,
+                        len(causes) + 1,
+                        _TRIES,
+                    )
+        finally:
+            if self._assignment != was:
+                self._assignment = was
+                self.close()
+
     def _ask(
-        self, request: Request, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
+        self,
+        request: Request,
+        seconds: float,
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
     ) -> Measurement:
         finished = False  # only a worker that answered may take another request
         try:
             if self._worker is None:
                 self._worker = self._start()
-                self._reply(self._worker, on_progress, should_stop)
+                loading = _Patience(self._limits.loading)
+                self._reply(self._worker, loading, on_progress, should_stop)
             self._worker.send(encode_request(request))
-            reply = self._reply(self._worker, on_progress, should_stop)
+            reply = self._reply(self._worker, _Patience(seconds), on_progress, should_stop)
             assert isinstance(reply, Measurement)
             self._require_same_device(reply)
             finished = True
@@ -119,28 +218,45 @@ class WorkerEvaluator:
         return worker
 
     def _reply(
-        self, worker: WorkerProcess, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
-    ) -> Reply:
+        self,
+        worker: WorkerProcess,
+        patience: _Patience,
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> Ready | Measurement:
         """The worker's answer, its progress passed on; the worker's errors are raised."""
-        asked = heard = time.monotonic()
+        looked = time.monotonic()
         while True:
             line = worker.receive(_POLL_SECONDS)
             now = time.monotonic()
             if line is not None:
-                heard = now
+                patience.alive = now
                 match decode_reply(line):
+                    case Alive(memory):
+                        self._check_memory(memory)
                     case Progress() as progress:
+                        patience.moved, patience.progress = now, progress
                         on_progress(progress)
                     case FlockoffError() as error:
                         raise error
                     case reply:
                         return reply
-            if now - asked >= _POLL_SECONDS:
-                asked = now
+            if now - looked >= _POLL_SECONDS:
                 if should_stop():
                     raise EvaluationStopped("The evaluation was stopped.")
-            if now - heard > _SILENCE_SECONDS:
-                raise EvaluationFault(
-                    f"The evaluation worker gave no sign of life for {_SILENCE_SECONDS:.0f} s.",
-                    remedy="A new one is started for the next dataset.",
-                )
+                looked = time.monotonic()
+                patience.excuse(looked - now)  # a chain that is slow to answer is not the worker's silence
+            patience.check(self._limits)
+
+    def _check_memory(self, used: int) -> None:
+        if used > self._memory_limit:
+            raise WorkerFault(
+                "memory",
+                f"The evaluation worker took {used / 2**30:.1f} GiB of memory, "
+                f"more than the {self._memory_limit / 2**30:.1f} GiB it may have.",
+                remedy="Close what else uses this machine's memory.",
+            )
+
+
+def _how_far(progress: Progress | None) -> str:
+    return "" if progress is None else f", at {progress.phase} {progress.done} of {progress.total}"

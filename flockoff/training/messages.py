@@ -1,13 +1,14 @@
 """What the evaluator and its worker say to each other: one JSON object a line.
 
 To the worker: first an Assignment, then Requests, one at a time. From the worker: Progress while it works,
-then one Measurement or one error; ``null`` once after the assignment, when the base model is loaded.
+then one Measurement or one error; Ready once after the assignment, when the base model is loaded; and Alive
+every few seconds, whatever else it is doing.
 """
 
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from flockoff.competition import BaseModel, Competition, EvaluationSet, Limits, Lora, Training
 from flockoff.errors import EvaluationFault, FlockoffError, MinerFault, Reason, SetupError
@@ -23,6 +24,7 @@ class Assignment:
     evaluation_file: str
     device: str | None
     threads: int | None
+    frugal: bool = False  # one row at a time, and activations computed again: slower, in less memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,30 @@ class Request:
     seed: int = 0
 
 
-Reply = Progress | Measurement | FlockoffError | None
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The base model is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The worker's process is not frozen, and has ``memory`` bytes resident."""
+
+    memory: int
+
+
+Cause = Literal["killed", "died", "hung", "memory", "device"]  # killed: on Linux mostly for memory
+
+
+class WorkerFault(EvaluationFault):
+    """What a new worker may not meet again; ``cause`` says what was wrong with this one."""
+
+    def __init__(self, cause: Cause, message: str, *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.cause: Cause = cause
+
+
+Reply = Ready | Alive | Progress | Measurement | FlockoffError
 
 
 def encode_assignment(assignment: Assignment) -> str:
@@ -67,8 +92,10 @@ def decode_request(line: str) -> Request:
 def encode_reply(reply: Reply) -> str:
     """Floats survive to the last bit: JSON has them written shortest and read back exactly."""
     match reply:
-        case None:
+        case Ready():
             table: dict[str, Any] = {"kind": "ready"}
+        case Alive():
+            table = {"kind": "alive", **dataclasses.asdict(reply)}
         case Progress():
             table = {"kind": "progress", **dataclasses.asdict(reply)}
         case Measurement():
@@ -77,6 +104,8 @@ def encode_reply(reply: Reply) -> str:
             table = {"kind": "miner_fault", "reason": reply.reason.value, **_texts(reply)}
         case SetupError():
             table = {"kind": "setup_error", **_texts(reply)}
+        case WorkerFault():
+            table = {"kind": "worker_fault", "cause": reply.cause, **_texts(reply)}
         case FlockoffError():
             table = {"kind": "evaluation_fault", **_texts(reply)}
     return json.dumps(table)
@@ -86,7 +115,9 @@ def decode_reply(line: str) -> Reply:
     table = json.loads(line)
     match table.pop("kind"):
         case "ready":
-            return None
+            return Ready()
+        case "alive":
+            return Alive(**table)
         case "progress":
             return Progress(**table)
         case "measurement":
@@ -95,6 +126,8 @@ def decode_reply(line: str) -> Reply:
             return MinerFault(Reason(table["reason"]), table["message"], remedy=table["remedy"])
         case "setup_error":
             return SetupError(table["message"], remedy=table["remedy"])
+        case "worker_fault":
+            return WorkerFault(**table)
         case "evaluation_fault":
             return EvaluationFault(table["message"], remedy=table["remedy"])
         case kind:

@@ -1,6 +1,6 @@
 """The base model as it stays in memory: frozen, float32, and the same after every dataset."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -46,9 +46,21 @@ class LanguageModel:
         return weight
 
 
-def load_model(directory: Path, competition: Competition, device: torch.device) -> LanguageModel:
+def one_row_at_a_time(competition: Competition) -> Competition:
+    """The same optimizer steps of the same rows, in passes of one row each."""
+    training = competition.training
+    return replace(
+        competition,
+        training=replace(training, batch_size=1, gradient_accumulation=training.rows_per_step),
+    )
+
+
+def load_model(
+    directory: Path, competition: Competition, device: torch.device, frugal: bool = False
+) -> LanguageModel:
     """The base model in ``directory`` on ``device``, from safetensors, without code from the repo.
 
+    ``frugal``: activations are computed again in any case.
     Raises SetupError where it does not fit the device, is damaged, or is of a kind that is not supported.
     """
     try:
@@ -70,7 +82,7 @@ def load_model(directory: Path, competition: Competition, device: torch.device) 
         ) from error
     network.requires_grad_(False)
     network.train(False).to(device)
-    model = LanguageModel(network, tokenizer, device, recompute_activations(need, device))
+    model = LanguageModel(network, tokenizer, device, frugal or recompute_activations(need, device))
     _require_plain_head(model, config)
     return model
 

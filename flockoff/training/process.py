@@ -1,22 +1,26 @@
 """A worker process as its parent holds it: lines in, replies out, and a log for what it says besides."""
 
 import contextlib
+import logging
 import os
 import queue
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from flockoff.errors import EvaluationFault
+from flockoff.text import printable
 from flockoff.training.environment import current_environment
+from flockoff.training.messages import WorkerFault
+
+log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 5.0
 _TAIL_BYTES = 4096
-_TAIL_LINES = 12
+_LAST_WORDS = 300  # characters
+_SIGKILL = 9  # Windows has no name for it
 
 
 class WorkerProcess:
@@ -46,7 +50,7 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, line: str) -> None:
-        """Raises EvaluationFault where the worker is gone."""
+        """Raises WorkerFault where the worker is gone."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line + "\n")
@@ -55,7 +59,7 @@ class WorkerProcess:
             raise self.death() from error
 
     def receive(self, timeout: float) -> str | None:
-        """The next line, or None after ``timeout`` seconds. Raises EvaluationFault for a dead worker."""
+        """The next line, or None after ``timeout`` seconds. Raises WorkerFault for a dead worker."""
         try:
             line = self._lines.get(timeout=timeout)
         except queue.Empty:
@@ -64,15 +68,16 @@ class WorkerProcess:
             raise self.death()
         return line
 
-    def death(self) -> EvaluationFault:
+    def death(self) -> WorkerFault:
         """What the death of the worker is reported as: how it ended and the last lines of its log."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_SECONDS)
         status = self._process.returncode
         how = f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"
-        return EvaluationFault(
-            f"The evaluation worker ended unexpectedly ({how}).{self._log_tail()}",
-            remedy="A new one is started for the next dataset; if this recurs, look for too little memory.",
+        return WorkerFault(
+            "killed" if status == -_SIGKILL else "died",
+            f"The evaluation worker ended unexpectedly ({how}){self._last_words()}.",
+            remedy="If this recurs, look for too little memory.",
         )
 
     def close(self) -> None:
@@ -96,11 +101,15 @@ class WorkerProcess:
             self._lines.put(line)
         self._lines.put(None)
 
-    def _log_tail(self) -> str:
+    def _last_words(self) -> str:
+        """The last line of the log, which is the error's where it was one of Python's."""
         end = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(self._log_start, end - _TAIL_BYTES))
-        lines: Sequence[str] = self._log.read().decode("utf-8", errors="replace").strip().splitlines()
-        return "".join(f"\n    {line}" for line in lines[-_TAIL_LINES:])
+        tail = self._log.read().decode("utf-8", errors="replace").strip()
+        if not tail:
+            return ""
+        log.debug("the worker's log ends:\n%s", tail)
+        return f"; its last words: {printable(tail.splitlines()[-1], _LAST_WORDS).rstrip('.')}"
 
 
 def _open_log(log_file: Path | None) -> IO[bytes]:

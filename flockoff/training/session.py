@@ -8,18 +8,16 @@ from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
 
-import torch
-
 from flockoff import __version__
 from flockoff.competition import BaseModel, Competition
-from flockoff.errors import EvaluationFault, MinerFault, Reason
+from flockoff.errors import MinerFault, Reason
 from flockoff.records import EncodedRow, Measurement, Progress, Provenance
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.data import evaluation_name, evaluation_rows, training_rows
-from flockoff.training.device import choose_device, compute_exactly, device_text, precision_text
+from flockoff.training.device import choose_device, compute_exactly, device_fault, device_text, precision_text
 from flockoff.training.loss import evaluation_loss
 from flockoff.training.messages import Assignment, Request
-from flockoff.training.model import LanguageModel, load_model
+from flockoff.training.model import LanguageModel, load_model, one_row_at_a_time
 from flockoff.training.trainer import trained_adapter
 
 OnProgress = Callable[[Progress], None]
@@ -39,23 +37,25 @@ class Session:
     def load(cls, assignment: Assignment) -> "Session":
         """Raises SetupError for what is missing, damaged or too large on this machine."""
         competition, directory = assignment.competition, Path(assignment.model_dir)
+        if assignment.frugal:
+            competition = one_row_at_a_time(competition)
         compute_exactly(assignment.threads)
         device = choose_device(assignment.device)
         encoder = load_encoder(directory, competition.training.context_length)
         rows = evaluation_rows(Path(assignment.evaluation_file), competition, encoder)
-        return cls(competition, load_model(directory, competition, device), encoder, rows)
+        return cls(competition, load_model(directory, competition, device, assignment.frugal), encoder, rows)
 
     def measure(self, request: Request, on_progress: OnProgress) -> Measurement:
-        """Raises MinerFault, and EvaluationFault where the device runs out of memory."""
+        """Raises MinerFault, and WorkerFault where memory runs out or the device fails."""
         try:
             if request.dataset is None:
                 return self._measure_base(on_progress)
             return self._measure_dataset(Path(request.dataset), request, on_progress)
-        except torch.OutOfMemoryError as error:
-            raise EvaluationFault(
-                f"{device_text(self.model.device)} ran out of memory: {error}",
-                remedy="Close what else uses the device.",
-            ) from error
+        except (RuntimeError, MemoryError) as error:
+            fault = device_fault(error, self.model.device)
+            if fault is None:
+                raise
+            raise fault from error
 
     def _measure_base(self, on_progress: OnProgress) -> Measurement:
         start = time.monotonic()
@@ -98,7 +98,7 @@ class Session:
             code_version=__version__,
             libraries={name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
             device=device_text(self.model.device),
-            precision=precision_text(self.model.device),
+            precision=precision_text(self.model.device, self.competition.training, self.model.recompute),
             base_model=_base_model_name(self.competition.base_model),
             evaluation_set=evaluation_name(self.competition),
             seed=seed,

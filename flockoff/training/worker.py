@@ -1,46 +1,57 @@
 """The evaluation worker: ``python -m flockoff.training.worker``, started by ``evaluator.WorkerEvaluator``.
 
-It loads the base model, then answers one request after the other. It ends when its stdin does, so it never
-outlives the process that started it, however that one ended; Ctrl-C it leaves to that process.
+It loads the base model, then answers one request after the other, and says all the while that it is alive. It
+ends when its stdin does, so it never outlives the process that started it, however that one ended; Ctrl-C it
+leaves to that process.
 """
 
+import contextlib
 import os
 import queue
 import signal
 import sys
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from flockoff.errors import FlockoffError, MinerFault
 from flockoff.records import Progress
-from flockoff.training.messages import Reply, decode_assignment, decode_request, encode_reply
+from flockoff.training.messages import Alive, Ready, Reply, decode_assignment, decode_request, encode_reply
 
 if TYPE_CHECKING:
     from flockoff.training.session import Session
 
 
+_ALIVE_SECONDS = 2.0
+
+
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The way back to the parent; nothing else writes to it."""
+    """The way back to the parent; nothing else writes to it. May be used from several threads."""
 
     stream: TextIO
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, reply: Reply) -> None:
-        self.stream.write(encode_reply(reply) + "\n")
-        self.stream.flush()
+        with self.lock:
+            self.stream.write(encode_reply(reply) + "\n")
+            self.stream.flush()
 
 
 def main() -> int:
     """Serve until stdin ends. This project's errors are replies; any other ends the process, visibly."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _offer_to_the_kernel()
     channel = _take_stdout()
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_stdin, args=(lines,), daemon=True).start()
+    threading.Thread(target=_say_alive, args=(channel,), daemon=True).start()
     try:
         channel.send(Progress("loading", 0, 1))
         session = _load_session(lines.get())
-        channel.send(None)
+        channel.send(Ready())
         while True:
             _serve(session, lines.get(), channel)
     except FlockoffError as error:
@@ -67,6 +78,24 @@ def _take_stdout() -> Channel:
     stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return Channel(stream)
+
+
+def _offer_to_the_kernel() -> None:
+    """Linux: when memory runs out this process goes, and not the one that holds the state."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("900", encoding="ascii")
+
+
+def _say_alive(channel: Channel) -> None:
+    import psutil
+
+    process = psutil.Process()
+    while True:
+        try:
+            channel.send(Alive(process.memory_info().rss))
+        except OSError:  # the parent is gone: the other thread ends the process
+            return
+        time.sleep(_ALIVE_SECONDS)
 
 
 def _read_stdin(lines: queue.SimpleQueue[str]) -> None:

@@ -161,19 +161,29 @@ def test_evaluator_worker_inherits_no_secret(evaluator: WorkerEvaluator, first: 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_evaluator_dead_worker_is_a_fault_and_the_next_gives_the_same_bits(
-    evaluator: WorkerEvaluator, good: Dataset, first: Measurement, log_file: Path
+def test_evaluator_dead_worker_is_replaced_and_the_next_gives_the_same_bits(
+    evaluator: WorkerEvaluator,
+    good: Dataset,
+    first: Measurement,
+    log_file: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (worker,) = workers()
     worker.send_signal(signal.SIGINT)  # as Ctrl-C does to the whole group: not the worker's business
     assert evaluate(evaluator, good, 7).loss == first.loss
     with log_file.open("a", encoding="utf-8") as log:
         log.write("the last words\n")
-    with pytest.raises(EvaluationFault, match=r"(?s)signal 9.*the last words"):
-        evaluate(evaluator, good, 7, on_progress=lambda progress: worker.kill())
-    assert not workers()
-    assert evaluate(evaluator, good, 7).loss == first.loss
-    assert len(workers()) == 1
+    seen: list[Progress] = []
+
+    def kill_once(progress: Progress) -> None:
+        seen.append(progress)
+        if len(seen) == 2:
+            worker.kill()
+
+    assert evaluate(evaluator, good, 7, kill_once).loss == first.loss
+    (other,) = workers()
+    assert other != worker
+    assert "signal 9); its last words: the last words." in caplog.text
 
 
 def test_evaluator_other_kind_of_device_is_a_fault(

@@ -8,8 +8,12 @@ from flockoff.competition import BaseModel, Competition, EvaluationSet, Limits, 
 from flockoff.errors import EvaluationFault, FlockoffError, MinerFault, Reason, SetupError
 from flockoff.records import Measurement, Progress, Provenance
 from flockoff.training.messages import (
+    Alive,
     Assignment,
+    Ready,
+    Reply,
     Request,
+    WorkerFault,
     decode_assignment,
     decode_reply,
     decode_request,
@@ -27,8 +31,8 @@ def test_messages_measurement_arrives_to_the_last_bit(loss: float) -> None:
     assert decode_reply(encode_reply(sent)) == sent
 
 
-@pytest.mark.parametrize("reply", [None, Progress("training", 1, 2, 0.5), Progress("loading", 0, 1)])
-def test_messages_reply_arrives(reply: Progress | None) -> None:
+@pytest.mark.parametrize("reply", [Ready(), Alive(2**33), Progress("training", 1, 2, 0.5)])
+def test_messages_reply_arrives(reply: Reply) -> None:
     assert decode_reply(encode_reply(reply)) == reply
 
 
@@ -38,6 +42,7 @@ def test_messages_reply_arrives(reply: Progress | None) -> None:
         MinerFault(Reason.LOSS_NOT_FINITE, "what", remedy="do"),
         SetupError("zwölf\n<|im_end|>", remedy="do"),
         EvaluationFault("what"),
+        WorkerFault("memory", "what", remedy="do"),
     ],
 )
 def test_messages_error_keeps_its_kind_and_texts(error: FlockoffError) -> None:

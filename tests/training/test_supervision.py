@@ -1,0 +1,203 @@
+"""Workers that die, hang, take too much or too long: what the evaluator makes of them."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from prometheus_client import Counter
+from tiny_model import row, rules, write_dataset
+
+from flockoff.errors import EvaluationFault, EvaluationTooSlow
+from flockoff.metrics import WORKER_RESTARTS
+from flockoff.records import Measurement, Progress
+from flockoff.training.device import device_fault
+from flockoff.training.evaluator import WorkerEvaluator
+from flockoff.training.limits import Pace, WorkerLimits, machine_memory_limit
+
+ROWS = [row(f"Say {n}.", "yes " * n) for n in range(1, 20)]
+CPU = torch.device("cpu")
+
+Start = Callable[[WorkerLimits], WorkerEvaluator]
+OnProgress = Callable[[Progress], None]
+
+
+@pytest.fixture
+def start(model_dir: Path, evaluation_file: Path) -> Iterator[Start]:
+    started: list[WorkerEvaluator] = []
+
+    def one(limits: WorkerLimits) -> WorkerEvaluator:
+        evaluator = WorkerEvaluator(
+            rules(evaluation_file),
+            model_dir=model_dir,
+            evaluation_file=evaluation_file,
+            device="cpu",
+            limits=limits,
+        )
+        started.append(evaluator)
+        return evaluator
+
+    yield one
+    for evaluator in started:
+        evaluator.close()
+    assert not workers()
+
+
+def workers() -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "flockoff.training.worker" in " ".join(child.cmdline())
+    ]
+
+
+def measure(
+    evaluator: WorkerEvaluator, directory: Path, on_progress: OnProgress = lambda _: None
+) -> Measurement:
+    file = directory / "data.jsonl"
+    return evaluator.evaluate(
+        file, write_dataset(file, ROWS), 7, tokens=1000, on_progress=on_progress, should_stop=lambda: False
+    )
+
+
+def replaced(cause: str) -> float:
+    counter: Counter = WORKER_RESTARTS.labels(cause=cause)
+    return float(counter._value.get())
+
+
+class When:
+    """Does something once, when a worker reports a training step."""
+
+    def __init__(self, act: Callable[[], None], times: int = 1) -> None:
+        self._act = act
+        self.left = times
+
+    def __call__(self, progress: Progress) -> None:
+        if self.left and progress.phase == "training":
+            self.left -= 1
+            self._act()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_supervision_frozen_worker_is_replaced_and_nothing_is_lost(start: Start, tmp_path: Path) -> None:
+    evaluator = start(WorkerLimits(frozen=8))
+    undisturbed = measure(evaluator, tmp_path)
+    before = replaced("hung")
+    (frozen,) = workers()
+
+    disturbed = measure(evaluator, tmp_path, When(lambda: frozen.send_signal(signal.SIGSTOP)))
+
+    assert replace(disturbed, seconds=0) == replace(undisturbed, seconds=0)
+    assert replaced("hung") == before + 1
+    assert not frozen.is_running()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_supervision_dataset_on_which_three_workers_die_is_a_fault(start: Start, tmp_path: Path) -> None:
+    evaluator = start(WorkerLimits())
+    before = replaced("killed")
+
+    with pytest.raises(EvaluationFault, match="3 workers failed on it"):
+        measure(evaluator, tmp_path, When(lambda: workers()[0].kill(), times=3))
+
+    assert replaced("killed") == before + 3
+    assert not workers()
+
+
+@pytest.mark.slow
+def test_supervision_out_of_memory_is_tried_again_one_row_at_a_time(start: Start, tmp_path: Path) -> None:
+    evaluator = start(WorkerLimits())
+    ordinary = measure(evaluator, tmp_path)
+    evaluator.close()  # a worker says how much it has when it starts, and this measurement is a short one
+    enough, before = evaluator._memory_limit, replaced("memory")
+    evaluator._memory_limit = 1
+
+    def enough_again(progress: Progress) -> None:
+        if replaced("memory") > before:
+            evaluator._memory_limit = enough
+
+    frugal = measure(evaluator, tmp_path, enough_again)
+
+    assert "rows a pass: 1, recomputed" in frugal.provenance.precision
+    assert "rows a pass: 2)" in ordinary.provenance.precision
+    assert (frugal.steps, frugal.train_rows) == (ordinary.steps, ordinary.train_rows)
+    assert frugal.loss == pytest.approx(ordinary.loss, rel=0.01)  # another draw of the dropout
+    assert measure(evaluator, tmp_path).loss == ordinary.loss  # the worker after it is an ordinary one
+
+
+@pytest.mark.slow
+def test_supervision_too_slow_is_told_apart_and_not_tried_again(start: Start, tmp_path: Path) -> None:
+    evaluator = start(WorkerLimits(dataset=0.01))
+    seen: list[Progress] = []
+
+    with pytest.raises(EvaluationTooSlow, match=r"stopped after 0 s.*max_seconds_per_miner"):
+        measure(evaluator, tmp_path, seen.append)
+
+    assert not workers()
+    assert [one.phase for one in seen].count("loading") == 1
+    assert not [one for one in threading.enumerate() if one.name == "evaluation-worker-reader"]
+
+
+def test_pace_without_a_measurement_gives_the_longest() -> None:
+    pace = Pace(3600)
+    assert pace.deadline(10**6) == 3600
+    pace.note(1000, 10)  # of no use before the evaluation set's own time is known
+    assert pace.deadline(10**6) == 3600
+
+
+def test_pace_deadline_is_four_times_the_expected_within_its_bounds() -> None:
+    pace = Pace(3600)
+    pace.note_base(20)
+    for seconds in (120, 1000, 110):  # one evaluation met a busy machine
+        pace.note(10_000, 20 + seconds)
+    assert pace.deadline(50_000) == pytest.approx(4 * (20 + 5 * 120))
+    assert pace.deadline(100) == 300
+    assert pace.deadline(10**7) == 3600
+
+
+def test_pace_forgets_what_the_machine_was_like_long_ago() -> None:
+    pace = Pace(10**9)
+    pace.note_base(0)
+    for _ in range(16):
+        pace.note(1000, 1000)
+    for _ in range(16):
+        pace.note(1000, 100)
+    assert pace.deadline(10_000) == pytest.approx(4 * 1000)
+
+
+def test_memory_limit_is_below_what_the_machine_has() -> None:
+    assert 0 < machine_memory_limit() < psutil.virtual_memory().total
+
+
+def test_device_fault_torchs_own_failed_allocation_is_about_memory() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    fault = device_fault(caught.value, CPU)
+    assert fault is not None and fault.cause == "memory"
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), "memory"),
+        (MemoryError(), "memory"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "memory",
+        ),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), "device"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "device"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "device"),
+        (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), None),
+    ],
+)
+def test_device_fault_is_told_from_a_bug(error: RuntimeError | MemoryError, cause: str | None) -> None:
+    fault = device_fault(error, CPU)
+    assert (fault.cause if fault else None) == cause
