@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flockoff.errors import Interrupted
 
 if TYPE_CHECKING:
-    from bittensor import Client, Substrate
+    from bittensor import Client, RpcSubstrate
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Access:
     """The SDK's client, and the layer under it for what the client does not offer."""
 
     client: "Client"
-    substrate: "Substrate"
+    substrate: "RpcSubstrate"
 
 
 class Connection:

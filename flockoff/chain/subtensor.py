@@ -143,12 +143,11 @@ class SubtensorChain:
         return self._read(f"read subnet {self.netuid}", read)
 
     def commitment(self) -> RawCommitment | None:
-        async def read(node: Access) -> RawCommitment | None:
-            return _commitment(
-                self.hotkey, await node.client.query(_COMMITMENT_OF, [self.netuid, self.hotkey])
-            )
+        return self._read("read the commitment", self._shown) if self.hotkey else None
 
-        return self._read("read the commitment", read) if self.hotkey else None
+    async def _shown(self, node: Access) -> RawCommitment | None:
+        record = await node.client.query(_COMMITMENT_OF, [self.netuid, self.hotkey])
+        return _commitment(self.hotkey, record)
 
     def weights(self) -> dict[int, dict[int, float]]:
         """The weights that the chain holds: by validator's uid and target's uid, each row summing to 1."""
@@ -194,6 +193,11 @@ class SubtensorChain:
         call = calls.Commitments.set_commitment(netuid=self.netuid, info={"fields": [field]})
 
         async def submit(node: Access) -> Receipt:
+            await _require_nothing_pending(node, self.hotkey)
+            # Only now does the chain show all that was sent before, perhaps by a process that was killed.
+            shown = await self._shown(node)
+            if shown is not None and shown.text == text:
+                return Receipt("", shown.block)
             return _receipt(await node.client.submit_call(call, wallet, signer="hotkey"))
 
         return self._call("commit on chain", submit, self._submit_seconds)
@@ -204,6 +208,7 @@ class SubtensorChain:
         async def submit(node: Access) -> Receipt:
             from bittensor import SetWeights
 
+            await _require_nothing_pending(node, self.hotkey)
             intent = SetWeights(netuid=self.netuid, weights=dict(weights))
             return _receipt(await node.client.execute(intent, wallet, retries=POOL_RETRIES))
 
@@ -239,6 +244,24 @@ class SubtensorChain:
             if isinstance(fault, ChainTransient):
                 self._connection.drop()
             raise fault from error
+
+
+async def _require_nothing_pending(node: Access, hotkey: str) -> None:
+    """Raise ChainTransient while something that ``hotkey`` signed waits in the node's pool for a block.
+
+    It may be the very thing that is to be sent: who was killed, or lost the connection, after sending cannot
+    know. The pool's count is read first: what gets into a block in between then counts as done.
+    """
+    nonces = node.substrate.raw
+    nonces.clear_nonce_cache_for_account(hotkey)  # else the SDK counts on, without asking the node
+    following = await node.substrate.account_next_index(hotkey)
+    nonces.clear_nonce_cache_for_account(hotkey)  # else the submission takes the one after
+    account = await node.client.query(("System", "Account"), [hotkey])
+    if following > account["nonce"]:
+        raise ChainTransient(
+            "What this hotkey has sent before is not in a block yet.",
+            remedy="Wait for the next block, then read the chain before sending anything.",
+        )
 
 
 async def _until_final(node: Access, block: int) -> None:
