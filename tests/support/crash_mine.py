@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arena import rows_about
+from crash_pulse import Pulse
 from crash_roles import Job, Run, run_miner
 from crash_steps import steps_in
 from crash_wire import Wire
@@ -21,8 +22,6 @@ from flockoff.chain import SubtensorChain, open_chain
 from flockoff.localnet.hub import HubServer, HubSettings
 from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
-
-BLOCK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class Traces:
 class Mine:
     directory: Path
     node: Node
+    pulse: Pulse
     hub: HubServer
     subnet: PreparedSubnet
     chain: SubtensorChain
@@ -122,10 +122,12 @@ def rpc(node: Node, method: str, *params: object) -> Any:
 @contextmanager
 def running_mine(directory: Path) -> Iterator[Mine]:
     with ExitStack() as stack:
-        # Short epochs: each brings a new quota of commitments.
-        node = stack.enter_context(Node(NodeSettings(port=0, block_seconds=BLOCK_SECONDS)))
+        node = stack.enter_context(Node(NodeSettings(port=0, block_seconds=0)))
+        pulse = Pulse(node)
+        stack.enter_context(pulse.beating())
         hub = stack.enter_context(HubServer(HubSettings(state_dir=directory / "hub")))
+        # Short epochs: each brings a new quota of commitments.
         plan = SubnetPlan(endpoint=node.endpoint, wallet_path=directory / "wallets", miners=1, tempo=30)
         subnet = prepare_subnet(plan, on_progress=lambda _: None)
         chain = open_chain(endpoint=node.endpoint, netuid=subnet.netuid, wallet=subnet.miners[0])
-        yield Mine(directory, node, hub, subnet, stack.enter_context(closing(chain)))
+        yield Mine(directory, node, pulse, hub, subnet, stack.enter_context(closing(chain)))

@@ -22,6 +22,7 @@ from toy_encoder import CharacterEncoder
 
 from flockoff import assemble
 from flockoff.dataset import EvaluationAnswers
+from flockoff.hub import DatasetCache
 from flockoff.ledger import Ledger
 from flockoff.training.stand_in import StandInEvaluator
 from neurons import miner, validator
@@ -113,6 +114,7 @@ def _validate(job: Job) -> None:
         _replace(stack, "open_hub", _watching("hub", assemble.open_hub, steps))
         _replace(stack, "open_subnet", _watching("chain", assemble.open_subnet, steps))
         _replace(stack, "Ledger", _WatchedLedger(steps))
+        _replace(stack, "DatasetCache", _watching("datasets", DatasetCache, steps))
         _replace(
             stack,
             "WorkerEvaluator",

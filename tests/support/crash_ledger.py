@@ -1,0 +1,45 @@
+"""What a ledger says, without when and in which order it was told."""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+# Other columns that differ between runs which come to the same: where on the chain something happened.
+_PLACES = {"epochs": {"closed_block"}, "weights_sets": {"block", "extrinsic"}}
+
+Row = tuple[object, ...]
+
+
+def told(path: Path) -> Mapping[str, list[Row]]:
+    """Every table's rows, sorted. Times are left out; a reference is replaced by the row it leads to."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        tables = [
+            row["name"] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        ]
+        return {table: _rows(connection, table) for table in tables}
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> list[Row]:
+    rows = [_resolved(connection, table, row) for row in connection.execute(f"SELECT * FROM {table}")]
+    return sorted(rows, key=repr)
+
+
+def _resolved(connection: sqlite3.Connection, table: str, row: sqlite3.Row) -> Row:
+    leads_to = {key["from"]: key["table"] for key in connection.execute(f"PRAGMA foreign_key_list({table})")}
+    values: list[object] = []
+    for column in row.keys():  # noqa: SIM118
+        if column == "id" or column.endswith("_at") or column in _PLACES.get(table, ()):
+            continue
+        values.append(
+            _target(connection, leads_to[column], row[column]) if column in leads_to else row[column]
+        )
+    return tuple(values)
+
+
+def _target(connection: sqlite3.Connection, table: str, key: object) -> Row:
+    columns = connection.execute(f"PRAGMA table_info({table})")
+    [primary] = [column["name"] for column in columns if column["pk"]]
+    [row] = connection.execute(f"SELECT * FROM {table} WHERE {primary} = ?", (key,))
+    return _resolved(connection, table, row)
