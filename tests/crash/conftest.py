@@ -1,4 +1,10 @@
+"""For the tests that kill: they need fork and SIGKILL, so not Windows."""
+
+import sys
+
 import pytest
+
+collect_ignore_glob = ["test_*.py"] if sys.platform == "win32" else []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,13 +2,10 @@
 
 import re
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 
 import pytest
 from crash_mine import Mine, Submission, Traces, running_mine
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 
 DONE = Traces(commits=2, private=False, committed=True, signed=1)
 WRITING = re.compile(r" (POST /api/repos/create|POST .*/commit/main|PUT .*/settings|author_submit\w+) ")

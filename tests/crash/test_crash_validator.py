@@ -1,13 +1,10 @@
 """The validator, killed with SIGKILL at every step of an epoch and started again."""
 
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 
 import pytest
 from crash_validate import Court, Outcome, Trial, running_court
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +75,7 @@ def test_validator_killed_before_or_after_any_request_comes_to_the_same_end(
     for step in requests:
         trial = court.trial()
         trial.run_on_the_wire({step})
+        assert trial.runs[-1].status == -signal.SIGKILL, step
         finish(trial, goal)
         assert trial.repeated() <= trial.unstored() <= 1, step
 
