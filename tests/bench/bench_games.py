@@ -1,0 +1,103 @@
+"""The tables of .github/docs/simulation.md, in Markdown: ``python tests/bench/bench_games.py [GAMES]``.
+
+Each line is the mean (and the worst) of GAMES games of 200 epochs with seeds 0, 1, …; 10 take five minutes.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from flockoff.competition import Queue
+from flockoff.simulate.game import Role, play
+from flockoff.simulate.noise import NoiseModel
+from flockoff.simulate.outcome import Outcome, measure
+from flockoff.simulate.scenario import PRESETS, Data, Scenario
+
+HEAD = ("game", "cheats", "most", "tau", "least", "newcomer", "epochs", "most", "vtrust", "least", "all kept")
+ALL_FOUND = Data(copy_recall=1.0, contamination_recall=1.0)
+NONE_FOUND = Data(copy_recall=0.0, contamination_recall=0.0)
+
+
+def of_size(preset: str, miners: int, data: Data) -> Scenario:
+    return replace(PRESETS[preset].resized(epochs=None, miners=miners, validators=None), data=data)
+
+
+def promises() -> Iterator[tuple[str, Scenario]]:
+    for miners in (64, 128, 256):
+        yield f"mixed, {miners} miners, every cheat found", of_size("mixed", miners, ALL_FOUND)
+    for miners in (64, 256):
+        yield f"honest, {miners} miners", of_size("honest", miners, Data())
+
+
+def prices() -> Iterator[tuple[str, Scenario]]:
+    for miners in (64, 256):
+        base = of_size("undetected", miners, NONE_FOUND)
+        for copiers in (1, 2, 4):
+            leader = replace(base.miners, disguised_copiers=copiers)
+            yield f"{copiers} copies of a clear leader among {miners}", replace(base, miners=leader)
+        close = replace(base.miners, disguised_copiers=1, newcomers=0)
+        yield f"1 copy in a close field of {miners}", replace(base, miners=close)
+        cheat = replace(base.miners, disguised_copiers=0, contaminators=1)
+        yield f"1 contaminated dataset among {miners}", replace(base, miners=cheat)
+
+
+def noises() -> Iterator[tuple[str, Scenario]]:
+    base = of_size("mixed", 64, ALL_FOUND)
+    for seed in (0.002, 0.004, 0.008, 0.016):
+        for correlation in (0.0, 0.5):
+            model = NoiseModel(seed=seed, correlation=correlation)
+            yield f"seed {seed:.1%}, correlation {correlation}", replace(base, noise=model)
+    for miners in (64, 256):
+        for hardware in (0.0, 4e-7, 1e-4, 1e-3):
+            scenario = replace(of_size("honest", miners, Data()), noise=NoiseModel(hardware=hardware))
+            yield f"honest, {miners} miners, hardware {hardware:g}", scenario
+
+
+def queues() -> Iterator[tuple[str, Scenario]]:
+    base = of_size("mixed", 256, ALL_FOUND)
+    for best, drawn, waiting in ((8, 16, 8), (8, 12, 12), (8, 8, 16), (8, 0, 24), (4, 16, 12)):
+        name = f"best {best}, drawn {drawn}, waiting {waiting}"
+        yield name, replace(base, queue=Queue(best=best, drawn=drawn, waiting=waiting))
+
+
+def line(name: str, outcomes: list[Outcome]) -> str:
+    trust = [each.trust for outcome in outcomes for each in outcome.validators if each.role is Role.HONEST]
+    cheats = [outcome.cheats for outcome in outcomes]
+    tau = [outcome.tau for outcome in outcomes if outcome.tau is not None]
+    share = [outcome.newcomer_share for outcome in outcomes if outcome.newcomer_share is not None]
+    epochs = [outcome.newcomer_epochs for outcome in outcomes if outcome.newcomer_epochs is not None]
+    kept = sum(False not in outcome.promises.values() for outcome in outcomes)
+    cells = (
+        name,
+        f"{np.mean(cheats):.2%}",
+        f"{max(cheats):.2%}",
+        f"{np.mean(tau):.3f}",
+        f"{min(tau):.3f}",
+        f"{np.mean(share):.1%}" if share else "-",
+        f"{np.mean(epochs):.1f}" if epochs else "-",
+        f"{max(epochs)}" if epochs else "-",
+        f"{np.mean(trust):.3f}",
+        f"{min(trust):.3f}",
+        f"{kept} of {len(outcomes)}",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def main(games: int) -> None:
+    for title, scenarios in (
+        ("promises", promises()),
+        ("prices", prices()),
+        ("noise", noises()),
+        ("queue", queues()),
+    ):
+        sys.stdout.write(f"\n{title}\n\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}\n")
+        for name, scenario in scenarios:
+            outcomes = [measure(scenario, play(scenario, seed)) for seed in range(games)]
+            sys.stdout.write(line(name, outcomes))
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
