@@ -1,12 +1,10 @@
 """The hub double's faults by name, for tests and for ``flockoff localnet fault hub.NAME key=value ...``."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
-from inspect import Parameter, signature
-from typing import Any
 
-from flockoff.errors import LocalnetError, UsageError
+from flockoff.errors import LocalnetError
+from flockoff.localnet.faults import inject
 from flockoff.localnet.hub import git
 from flockoff.localnet.hub.faults import (
     ANY,
@@ -61,15 +59,7 @@ class HubSwitches:
 
     def inject(self, name: str, arguments: Mapping[str, str]) -> str:
         """Start the fault ``name`` of FAULTS. Raises UsageError, LocalnetError."""
-        if name not in FAULTS:
-            raise UsageError(f"The hub has no fault {name!r}.", remedy=f"There are: {', '.join(FAULTS)}.")
-        method: Callable[..., str] = getattr(self, name.replace("-", "_"))
-        try:
-            return method(**_values(method, arguments))
-        except (ValueError, re.error) as error:
-            raise UsageError(
-                f"Wrong arguments for hub.{name}: {error}.", remedy=f"hub.{name}: {FAULTS[name]}"
-            ) from error
+        return inject("hub", FAULTS, self, name, arguments)
 
     def _on(self, behaviour: Behaviour, what: str, times: float, path: str, method: str = ANY) -> str:
         self._script.add(method, path, behaviour, times=times)
@@ -134,26 +124,6 @@ class HubSwitches:
         if meta is None:
             raise LocalnetError(f"The local hub has no dataset repo {repo}.")
         return meta
-
-
-def _values(method: Callable[..., str], arguments: Mapping[str, str]) -> dict[str, object]:
-    """``arguments`` in the types of the method's parameters. Raises ValueError."""
-    parameters = signature(method, eval_str=True).parameters
-    if unknown := arguments.keys() - parameters.keys():
-        raise ValueError(f"there is no {', '.join(sorted(unknown))}")
-    needed = {name for name, parameter in parameters.items() if parameter.default is Parameter.empty}
-    if lacking := needed - arguments.keys():
-        raise ValueError(f"{', '.join(sorted(lacking))} is missing")
-    return {name: _READERS[parameters[name].annotation](text) for name, text in arguments.items()}
-
-
-def _yes_or_no(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise ValueError(f"{text!r} is neither yes nor no")
-    return text == "yes"
-
-
-_READERS: Mapping[Any, Callable[[str], object]] = {int: int, float: float, str: str, bool: _yes_or_no}
 
 
 def _flipped(body: bytes) -> bytes:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from flockoff.localnet.node import accounts, calls, epoch, fees, genesis, shield, timelock
-from flockoff.localnet.node.blocks import NO_PARENT, Block, Header, digest
+from flockoff.localnet.node.blocks import NO_PARENT, Block, Header, digest, hexed
 from flockoff.localnet.node.context import Context
 from flockoff.localnet.node.errors import (
     ANCIENT,
@@ -35,7 +35,8 @@ DEFAULT_SLOT_MILLISECONDS = 250  # what the metadata says when only ``advance()`
 class Chain:
     """One node's chain. Everything is called on one thread; no method waits for anything.
 
-    Finality is instant: the head is always finalized.
+    Finality is instant, the head is always final, unless ``finality_lag`` blocks are set to come after it.
+    ``refusals`` and ``blocks_to_leave_empty`` are the pool's and the author's bad days.
     """
 
     def __init__(self, settings: NodeSettings) -> None:
@@ -46,6 +47,11 @@ class Chain:
         self.state = State(self.runtime, self.storage)
         self.pool = Pool()
         self.on_block: list[Callable[[Block], None]] = []
+        self.on_final: list[Callable[[Block], None]] = []
+        self.finality_lag = 0
+        self.refusals: list[Refused] = []  # of the next submissions, whatever they are
+        self.blocks_to_leave_empty = 0
+        self._landed: list[tuple[Block, list[Pending]]] = []  # not final yet, oldest first
         self._hashes = bytearray()  # 32 bytes for every block there ever was, by number
         self._recent: dict[str, Block] = {}  # by hash, oldest first
         self._events: list[bytes] = []
@@ -54,6 +60,7 @@ class Chain:
         genesis.write(self.state, self._shield_key.public)
         root = digest(self.storage.seal(0), self.runtime.metadata)
         self.head = self._append(Block(Header(0, NO_PARENT, root, digest(), 0), ()))
+        self.final = self.head
         self.genesis_hash = self.head.header.hash
 
     # -- reading ----------------------------------------------------------------------------------
@@ -100,6 +107,8 @@ class Chain:
         """
         extrinsic = parse(data)
         call = decode_call(self.runtime, extrinsic.call)
+        if self.refusals:
+            raise self.refusals.pop(0)
         self._validate(extrinsic, call)
         self.pool.add(Pending(extrinsic, call, watch, extrinsic.era.birth(self.head.number)))
         return extrinsic.hash
@@ -138,7 +147,8 @@ class Chain:
             self.state.remove("System", "BlockHash", parent.number - _BLOCK_HASH_COUNT)
         self._on_initialize()
         included = [self._apply_timestamp(now)]
-        landed = self._apply_pool(included)
+        landed = [] if self.blocks_to_leave_empty else self._apply_pool(included)
+        self.blocks_to_leave_empty = max(0, self.blocks_to_leave_empty - 1)
         self._write_events()
         root = digest(parent.header.state_root, self.storage.seal(number))
         content = digest(*(digest(extrinsic) for extrinsic in included))
@@ -146,6 +156,34 @@ class Chain:
         self.head = self._append(Block(header, tuple(included)))
         self._tell(self.head, landed)
         return self.head
+
+    def roll_back(self, blocks: int, *, keep: bool) -> None:
+        """Make another branch the best one: the last ``blocks`` blocks never were.
+
+        What they held goes back into the pool, or with ``keep`` False is lost.
+
+        Raises:
+            ValueError: one of those blocks is final.
+        """
+        target = self.head.number - blocks
+        if target < self.final.number:
+            raise ValueError(f"block {self.final.number} is final")
+        retracted = [item for item in self._landed if item[0].number > target]
+        self._landed = [item for item in self._landed if item[0].number <= target]
+        for number in range(target + 1, self.head.number + 1):
+            block_hash = self.block_hash(number)
+            assert block_hash is not None
+            del self._recent[hexed(block_hash)]
+        del self._hashes[(target + 1) * _HASH_BYTES :]
+        self.storage.rewind(target)
+        parent = self.block_hash(target)
+        assert parent is not None
+        self.head = self._recent[hexed(parent)]
+        for block, landed in retracted:
+            for pending in landed:
+                pending.watch({"retracted": block.hash})
+                if keep:
+                    self.pool.add(pending)
 
     def _on_initialize(self) -> None:
         context = self._context(None)
@@ -243,6 +281,15 @@ class Chain:
     def _tell(self, block: Block, landed: list[Pending]) -> None:
         for pending in landed:
             pending.watch({"inBlock": block.hash})
-            pending.watch({"finalized": block.hash})
+        self._landed.append((block, landed))
+        while self._landed and self._landed[0][0].number <= block.number - self.finality_lag:
+            self._finalize(*self._landed.pop(0))
         for listener in list(self.on_block):
+            listener(block)
+
+    def _finalize(self, block: Block, landed: list[Pending]) -> None:
+        self.final = block
+        for pending in landed:
+            pending.watch({"finalized": block.hash})
+        for listener in list(self.on_final):
             listener(block)

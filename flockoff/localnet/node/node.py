@@ -4,13 +4,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Self
 
 from flockoff.errors import LocalnetError
 from flockoff.localnet.node import timelock
 from flockoff.localnet.node.chain import Chain
+from flockoff.localnet.node.faults import NodeFaults
 from flockoff.localnet.node.server import RpcServer
 from flockoff.localnet.node.settings import NodeSettings
 
@@ -33,6 +34,8 @@ class Node:
         self._listening = threading.Event()
         self._failure: BaseException | None = None
         self._port = self.settings.port
+        self._background: set[asyncio.Task[None]] = set()
+        self.faults = NodeFaults(self._chain, self._server, self.run_inside, self._in_background)
 
     def start(self) -> None:
         """Listen and make blocks; returns when clients can connect.
@@ -92,9 +95,27 @@ class Node:
         Raises:
             LocalnetError: the node does not run.
         """
+        self.run_inside(lambda: self._advance(blocks))
+
+    def run_inside(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Have ``action`` done on the node's own thread, and wait for it.
+
+        Raises:
+            LocalnetError: the node does not run.
+        """
         if self._loop is None or self._thread is None:
             raise LocalnetError("The local node does not run.", remedy="Start it first.")
-        asyncio.run_coroutine_threadsafe(self._advance(blocks), self._loop).result()
+
+        async def perform() -> None:
+            await action()
+
+        asyncio.run_coroutine_threadsafe(perform(), self._loop).result()
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        """On the node's thread: begin what takes a while; it ends with the node."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _advance(self, blocks: int) -> None:
         for _ in range(blocks):
@@ -123,7 +144,7 @@ class Node:
             for task in done:
                 task.result()  # a crash of the block production is the node's crash
         finally:
-            for task in (stopped, *tasks):
+            for task in (stopped, *tasks, *self._background):
                 task.cancel()
             await self._server.stop()
 

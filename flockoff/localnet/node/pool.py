@@ -71,6 +71,12 @@ class Pool:
                 return self._pending.pop(key)
         return None
 
+    def clear(self) -> list[Pending]:
+        """Remove and give everything."""
+        gone = list(self._pending.values())
+        self._pending.clear()
+        return gone
+
     def waiting(self) -> list[Extrinsic]:
         """Everything in the pool, in order of arrival."""
         return [pending.extrinsic for pending in self._pending.values()]

@@ -29,6 +29,7 @@ class Session:
         self._notify = notify
         self._ids = count(1)
         self._heads: dict[str, str] = {}  # subscription id -> notification's method
+        self._final_heads: set[str] = set()  # subscription ids
         self._silent: set[str] = set()  # transactions nobody wants to hear of any more
         self._after: list[Callable[[], None]] = []
         self._methods: dict[str, Callable[..., Any]] = {
@@ -39,15 +40,15 @@ class Session:
             "account_nextIndex": self._next_index,
             "system_accountNextIndex": self._next_index,
             "chain_getHead": self._head_hash,
-            "chain_getFinalizedHead": self._head_hash,
-            "chain_getFinalisedHead": self._head_hash,
+            "chain_getFinalizedHead": self._final_hash,
+            "chain_getFinalisedHead": self._final_hash,
             "chain_getBlockHash": self._block_hash,
             "chain_getHeader": self._header,
             "chain_getBlock": self._block,
             "chain_subscribeNewHeads": partial(self._subscribe_heads, "chain_newHead"),
             "chain_subscribeNewHead": partial(self._subscribe_heads, "chain_newHead"),
             "chain_subscribeAllHeads": partial(self._subscribe_heads, "chain_allHead"),
-            "chain_subscribeFinalizedHeads": partial(self._subscribe_heads, "chain_finalizedHead"),
+            "chain_subscribeFinalizedHeads": self._subscribe_final_heads,
             "chain_unsubscribeNewHeads": self._unsubscribe,
             "chain_unsubscribeNewHead": self._unsubscribe,
             "chain_unsubscribeAllHeads": self._unsubscribe,
@@ -71,10 +72,13 @@ class Session:
             "system_version": lambda: f"local-{chain.runtime.version['specVersion']}",
         }
         chain.on_block.append(self._tell_head)
+        chain.on_final.append(self._tell_final_head)
 
     def close(self) -> None:
         """End all subscriptions."""
         self._chain.on_block.remove(self._tell_head)
+        self._chain.on_final.remove(self._tell_final_head)
+        self._final_heads.clear()
         self._heads.clear()
         self._silent.add("")
 
@@ -134,6 +138,9 @@ class Session:
     def _head_hash(self) -> str:
         return self._chain.head.hash
 
+    def _final_hash(self) -> str:
+        return self._chain.final.hash
+
     def _block_hash(self, number: int | str | list[int] | None = None) -> Any:
         if isinstance(number, list):
             return [self._block_hash(one) for one in number]
@@ -161,12 +168,26 @@ class Session:
         self._after.append(lambda: self._notify(notification, subscription, head))
         return subscription
 
+    def _subscribe_final_heads(self) -> str:
+        subscription = self._new_id()
+        self._final_heads.add(subscription)
+        head = self._chain.final.header.as_json()
+        self._after.append(lambda: self._notify("chain_finalizedHead", subscription, head))
+        return subscription
+
+    def _tell_final_head(self, block: Block) -> None:
+        for subscription in self._final_heads:
+            self._notify("chain_finalizedHead", subscription, block.header.as_json())
+
     def _tell_head(self, block: Block) -> None:
         for subscription, notification in self._heads.items():
             self._notify(notification, subscription, block.header.as_json())
 
     def _unsubscribe(self, subscription: str) -> bool:
-        return self._heads.pop(subscription, None) is not None
+        known = subscription in self._heads or subscription in self._final_heads
+        self._heads.pop(subscription, None)
+        self._final_heads.discard(subscription)
+        return known
 
     # -- state ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 _MAX_MESSAGE = 16 * 1024 * 1024  # bytes
 _MAX_QUEUED = 4096  # messages that one slow client may leave unread
 _CLOSE_SECONDS = 1.0  # how long a client may take to answer that the connection closes
+_SUBMISSIONS = frozenset({"author_submitExtrinsic", "author_submitAndWatchExtrinsic"})
 _TRY_AGAIN_LATER = 1013  # WebSocket close code
 
 
@@ -27,6 +28,10 @@ class RpcServer:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._server: Server | None = None
+        self._host, self._port = "", 0
+        self._flows = asyncio.Event()  # cleared while the node stalls
+        self._flows.set()
+        self._answers_to_lose = 0
         self.requests: Counter[str] = Counter()
 
     async def start(self, host: str, port: int) -> int:
@@ -39,7 +44,35 @@ class RpcServer:
             compression=None,
             close_timeout=_CLOSE_SECONDS,
         )
-        return int(self._server.sockets[0].getsockname()[1])
+        self._host, self._port = host, int(self._server.sockets[0].getsockname()[1])
+        return self._port
+
+    def drop(self) -> None:
+        """Break every connection, as a cut cable does once it is noticed."""
+        if self._server is not None:
+            for socket in list(self._server.connections):
+                socket.transport.abort()
+
+    async def refuse(self, seconds: float) -> None:
+        """Break every connection and listen to nobody for so long."""
+        if self._server is None:
+            return
+        self.drop()
+        self._server.close()
+        await self._server.wait_closed()
+        self._server = None
+        await asyncio.sleep(seconds)
+        await self.start(self._host, self._port)
+
+    async def stall(self, seconds: float) -> None:
+        """Take connections and requests and answer none for so long; they are carried out after that."""
+        self._flows.clear()
+        await asyncio.sleep(seconds)
+        self._flows.set()
+
+    def lose_answers(self, times: int) -> None:
+        """Break the connection of each of the next ``times`` submissions once the pool has taken it."""
+        self._answers_to_lose = times
 
     async def stop(self) -> None:
         """Close every connection and the socket."""
@@ -65,24 +98,32 @@ class RpcServer:
         writer = asyncio.create_task(_write(socket, outgoing, overflow))
         try:
             async for text in socket:
-                self._receive(session, text, send)
+                await self._flows.wait()
+                if self._receive(session, text, send):
+                    socket.transport.abort()
         except ConnectionClosed:
             _log.debug("a client went away without closing")
         finally:
             session.close()
             writer.cancel()
 
-    def _receive(self, session: Session, text: str | bytes, send: Any) -> None:
+    def _receive(self, session: Session, text: str | bytes, send: Any) -> bool:
+        """Carry a message out; whether its answer, and with it the connection, is to be lost."""
         try:
             message = json.loads(text)
         except ValueError:
             send(_error(None, Refused(-32700, "Parse error")))
-            return
+            return False
+        if self._answers_to_lose and isinstance(message, dict) and message.get("method") in _SUBMISSIONS:
+            self._answers_to_lose -= 1
+            self._answer(session, message)
+            return True
         if isinstance(message, list):
             send([self._answer(session, request) for request in message])
         else:
             send(self._answer(session, message))
         session.after_reply()
+        return False
 
     def _answer(self, session: Session, request: Any) -> dict[str, Any]:
         if not isinstance(request, dict) or not isinstance(request.get("method"), str):

@@ -94,6 +94,26 @@ class Storage:
                 del self._versions[key]
                 del self._keys[bisect_left(self._keys, key)]
 
+    def rewind(self, block: int) -> None:
+        """Make the state what it was when ``block`` was sealed, and forget the blocks after it.
+
+        ``block`` is within the history.
+        """
+        for key, versions in list(self._versions.items()):
+            del versions[_index_at(versions, block) + 1 :]
+            value = versions[-1][1] if versions else None
+            if value is None:
+                self._head.pop(key, None)
+            else:
+                self._head[key] = value
+            if not versions:
+                del self._versions[key]
+                del self._keys[bisect_left(self._keys, key)]
+        for key in self._changed - self._versions.keys():  # what a block not yet sealed brought
+            self._head.pop(key, None)
+        self._changed.clear()
+        self._removed = deque(item for item in self._removed if item[0] <= block)
+
     def at(self, block: int) -> "View":
         """The state as it was when ``block`` was sealed."""
         return View(self, block)

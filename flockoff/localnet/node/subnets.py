@@ -116,13 +116,23 @@ def register(context: Context, netuid: int, hotkey: str) -> int:
         state.put("SubnetworkN", netuid, n + 1)
     else:
         uid = _weakest(context, netuid, n)
-        evicted = state.subtensor("Keys", netuid, uid)
-        state.remove("SubtensorModule", "Uids", netuid, evicted)
-        state.remove("SubtensorModule", "IsNetworkMember", evicted, netuid)
-        state.remove("SubtensorModule", "Axons", netuid, evicted)
+        _evict(state, netuid, uid)
     _seat(context, netuid, uid, hotkey)
     context.event("NeuronRegistered", (netuid, uid, hotkey))
     return uid
+
+
+def replace(context: Context, netuid: int, uid: int, hotkey: str) -> None:
+    """Give ``uid``, whoever has it, to ``hotkey``."""
+    _evict(context.state, netuid, uid)
+    _seat(context, netuid, uid, hotkey)
+
+
+def _evict(state: State, netuid: int, uid: int) -> None:
+    evicted = state.subtensor("Keys", netuid, uid)
+    state.remove("SubtensorModule", "Uids", netuid, evicted)
+    state.remove("SubtensorModule", "IsNetworkMember", evicted, netuid)
+    state.remove("SubtensorModule", "Axons", netuid, evicted)
 
 
 def _seat(context: Context, netuid: int, uid: int, hotkey: str) -> None:

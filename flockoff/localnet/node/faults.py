@@ -1,0 +1,146 @@
+"""The node's faults by name, for tests and for ``flockoff localnet fault node.NAME key=value ...``."""
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+from flockoff.localnet.faults import inject
+from flockoff.localnet.node import calls, subnets
+from flockoff.localnet.node.chain import Chain
+from flockoff.localnet.node.context import Context
+from flockoff.localnet.node.errors import Refused
+from flockoff.localnet.node.extrinsics import Call
+from flockoff.localnet.node.server import RpcServer
+
+# What each fault does and takes.
+FAULTS: Mapping[str, str] = {
+    "drop": "break every connection",
+    "refuse": "break every connection and refuse new ones for a while [seconds=30]",
+    "stall": "take connections and requests, and answer none for a while [seconds=30]",
+    "restart": "break every connection, forget the pool, and be away for a while [seconds=1]",
+    "reject": "refuse submissions at the pool [error=invalid|imported|priority|full] [times=1]",
+    "leave-out": "make blocks without any of the pool's transactions [blocks=10]",
+    "lose-answer": "break the connection of a submission once the pool has taken it [times=1]",
+    "lag": "let blocks become final only some blocks later [blocks=3]",
+    "roll-back": "undo the last blocks, which are not final; needs a lag [blocks=1] [keep=yes]",
+    "tempo": "change a subnet's tempo: netuid= blocks=",
+    "weights-rate-limit": "change a subnet's limit between two weight settings: netuid= blocks=",
+    "no-permit": "take a neuron's validator permit until the next epoch: netuid= uid=",
+    "replace": "give a uid to another hotkey: netuid= uid= hotkey=",
+}
+
+_POOL_ERRORS: Mapping[str, tuple[int, str, str]] = {
+    "invalid": (1010, "Invalid Transaction", "Transaction is outdated"),
+    "imported": (1013, "Transaction Already Imported", "Transaction is already imported"),
+    "priority": (1014, "Priority is too low: (0 vs 0)", "The transaction has too low priority"),
+    "full": (1016, "Immediately Dropped", "The transaction couldn't enter the pool because of the limit"),
+}
+
+Run = Callable[[Callable[[], Awaitable[None]]], None]
+Begin = Callable[[Coroutine[None, None, None]], None]
+
+
+class NodeFaults:
+    """Each method starts one fault and says in a line what is on now. Safe to use from several threads."""
+
+    def __init__(self, chain: Chain, server: RpcServer, run: Run, begin: Begin) -> None:
+        """``run`` does something on the node's thread and waits; ``begin`` starts there what takes long."""
+        self._chain = chain
+        self._server = server
+        self._run = run
+        self._begin = begin
+
+    def inject(self, name: str, arguments: Mapping[str, str]) -> str:
+        """Start the fault ``name`` of FAULTS, from words. Raises UsageError."""
+        return inject("node", FAULTS, self, name, arguments)
+
+    # --- the connection ----------------------------------------------------------------------------------
+
+    def drop(self) -> str:
+        self._do(self._server.drop)
+        return "node: every connection was broken"
+
+    def refuse(self, *, seconds: float = 30) -> str:
+        self._do(lambda: self._begin(self._server.refuse(seconds)))
+        return f"node: refuses connections for {seconds:g} s"
+
+    def stall(self, *, seconds: float = 30) -> str:
+        self._do(lambda: self._begin(self._server.stall(seconds)))
+        return f"node: answers nothing for {seconds:g} s"
+
+    def restart(self, *, seconds: float = 1) -> str:
+        def act() -> None:
+            self._chain.pool.clear()
+            self._begin(self._server.refuse(seconds))
+
+        self._do(act)
+        return f"node: restarts, and is away for {seconds:g} s"
+
+    def lose_answer(self, *, times: int = 1) -> str:
+        self._do(lambda: self._server.lose_answers(times))
+        return f"node: breaks the connection of the next {times} submissions once it has taken them"
+
+    # --- the pool and the blocks ---------------------------------------------------------------------------
+
+    def reject(self, *, error: str = "invalid", times: int = 1) -> str:
+        if error not in _POOL_ERRORS:
+            raise ValueError(f"error is one of {', '.join(_POOL_ERRORS)}, not {error!r}")
+        refusals = [Refused(*_POOL_ERRORS[error])] * times
+        self._do(lambda: self._chain.refusals.extend(refusals))
+        return f"node: refuses the next {times} submissions ({error})"
+
+    def leave_out(self, *, blocks: int = 10) -> str:
+        def act() -> None:
+            self._chain.blocks_to_leave_empty = blocks
+
+        self._do(act)
+        return f"node: the next {blocks} blocks hold no transactions"
+
+    def lag(self, *, blocks: int = 3) -> str:
+        def act() -> None:
+            self._chain.finality_lag = blocks
+
+        self._do(act)
+        return f"node: blocks become final {blocks} blocks later"
+
+    def roll_back(self, *, blocks: int = 1, keep: bool = True) -> str:
+        self._do(lambda: self._chain.roll_back(blocks, keep=keep))
+        return f"node: the last {blocks} blocks are undone, now at block {self._chain.head.number}"
+
+    # --- the subnet ----------------------------------------------------------------------------------------
+
+    def tempo(self, *, netuid: int, blocks: int) -> str:
+        self._as_root("sudo_set_tempo", {"netuid": netuid, "tempo": blocks})
+        return f"node: tempo of subnet {netuid} is {blocks}"
+
+    def weights_rate_limit(self, *, netuid: int, blocks: int) -> str:
+        arguments = {"netuid": netuid, "weights_set_rate_limit": blocks}
+        self._as_root("sudo_set_weights_set_rate_limit", arguments)
+        return f"node: weights of subnet {netuid} may be set every {blocks} blocks"
+
+    def no_permit(self, *, netuid: int, uid: int) -> str:
+        self._require_uid(netuid, uid)
+        self._do(lambda: subnets.set_element(self._chain.state, "ValidatorPermit", netuid, uid, False))
+        return f"node: uid {uid} of subnet {netuid} has no validator permit"
+
+    def replace(self, *, netuid: int, uid: int, hotkey: str) -> str:
+        self._require_uid(netuid, uid)
+        self._do(lambda: subnets.replace(self._root(), netuid, uid, hotkey))
+        return f"node: uid {uid} of subnet {netuid} belongs to {hotkey}"
+
+    def _require_uid(self, netuid: int, uid: int) -> None:
+        if not 0 <= uid < subnets.size(self._chain.state, netuid):
+            raise ValueError(f"subnet {netuid} has no uid {uid}")
+
+    def _as_root(self, name: str, arguments: dict[str, Any]) -> None:
+        self._do(lambda: calls.dispatch(self._root(), Call("AdminUtils", name, arguments)))
+
+    def _root(self) -> Context:
+        """Outside of a block there are no events to deposit."""
+        number = self._chain.head.number + 1
+        return Context(self._chain.state, self._chain.settings, number, None, lambda *event: None)
+
+    def _do(self, act: Callable[[], object]) -> None:
+        async def perform() -> None:
+            act()
+
+        self._run(perform)
