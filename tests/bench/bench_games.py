@@ -36,11 +36,11 @@ def prices() -> Iterator[tuple[str, Scenario]]:
         base = of_size("undetected", miners, NONE_FOUND)
         for copiers in (1, 2, 4):
             leader = replace(base.miners, disguised_copiers=copiers)
-            yield f"{copiers} copies of a clear leader among {miners}", replace(base, miners=leader)
+            yield f"copies of a clear leader among {miners}: {copiers}", replace(base, miners=leader)
         close = replace(base.miners, disguised_copiers=1, newcomers=0)
-        yield f"1 copy in a close field of {miners}", replace(base, miners=close)
+        yield f"copies in a close field of {miners}: 1", replace(base, miners=close)
         cheat = replace(base.miners, disguised_copiers=0, contaminators=1)
-        yield f"1 contaminated dataset among {miners}", replace(base, miners=cheat)
+        yield f"contaminated datasets among {miners}: 1", replace(base, miners=cheat)
 
 
 def noises() -> Iterator[tuple[str, Scenario]]:
