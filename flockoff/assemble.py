@@ -9,7 +9,7 @@ from pathlib import Path
 from flockoff.chain import SubtensorChain, WalletRef, open_chain, resolve_endpoint
 from flockoff.competition import Competition, load_competition
 from flockoff.dataset import EvaluationAnswers, load_rows
-from flockoff.errors import NotRegistered, SetupError
+from flockoff.errors import SetupError
 from flockoff.hub import DatasetCache, HubClient
 from flockoff.launch import require_installed
 from flockoff.ledger import Ledger
@@ -38,17 +38,6 @@ def open_subnet(settings: NeuronSettings, stop: threading.Event | None = None) -
         wallet=WalletRef(settings.wallet_name, settings.wallet_hotkey, settings.wallet_path),
         stop=stop,
     )
-
-
-def require_uid(chain: SubtensorChain, settings: NeuronSettings) -> int:
-    """The uid of the settings' hotkey. Raises NotRegistered with the command that registers it."""
-    uid = chain.uid()
-    if uid is None:
-        raise NotRegistered(
-            f"Hotkey {chain.hotkey} is not registered on subnet {settings.netuid}.",
-            remedy=f"Register it: btcli subnets register --netuid {settings.netuid} {chain.wallet_flags}",
-        )
-    return uid
 
 
 def model_directory(
@@ -136,7 +125,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
         )
         hub = stack.enter_context(closing(open_hub(neuron.credentials, stop)))
         file = outlast(lambda: evaluation_file(competition, hub, settings.eval_data_dir), stop)
-        outlast(lambda: require_uid(chain, neuron), stop)
+        outlast(chain.require_uid, stop)
         outlast(hub.account, stop)
         directory = outlast(lambda: model_directory(competition, hub, settings.cache_dir), stop)
         encoder = load_encoder(directory, competition.training.context_length)

@@ -44,7 +44,7 @@ def mine_once(settings: MinerSettings, stop: threading.Event) -> int:
     mine.checked_dataset(submission, encoder, assemble.answers_here(submission.competition, hub, encoder))
     mine.checked_account(submission, hub)
     with closing(assemble.open_subnet(neuron, stop)) as chain:
-        assemble.require_uid(chain, neuron)
+        chain.require_uid()
         if settings.dry_run:
             mine.rehearse(submission, hub, chain)
         else:

@@ -7,6 +7,7 @@ repeat itself.
 """
 
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,18 @@ if TYPE_CHECKING:
 
 _FATAL, _TRANSIENT, _COOLDOWN = ChainFatal, ChainTransient, ChainCooldown
 
-_REGISTER = "Register the hotkey: btcli subnets register --netuid {netuid} {wallet}"
-_FUND = "Send TAO to the wallet's coldkey {coldkey}; btcli wallet balance {wallet} shows what it has."
+# Commands are there to be pasted: in the project's environment, against the chain that said no.
+_REGISTER = "Register the hotkey: uv run btcli subnets register --netuid {netuid} {network} {wallet}"
+_FUND = (
+    "Send TAO to its coldkey {coldkey}. To see what it has: uv run btcli wallet balance {network} {wallet}"
+)
 _STAKE = (
     "The hotkey needs more stake on subnet {netuid} to set weights, and the permit that comes with the next "
-    "epoch: btcli stake add --netuid {netuid} {wallet}"
+    "epoch: uv run btcli stake add --amount-tao AMOUNT --netuid {netuid} {network} {wallet}"
 )
-_SUBNET = "Check --netuid and --subtensor.network; btcli subnets list shows the subnets that there are."
+_SUBNET = (
+    "Check --netuid and --subtensor.network. What subnets there are: uv run btcli subnets list {network}"
+)
 _LANDED = "It may be on chain all the same: read the chain before sending it again."
 _NODE = "Check the network and --subtensor.chain_endpoint, or try again later."
 _WAIT = "Wait, then try again."
@@ -87,8 +93,12 @@ class Circumstances:
     coldkey: str = ""
 
     def fill(self, remedy: str) -> str:
-        flags = self.wallet.flags if self.wallet else ""
-        return remedy.format(netuid=self.netuid, wallet=flags, coldkey=self.coldkey)
+        return remedy.format(
+            netuid=self.netuid,
+            network=shlex.join(("--network", self.endpoint)),
+            wallet=self.wallet.flags if self.wallet else "",
+            coldkey=self.coldkey,
+        )
 
 
 def translate(error: Exception, action: str, where: Circumstances) -> ChainError:
@@ -113,7 +123,13 @@ def translate(error: Exception, action: str, where: Circumstances) -> ChainError
 
 def no_subnet(where: Circumstances) -> ChainFatal:
     """There is no such subnet: the SDK answers None instead of raising."""
-    return ChainFatal(f"There is no subnet {where.netuid} at {where.endpoint}.", remedy=_SUBNET)
+    return ChainFatal(f"There is no subnet {where.netuid} at {where.endpoint}.", remedy=where.fill(_SUBNET))
+
+
+def not_registered(where: Circumstances, hotkey: str) -> NotRegistered:
+    """The subnet has no uid for the hotkey: the SDK answers None instead of raising."""
+    message = f"Hotkey {hotkey} is not registered on subnet {where.netuid}."
+    return NotRegistered(message, remedy=where.fill(_REGISTER))
 
 
 def _from_chain(error: "SdkError", action: str, where: Circumstances) -> ChainError:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flockoff.chain.connection import Access, Connection, Operation, T
-from flockoff.chain.faults import Circumstances, no_subnet, translate
+from flockoff.chain.faults import Circumstances, no_subnet, not_registered, translate
 from flockoff.chain.wallets import WalletRef, load_wallet
 from flockoff.errors import ChainError, ChainTransient, Interrupted, SetupError
 from flockoff.records import EpochStatus, Neuron, RawCommitment, Receipt, SubnetSnapshot
@@ -53,7 +53,7 @@ class SubtensorChain:
     """See ``flockoff.ports.Chain`` for what the methods promise.
 
     Connects when it must, and again after a fault; submissions are waited for until they are final.
-    ``hotkey``, and ``wallet_flags`` (the wallet as ``btcli`` takes it), are "" where there is no wallet.
+    ``hotkey`` is "" where there is no wallet.
     """
 
     def __init__(
@@ -70,7 +70,6 @@ class SubtensorChain:
         self.netuid = netuid
         self.hotkey: str = wallet.hotkey.ss58_address if wallet else ""
         self._coldkey: str = wallet.coldkeypub.ss58_address if wallet else ""
-        self.wallet_flags = ref.flags if ref else ""
         self._wallet = wallet
         self._where = Circumstances(without_key(endpoint), netuid, ref, self._coldkey)
         self._connection = Connection(endpoint, stop)
@@ -113,9 +112,19 @@ class SubtensorChain:
 
     def uid(self) -> int | None:
         async def read(node: Access) -> int | None:
-            return await node.client.neurons.uid(hotkey_ss58=self.hotkey, netuid=self.netuid)
+            uid = await node.client.neurons.uid(hotkey_ss58=self.hotkey, netuid=self.netuid)
+            if uid is None and not await self._exists(node):
+                raise no_subnet(self._where)
+            return uid
 
         return self._read("look the hotkey up", read) if self.hotkey else None
+
+    def require_uid(self) -> int:
+        """The hotkey's uid. Raises NotRegistered, with the command that registers it."""
+        uid = self.uid()
+        if uid is None:
+            raise not_registered(self._where, self.hotkey)
+        return uid
 
     def snapshot(self, block: int | None = None) -> SubnetSnapshot:
         async def read(node: Access) -> SubnetSnapshot:

@@ -59,10 +59,12 @@ def _check_present(ref: WalletRef, wallet: "Wallet") -> None:
     if coldkey.exists():
         missing, command = hotkey, "new-hotkey"
     elif hotkey.exists():
-        missing, command = coldkey, "regen-coldkeypub"
+        missing, command = coldkey, "regen-coldkeypub --ss58 ADDRESS"
     else:
         missing, command = coldkey, "create"
-    raise SetupError(f"There is no {missing}.", remedy=f"Make it with: btcli wallet {command} {ref.flags}")
+    raise SetupError(
+        f"There is no {missing}.", remedy=f"Make it with: uv run btcli wallet {command} {ref.flags}"
+    )
 
 
 def _load_key(ref: WalletRef, file: "Keyfile", load: Callable[[], object]) -> None:
@@ -73,11 +75,11 @@ def _load_key(ref: WalletRef, file: "Keyfile", load: Callable[[], object]) -> No
             raise SetupError(
                 f"The key in {file.path} is locked with a password, and nobody is there to enter it.",
                 remedy="Use a hotkey stored without a password, as btcli makes them: "
-                f"btcli wallet regen-hotkey {ref.flags} --overwrite",
+                f"uv run btcli wallet regen-hotkey {ref.flags} --overwrite",
             )
         load()
     except (KeyfileError, OSError, ValueError) as error:
         raise SetupError(
             f"The key in {file.path} cannot be used: {error}.",
-            remedy="Check the file and who may read it, or restore it from its mnemonic with btcli wallet.",
+            remedy="Check the file and who may read it; what restores keys: uv run btcli wallet --help",
         ) from error

@@ -111,10 +111,13 @@ def test_translate_cooldown_without_blocks_leaves_them_open() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("AccountNotAllowedCommit", "btcli subnets register --netuid 7 --wallet alice --wallet-hotkey hot"),
+        (
+            "AccountNotAllowedCommit",
+            "uv run btcli subnets register --netuid 7 --network ws://node:9944 --wallet alice",
+        ),
         ("Payment", "coldkey 5Cold"),
-        ("NeuronNoValidatorPermit", "btcli stake add --netuid 7"),
-        ("SubnetNotExists", "--netuid"),
+        ("NeuronNoValidatorPermit", "uv run btcli stake add --amount-tao AMOUNT --netuid 7 --network"),
+        ("SubnetNotExists", "uv run btcli subnets list --network ws://node:9944"),
     ],
 )
 def test_translate_remedy_names_subnet_and_wallet(name: str, expected: str) -> None:

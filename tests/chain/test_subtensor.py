@@ -158,10 +158,10 @@ def test_read_only_chain_reads_but_does_not_sign(opened: OpenChain) -> None:
             signing()
 
 
-def test_missing_subnet_is_fatal_with_a_remedy(opened: OpenChain) -> None:
-    chain = opened(netuid=4000)
+def test_missing_subnet_is_fatal_with_a_remedy(subnet: PreparedSubnet, opened: OpenChain) -> None:
+    chain = opened(subnet.miners[0], netuid=4000)
 
-    for read in (chain.snapshot, chain.epoch_status):
+    for read in (chain.snapshot, chain.epoch_status, chain.uid, chain.require_uid):
         with pytest.raises(ChainFatal, match="no subnet 4000") as caught:
             read()
         assert "--netuid" in caught.value.remedy
@@ -265,8 +265,12 @@ def test_commit_unregistered_hotkey_is_not_registered(
     for attempt in attempts:
         with pytest.raises(NotRegistered) as caught:
             attempt()
-        assert f"btcli subnets register --netuid {subnet.netuid} --wallet stranger" in caught.value.remedy
+        assert (
+            f"--netuid {subnet.netuid} --network {subnet.endpoint} --wallet stranger" in caught.value.remedy
+        )
     assert chain.uid() is None
+    with pytest.raises(NotRegistered, match=chain.hotkey):
+        chain.require_uid()
 
 
 def fund(endpoint: str, chain: SubtensorChain) -> None:
@@ -328,7 +332,7 @@ def test_set_weights_without_permit_is_fatal_and_says_what_is_needed(
 
     with pytest.raises(ChainFatal) as caught:
         when_allowed(chain, lambda: chain.set_weights({0: 1}))
-    assert f"btcli stake add --netuid {subnet.netuid}" in caught.value.remedy
+    assert "uv run btcli stake add" in caught.value.remedy
 
 
 @pytest.mark.parametrize("weights", [{}, {0: 0.0}, {0: float("nan")}, {0: -1.0, 1: 2.0}])
