@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flockoff.errors import Interrupted
+from flockoff.text import without_key
 
 if TYPE_CHECKING:
     from bittensor import Client, RpcSubstrate
@@ -101,7 +102,8 @@ class _Session:
             fallback_endpoints=default_fallback_endpoints(endpoint),
             archive_endpoints=default_archive_endpoints(endpoint),
         )
-        self._access = Access(Client(endpoint, substrate=substrate), substrate)
+        # To the client the address is a name, by which it keeps caches in the home.
+        self._access = Access(Client(without_key(endpoint), substrate=substrate), substrate)
         self._connected = False
         self._stopped = asyncio.Event()
         started: Future[asyncio.AbstractEventLoop] = Future()

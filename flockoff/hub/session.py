@@ -38,6 +38,10 @@ def _configure() -> None:
     logging.getLogger("huggingface_hub._commit_api").addFilter(
         lambda record: "not supported by Xet Storage" not in record.getMessage()
     )
+    # It writes to the terminal by itself, a hub's X-HF-Warning for one just as it comes.
+    library = logging.getLogger("huggingface_hub")
+    library.handlers.clear()
+    library.propagate = True
     set_client_factory(_Client)
 
 
