@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 READ_SECONDS = 60.0
 SUBMIT_SECONDS = 120.0  # finalization takes under a minute where the chain is well
 SUBSCRIPTION_SECONDS = 30.0
-POOL_RETRIES = 2
 RAO = 10**9  # in one TAO, as in one alpha
 
 
@@ -219,7 +218,8 @@ class SubtensorChain:
 
             await _require_nothing_pending(node, self.hotkey)
             intent = SetWeights(netuid=self.netuid, weights=dict(weights))
-            return _receipt(await node.client.execute(intent, wallet, retries=POOL_RETRIES))
+            # Sent once: where the pool says that the nonce is taken, what took it may be these very weights.
+            return _receipt(await node.client.execute(intent, wallet, retries=0))
 
         return self._call("set weights", submit, self._submit_seconds)
 
