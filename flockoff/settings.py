@@ -93,7 +93,7 @@ def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | 
     files = [(directory or Path.cwd()) / ".env", PROJECT_ROOT / ".env"]
     stored: dict[str, str | None] = {}
     for file in reversed(files):
-        stored.update(dotenv_values(file))
+        stored.update(dotenv_values(file, interpolate=False))
 
     def value(name: str) -> str | None:
         text = environ[name] if name in environ else stored.get(name)

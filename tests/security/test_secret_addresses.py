@@ -16,7 +16,7 @@ from flockoff.hub.retries import Stop
 from flockoff.hub.transfer import Transfer
 from flockoff.localnet.hub import HubServer, HubSettings
 from flockoff.localnet.hub.faults import answer
-from flockoff.settings import Credentials, miner_settings
+from flockoff.settings import Credentials, miner_settings, read_credentials
 
 PASSWORD = "hub-password-41fe"
 KEY = "node-key-5f0c1d2e"
@@ -78,6 +78,12 @@ def test_node_out_of_reach_is_named_without_its_key(rest: str, caplog: pytest.Lo
         chain.block()
     assert KEY not in str(caught.value)
     assert KEY not in caplog.text
+
+
+def test_credentials_file_cannot_have_other_variables_put_into_an_address(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HF_ENDPOINT=http://hub.example/${DATABASE_URL}\n", encoding="utf-8")
+    found = read_credentials({"DATABASE_URL": PASSWORD}, tmp_path)
+    assert found.hf_endpoint == "http://hub.example/${DATABASE_URL}"
 
 
 def test_settings_and_transfers_show_no_secret() -> None:
