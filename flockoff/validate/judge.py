@@ -29,7 +29,6 @@ from flockoff.validate.setting import Validator
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
-_STORE_AGAIN_SECONDS = 15.0
 _NOT_THERE = frozenset({Reason.REPO_MISSING, Reason.COMMIT_MISSING, Reason.FILE_MISSING})
 
 
@@ -228,9 +227,9 @@ def _store(validator: Validator, evaluation: Evaluation, clock: EpochClock) -> N
             log.error(
                 "%s A finished evaluation waits to be stored: trying again every %.0f s.",
                 fault,
-                _STORE_AGAIN_SECONDS,
+                validator.fault_pause,
             )
-            validator.stop.wait(_STORE_AGAIN_SECONDS)
+            validator.stop.wait(validator.fault_pause)
 
 
 def _may_still_appear(validator: Validator, epoch: Epoch, commitment: Commitment) -> bool:

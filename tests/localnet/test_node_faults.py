@@ -206,11 +206,11 @@ def test_node_replace_gives_the_uid_to_another(
     gone.close()
 
 
-def test_node_no_permit_and_weights_rate_limit_show_on_chain(
+def test_node_permit_and_weights_rate_limit_show_on_chain(
     node: Node, chain: SubtensorChain, subnet: PreparedSubnet
 ) -> None:
     [validator] = [neuron for neuron in chain.snapshot().neurons if neuron.validator_permit]
-    node.faults.no_permit(netuid=subnet.netuid, uid=validator.uid)
+    node.faults.permit(netuid=subnet.netuid, uid=validator.uid)
     node.faults.weights_rate_limit(netuid=subnet.netuid, blocks=77)
     node.advance()
     assert not chain.snapshot().neurons[validator.uid].validator_permit

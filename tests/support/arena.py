@@ -1,22 +1,23 @@
 """A whole subnet in one process: node double, hub double, miners who submit, validators who judge."""
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from toy_encoder import CharacterEncoder
 
-from flockoff.chain import SubtensorChain, WalletRef, open_chain
+from flockoff.chain import SubtensorChain, WalletRef, hotkey_address, open_chain
 from flockoff.competition import Competition, Limits
 from flockoff.dataset import EvaluationAnswers, content_hash, load_rows
 from flockoff.hub import DatasetCache, HubClient, Patience
 from flockoff.ledger import Ledger
-from flockoff.localnet.hub import HubServer
-from flockoff.localnet.node import Node
-from flockoff.localnet.subnet import PreparedSubnet
+from flockoff.localnet.hub import HubServer, HubSettings
+from flockoff.localnet.node import Node, NodeSettings
+from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
 from flockoff.records import Epoch, ModelId, Row, Turn
 from flockoff.scoring import epoch_of, epoch_seed
 from flockoff.training.stand_in import StandInEvaluator
@@ -43,6 +44,23 @@ def rows_about(topic: str, count: int = 4) -> list[JsonRow]:
     ]
 
 
+@contextmanager
+def running_arena(directory: Path, *, miners: int, tempo: int) -> Iterator["Arena"]:
+    """Epochs are long: tests go on to the next by ``Arena.next_epoch``."""
+    with ExitStack() as stack:
+        node = stack.enter_context(Node(NodeSettings(port=0, block_seconds=BLOCK_SECONDS)))
+        hub = stack.enter_context(HubServer(HubSettings(state_dir=directory / "hub")))
+        plan = SubnetPlan(
+            endpoint=node.endpoint,
+            wallet_path=directory / "wallets",
+            miners=miners,
+            tempo=tempo,
+            weights_rate_limit=5,
+        )
+        subnet = prepare_subnet(plan, on_progress=lambda _: None)
+        yield Arena(directory, node, hub, subnet, stack)
+
+
 @dataclass
 class Arena:
     """``losses`` by topic decide every evaluation; a topic that is not in it is a worker's fault."""
@@ -64,6 +82,11 @@ class Arena:
 
     def hotkey(self, miner: int) -> str:
         return self.chain(self.subnet.miners[miner]).hotkey
+
+    @cached_property
+    def hotkeys(self) -> list[str]:
+        """Of the miners, also of those who are not registered any more."""
+        return [hotkey_address(wallet) for wallet in self.subnet.miners]
 
     def uid(self, miner: int) -> int:
         uid = self.chain(self.subnet.miners[miner]).uid()

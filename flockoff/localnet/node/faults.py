@@ -24,7 +24,7 @@ FAULTS: Mapping[str, str] = {
     "roll-back": "undo the last blocks, which are not final; needs a lag [blocks=1] [keep=yes]",
     "tempo": "change a subnet's tempo: netuid= blocks=",
     "weights-rate-limit": "change a subnet's limit between two weight settings: netuid= blocks=",
-    "no-permit": "take a neuron's validator permit until the next epoch: netuid= uid=",
+    "permit": "take or give a neuron's validator permit, until the next epoch: netuid= uid= [held=no]",
     "replace": "give a uid to another hotkey: netuid= uid= hotkey=",
 }
 
@@ -117,10 +117,10 @@ class NodeFaults:
         self._as_root("sudo_set_weights_set_rate_limit", arguments)
         return f"node: weights of subnet {netuid} may be set every {blocks} blocks"
 
-    def no_permit(self, *, netuid: int, uid: int) -> str:
+    def permit(self, *, netuid: int, uid: int, held: bool = False) -> str:
         self._require_uid(netuid, uid)
-        self._do(lambda: subnets.set_element(self._chain.state, "ValidatorPermit", netuid, uid, False))
-        return f"node: uid {uid} of subnet {netuid} has no validator permit"
+        self._do(lambda: subnets.set_element(self._chain.state, "ValidatorPermit", netuid, uid, held))
+        return f"node: uid {uid} of subnet {netuid} has {'a' if held else 'no'} validator permit"
 
     def replace(self, *, netuid: int, uid: int, hotkey: str) -> str:
         self._require_uid(netuid, uid)
