@@ -16,6 +16,7 @@ import typer
 from flockoff.launch import require_installed, run
 from flockoff.logs import set_up_logging
 from flockoff.settings import default_cache_dir, read_credentials
+from flockoff.simulate.command import simulate
 from flockoff.text import printable
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ CacheDir = Annotated[
         "--cache-dir", metavar="DIR", default_factory=default_cache_dir, help="Base models and tokenizers."
     ),
 ]
+
+
+app.command()(simulate)
 
 
 def main() -> None:
@@ -141,7 +145,7 @@ def check(
     """Check a dataset as a validator will: format, limits, contamination; with line numbers and reasons."""
     from flockoff import assemble
     from flockoff.competition import load_competition
-    from flockoff.dataset import check_dataset, contamination_of, file_size
+    from flockoff.dataset import file_size, judge_dataset
 
     credentials = read_credentials()
     set_up_logging(logging.INFO, None, "check", credentials.secrets)
@@ -151,15 +155,13 @@ def check(
         rules = load_competition(competition)
         hub = assemble.open_hub(credentials)
         encoder = assemble.open_encoder(rules, hub, cache_dir)
-        report = check_dataset(dataset, rules.limits, encoder)
         answers = assemble.answers_here(rules, hub, encoder)
-        fault = None
-        if report.valid and answers is not None:
-            special = encoder.special_tokens
-            fault = contamination_of(dataset, rules.limits, rules.contamination, special, answers)
-        valid = report.valid and fault is None
+        judgement = judge_dataset(dataset, rules.limits, rules.contamination, encoder, answers)
+        report, fault = judgement.report, judgement.fault
+        valid = fault is None
         if as_json:
-            told = {"valid": valid, "contamination": str(fault) if fault else None, **asdict(report)}
+            contamination = str(fault) if fault and report.valid else None
+            told = {"valid": valid, "contamination": contamination, **asdict(report)}
             sys.stdout.write(json.dumps(told, indent=2) + "\n")
         else:
             lines = _told(dataset, report, fault)
