@@ -1,22 +1,25 @@
 """The SQLite file below the ledger: opening, locking, transactions, and SQLite's errors in our words."""
 
+import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
-from flockoff.errors import LedgerError, LedgerUnavailable
+from flockoff.errors import LedgerError, LedgerUnavailable, MinerFault
 from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate, version_of
 
 Parameters = Sequence[object] | Mapping[str, object]
 Location = Path | Literal[":memory:"]
+T = TypeVar("T")
 
 BUSY_SECONDS = 5.0  # how long to wait for another program that has the file locked
 
 _DAMAGED = (
-    "Restore the file from a backup, or move it aside to start with an empty one:"
-    " scores start from zero then, and only the commitments that the chain still shows are known."
+    "Restore the file from a backup, or move it aside to start with an empty one: scores start from zero"
+    " then, and only the commitments that the chain still shows are known. In both cases take the files"
+    " beside it whose names end in -wal and -shm away with it."
 )
 _BUG = "This is a bug: please report it with this message."
 _MAY_BE_MENDED = frozenset(
@@ -30,6 +33,7 @@ _WHAT_TO_DO = {
     "SQLITE_BUSY": ("Another program has it locked", "Close that program (a database browser, a backup)."),
     "SQLITE_CORRUPT": ("The file is damaged", _DAMAGED),
     "SQLITE_NOTADB": ("The file is not a ledger, or is damaged", _DAMAGED),
+    "": ("The file is damaged", _DAMAGED),  # Python's own error: text that is not UTF-8
     "SQLITE_READONLY": ("It cannot be written", "Give this user the right to write the file and its folder."),
     "SQLITE_CANTOPEN": (
         "It cannot be opened",
@@ -49,6 +53,7 @@ class Database:
 
     def __init__(self, connection: sqlite3.Connection, location: Location, resources: ExitStack) -> None:
         self.location = location
+        self._file = _file_at(location)
         self._connection = connection
         self._resources = resources
 
@@ -56,17 +61,20 @@ class Database:
     def open(cls, location: Location, *, read_only: bool) -> Self:
         """Open the file; unless ``read_only``, make or migrate it and keep every other writer out.
 
-        Raises LedgerError for a file that is in use, damaged, not a ledger, or of a newer version.
+        Raises LedgerError for a file that is in use, damaged, empty, not a ledger, or of a newer version, and
+        LedgerUnavailable for what may be mended.
         """
         with translated(location), ExitStack() as resources:
             if isinstance(location, Path) and not read_only:
-                _make_folder(location)
+                location.parent.mkdir(parents=True, exist_ok=True)
                 _lock(location, resources)
+                _make_file(location)
             connection = _connect(location, read_only=read_only)
             resources.callback(connection.close)
             _require_ledger(connection, location, read_only=read_only)
             if not read_only:
                 _prepare(connection, location)
+            _require_tables(connection, location)
             connection.execute("PRAGMA foreign_keys = ON")
             database = cls(connection, location, resources.pop_all())
         return database
@@ -79,10 +87,19 @@ class Database:
         with translated(self.location):
             return self._connection.execute(sql, parameters).fetchall()
 
+    def records(self, make: Callable[[sqlite3.Row], T], sql: str, parameters: Parameters = ()) -> list[T]:
+        """What ``make`` makes of each row. Only a damaged file holds rows of which it can make nothing."""
+        rows = self.read(sql, parameters)
+        try:
+            return [make(row) for row in rows]
+        except (MinerFault, ValueError) as error:
+            raise _damaged(self.location, error) from error
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All of what is done inside is stored when this ends, or nothing of it."""
         with translated(self.location):
+            self._require_in_place()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -90,6 +107,21 @@ class Database:
             finally:
                 if self._connection.in_transaction:
                     self._connection.rollback()
+
+    def _require_in_place(self) -> None:
+        """Raise LedgerError if the file is not where it was opened: what is written would be lost with it.
+
+        All that was stored is saved first, from the file that only this process may still have.
+        """
+        now = _file_at(self.location)
+        if self._file is None or (now is not None and os.path.samestat(now, self._file)):
+            return
+        saved = f"{self.location}.saved-{os.getpid()}"
+        self._connection.execute("VACUUM INTO ?", (saved,))
+        raise LedgerError(
+            f"Ledger {self.location}: It was moved, deleted or replaced while it was in use.",
+            remedy=f"All of it is in {saved}: move that into its place, or away to start with an empty one.",
+        )
 
 
 @contextmanager
@@ -108,16 +140,44 @@ def translated(location: Location) -> Iterator[None]:
         what, remedy = _WHAT_TO_DO.get(name, ("It failed", _BUG))
         kind = LedgerUnavailable if name in _MAY_BE_MENDED else LedgerError
         raise kind(f"Ledger {location}: {what} ({error}).", remedy=remedy) from error
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    except UnicodeDecodeError as error:  # Python reading what SQLite says of a damaged schema
+        raise _damaged(location, error) from error
     except OSError as error:
         raise LedgerUnavailable(
-            f"Ledger {path}: its folder cannot be made ({error.strerror}).",
-            remedy="Choose a folder that this user may write to.",
+            f"Ledger {location}: Its folder cannot be used ({error.strerror}).",
+            remedy="Check the disk, and that this user may write to the folder.",
         ) from error
+
+
+def _file_at(location: Location) -> os.stat_result | None:
+    try:
+        return location.stat() if isinstance(location, Path) else None
+    except OSError:
+        return None
+
+
+def _make_file(path: Path) -> None:
+    """Make the ledger if there is none: whole, under another name first.
+
+    So a file that is empty, or whose log is all that is left, has lost what it held. SQLite would take it
+    for a new one.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if path.exists():
+        if path.stat().st_size == 0:
+            raise LedgerError(f"Ledger {path}: The file is empty.", remedy=_DAMAGED)
+        return
+    if log.exists():
+        raise LedgerError(
+            f"Ledger {path}: The file is missing, but {log.name} has the end of what it held.",
+            remedy=f"Put the file back, or take {log.name} away to start with an empty ledger.",
+        )
+    new = path.with_name(f"{path.name}.new")
+    for leftover in (new, path.with_name(f"{new.name}-journal")):
+        leftover.unlink(missing_ok=True)
+    with closing(_connect(new, read_only=False)) as connection:
+        migrate(connection)
+    new.replace(path)
 
 
 def _lock(path: Path, resources: ExitStack) -> None:
@@ -152,11 +212,10 @@ def _connect(location: Location, *, read_only: bool) -> sqlite3.Connection:
 
 
 def _require_ledger(connection: sqlite3.Connection, location: Location, *, read_only: bool) -> None:
-    """Raise LedgerError unless this is a ledger or, for a writer, an empty file. Changes nothing."""
+    """Raise LedgerError unless this is a ledger of a version that can be used. Changes nothing."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     version = version_of(connection)
-    if application_id == 0 and tables == 0 and version == 0 and not read_only:
+    if location == ":memory:":
         return
     if application_id != APPLICATION_ID:
         raise LedgerError(
@@ -176,9 +235,26 @@ def _require_ledger(connection: sqlite3.Connection, location: Location, *, read_
 
 
 def _prepare(connection: sqlite3.Connection, location: Location) -> None:
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
-        raise LedgerError(f"Ledger {location}: The file is damaged ({verdict}).", remedy=_DAMAGED)
+        raise _damaged(location, verdict)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     migrate(connection)
+
+
+def _require_tables(connection: sqlite3.Connection, location: Location) -> None:
+    """Raise LedgerError for damage in the description of the tables, which no integrity check looks for."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+        migrate(model)
+        missing = _tables(model) - _tables(connection)
+    if missing:
+        raise _damaged(location, f"no {missing.pop()[0]} as it should be")
+
+
+def _tables(connection: sqlite3.Connection) -> set[tuple[str, str | None]]:
+    return {(name, sql) for name, sql in connection.execute("SELECT name, sql FROM sqlite_schema")}
+
+
+def _damaged(location: Location, detail: object) -> LedgerError:
+    return LedgerError(f"Ledger {location}: The file is damaged ({detail}).", remedy=_DAMAGED)

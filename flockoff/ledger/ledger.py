@@ -12,7 +12,14 @@ from typing import Literal, Self
 from flockoff.dataset import Claim
 from flockoff.errors import LedgerError
 from flockoff.ledger.database import Database
-from flockoff.ledger.queries import LEADERBOARD, MEASURED, insert_measurement, insert_verdict, inserted_id
+from flockoff.ledger.queries import (
+    LEADERBOARD,
+    MEASURED,
+    insert_measurement,
+    insert_verdict,
+    inserted_id,
+    prune,
+)
 from flockoff.ledger.rows import (
     LeaderboardRow,
     claim_from,
@@ -33,18 +40,26 @@ from flockoff.records import (
     WeightsSet,
 )
 
+KEEP_EPOCHS = 1000  # 50 days of mainnet's epochs, in about 75 MB with 256 miners
+
 
 class Ledger:
     """One validator's memory of one competition on one subnet. An epoch is named by its start block.
 
     Whatever a method was asked to store is on disk when it returns, and either all of it or nothing.
-    Every method may raise LedgerError: disk full, file locked or damaged, a record that contradicts what is
-    stored. To be used from the thread that opened it.
+    Every method may raise LedgerError: the file is damaged, or a record contradicts what is stored; and
+    LedgerUnavailable: disk full or failing, file locked. After that nothing has changed, and the same call
+    works once it is mended. To be used from the thread that opened it. Times are for people to read:
+    nothing depends on the clock.
+
+    Of closed epochs but the last ``keep_epochs`` only what later ones need is kept: who owns which content,
+    since when each hotkey is there, its last turn, verdict and commitments, the scores and the last weights.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float], keep_epochs: int) -> None:
         self._database = database
         self._clock = clock
+        self._keep_epochs = keep_epochs
 
     @classmethod
     def open(
@@ -55,6 +70,7 @@ class Ledger:
         competition: str,
         hotkey: str | None = None,
         read_only: bool = False,
+        keep_epochs: int = KEEP_EPOCHS,
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """Open the ledger, making the file if need be. Close it, or use it as a context manager.
@@ -65,7 +81,7 @@ class Ledger:
         validator.
         """
         database = Database.open(path, read_only=read_only)
-        ledger = cls(database, clock)
+        ledger = cls(database, clock, keep_epochs)
         try:
             ledger._identify(netuid, competition, hotkey, read_only=read_only)
         except LedgerError:
@@ -127,11 +143,12 @@ class Ledger:
 
     def commitment_before(self, hotkey: str, block: int) -> Commitment | None:
         """The latest commitment of ``hotkey`` made before ``block``, as far as it was ever seen."""
-        rows = self._database.read(
+        found = self._database.records(
+            commitment_from,
             "SELECT * FROM commitments WHERE hotkey = ? AND block < ? ORDER BY block DESC LIMIT 1",
             (hotkey, block),
         )
-        return commitment_from(rows[0]) if rows else None
+        return found[0] if found else None
 
     def claim_content(self, content_hash: str, hotkey: str, model_id: ModelId, block: int, uid: int) -> None:
         """Say that ``hotkey`` committed this content in ``block``, first that it did so.
@@ -210,8 +227,9 @@ class Ledger:
         """The epoch's commitments in the order of their places; None if it was not begun."""
         if self.epoch(start_block) is None:
             return None
-        rows = self._database.read("SELECT * FROM places WHERE epoch = ? ORDER BY place", (start_block,))
-        return [commitment_from(row) for row in rows]
+        return self._database.records(
+            commitment_from, "SELECT * FROM places WHERE epoch = ? ORDER BY place", (start_block,)
+        )
 
     def record_evaluation(self, evaluation: Evaluation) -> int:
         """Store an evaluation of a running epoch and return its id. One a hotkey and epoch."""
@@ -233,11 +251,11 @@ class Ledger:
 
     def evaluations(self, start_block: int) -> list[Evaluation]:
         """The epoch's evaluations, in the order in which they were made."""
-        rows = self._database.read(
+        return self._database.records(
+            evaluation_from,
             f"SELECT * FROM evaluations AS recorded {MEASURED} WHERE recorded.epoch = ? ORDER BY recorded.id",
             (start_block,),
         )
-        return [evaluation_from(row) for row in rows]
 
     def find_evaluation(self, start_block: int, content_hash: str) -> Evaluation | None:
         """The epoch's evaluation of a content, whoever's it was."""
@@ -252,10 +270,10 @@ class Ledger:
 
     def base_loss(self) -> Measurement | None:
         """The base model's latest measurement."""
-        rows = self._database.read(
-            f"SELECT * FROM base_losses AS recorded {MEASURED} ORDER BY m.id DESC LIMIT 1"
+        found = self._database.records(
+            measurement_from, f"SELECT * FROM base_losses AS recorded {MEASURED} ORDER BY m.id DESC LIMIT 1"
         )
-        return measurement_from(rows[0]) if rows else None
+        return found[0] if found else None
 
     def record_verdict(self, verdict: Verdict) -> None:
         """Store a hotkey's verdict in a running epoch, in place of an earlier one."""
@@ -265,18 +283,18 @@ class Ledger:
 
     def verdicts(self, start_block: int) -> list[Verdict]:
         """The epoch's verdicts, by uid."""
-        rows = self._database.read(
-            "SELECT * FROM verdicts WHERE epoch = ? ORDER BY uid, hotkey", (start_block,)
+        return self._database.records(
+            verdict_from, "SELECT * FROM verdicts WHERE epoch = ? ORDER BY uid, hotkey", (start_block,)
         )
-        return [verdict_from(row) for row in rows]
 
     def last_verdict(self, hotkey: str, *, before: int) -> Verdict | None:
         """The hotkey's verdict in the latest epoch that began before block ``before`` and has one."""
-        rows = self._database.read(
+        found = self._database.records(
+            verdict_from,
             "SELECT * FROM verdicts WHERE hotkey = ? AND epoch < ? ORDER BY epoch DESC LIMIT 1",
             (hotkey, before),
         )
-        return verdict_from(rows[0]) if rows else None
+        return found[0] if found else None
 
     def evaluation_faults(self, content_hash: str, *, before: int) -> int:
         """In how many epochs before block ``before`` the worker failed on this content in a row."""
@@ -325,6 +343,7 @@ class Ledger:
                     for hotkey in scores.keys() | win_rates.keys() | shares.keys()
                 ],
             )
+            prune(connection, self._keep_epochs)
 
     def closed_block(self, start_block: int) -> int | None:
         """The chain's height when the epoch was closed; None if it was not."""
@@ -397,8 +416,7 @@ class Ledger:
 
         None is the last closed epoch, or the running one while none was closed. A snapshot at one moment.
         """
-        rows = self._database.read(LEADERBOARD, {"epoch": start_block})
-        return [leaderboard_row_from(row) for row in rows]
+        return self._database.records(leaderboard_row_from, LEADERBOARD, {"epoch": start_block})
 
 
 def _require_open(connection: Connection, start_block: int) -> None:

@@ -90,6 +90,48 @@ def insert_verdict(connection: Connection, verdict: Verdict) -> None:
     )
 
 
+# What is forgotten of epochs that began before block :horizon. Content claims, epochs, turns and scores stay:
+# a few hundred bytes for a new content or hotkey, and a subnet admits few of these.
+_FORGET = (
+    "DELETE FROM places WHERE epoch < :horizon",
+    "DELETE FROM results WHERE epoch < :horizon",
+    # A hotkey's last verdict counts however old it is.
+    "DELETE FROM verdicts AS old WHERE epoch < :horizon"
+    " AND EXISTS (SELECT 1 FROM verdicts WHERE hotkey = old.hotkey AND epoch > old.epoch)",
+    # Nobody would set the last weights again if they were gone.
+    "DELETE FROM weights WHERE weights_set IN (SELECT id FROM weights_sets"
+    " WHERE epoch < :horizon AND id < (SELECT max(id) FROM weights_sets))",
+    "DELETE FROM weights_sets WHERE epoch < :horizon AND id < (SELECT max(id) FROM weights_sets)",
+    # A miner can commit anew in every epoch for ever. Its first block counts, and what it had at the horizon;
+    # what was evaluated in between has a claim.
+    "DELETE FROM commitments AS old WHERE block < :horizon"
+    " AND EXISTS (SELECT 1 FROM commitments WHERE hotkey = old.hotkey AND block < old.block)"
+    " AND EXISTS (SELECT 1 FROM commitments WHERE hotkey = old.hotkey AND block > old.block"
+    " AND block < :horizon)",
+)
+
+
+def prune(connection: Connection, keep_epochs: int) -> None:
+    """Forget the detail of all epochs before the last ``keep_epochs`` closed ones.
+
+    The pages that become free are used for the next epochs, so the file stops growing and needs no vacuum.
+    """
+    row = connection.execute(
+        "SELECT start_block FROM epochs WHERE closed_at IS NOT NULL"
+        " ORDER BY start_block DESC LIMIT 1 OFFSET ?",
+        (keep_epochs - 1,),
+    ).fetchone()
+    if row is None:
+        return
+    horizon = {"horizon": row["start_block"]}
+    measured = connection.execute(
+        "DELETE FROM evaluations WHERE epoch < :horizon RETURNING measurement", horizon
+    ).fetchall()
+    connection.executemany("DELETE FROM measurements WHERE id = ?", [tuple(each) for each in measured])
+    for statement in _FORGET:
+        connection.execute(statement, horizon)
+
+
 def inserted_id(cursor: Cursor) -> int:
     """The id of the row that ``cursor`` inserted."""
     assert cursor.lastrowid is not None

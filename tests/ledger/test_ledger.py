@@ -207,6 +207,37 @@ def test_last_verdict_is_the_latest_before_a_block(ledger: Ledger) -> None:
     assert ledger.last_verdict("bob", before=721) is None
 
 
+@pytest.mark.parametrize(
+    ("history", "faults"),
+    [
+        ("", 0),
+        ("f", 1),
+        ("ffs", 3),  # failed, failed, too slow
+        ("fef", 1),
+        ("fe", 0),
+        ("f-f", 2),  # had no place in between
+        ("hfh", 1),  # the hub's doing says nothing of the worker
+    ],
+)
+def test_evaluation_faults_are_counted_since_the_last_evaluation(
+    ledger: Ledger, history: str, faults: int
+) -> None:
+    kinds = {"f": "EvaluationFault", "s": "EvaluationTooSlow", "h": "HubTransient"}
+    for number, what in enumerate(history):
+        epoch = Epoch(360 * number + 360, 360 * number + 720, number)
+        begin(ledger, epoch=epoch)
+        verdict = eligible("ann", epoch=epoch.start_block)
+        if what in kinds:
+            verdict = replace(verdict, standing="not_evaluated", loss=None, fault=kinds[what])
+        if what != "-":
+            ledger.record_verdict(verdict)
+            assert ledger.verdicts(epoch.start_block) == [verdict]
+    after = 360 * len(history) + 360
+    assert ledger.evaluation_faults("hash of ann", before=after) == faults
+    assert ledger.evaluation_faults("hash of bob", before=after) == 0
+    assert ledger.evaluation_faults("hash of ann", before=360) == 0
+
+
 def test_evaluations_of_one_setup_share_its_row(ledger: Ledger) -> None:
     one = measurement()
     libraries = dict(reversed(list(one.provenance.libraries.items())))
@@ -279,6 +310,23 @@ def test_weights_latest_counts(ledger: Ledger) -> None:
     assert ledger.weights_of_epoch(START) == again
     assert ledger.last_weights() == ledger.weights_of_epoch(720) == later
     assert ledger.weights_of_epoch(1080) is None
+
+
+def test_weights_chosen_are_known_until_they_are_set(ledger: Ledger) -> None:
+    begin(ledger)
+    assert ledger.chosen_weights(START) is None
+    ledger.choose_weights(START, {"ann": 1.0})
+    ledger.choose_weights(START, {"ann": 0.75, "bob": 0.25})
+    assert ledger.chosen_weights(START) == {"ann": 0.75, "bob": 0.25}
+    assert ledger.last_weights() is None
+    ledger.record_weights(WeightsSet(START, 700, "0x01", {"ann": 0.75, "bob": 0.25}))
+    assert ledger.chosen_weights(START) is None
+
+
+def test_choose_weights_for_an_epoch_not_begun_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="contradicts"):
+        ledger.choose_weights(START, {"ann": 1.0})
+    assert ledger.chosen_weights(START) is None
 
 
 def test_record_weights_of_an_epoch_not_begun_is_refused(ledger: Ledger) -> None:
