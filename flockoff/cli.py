@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flockoff.launch import require_installed, run
+from flockoff.localnet.command import localnet
 from flockoff.logs import set_up_logging
 from flockoff.settings import default_cache_dir, read_credentials
 from flockoff.simulate.command import simulate
@@ -29,6 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables cut the names of options
 )
 
 _LINE_CHARACTERS = 2000
@@ -46,6 +48,7 @@ CacheDir = Annotated[
 
 
 app.command()(simulate)
+app.add_typer(localnet, name="localnet")
 
 
 def main() -> None:
@@ -74,63 +77,6 @@ def demo(
 
         with nullcontext(keep) if keep else tempfile.TemporaryDirectory(prefix="flockoff-demo-") as directory:
             return play_demo(Path(directory).resolve(), cache_dir, json_file, stop)
-
-    raise typer.Exit(run(program))
-
-
-@app.command()
-def localnet(
-    directory: Annotated[
-        Path | None,
-        typer.Option(
-            "--dir", metavar="DIR", help="Wallets, hub repos and datasets; kept. Without it: a temporary one."
-        ),
-    ] = None,
-    miners: Annotated[int, typer.Option(min=1, max=200, help="Miners to make wallets and datasets for.")] = 4,
-    block_seconds: Annotated[
-        float, typer.Option("--block-seconds", min=0.05, help="Seconds between blocks.")
-    ] = 1.0,
-    tempo: Annotated[int, typer.Option(min=10, max=65535, help="Blocks in an epoch.")] = 360,
-    node_port: Annotated[int, typer.Option("--node-port", min=0, max=65535, help="0: any free one.")] = 9944,
-    hub_port: Annotated[int, typer.Option("--hub-port", min=0, max=65535, help="0: any free one.")] = 9945,
-    commit_reveal: Annotated[
-        bool,
-        typer.Option(
-            "--commit-reveal/--no-commit-reveal", help="Sealed weights; opening them needs the internet."
-        ),
-    ] = False,
-    commitment_cooldown: Annotated[
-        int, typer.Option("--commitment-cooldown", min=0, help="Blocks between two commitments of a hotkey.")
-    ] = 0,
-    weights_rate_limit: Annotated[
-        int,
-        typer.Option("--weights-rate-limit", min=0, help="Blocks between two weight sets of a validator."),
-    ] = 100,
-) -> None:
-    """Run a local chain and a local hub, and print the commands to try on them. Ends with Ctrl-C."""
-    set_up_logging(logging.WARNING, None, "localnet")
-
-    def program(stop: threading.Event) -> int:
-        require_installed("starlette", "websockets", "dulwich")
-        from flockoff.localnet.network import LocalnetSettings
-        from flockoff.localnet.serve import serve_localnet
-
-        context = (
-            nullcontext(directory) if directory else tempfile.TemporaryDirectory(prefix="flockoff-localnet-")
-        )
-        with context as folder:
-            settings = LocalnetSettings(
-                directory=Path(folder).resolve(),
-                miners=miners,
-                node_port=node_port,
-                hub_port=hub_port,
-                block_seconds=block_seconds,
-                tempo=tempo,
-                commit_reveal=commit_reveal,
-                commitment_cooldown=commitment_cooldown,
-                weights_rate_limit=weights_rate_limit,
-            )
-            return serve_localnet(settings, stop)
 
     raise typer.Exit(run(program))
 

@@ -4,23 +4,36 @@ Not HTTP, so that no page in a browser can send anything here.
 """
 
 import json
+import logging
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from socketserver import StreamRequestHandler, ThreadingTCPServer
-from typing import Any
 
 from flockoff.errors import FlockoffError, LocalnetError, UsageError
 
+log = logging.getLogger(__name__)
+
 CONTROL_PORT = 9946
 _HOST = "127.0.0.1"
-_SECONDS = 30.0  # for a whole exchange: the hub closes its port only once its last answers are out
+_SECONDS = 30.0  # a hub that is to refuse connections lets its last answers out first
+_LOOK_SECONDS = 0.05  # for the end
 _LINE_BYTES = 65536
 
 Inject = Callable[[str, Mapping[str, str]], str]
-"""Starts the fault of that name with those arguments and says what is on now. Raises UsageError, LocalnetError."""
+"""Starts a fault, given its name and arguments, and says what is on now. Raises UsageError, LocalnetError."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """``text``: what is on now, or for an error its message."""
+
+    text: str
+    error: str = ""  # "usage", or "localnet" for any other
+    remedy: str = ""
 
 
 @contextmanager
@@ -34,24 +47,27 @@ def listening(port: int, inject: Inject) -> Iterator[int]:
         timeout = _SECONDS
 
         def handle(self) -> None:
-            self.wfile.write(json.dumps(_answer(self.rfile.readline(_LINE_BYTES), inject)).encode() + b"\n")
+            try:
+                answer = _carry_out(self.rfile.readline(_LINE_BYTES), inject)
+                self.wfile.write(json.dumps(asdict(answer)).encode() + b"\n")
+            except OSError as error:
+                log.debug("who asked for a fault went away: %s", error)
 
     with _bound(port, Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, name="localnet control", daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, args=[_LOOK_SECONDS], name="control", daemon=True
+        )
         thread.start()
         try:
-            yield server.server_address[1]
+            yield server.socket.getsockname()[1]
         finally:
             server.shutdown()
             thread.join()
 
 
 class _Server(ThreadingTCPServer):
-    allow_reuse_address = os.name == "posix"  # elsewhere it would let two programs have the port
+    allow_reuse_address = os.name == "posix"  # elsewhere it lets two programs have one port
     daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever asked went away, or asked for nothing in time; there is nobody to tell."""
 
 
 def _bound(port: int, handler: type[StreamRequestHandler]) -> _Server:
@@ -59,22 +75,22 @@ def _bound(port: int, handler: type[StreamRequestHandler]) -> _Server:
         return _Server((_HOST, port), handler)
     except OSError as error:
         raise LocalnetError(
-            f"The local network cannot listen on {_HOST}:{port} for its faults: {error.strerror}.",
+            f"The local network cannot take orders on {_HOST}:{port}: {error.strerror}.",
             remedy="Stop the program that uses the port, or choose another one: --control-port.",
         ) from error
 
 
-def _answer(line: bytes, inject: Inject) -> dict[str, str]:
+def _carry_out(line: bytes, inject: Inject) -> _Answer:
     try:
         request = json.loads(line)
-        name, arguments = request["fault"], request["arguments"]
-        return {"said": inject(name, arguments)}
+        name, arguments = str(request["fault"]), dict(request["arguments"])
     except (ValueError, TypeError, KeyError):
-        return {"misused": "That is no request of this program.", "remedy": ""}
-    except UsageError as error:
-        return {"misused": error.message, "remedy": error.remedy}
+        return _Answer("That is no request for a fault.", error="usage")
+    try:
+        return _Answer(inject(name, arguments))
     except FlockoffError as error:
-        return {"failed": error.message, "remedy": error.remedy}
+        kind = "usage" if isinstance(error, UsageError) else "localnet"
+        return _Answer(error.message, error=kind, remedy=error.remedy)
 
 
 def send(port: int, name: str, arguments: Mapping[str, str]) -> str:
@@ -85,17 +101,16 @@ def send(port: int, name: str, arguments: Mapping[str, str]) -> str:
     """
     request = json.dumps({"fault": name, "arguments": dict(arguments)}).encode() + b"\n"
     try:
-        with socket.create_connection((_HOST, port), _SECONDS) as connection, connection.makefile("rb") as lines:
+        with socket.create_connection((_HOST, port), _SECONDS) as connection:
             connection.sendall(request)
-            answer = json.loads(lines.readline(_LINE_BYTES))
-            remedy = answer.get("remedy", "")
-    except (OSError, ValueError, AttributeError) as error:
+            with connection.makefile("rb") as lines:
+                answer = _Answer(**json.loads(lines.readline(_LINE_BYTES)))
+    except (OSError, ValueError, TypeError) as error:
         raise LocalnetError(
             f"No local network answers on {_HOST}:{port}.",
-            remedy="Start one with: uv run flockoff localnet. It says its port, which goes to --port.",
+            remedy="Start one with: uv run flockoff localnet. The port that it names goes to --port.",
         ) from error
-    if "misused" in answer:
-        raise UsageError(answer["misused"], remedy=remedy)
-    if "failed" in answer:
-        raise LocalnetError(answer["failed"], remedy=remedy)
-    return str(answer["said"])
+    if not answer.error:
+        return answer.text
+    kind = UsageError if answer.error == "usage" else LocalnetError
+    raise kind(answer.text, remedy=answer.remedy)

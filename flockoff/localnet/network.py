@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flockoff.chain import WalletRef, hotkey_address
 from flockoff.localnet.hub import HubServer, HubSettings
+from flockoff.localnet.lock import locked
 from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.sample_data import SampleDataset, write_sample_datasets
 from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
@@ -97,7 +98,7 @@ class Localnet:
 def running_localnet(settings: LocalnetSettings, on_progress: Callable[[str], None]) -> Iterator[Localnet]:
     """Start everything, yield it, and stop everything however the context ends.
 
-    Raises LocalnetError where a port is taken or the directory cannot be written.
+    Raises LocalnetError where a port is taken, or where the directory cannot be written or is another's.
     """
     node = Node(
         NodeSettings(
@@ -113,7 +114,7 @@ def running_localnet(settings: LocalnetSettings, on_progress: Callable[[str], No
     hub = HubServer(
         HubSettings(host=settings.host, port=settings.hub_port, state_dir=settings.directory / "hub")
     )
-    with node, hub:
+    with locked(settings.directory), node, hub:
         on_progress(f"node at {node.endpoint}, hub at {hub.endpoint}")
         subnet = prepare_subnet(
             SubnetPlan(

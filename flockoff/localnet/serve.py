@@ -2,25 +2,53 @@
 
 import shlex
 import threading
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
+from flockoff.errors import UsageError
+from flockoff.localnet import hub, node
+from flockoff.localnet.control import CONTROL_PORT, listening
 from flockoff.localnet.network import Localnet, LocalnetSettings, running_localnet
 
+FAULTS: Mapping[str, str] = {
+    **{f"node.{name}": does for name, does in node.FAULTS.items()},
+    **{f"hub.{name}": does for name, does in hub.FAULTS.items()},
+}
 
-def serve_localnet(settings: LocalnetSettings, stop: threading.Event) -> int:
-    """Run the network until ``stop`` is set; returns the exit status."""
+
+def serve_localnet(settings: LocalnetSettings, control_port: int, stop: threading.Event) -> int:
+    """Run the network until ``stop`` is set, and let it be told its faults; returns the exit status.
+
+    Raises what ``running_localnet`` does, and LocalnetError where ``control_port`` is taken.
+    """
     console = Console(highlight=False)
     with console.status("Starting…") as status, running_localnet(settings, status.update) as localnet:
-        status.stop()
-        _introduce(console, localnet, settings)
-        stop.wait()
+
+        def inject(name: str, arguments: Mapping[str, str]) -> str:
+            said = _inject(localnet, name, arguments)
+            console.print(said, markup=False)
+            return said
+
+        with listening(control_port, inject) as port:
+            status.stop()
+            _introduce(console, localnet, settings, port)
+            stop.wait()
         console.print("Stopping.")
     return 0
 
 
-def _introduce(console: Console, localnet: Localnet, settings: LocalnetSettings) -> None:
+def _inject(localnet: Localnet, name: str, arguments: Mapping[str, str]) -> str:
+    side, _, fault = name.partition(".")
+    if side == "node":
+        return localnet.node.faults.inject(fault, arguments)
+    if side == "hub":
+        return localnet.hub.switches.inject(fault, arguments)
+    raise UsageError(f"There is no fault {name!r}.", remedy="To see them all: uv run flockoff localnet fault")
+
+
+def _introduce(console: Console, localnet: Localnet, settings: LocalnetSettings, control_port: int) -> None:
     console.print("[bold]FLock OFF local network[/bold], for development and tests, on this machine only")
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("node", localnet.node.endpoint)
@@ -44,6 +72,10 @@ def _introduce(console: Console, localnet: Localnet, settings: LocalnetSettings)
     _print_command(
         console, f"uv run btcli --network {localnet.node.endpoint} subnets metagraph {localnet.netuid}"
     )
+    console.print("\n[bold]Make it misbehave[/bold], as the list says")
+    port = "" if control_port == CONTROL_PORT else f"--port {control_port} "
+    _print_command(console, "uv run flockoff localnet fault")
+    _print_command(console, f"uv run flockoff localnet fault {port}node.stall seconds=20")
     console.print("\nCtrl-C ends the network.")
 
 

@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -94,10 +95,29 @@ def test_check_finds_the_evaluation_sets_answers_and_says_what_is_valid(models: 
     assert checked("nowhere.jsonl").returncode == 1
 
 
+def flockoff(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*FLOCKOFF, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+    )
+
+
+def test_localnet_help_names_every_option_whole_in_80_columns() -> None:
+    said = subprocess.run(
+        [*FLOCKOFF, "localnet", "--help"],
+        env=os.environ | {"COLUMNS": "80"},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    ).stdout
+    assert "--commitment-cooldown" in said
+    assert "--no-commit-reveal" in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
 @pytest.mark.slow
 def test_localnet_prints_commands_that_work(models: Path, tmp_path: Path) -> None:
-    arguments = ["localnet", "--dir", str(tmp_path), "--node-port", "0", "--hub-port", "0", "--miners", "2"]
-    arguments += ["--block-seconds", "0.1", "--tempo", "50"]
+    arguments = ["localnet", "--dir", str(tmp_path), "--miners", "2", "--block-seconds", "0.1"]
+    arguments += ["--tempo", "50", "--node-port", "0", "--hub-port", "0", "--control-port", "0"]
     with subprocess.Popen(
         [*FLOCKOFF, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -113,10 +133,32 @@ def test_localnet_prints_commands_that_work(models: Path, tmp_path: Path) -> Non
         assert mined.returncode == 0, mined.stdout
         validated = run_pasted(f"{commands[-1]} --help", models)
         assert validated.returncode == 0, validated.stdout
+        make_it_misbehave(said, arguments)
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=30)
     assert process.returncode == 0, rest
     assert "Traceback" not in rest
+    assert "node: answers nothing for 0.1 s" in rest
+
+
+def make_it_misbehave(said: str, arguments: Sequence[str]) -> None:
+    """As a shell does, with the local network running that has said this, started with these arguments."""
+    found = re.search(r"flockoff (localnet fault --port \d+) node\.stall seconds=20", said)
+    assert found, said
+    fault = found[1].split()
+
+    stalled = flockoff(*fault, "node.stall", "seconds=0.1")
+    assert (stalled.returncode, stalled.stdout) == (0, "node: answers nothing for 0.1 s\n")
+    healed = flockoff(*fault, "hub.heal")
+    assert (healed.returncode, healed.stdout) == (0, "hub: no faults\n")
+    for misuse in (["flood"], ["node.stall", "minutes=2"]):
+        refused = flockoff(*fault, *misuse)
+        assert refused.returncode == 2, refused.stdout
+        assert "Traceback" not in refused.stdout
+
+    second = flockoff(*arguments)
+    assert second.returncode == 1
+    assert "Another local network runs in" in second.stdout
 
 
 def run_pasted(command: str, models: Path) -> "subprocess.CompletedProcess[str]":

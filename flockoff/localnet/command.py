@@ -1,0 +1,121 @@
+"""``flockoff localnet`` and its faults, for a shell. What is needed is imported when it runs."""
+
+import logging
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flockoff.errors import UsageError
+from flockoff.launch import require_installed, run
+from flockoff.localnet.control import CONTROL_PORT, send
+from flockoff.logs import set_up_logging
+
+localnet = typer.Typer(invoke_without_command=True)
+
+_PACKAGES = ("starlette", "websockets", "dulwich")
+_FREE = "0: any free one."
+
+Port = Annotated[int, typer.Option(min=0, max=65535, help=_FREE)]
+
+
+@localnet.callback()
+def serve(
+    context: typer.Context,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", metavar="DIR", help="Wallets, hub repos and datasets; kept. Without it: a temporary one."
+        ),
+    ] = None,
+    miners: Annotated[int, typer.Option(min=1, max=200, help="Miners to make wallets and datasets for.")] = 4,
+    block_seconds: Annotated[float, typer.Option(min=0.05, help="Seconds between blocks.")] = 1.0,
+    tempo: Annotated[int, typer.Option(min=10, max=65535, help="Blocks in an epoch.")] = 360,
+    node_port: Port = 9944,
+    hub_port: Port = 9945,
+    control_port: Annotated[
+        int, typer.Option(min=0, max=65535, help=f"Takes orders of 'localnet fault'. {_FREE}")
+    ] = CONTROL_PORT,
+    commit_reveal: Annotated[
+        bool, typer.Option(help="Sealed weights; opening them needs the internet.")
+    ] = False,
+    commitment_cooldown: Annotated[
+        int, typer.Option(min=0, help="Blocks between two commitments of a hotkey.")
+    ] = 0,
+    weights_rate_limit: Annotated[
+        int, typer.Option(min=0, help="Blocks between two weight sets of a validator.")
+    ] = 100,
+) -> None:
+    """Run a local chain and a local hub, and print the commands to try on them. Ends with Ctrl-C."""
+    if context.invoked_subcommand:
+        return
+    set_up_logging(logging.WARNING, None, "localnet")
+
+    def program(stop: threading.Event) -> int:
+        require_installed(*_PACKAGES)
+        from flockoff.localnet.network import LocalnetSettings
+        from flockoff.localnet.serve import serve_localnet
+
+        context = (
+            nullcontext(directory) if directory else tempfile.TemporaryDirectory(prefix="flockoff-localnet-")
+        )
+        with context as folder:
+            settings = LocalnetSettings(
+                directory=Path(folder).resolve(),
+                miners=miners,
+                node_port=node_port,
+                hub_port=hub_port,
+                block_seconds=block_seconds,
+                tempo=tempo,
+                commit_reveal=commit_reveal,
+                commitment_cooldown=commitment_cooldown,
+                weights_rate_limit=weights_rate_limit,
+            )
+            return serve_localnet(settings, control_port, stop)
+
+    raise typer.Exit(run(program))
+
+
+@localnet.command()
+def fault(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Without it: all that there are.", show_default=False),
+    ] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", show_default=False)] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The local network's --control-port.")] = (
+        CONTROL_PORT
+    ),
+) -> None:
+    """Make the local network that runs misbehave, for example: node.stall seconds=20."""
+    set_up_logging(logging.WARNING, None, "fault")
+
+    def program(_stop: threading.Event) -> int:
+        if name is None:
+            require_installed(*_PACKAGES)
+            sys.stdout.writelines(f"{line}\n" for line in _all_faults())
+        else:
+            sys.stdout.write(send(port, name, _parsed(arguments or ())) + "\n")
+        return 0
+
+    raise typer.Exit(run(program))
+
+
+def _all_faults() -> list[str]:
+    from flockoff.localnet.serve import FAULTS
+
+    width = max(map(len, FAULTS))
+    return [f"{name:{width}}  {does}" for name, does in FAULTS.items()]
+
+
+def _parsed(arguments: Sequence[str]) -> Mapping[str, str]:
+    pairs = [argument.partition("=") for argument in arguments]
+    for key, sign, _ in pairs:
+        if not sign:
+            raise UsageError(f"{key!r} is not KEY=VALUE.", remedy="For example: node.stall seconds=20")
+    return {key: value for key, _, value in pairs}
