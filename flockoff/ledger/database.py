@@ -241,6 +241,9 @@ def _prepare(connection: sqlite3.Connection, location: Location) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     migrate(connection)
+    # SQLite opens a file that may not be written, and says so only at the first write.
+    connection.execute("BEGIN IMMEDIATE")
+    connection.rollback()
 
 
 def _require_tables(connection: sqlite3.Connection, location: Location) -> None:

@@ -53,7 +53,7 @@ def _as_root(*command: str) -> bool:
     needs_help = ["sudo", "-n"] if hasattr(os, "geteuid") and os.geteuid() != 0 else []
     try:
         return subprocess.run([*needs_help, *command], capture_output=True, timeout=20).returncode == 0
-    except FileNotFoundError:
+    except OSError:
         return False
 
 
