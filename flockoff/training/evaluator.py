@@ -3,20 +3,14 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from flockoff.competition import Competition
-from flockoff.errors import (
-    EvaluationFault,
-    EvaluationStopped,
-    EvaluationTooSlow,
-    FlockoffError,
-    MinerFault,
-)
+from flockoff.errors import EvaluationFault, EvaluationStopped, FlockoffError, MinerFault
 from flockoff.metrics import WORKER_RESTARTS
 from flockoff.records import Measurement, Progress
-from flockoff.training.limits import Pace, WorkerLimits, machine_memory_limit
+from flockoff.training.limits import Pace, Patience, WorkerLimits, machine_memory_limit
 from flockoff.training.messages import (
     Alive,
     Assignment,
@@ -34,37 +28,6 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
 _TRIES = 3
 _WORKER_MODULE = "flockoff.training.worker"
-
-
-@dataclass(slots=True)
-class _Patience:
-    """Of one question to a worker. Times are those of ``time.monotonic()``."""
-
-    seconds: float  # that the answer may take
-    asked: float = field(default_factory=time.monotonic)
-    alive: float = field(default_factory=time.monotonic)  # last sign of life
-    moved: float = field(default_factory=time.monotonic)  # last progress
-    progress: Progress | None = None
-
-    def excuse(self, seconds: float) -> None:
-        """Nobody listened for so long."""
-        self.alive += seconds
-        self.moved += seconds
-
-    def check(self, limits: WorkerLimits) -> None:
-        """Raises WorkerFault for a worker that is frozen or stuck, EvaluationTooSlow for one that goes on."""
-        now = time.monotonic()
-        if now - self.alive > limits.frozen:
-            raise WorkerFault(
-                "hung", f"The evaluation worker gave no sign of life for {limits.frozen:.0f} s."
-            )
-        if now - self.moved > limits.stalled:
-            raise WorkerFault("hung", f"The evaluation worker made no progress for {limits.stalled:.0f} s.")
-        if now - self.asked > self.seconds:
-            raise EvaluationTooSlow(
-                f"The evaluation was stopped after {self.seconds:.0f} s{_how_far(self.progress)}.",
-                remedy="If that is too early for this machine, give more with --max_seconds_per_miner.",
-            )
 
 
 class WorkerEvaluator:
@@ -91,7 +54,7 @@ class WorkerEvaluator:
         self._log_file = log_file
         self._limits = limits or WorkerLimits()
         self._memory_limit = self._limits.memory or machine_memory_limit()
-        self._pace = Pace(self._limits.dataset)
+        self._pace = Pace(self._limits, competition.training)
         self._worker: WorkerProcess | None = None
         self._base: Measurement | None = None
         self._device_kind: str | None = None  # "cuda", "cpu": numbers of the two do not belong together
@@ -104,7 +67,7 @@ class WorkerEvaluator:
         Raises SetupError, EvaluationFault and EvaluationStopped.
         """
         if self._base is None:
-            self._base = self._measured(Request(), self._limits.dataset, on_progress, should_stop)
+            self._base = self._measured(Request(), self._limits, on_progress, should_stop)
             self._pace.note_base(self._base.seconds)
         return self._base
 
@@ -123,7 +86,7 @@ class WorkerEvaluator:
         Raises MinerFault, SetupError, EvaluationFault, EvaluationTooSlow and EvaluationStopped.
         """
         request = Request(str(dataset.absolute()), content_hash, seed)
-        measurement = self._measured(request, self._pace.deadline(tokens), on_progress, should_stop)
+        measurement = self._measured(request, self._pace.limits(tokens), on_progress, should_stop)
         self._pace.note(tokens, measurement.seconds)
         return measurement
 
@@ -136,7 +99,7 @@ class WorkerEvaluator:
     def _measured(
         self,
         request: Request,
-        seconds: float,
+        limits: WorkerLimits,
         on_progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
     ) -> Measurement:
@@ -150,7 +113,7 @@ class WorkerEvaluator:
         try:
             while True:
                 try:
-                    return self._ask(request, seconds, on_progress, should_stop)
+                    return self._ask(request, limits, on_progress, should_stop)
                 except WorkerFault as fault:
                     causes.append(fault.cause)
                     WORKER_RESTARTS.labels(cause=fault.cause).inc()
@@ -159,6 +122,8 @@ class WorkerEvaluator:
                             f"{_TRIES} workers failed on it ({', '.join(causes)}). {fault.message}",
                             remedy=fault.remedy,
                         ) from fault
+                    if should_stop():  # a service manager stops all of a group at once
+                        raise EvaluationStopped("The evaluation was stopped.") from fault
                     frugal = "memory" in causes or causes == ["killed"] * 2
                     self._assignment = replace(was, frugal=frugal)
                     how = ", one row at a time" if frugal else ""
@@ -177,7 +142,7 @@ class WorkerEvaluator:
     def _ask(
         self,
         request: Request,
-        seconds: float,
+        limits: WorkerLimits,
         on_progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
     ) -> Measurement:
@@ -185,10 +150,10 @@ class WorkerEvaluator:
         try:
             if self._worker is None:
                 self._worker = self._start()
-                loading = _Patience(self._limits.loading)
+                loading = Patience(limits.while_loading)
                 self._reply(self._worker, loading, on_progress, should_stop)
             self._worker.send(encode_request(request))
-            reply = self._reply(self._worker, _Patience(seconds), on_progress, should_stop)
+            reply = self._reply(self._worker, Patience(limits), on_progress, should_stop)
             assert isinstance(reply, Measurement)
             self._require_same_device(reply)
             finished = True
@@ -220,22 +185,24 @@ class WorkerEvaluator:
     def _reply(
         self,
         worker: WorkerProcess,
-        patience: _Patience,
+        patience: Patience,
         on_progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
     ) -> Ready | Measurement:
         """The worker's answer, its progress passed on; the worker's errors are raised."""
         looked = time.monotonic()
         while True:
+            began = time.monotonic()
             line = worker.receive(_POLL_SECONDS)
             now = time.monotonic()
+            patience.listened(min(now - began, _POLL_SECONDS))  # longer: this process was not running
             if line is not None:
-                patience.alive = now
                 match decode_reply(line):
                     case Alive(memory):
+                        patience.heard(None)
                         self._check_memory(memory)
                     case Progress() as progress:
-                        patience.moved, patience.progress = now, progress
+                        patience.heard(progress)
                         on_progress(progress)
                     case FlockoffError() as error:
                         raise error
@@ -245,8 +212,7 @@ class WorkerEvaluator:
                 if should_stop():
                     raise EvaluationStopped("The evaluation was stopped.")
                 looked = time.monotonic()
-                patience.excuse(looked - now)  # a chain that is slow to answer is not the worker's silence
-            patience.check(self._limits)
+            patience.check()
 
     def _check_memory(self, used: int) -> None:
         if used > self._memory_limit:
@@ -256,7 +222,3 @@ class WorkerEvaluator:
                 f"more than the {self._memory_limit / 2**30:.1f} GiB it may have.",
                 remedy="Close what else uses this machine's memory.",
             )
-
-
-def _how_far(progress: Progress | None) -> str:
-    return "" if progress is None else f", at {progress.phase} {progress.done} of {progress.total}"

@@ -17,24 +17,29 @@ from flockoff.training.messages import WorkerFault
 
 log = logging.getLogger(__name__)
 
-_GRACE_SECONDS = 5.0
+_GRACE_SECONDS = 4.0
 _TAIL_BYTES = 4096
 _LAST_WORDS = 300  # characters
+_LAST_LINES = 12
+_SCRATCH_VARIABLES = ("TMPDIR", "TEMP", "TMP", "HF_HOME")
 _SIGKILL = 9  # Windows has no name for it
 
 
 class WorkerProcess:
     """``python -m MODULE`` with pipes for lines; its stderr goes to ``log_file``, or to a nameless file.
 
-    The worker's environment is ``current_environment``. ``close`` leaves no process, thread or pipe.
+    The worker's environment is ``current_environment``, with a folder of its own for temporary files and in
+    place of the user's Hugging Face folder, which holds a token. ``close`` takes at most ten seconds and
+    leaves no process, thread, pipe or file.
     """
 
     def __init__(self, module: str, *, device: str | None, log_file: Path | None) -> None:
         self._log = _open_log(log_file)
         self._log_start = self._log.seek(0, os.SEEK_END)
+        self._scratch = tempfile.TemporaryDirectory(prefix="flockoff-worker-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
-            env=current_environment(device),
+            env=current_environment(device) | dict.fromkeys(_SCRATCH_VARIABLES, self._scratch.name),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -70,8 +75,7 @@ class WorkerProcess:
 
     def death(self) -> WorkerFault:
         """What the death of the worker is reported as: how it ended and the last lines of its log."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_GRACE_SECONDS)
+        self._ended()
         status = self._process.returncode
         how = f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"
         return WorkerFault(
@@ -83,22 +87,34 @@ class WorkerProcess:
     def close(self) -> None:
         """End the worker, gently and then not. May be called again."""
         self._process.terminate()
-        try:
-            self._process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
+        if not self._ended():
             self._process.kill()
-            self._process.wait()
+            if not self._ended():
+                log.error(
+                    "The evaluation worker (process %d) cannot be killed: a call into the system does not "
+                    "return, probably of the device's driver. It is left behind; restart the machine.",
+                    self.pid,
+                )
+                return  # its pipe cannot be closed while the reader waits at it
         self._reader.join()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             with contextlib.suppress(OSError):  # what was still buffered for a dead worker
                 pipe.close()
         self._log.close()
+        self._scratch.cleanup()
+
+    def _ended(self) -> bool:
+        """Whether the worker has ended, or does so within a moment."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_SECONDS)
+        return self._process.returncode is not None
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._lines.put(line)
+            if line.endswith("\n"):  # the last words of a killed worker may be half a line
+                self._lines.put(line)
         self._lines.put(None)
 
     def _last_words(self) -> str:
@@ -108,7 +124,8 @@ class WorkerProcess:
         tail = self._log.read().decode("utf-8", errors="replace").strip()
         if not tail:
             return ""
-        log.debug("the worker's log ends:\n%s", tail)
+        for line in tail.splitlines()[-_LAST_LINES:]:
+            log.debug("the worker's log: %s", line)
         return f"; its last words: {printable(tail.splitlines()[-1], _LAST_WORDS).rstrip('.')}"
 
 
