@@ -86,6 +86,7 @@ class ValidatorSettings:
     max_seconds_per_miner: float
     max_disk_gb: float
     epochs: int | None  # None: for ever
+    metrics: int | None  # port; None: not served
 
 
 def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | None = None) -> Credentials:
@@ -170,6 +171,12 @@ def validator_settings(argv: Sequence[str] | None = None) -> ValidatorSettings:
         "--epochs", type=_count, metavar="N", help="stop after N epochs (default: run for ever)"
     )
     _add_machine(parser)
+    parser.add_argument(
+        "--metrics",
+        type=_port,
+        metavar="PORT",
+        help="serve metrics for Prometheus on this port, to this machine only",
+    )
     args = parser.parse_args(argv)
     return ValidatorSettings(
         neuron=_neuron(args),
@@ -183,6 +190,7 @@ def validator_settings(argv: Sequence[str] | None = None) -> ValidatorSettings:
         max_seconds_per_miner=args.max_seconds_per_miner,
         max_disk_gb=args.max_disk_gb,
         epochs=args.epochs,
+        metrics=args.metrics,
     )
 
 
@@ -334,6 +342,7 @@ def _whole_number(low: int, high: int) -> Callable[[str], int]:
 
 _netuid = _whole_number(0, 2**16 - 1)
 _count = _whole_number(1, 2**31 - 1)
+_port = _whole_number(1, 2**16 - 1)
 
 
 def _positive_number(text: str) -> float:

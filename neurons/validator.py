@@ -13,6 +13,7 @@ try:
     from flockoff.errors import Interrupted
     from flockoff.launch import run
     from flockoff.logs import set_up_logging
+    from flockoff.metrics import served
     from flockoff.settings import ValidatorSettings, validator_settings
     from flockoff.validate import run_epochs
 except ModuleNotFoundError as missing:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
     """Returns 0 also when asked to stop: for a service that is its ordinary end."""
     try:
-        with assemble.open_validator(settings, stop) as validator:
+        with served(settings.metrics), assemble.open_validator(settings, stop) as validator:
             return 0 if run_epochs(validator, settings.epochs) else 1
     except Interrupted:
         log.info("Stopped on request. Started again, it goes on where it was.")

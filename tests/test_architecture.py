@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A room imports only rooms of the lines above its own.
 LAYERS = (
-    ("errors", "text", "metrics"),
-    ("logs",),
+    ("errors", "text"),
+    ("logs", "metrics"),
     ("records", "competition", "launch", "retry"),
     ("ports", "settings"),
     ("scoring", "dataset"),

@@ -18,7 +18,7 @@ from flockoff.errors import (
     UsageError,
 )
 from flockoff.ledger import Ledger
-from flockoff.metrics import EPOCHS_WITHOUT_WEIGHTS
+from flockoff.metrics import EPOCHS_WITHOUT_WEIGHTS, WEIGHTS_SET_AT
 from flockoff.records import Commitment, Epoch, EpochStatus, Progress, SubnetSnapshot, Verdict, WeightsSet
 from flockoff.retry import backoff, note
 from flockoff.scoring import epoch_of, epoch_seed
@@ -284,6 +284,7 @@ def _set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
     if receipt is None:
         log.error("WEIGHTS NOT SET: the epoch ended first. They are set again in the next one.")
         return False
+    WEIGHTS_SET_AT.set_to_current_time()
     ledger.record_weights(WeightsSet(epoch.start_block, receipt.block, receipt.extrinsic, chosen))
     uids = {neuron.hotkey: neuron.uid for neuron in snapshot.neurons}
     log.info("Weights set in block %s: %s", receipt.block, _shown(chosen, uids))
