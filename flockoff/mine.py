@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flockoff.competition import Competition
-from flockoff.dataset import EvaluationAnswers, check_dataset, contamination_of, fault_of
+from flockoff.dataset import EvaluationAnswers, judge_dataset
 from flockoff.errors import (
     ChainCooldown,
     ChainTransient,
@@ -56,20 +56,15 @@ def checked_dataset(
 
     Without ``answers`` it is not looked for the evaluation set's answers.
     """
-    report = check_dataset(submission.dataset, submission.competition.limits, encoder)
+    rules = submission.competition
+    judgement = judge_dataset(submission.dataset, rules.limits, rules.contamination, encoder, answers)
+    report = judgement.report
     for problem in report.problems:
         log.error("%s line %d: %s (%s)", submission.dataset, problem.line, problem.detail, problem.reason)
-    if not report.valid:
-        raise fault_of(report)
+    if judgement.fault is not None:
+        raise judgement.fault
     if answers is None:
         log.warning("The competition's evaluation set is not here, so contamination is not checked.")
-    else:
-        rules = submission.competition
-        fault = contamination_of(
-            submission.dataset, rules.limits, rules.contamination, encoder.special_tokens, answers
-        )
-        if fault is not None:
-            raise fault
     log.info(
         "Dataset %s is valid: %d rows, %d tokens, %d of them the assistant's.",
         submission.dataset,
@@ -81,7 +76,7 @@ def checked_dataset(
         log.warning(
             "%d rows are longer than the context of %d tokens and will be cut there.",
             report.cut_rows,
-            submission.competition.training.context_length,
+            rules.training.context_length,
         )
     return report
 

@@ -128,7 +128,11 @@ class RowEncoder(Protocol):
     special_tokens: frozenset[str]
 
     def encode(self, rows: Sequence[Row]) -> list[EncodedRow]:
-        """The rows under the chat template, each cut at the competition's context length."""
+        """The rows under the chat template, each cut at the competition's context length.
+
+        Safe to call from several threads. Raises MinerFault (``SPECIAL_TOKEN``) where one of the rows
+        imitates the template's marks.
+        """
         ...
 
 

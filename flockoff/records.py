@@ -188,11 +188,13 @@ class EncodedRow:
     """A row under the chat template, cut at the context.
 
     ``input_ids``: (n_tokens,). ``assistant``: (n_tokens,), True where the token is an assistant's
-    and its prediction counts in the loss.
+    and its prediction counts in the loss. ``cut_at``: where the row is longer than the context, how many
+    characters of its text under the template are before the first token that was left out; else None.
     """
 
     input_ids: tuple[int, ...]
     assistant: tuple[bool, ...]
+    cut_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

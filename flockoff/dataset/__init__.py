@@ -1,6 +1,6 @@
 """Datasets: format, content hash, duplicates, contamination. README.md has the format and the room's rule."""
 
-from flockoff.dataset.check import check_dataset, contamination_of, fault_of
+from flockoff.dataset.check import Judgement, check_dataset, fault_of, judge_dataset
 from flockoff.dataset.contamination import EvaluationAnswers, contamination_fault
 from flockoff.dataset.content import ContentHasher, canonical_order, content_hash
 from flockoff.dataset.duplicates import (
@@ -18,14 +18,15 @@ __all__ = [
     "Claim",
     "ContentHasher",
     "EvaluationAnswers",
+    "Judgement",
     "canonical_order",
     "check_dataset",
     "contamination_fault",
-    "contamination_of",
     "content_hash",
     "duplicate_fault",
     "fault_of",
     "file_size",
+    "judge_dataset",
     "load_numbered_rows",
     "load_rows",
     "owner_of",

@@ -1,13 +1,20 @@
-"""The whole check of a dataset: what the miner's tools show and what a validator records."""
+"""The whole check of a dataset: what the miner's tools show and what a validator records.
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+One pass over the file. The caller's thread reads rows and looks at them, while two others encode: a tokenizer
+works outside Python's lock, and with two at it there is always one that does not wait for Python.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flockoff.competition import Contamination, Limits
 from flockoff.dataset.contamination import EvaluationAnswers, contamination_fault
 from flockoff.dataset.content import ContentHasher
-from flockoff.dataset.format import MAX_DETAIL, described, file_size, load_numbered_rows, read_rows
+from flockoff.dataset.format import MAX_DETAIL, described, file_size, read_rows
 from flockoff.errors import MinerFault, Reason
 from flockoff.ports import RowEncoder
 from flockoff.records import DatasetReport, EncodedRow, Row, RowProblem, Turn
@@ -16,12 +23,16 @@ from flockoff.text import printable
 MAX_PROBLEMS = 20  # that a report names
 _PROBLEMS_IN_A_FAULT = 3
 
-# A batch is large enough to keep a parallel tokeniser busy, and small enough for its bookkeeping, up to 350
-# bytes for each byte of text, to stay under 150 MB even with a row of the longest legal line on top.
+_THREADS = 2
+# Enough to keep them busy. A tokenizer's notes take up to 350 bytes for each byte of text.
+_BATCHES_AHEAD = 3
 _BATCH_ROWS = 128
-_BATCH_BYTES = 128 * 1024
+_BATCH_BYTES = 64 * 1024
 
-_ONE_MORE_EXCHANGE = (Turn("user", "more"), Turn("assistant", "more"))
+RowVisitor = Callable[[int, Row], None]
+"""Takes a row's 1-based line and the row, as far as the context reaches: what a model would see of it."""
+
+_Rows = list[tuple[int, Row | RowProblem]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,45 +42,65 @@ class _Encoded:
     tokens: EncodedRow
 
 
-def check_dataset(path: Path, limits: Limits, encoder: RowEncoder) -> DatasetReport:
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a dataset is. ``fault`` is None for one that is valid and not contaminated."""
+
+    report: DatasetReport
+    fault: MinerFault | None
+
+
+def judge_dataset(
+    path: Path, limits: Limits, rules: Contamination, encoder: RowEncoder, answers: EvaluationAnswers | None
+) -> Judgement:
+    """Whether a dataset is valid and free of the evaluation set's answers; these only where they are given.
+
+    Raises SetupError where the file cannot be read.
+    """
+    contaminated: list[int] = []
+
+    def look(line: int, row: Row) -> None:
+        if answers is not None and answers.is_in(row):
+            contaminated.append(line)
+
+    report = check_dataset(path, limits, encoder, [look])
+    fault = contamination_fault(contaminated, report.rows, rules) if report.valid else fault_of(report)
+    return Judgement(report, fault)
+
+
+def check_dataset(
+    path: Path, limits: Limits, encoder: RowEncoder, visitors: Sequence[RowVisitor] = ()
+) -> DatasetReport:
     """Everything that can be wrong with the dataset, in the file's order, and what it amounts to.
 
-    The first row over a limit ends the check: nothing after it is read, encoded or counted.
-    A row that was cut cannot be told from one that fills the context to the last token: both count as cut.
-    Raises SetupError where the file cannot be read.
+    The first row over a limit ends the check: nothing after it is read or counted. ``visitors`` are shown
+    the rows in the file's order, as long as no problem was found.
+    Raises SetupError where the file cannot be read, and whatever the encoder does other than MinerFault.
     """
     size = file_size(path)
     tally = _Tally(limits.max_tokens)
-    for found in _encoded(_batches(read_rows(path, limits, encoder.special_tokens)), encoder):
-        if isinstance(found, RowProblem):
-            tally.add_problem(found)
-        else:
+    batches = _batches(read_rows(path, limits, encoder.special_tokens))
+    with closing(_encoded(batches, encoder)) as everything:
+        for found in everything:
+            if isinstance(found, RowProblem):
+                tally.add_problem(found)
+                continue
             tally.add_row(found)
-        if tally.tokens > limits.max_tokens:
-            break
+            if tally.tokens > limits.max_tokens:
+                break
+            if not tally.problem_count:
+                for visit in visitors:
+                    visit(found.line, _seen(found.row, found.tokens.cut_at))
     return DatasetReport(
         rows=tally.rows,
         bytes=size,
         tokens=tally.tokens,
         assistant_tokens=tally.assistant_tokens,
-        cut_rows=_cut_rows(tally, encoder),
+        cut_rows=tally.cut_rows,
         content_hash=None if tally.problem_count else tally.hasher.hexdigest(),
         problems=tuple(tally.problems),
         problem_count=tally.problem_count,
     )
-
-
-def contamination_of(
-    path: Path,
-    limits: Limits,
-    rules: Contamination,
-    special_tokens: frozenset[str],
-    answers: EvaluationAnswers,
-) -> MinerFault | None:
-    """The fault of a valid dataset that contains too many of the evaluation set's answers."""
-    numbered = load_numbered_rows(path, limits, special_tokens)
-    places = answers.contaminated_rows(row for _, row in numbered)
-    return contamination_fault([numbered[place][0] for place in places], len(numbered), rules)
 
 
 def fault_of(report: DatasetReport) -> MinerFault:
@@ -83,10 +114,67 @@ def fault_of(report: DatasetReport) -> MinerFault:
     )
 
 
-def _batches(
-    rows: Iterable[tuple[int, Row | RowProblem]],
-) -> Iterator[list[tuple[int, Row | RowProblem]]]:
-    batch: list[tuple[int, Row | RowProblem]] = []
+@dataclass(slots=True)
+class _Tally:
+    """What was found so far."""
+
+    max_tokens: int
+    rows: int = 0  # good and bad
+    tokens: int = 0
+    assistant_tokens: int = 0
+    cut_rows: int = 0
+    problems: list[RowProblem] = field(default_factory=list)
+    problem_count: int = 0
+    hasher: ContentHasher = field(default_factory=ContentHasher)
+
+    def add_problem(self, problem: RowProblem) -> None:
+        self.rows += problem.line > 0
+        self._note(problem)
+
+    def add_row(self, found: _Encoded) -> None:
+        assistant_tokens = sum(found.tokens.assistant)
+        self.rows += 1
+        self.tokens += len(found.tokens.input_ids)
+        self.assistant_tokens += assistant_tokens
+        self.cut_rows += found.tokens.cut_at is not None
+        self.hasher.add(found.row)
+        if assistant_tokens == 0:
+            detail = "no token of an assistant's turn is left within the context"
+            self._note(RowProblem(found.line, Reason.NOTHING_TO_LEARN, detail))
+        if self.tokens > self.max_tokens:
+            detail = f"the rows down to this one have more than the {self.max_tokens:,} tokens of a dataset"
+            self._note(RowProblem(found.line, Reason.TOO_MANY_TOKENS, detail))
+
+    def _note(self, problem: RowProblem) -> None:
+        self.problem_count += 1
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(problem)
+
+
+def _seen(row: Row, cut_at: int | None) -> Row:
+    """The row as far as the context reaches, and no farther beyond than the template's own text is long.
+
+    White space around a content costs nothing: there are templates that leave it out.
+    """
+    if cut_at is None:
+        return row
+    system = row.system and row.system.strip()[:cut_at]
+    room = cut_at - len(system or "")
+    turns: list[Turn] = []
+    for turn in row.turns:
+        if room <= 0:
+            break
+        content = turn.content.strip()[:room]
+        turns.append(Turn(turn.role, content))
+        room -= len(content)
+    return Row(system, tuple(turns))
+
+
+# --- rows to tokens --------------------------------------------------------------------------------------
+
+
+def _batches(rows: Iterable[tuple[int, Row | RowProblem]]) -> Iterator[_Rows]:
+    batch: _Rows = []
     size = 0
     for line, row in rows:
         batch.append((line, row))
@@ -103,19 +191,21 @@ def _text_bytes(row: Row) -> int:
     return len((row.system or "").encode()) + sum(len(turn.content.encode()) for turn in row.turns)
 
 
-def _encoded(
-    batches: Iterable[list[tuple[int, Row | RowProblem]]], encoder: RowEncoder
-) -> Iterator[_Encoded | RowProblem]:
-    """Rows with their tokens, and problems with rows, in the file's order."""
-    for batch in batches:
-        encoded = iter(_encode([row for _, row in batch if isinstance(row, Row)], encoder))
-        for line, row in batch:
-            if isinstance(row, RowProblem):
-                yield row
-            elif isinstance(tokens := next(encoded), MinerFault):
-                yield RowProblem(line, tokens.reason, printable(tokens.message.rstrip("."), MAX_DETAIL))
-            else:
-                yield _Encoded(line, row, tokens)
+def _encoded(batches: Iterable[_Rows], encoder: RowEncoder) -> Generator[_Encoded | RowProblem, None, None]:
+    """Rows with their tokens, and problems with rows, in the file's order; meanwhile the next are encoded."""
+    under_way: deque[tuple[_Rows, Future[list[EncodedRow | MinerFault]]]] = deque()
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="encode")
+    try:
+        for batch in batches:
+            rows = [row for _, row in batch if isinstance(row, Row)]
+            under_way.append((batch, pool.submit(_encode, rows, encoder)))
+            if len(under_way) > _BATCHES_AHEAD:
+                first, tokens = under_way.popleft()
+                yield from _joined(first, tokens.result())
+        for first, tokens in under_way:
+            yield from _joined(first, tokens.result())
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _encode(rows: list[Row], encoder: RowEncoder) -> list[EncodedRow | MinerFault]:
@@ -128,51 +218,12 @@ def _encode(rows: list[Row], encoder: RowEncoder) -> list[EncodedRow | MinerFaul
         return [found for row in rows for found in _encode([row], encoder)]
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What was found so far."""
-
-    max_tokens: int
-    rows: int = 0  # good and bad
-    tokens: int = 0
-    assistant_tokens: int = 0
-    problems: list[RowProblem] = field(default_factory=list)
-    problem_count: int = 0
-    hasher: ContentHasher = field(default_factory=ContentHasher)
-    longest: Row | None = None
-    longest_tokens: int = 0
-    longest_count: int = 0  # rows of that many tokens
-
-    def add_problem(self, problem: RowProblem) -> None:
-        self.rows += problem.line > 0
-        self._note(problem)
-
-    def add_row(self, found: _Encoded) -> None:
-        tokens, assistant_tokens = len(found.tokens.input_ids), sum(found.tokens.assistant)
-        self.rows += 1
-        self.tokens += tokens
-        self.assistant_tokens += assistant_tokens
-        self.hasher.add(found.row)
-        if tokens > self.longest_tokens:
-            self.longest, self.longest_tokens, self.longest_count = found.row, tokens, 0
-        self.longest_count += tokens == self.longest_tokens
-        if assistant_tokens == 0:
-            detail = "no token of an assistant's turn is left within the context"
-            self._note(RowProblem(found.line, Reason.NOTHING_TO_LEARN, detail))
-        if self.tokens > self.max_tokens:
-            detail = f"the rows down to this one have more than the {self.max_tokens:,} tokens of a dataset"
-            self._note(RowProblem(found.line, Reason.TOO_MANY_TOKENS, detail))
-
-    def _note(self, problem: RowProblem) -> None:
-        self.problem_count += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(problem)
-
-
-def _cut_rows(tally: _Tally, encoder: RowEncoder) -> int:
-    """How many rows fill the context: those of the most tokens, if one more exchange adds none to them."""
-    if tally.longest is None:
-        return 0
-    longer = replace(tally.longest, turns=tally.longest.turns + _ONE_MORE_EXCHANGE)
-    (encoded,) = encoder.encode([longer])
-    return tally.longest_count if len(encoded.input_ids) == tally.longest_tokens else 0
+def _joined(rows: _Rows, encoded: Iterable[EncodedRow | MinerFault]) -> Iterator[_Encoded | RowProblem]:
+    each = iter(encoded)
+    for line, row in rows:
+        if isinstance(row, RowProblem):
+            yield row
+        elif isinstance(tokens := next(each), MinerFault):
+            yield RowProblem(line, tokens.reason, printable(tokens.message.rstrip("."), MAX_DETAIL))
+        else:
+            yield _Encoded(line, row, tokens)

@@ -1,6 +1,7 @@
 """Rows that contain the evaluation set's answers, whatever their case, punctuation and white space.
 
-What counts as containing one is words, in order, without a gap, within one turn or the system text.
+What counts as containing one is words, in order, without a gap, within one turn or the system text, as far
+as the context reaches: nothing beyond is trained on, and normalising it could take a minute.
 """
 
 import re
@@ -54,9 +55,10 @@ class EvaluationAnswers:
 
     def contaminated_rows(self, rows: Iterable[Row]) -> list[int]:
         """The 0-based places of the rows in which a turn, or the system text, contains a whole answer."""
-        return [place for place, row in enumerate(rows) if self._is_in(row)]
+        return [place for place, row in enumerate(rows) if self.is_in(row)]
 
-    def _is_in(self, row: Row) -> bool:
+    def is_in(self, row: Row) -> bool:
+        """Whether a turn, or the system text, contains a whole answer."""
         texts = [row.system or "", *(turn.content for turn in row.turns)]
         return any(self._is_in_words(words_of(text)) for text in texts)
 

@@ -5,9 +5,9 @@ block and one line are in memory. What bounds a hostile file:
 
 - bytes: ``Limits.max_bytes``, by the file's size before the first byte and by what was read while reading;
 - rows: reading stops at the first row over ``Limits.max_rows``; a bad row counts as a row;
-- one line: ``MAX_LINE_BYTES``. Of a row as long as the file, tokenising alone could take 20 GB: 350 bytes
-  for each one-byte token were measured. The bound is some sixteen times what fills a context of 4096 tokens,
-  so it refuses only rows of which nearly everything would be cut off;
+- one line: ``MAX_LINE_BYTES``. A line is parsed, and rendered under the chat template, as a whole, and the
+  objects that Python makes of it take up to 60 bytes for each of its bytes. The bound is some sixteen times
+  what fills a context of 4096 tokens, so it refuses only rows of which nearly everything would be cut off;
 - brackets: ``MAX_DEPTH``, counted before parsing, so the parser's recursion never goes deeper;
 - numbers: none is legal in a row, so none is ever converted.
 """

@@ -2,8 +2,9 @@
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from tokenizers import Encoding, Tokenizer, processors
 
 from flockoff.errors import SetupError
 from flockoff.records import EncodedRow, Row
+from flockoff.tokens.pieces import LONGEST_PIECE, pieces_of
 from flockoff.tokens.template import ChatTemplate, Span, messages_of
 
-# Enough to keep every core of the tokenizer busy; its bookkeeping takes some 200 bytes a token.
+# Enough to keep every core of the tokenizer busy; its notes take up to 350 bytes for a byte of text.
 _BATCH_ROWS = 256
-_BATCH_CHARACTERS = 1 << 20
+_BATCH_CHARACTERS = 256 * 1024
+_PIECES_AT_ONCE = 4  # at four characters a token, the first four fill a context of 4096
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
@@ -59,52 +62,81 @@ class TokenizerEncoder:
     def encode(self, rows: Sequence[Row]) -> list[EncodedRow]:
         """The rows under the chat template, each cut at the context; as transformers would encode them.
 
+        The one exception is a run of thousands of characters without a word's end (``pieces.py``).
         Raises MinerFault (``SPECIAL_TOKEN``) for a row whose text imitates the template's marks.
         """
         encoded: list[EncodedRow] = []
-        for texts, spans in self._batches(rows):
-            encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
-            encoded.extend(map(self._encoded_row, encodings, spans))
+        for batch in _batches(self._open(row) for row in rows):
+            self._tokenise(batch)
+            encoded.extend(map(self._encoded_row, batch))
         return encoded
 
-    def _batches(self, rows: Sequence[Row]) -> Iterator[tuple[list[str], list[list[Span]]]]:
-        texts: list[str] = []
-        spans: list[list[Span]] = []
-        characters = 0
-        for row in rows:
-            text = self._template.render(messages_of(row))
-            spans.append(self._template.answers(text, len(row.turns) // 2))
-            texts.append(self._cut(text))
-            characters += len(texts[-1])
-            if len(texts) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
-                yield texts, spans
-                texts, spans, characters = [], [], 0
-        if texts:
-            yield texts, spans
+    def _open(self, row: Row) -> "_OpenRow":
+        row = self._within_reach(row)
+        text = self._template.render(messages_of(row))
+        spans = self._template.answers(text, len(row.turns) // 2)
+        return _OpenRow(len(text), spans, pieces_of(text, self.special_tokens))
 
-    def _cut(self, text: str) -> str:
-        """``text`` without what cannot be within the context however long its tokens are.
+    def _within_reach(self, row: Row) -> Row:
+        """``row`` without turns that the context cannot reach.
 
-        Bounds the memory of a hostile row. One word of more than that many characters may be split
-        differently near the cut than it would be in full.
+        A turn takes a token at least, and an answer one for each of its two marks as well.
         """
-        if len(text) <= 8 * self.context_length:  # spares ordinary rows the search for the longest token
-            return text
-        return text[: (self.context_length + 1) * self._longest_token]
+        reach = 2 * (self.context_length // 4 + 1)
+        return row if len(row.turns) <= reach else replace(row, turns=row.turns[:reach])
 
-    @cached_property
-    def _longest_token(self) -> int:
-        """In characters, or more: byte-level vocabularies spell one character as several."""
-        return max(8, *map(len, self._tokenizer.get_vocab(with_added_tokens=True)))
+    def _tokenise(self, rows: Sequence["_OpenRow"]) -> None:
+        """Tokenise every row to its end or beyond the context, a few pieces at a time."""
+        growing = list(rows)
+        while growing:
+            parts = [(row, piece) for row in growing for piece in islice(row.pieces, _PIECES_AT_ONCE)]
+            encodings = self._tokenizer.encode_batch([piece for _, piece in parts], add_special_tokens=False)
+            for (row, piece), encoding in zip(parts, encodings, strict=True):
+                row.add(piece, encoding)
+            growing = [row for row in growing if not row.is_done(self.context_length)]
 
-    def _encoded_row(self, encoding: Encoding, spans: list[Span]) -> EncodedRow:
-        ids = encoding.ids[: self.context_length]
-        starts = [start for start, _ in encoding.offsets[: self.context_length]]
+    def _encoded_row(self, row: "_OpenRow") -> EncodedRow:
+        ids = row.ids[: self.context_length]
+        cut_at = row.starts[len(ids)] if len(ids) < len(row.ids) else None
         assistant = [False] * len(ids)
-        for first, last in spans:
-            begin, end = bisect_left(starts, first), bisect_left(starts, last)
+        for first, last in row.spans:
+            begin = bisect_left(row.starts, first, hi=len(ids))
+            end = bisect_left(row.starts, last, hi=len(ids))
             assistant[begin:end] = [True] * (end - begin)
-        return EncodedRow(tuple(ids), tuple(assistant))
+        return EncodedRow(tuple(ids), tuple(assistant), cut_at)
+
+
+@dataclass(slots=True)
+class _OpenRow:
+    """A row under the chat template, tokenised as far as it was necessary up to now."""
+
+    length: int  # of the text, in characters
+    spans: list[Span]  # of the assistant's turns
+    pieces: Iterator[str]  # that were not tokenised yet
+    characters: int = 0  # that were
+    ids: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)  # where each token begins in the text
+
+    def add(self, piece: str, encoding: Encoding) -> None:
+        self.ids += encoding.ids
+        self.starts += [self.characters + start for start, _ in encoding.offsets]
+        self.characters += len(piece)
+
+    def is_done(self, context_length: int) -> bool:
+        return self.characters == self.length or len(self.ids) > context_length
+
+
+def _batches(rows: Iterable[_OpenRow]) -> Iterator[list[_OpenRow]]:
+    batch: list[_OpenRow] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += min(row.length, _PIECES_AT_ONCE * LONGEST_PIECE)
+        if len(batch) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def _read_tokenizer(directory: Path) -> Tokenizer:

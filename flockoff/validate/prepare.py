@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flockoff.dataset import check_dataset, contamination_of, fault_of
+from flockoff.dataset import judge_dataset
 from flockoff.errors import Interrupted
 from flockoff.ports import RowEncoder
 from flockoff.records import Commitment, EncodedRow, Row
@@ -57,15 +57,13 @@ class Preparation:
         )
         with self._checking:
             encoder = _StoppableEncoder(self._validator.encoder, self._validator.stop)
-            report = check_dataset(path, rules.limits, encoder)
-            if report.content_hash is None:
-                raise fault_of(report)
-            fault = contamination_of(
-                path, rules.limits, rules.contamination, encoder.special_tokens, self._validator.answers
+            judgement = judge_dataset(
+                path, rules.limits, rules.contamination, encoder, self._validator.answers
             )
-        if fault is not None:
-            raise fault
-        return Prepared(path, report.content_hash, report.tokens)
+        if judgement.fault is not None:
+            raise judgement.fault
+        assert judgement.report.content_hash is not None  # no fault
+        return Prepared(path, judgement.report.content_hash, judgement.report.tokens)
 
 
 class _StoppableEncoder:

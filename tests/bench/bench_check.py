@@ -1,81 +1,68 @@
-"""How fast datasets are checked, and in how much memory: ``python tests/bench/bench_check.py [MODEL_DIR]``.
+"""How long checking a dataset takes, and in how much memory: ``python tests/bench/bench_check.py MODEL_DIR``.
 
-MODEL_DIR holds a base model's tokenizer; without it tokens are characters, which shows the cost of all else.
+MODEL_DIR holds a base model's tokenizer. Each kind of file of tests/support/hostile_files.py is checked in a
+process of its own, contamination included, and gives one line: seconds and processor seconds a 64 MiB, the
+process's peak memory above what it was before the check, and the verdict. With ``--mib`` files are smaller,
+and the limits in proportion. Peaks are read from Linux's /proc and left out elsewhere.
 """
 
 import argparse
-import json
-import random
+import subprocess
 import sys
 import tempfile
 import time
-import tracemalloc
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from flockoff.competition import Limits
-from flockoff.dataset import EvaluationAnswers, check_dataset, load_rows
-from flockoff.ports import RowEncoder
-from flockoff.records import EncodedRow, Row
-from flockoff.tokens import load_encoder
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-ROWS = 20_000
-MIB = 1024 * 1024
+from hostile_files import KINDS, MIB, write_file  # noqa: E402
+from memory_peak import PeakMemory  # noqa: E402
 
+from flockoff.competition import Contamination, Limits  # noqa: E402
+from flockoff.dataset import EvaluationAnswers, judge_dataset, load_rows  # noqa: E402
+from flockoff.tokens import load_encoder  # noqa: E402
 
-class CharacterEncoder:
-    """Four characters a token, without a template."""
-
-    special_tokens = frozenset({"<|im_start|>", "<|im_end|>", "<|endoftext|>"})
-
-    def encode(self, rows: Sequence[Row]) -> list[EncodedRow]:
-        lengths = [min(4096, sum(len(turn.content) for turn in row.turns) // 4) for row in rows]
-        return [EncodedRow((7,) * length, (True,) * length) for length in lengths]
+CONTEXT = 4096
 
 
-def write_dataset(path: Path) -> None:
-    """Rows of some 256 tokens, from a fixed seed."""
-    draw = random.Random(0)
-    words = [
-        "".join(draw.choices("abcdefghijklmnopqrstuvwxyzé", k=draw.randint(1, 9))) for _ in range(20_000)
-    ]
-    with path.open("w", encoding="utf-8") as file:
-        for _ in range(ROWS):
-            turns = [
-                {"role": role, "content": " ".join(draw.choices(words, k=length))}
-                for role, length in (("user", 30), ("assistant", 100))
-            ]
-            file.write(json.dumps({"system": None, "conversations": turns}) + "\n")
-
-
-def measure(name: str, size: int, run: Callable[[], object]) -> None:
-    start = time.perf_counter()
-    run()
-    seconds = time.perf_counter() - start
-    tracemalloc.start()
-    run()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    sys.stdout.write(
-        f"{name:24} {ROWS / seconds:9,.0f} rows/s  {size / MIB / seconds:6.1f} MiB/s"
-        f"  peak {peak / MIB:6.1f} MiB of Python objects\n"
+def measure(kind: str, model_dir: Path, path: Path, mib: int) -> str:
+    encoder = load_encoder(model_dir, CONTEXT)
+    evaluation_set = ROOT / "eval_data" / "data.jsonl"
+    answers = EvaluationAnswers(load_rows(evaluation_set, Limits(), encoder.special_tokens))
+    scale = Limits().max_bytes // MIB / mib
+    limits = Limits(
+        max_rows=int(Limits().max_rows / scale), max_tokens=int(Limits().max_tokens / scale)
+    )  # so that a smaller file meets them where a whole one does
+    memory = PeakMemory()
+    start, started = time.perf_counter(), time.process_time()
+    judgement = judge_dataset(path, limits, Contamination(), encoder, answers)
+    seconds, processor = time.perf_counter() - start, time.process_time() - started
+    verdict = judgement.fault.reason if judgement.fault else "valid"
+    return (
+        f"{kind:52} {seconds * scale:6.1f} s {processor * scale:6.1f} cpu s"
+        f" {memory.above_start() / MIB:5.0f} MiB"
+        f"  {verdict}: {judgement.report.rows:,} rows, {judgement.report.tokens:,} tokens"
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model_dir", nargs="?", type=Path)
-    model_dir = parser.parse_args().model_dir
-    encoder: RowEncoder = load_encoder(model_dir, 4096) if model_dir else CharacterEncoder()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("model_dir", type=Path)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help="all, if none is named")
+    parser.add_argument("--mib", type=int, default=64, help="size of each file")
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.file:
+        sys.stdout.write(measure(options.kinds[0], options.model_dir, options.file, options.mib) + "\n")
+        return
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "data.jsonl")
-        write_dataset(path)
-        size = path.stat().st_size
-        rows = load_rows(path, Limits(), encoder.special_tokens)
-        answers = EvaluationAnswers(rows[::80])
-        measure("check_dataset", size, lambda: check_dataset(path, Limits(), encoder))
-        measure("load_rows", size, lambda: load_rows(path, Limits(), encoder.special_tokens))
-        measure("contaminated_rows", size, lambda: answers.contaminated_rows(rows))
+        for kind in options.kinds or KINDS:
+            write_file(path, kind, options.mib * MIB)
+            program = [sys.executable, __file__, str(options.model_dir), kind]
+            program += ["--file", str(path), "--mib", str(options.mib)]
+            subprocess.run(program, check=True, timeout=600)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from dataset_texts import line_of, row_of
 from toy_encoder import CharacterEncoder
 
-from flockoff.competition import Limits
-from flockoff.dataset import check_dataset, content_hash, fault_of
+from flockoff.competition import Contamination, Limits
+from flockoff.dataset import EvaluationAnswers, check_dataset, content_hash, fault_of, judge_dataset
 from flockoff.errors import Reason, SetupError
-from flockoff.records import DatasetReport, RowProblem
+from flockoff.records import DatasetReport, EncodedRow, Row, RowProblem
 
 Write = Callable[[bytes], Path]
 
@@ -32,13 +33,13 @@ def test_check_dataset_valid_file_is_counted(dataset: Write) -> None:
 
 
 def test_check_dataset_rows_over_the_context_are_counted_as_cut(dataset: Write) -> None:
-    content = lines(line_of("a", "b" * 50), line_of("a", "b"), line_of("a", "b" * 99))
+    content = lines(line_of("a", "b" * 50), line_of("a", "b"), line_of("a", "b" * 17))
     report = check_dataset(dataset(content), Limits(), CharacterEncoder(20))
     assert (report.valid, report.cut_rows, report.tokens) == (True, 2, 20 + 5 + 20)
 
 
-def test_check_dataset_longest_rows_within_the_context_are_not_cut(dataset: Write) -> None:
-    content = lines(line_of("a", "b" * 5), line_of("c", "d" * 5))
+def test_check_dataset_rows_that_fill_the_context_are_not_cut(dataset: Write) -> None:
+    content = lines(line_of("a", "b" * 16), line_of("c", "d" * 5))
     assert check_dataset(dataset(content), Limits(), CharacterEncoder(20)).cut_rows == 0
 
 
@@ -81,10 +82,69 @@ def test_check_dataset_row_too_many_is_not_encoded(dataset: Write) -> None:
 def test_check_dataset_encodes_many_short_rows_at_once_and_long_ones_alone(dataset: Write) -> None:
     encoder = CharacterEncoder()
     check_dataset(dataset(lines(*[line_of()] * 300)), Limits(), encoder)
-    assert encoder.batches[:3] == [128, 128, 44]
+    assert sorted(encoder.batches) == [44, 128, 128]
     encoder = CharacterEncoder()
-    check_dataset(dataset(lines(*[line_of("a", "\u20ac" * 40_000)] * 3)), Limits(), encoder)
-    assert encoder.batches[:2] == [2, 1]
+    check_dataset(dataset(lines(*[line_of("a", "\u20ac" * 20_000)] * 3)), Limits(), encoder)
+    assert sorted(encoder.batches) == [1, 2]
+
+
+def test_check_dataset_many_batches_keep_the_order_of_the_file(dataset: Write) -> None:
+    contents = [str(number) * (1 + number % 3) for number in range(2000)]
+    seen: list[tuple[int, Row]] = []
+    check_dataset(
+        dataset(lines(*[line_of("a", text) for text in contents])),
+        Limits(),
+        CharacterEncoder(),
+        [lambda line, row: seen.append((line, row))],
+    )
+    assert seen == [(line, row_of("a", text)) for line, text in enumerate(contents, start=1)]
+
+
+def test_check_dataset_error_of_the_encoder_comes_through_and_leaves_no_thread(dataset: Write) -> None:
+    class Broken(CharacterEncoder):
+        def encode(self, rows: Sequence[Row]) -> list[EncodedRow]:
+            raise SetupError("The tokenizer is gone.")
+
+    before = threading.active_count()
+    with pytest.raises(SetupError, match="is gone"):
+        check_dataset(dataset(lines(*[line_of()] * 2000)), Limits(), Broken())
+    assert threading.active_count() == before
+
+
+def test_check_dataset_visitors_see_rows_as_far_as_the_context_reaches(dataset: Write) -> None:
+    seen: list[Row] = []
+    content = lines(line_of("ab", " cdefghijklmn ", system=" s "), line_of("a" * 12, "b"), line_of("f", "g"))
+    check_dataset(dataset(content), Limits(), CharacterEncoder(12), [lambda _, row: seen.append(row)])
+    assert seen == [row_of("ab", "cdefghijk", "s")]  # the second row is a problem
+
+
+def test_judge_dataset_answer_within_the_context_is_contamination(dataset: Write) -> None:
+    answer = "one two three four five six seven eight"
+    answers = EvaluationAnswers([row_of("Count", answer)])
+    rules = Contamination(max_rows=0)
+    path = dataset(lines(line_of("a", "b"), line_of("a", f"{answer}!")))
+
+    judgement = judge_dataset(path, Limits(), rules, CharacterEncoder(), answers)
+    assert judgement.report.valid
+    assert judgement.fault is not None
+    assert judgement.fault.reason is Reason.CONTAMINATED
+    assert "line 2." in judgement.fault.message
+
+    assert judge_dataset(path, Limits(), rules, CharacterEncoder(), None).fault is None
+    assert judge_dataset(path, Limits(), rules, CharacterEncoder(30), answers).fault is None
+
+
+def test_judge_dataset_invalid_dataset_is_not_called_contaminated(dataset: Write) -> None:
+    answer = "one two three four five six seven eight"
+    judgement = judge_dataset(
+        dataset(lines(line_of("a", answer), b"{}")),
+        Limits(),
+        Contamination(max_rows=0),
+        CharacterEncoder(),
+        EvaluationAnswers([row_of("Count", answer)]),
+    )
+    assert judgement.fault is not None
+    assert judgement.fault.reason is Reason.MISSING_KEY
 
 
 def test_check_dataset_missing_file_is_a_setup_error(tmp_path: Path) -> None:

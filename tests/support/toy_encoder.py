@@ -32,4 +32,5 @@ class CharacterEncoder:
                 raise MinerFault(Reason.SPECIAL_TOKEN, f"A turn holds {self.unwelcome}.")
             ids += [0, *map(ord, turn.content)]
             assistant += [False] + [turn.role == "assistant"] * len(turn.content)
-        return EncodedRow(tuple(ids[: self.context_length]), tuple(assistant[: self.context_length]))
+        cut_at = self.context_length if len(ids) > self.context_length else None
+        return EncodedRow(tuple(ids[:cut_at]), tuple(assistant[:cut_at]), cut_at)
