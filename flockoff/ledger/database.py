@@ -21,6 +21,10 @@ _DAMAGED = (
     " then, and only the commitments that the chain still shows are known. In both cases take the files"
     " beside it whose names end in -wal and -shm away with it."
 )
+_WRITABLE = (
+    "Give this user the right to write the file, those beside it whose names begin the same, and their"
+    " folder, on a disk that is mounted for writing."
+)
 _BUG = "This is a bug: please report it with this message."
 _MAY_BE_MENDED = frozenset(
     [
@@ -34,12 +38,12 @@ _WHAT_TO_DO = {
     "SQLITE_CORRUPT": ("The file is damaged", _DAMAGED),
     "SQLITE_NOTADB": ("The file is not a ledger, or is damaged", _DAMAGED),
     "": ("The file is damaged", _DAMAGED),  # Python's own error: text that is not UTF-8
-    "SQLITE_READONLY": ("It cannot be written", "Give this user the right to write the file and its folder."),
+    "SQLITE_READONLY": ("It cannot be written", _WRITABLE),
     "SQLITE_CANTOPEN": (
         "It cannot be opened",
         "Check that it exists (a validator makes it when it starts) and that this user may open it.",
     ),
-    "SQLITE_PERM": ("Access was denied", "Give this user the right to write the file and its folder."),
+    "SQLITE_PERM": ("Access was denied", _WRITABLE),
     "SQLITE_IOERR": ("The disk reported an error", "Check the disk and that it has space left."),
     "SQLITE_CONSTRAINT": (
         "A record contradicts what is stored, so it was not stored",
@@ -166,6 +170,9 @@ def _make_file(path: Path) -> None:
     if path.exists():
         if path.stat().st_size == 0:
             raise LedgerError(f"Ledger {path}: The file is empty.", remedy=_DAMAGED)
+        # SQLite would open it for reading and put files beside it that nobody may write later either.
+        if not os.access(path, os.W_OK):
+            raise LedgerUnavailable(f"Ledger {path}: It cannot be written.", remedy=_WRITABLE)
         return
     if log.exists():
         raise LedgerError(
@@ -241,9 +248,6 @@ def _prepare(connection: sqlite3.Connection, location: Location) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     migrate(connection)
-    # SQLite opens a file that may not be written, and says so only at the first write.
-    connection.execute("BEGIN IMMEDIATE")
-    connection.rollback()
 
 
 def _require_tables(connection: sqlite3.Connection, location: Location) -> None:

@@ -174,7 +174,7 @@ def test_disk_mounted_read_only_is_refused_until_it_is_mended(small_disk: Path) 
     try:
         with pytest.raises(LedgerUnavailable) as caught:
             open_ledger(path)
-        assert "this user may" in caught.value.remedy
+        assert "this user" in caught.value.remedy
         with pytest.raises(LedgerUnavailable):
             open_ledger(small_disk / "new" / "ledger.sqlite")
     finally:
