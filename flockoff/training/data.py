@@ -19,9 +19,15 @@ IGNORED = -100  # label of a position that does not count in the loss
 def training_rows(dataset: Path, expected_hash: str, limits: Limits, encoder: RowEncoder) -> list[EncodedRow]:
     """The dataset's rows in canonical order, encoded.
 
-    Raises MinerFault for an invalid dataset, EvaluationFault for one that changed since it was checked.
+    ``expected_hash`` is that of a valid dataset: what is not valid any more was changed on this machine.
+    Raises EvaluationFault for that, MinerFault for rows that the base model can learn nothing from.
     """
-    rows = load_rows(dataset, limits, encoder.special_tokens)
+    try:
+        rows = load_rows(dataset, limits, encoder.special_tokens)
+    except MinerFault as error:
+        raise EvaluationFault(
+            f"The dataset {dataset.name} changed after it was checked, and is not valid now: {error.message}"
+        ) from error
     if (actual := content_hash(rows)) != expected_hash:
         raise EvaluationFault(
             f"The dataset {dataset.name} changed after it was checked: its content hash is {actual}, "

@@ -3,6 +3,7 @@
 import contextlib
 import platform
 import re
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -73,6 +74,18 @@ def precision_text(device: torch.device, training: Training, recompute: bool) ->
     compute = "bfloat16" if device.type == "cuda" else "float32"
     passes = f"rows a pass: {training.batch_size}" + (", recomputed" if recompute else "")
     return f"weights float32, training {compute} ({passes}), evaluation float32"
+
+
+@contextlib.contextmanager
+def device_faults(device: torch.device) -> Iterator[None]:
+    """Raises WorkerFault in place of errors that say that memory ran out or the device failed."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        fault = device_fault(error, device)
+        if fault is None:
+            raise
+        raise fault from error
 
 
 def device_fault(error: RuntimeError | MemoryError, device: torch.device) -> WorkerFault | None:

@@ -178,7 +178,13 @@ class WorkerEvaluator:
             )
 
     def _start(self) -> WorkerProcess:
-        worker = WorkerProcess(_WORKER_MODULE, device=self._assignment.device, log_file=self._log_file)
+        try:
+            worker = WorkerProcess(_WORKER_MODULE, device=self._assignment.device, log_file=self._log_file)
+        except OSError as error:
+            raise EvaluationFault(
+                f"The evaluation worker cannot be started: {error}.",
+                remedy="Look for a full disk and for too little memory.",
+            ) from error
         worker.send(encode_assignment(self._assignment))
         return worker
 

@@ -1,14 +1,23 @@
 """How long a worker may take and how much memory it may have, before it is taken for lost."""
 
+import contextlib
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from statistics import median
 
-_GENEROSITY = 4.0  # times what was to be expected: a machine can be busy with other things
-_SHORTEST = 300.0  # seconds that every dataset has
+from flockoff.competition import Training
+from flockoff.errors import EvaluationTooSlow
+from flockoff.records import Progress
+from flockoff.training.messages import WorkerFault
+
+_GENEROSITY = 4.0  # times what a dataset was expected to take: a machine can be busy with other things
+_STEP_GENEROSITY = 20.0  # the same of a single step, where nothing averages out
+_SHORTEST = 300.0  # seconds that every dataset has, and every step
 _REMEMBERED = 16  # measurements; what the machine was like long ago says little
 _RESERVE = 0.1  # of the memory, for this process and the system
+_CONTROL_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # v2, v1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +30,21 @@ class WorkerLimits:
     frozen: float = 60.0  # without a sign of life
     memory: int | None = None  # bytes of resident memory; None: most of what this machine has
 
+    @property
+    def while_loading(self) -> "WorkerLimits":
+        """Loading is one long step, and not part of any dataset's time."""
+        return replace(self, dataset=inf, stalled=self.loading)
+
 
 class Pace:
     """What this machine's evaluations took so far, and so what the next may take."""
 
-    def __init__(self, longest: float) -> None:
-        self._longest = longest
+    def __init__(self, limits: WorkerLimits, training: Training) -> None:
+        self._limits = limits
+        self._step_tokens = training.rows_per_step * training.context_length
+        self._passes = training.epochs
         self._evaluating: float | None = None  # seconds that the evaluation set takes
-        self._per_token: deque[float] = deque(maxlen=_REMEMBERED)  # seconds of training
+        self._per_token: deque[float] = deque(maxlen=_REMEMBERED)  # seconds of all passes together
 
     def note_base(self, seconds: float) -> None:
         """The base model was measured: that is evaluating without training."""
@@ -39,16 +55,67 @@ class Pace:
         if self._evaluating is not None and tokens > 0:
             self._per_token.append(max(0.0, seconds - self._evaluating) / tokens)
 
-    def deadline(self, tokens: int) -> float:
-        """Seconds that a dataset of ``tokens`` tokens a pass may take.
+    def limits(self, tokens: int) -> WorkerLimits:
+        """The limits of a dataset of ``tokens`` tokens a pass; the general ones where nothing was measured.
 
-        Four times the expected, which is the evaluation set's time plus the median of the training times a
-        token; at least five minutes, at most ``longest``, and that where nothing was measured yet.
+        The dataset has four times the expected, which is the evaluation set's time plus the median of the
+        training times a token; a step without progress has twenty times what one full of the longest rows
+        is expected to take. Both have at least five minutes, and at most the general limit.
         """
         if self._evaluating is None or not self._per_token:
-            return self._longest
-        expected = self._evaluating + tokens * median(self._per_token)
-        return min(self._longest, max(_SHORTEST, _GENEROSITY * expected))
+            return self._limits
+        per_token = median(self._per_token)
+        dataset = _GENEROSITY * (self._evaluating + tokens * per_token)
+        step = _STEP_GENEROSITY * min(tokens, self._step_tokens) * per_token / self._passes
+        return replace(
+            self._limits,
+            dataset=min(self._limits.dataset, max(_SHORTEST, dataset)),
+            stalled=min(self._limits.stalled, max(_SHORTEST, step)),
+        )
+
+
+@dataclass(slots=True)
+class Patience:
+    """With a worker that was asked something. Times are seconds of listening to it.
+
+    So a caller that was busy, stopped (Ctrl-Z) or suspended takes none of its own absence for the worker's.
+    """
+
+    limits: WorkerLimits
+    taken: float = 0.0
+    still: float = 0.0  # since the last progress
+    silent: float = 0.0  # since the last sign of life
+    progress: Progress | None = None
+
+    def listened(self, seconds: float) -> None:
+        self.taken += seconds
+        self.still += seconds
+        self.silent += seconds
+
+    def heard(self, progress: Progress | None) -> None:
+        """A sign of life, which is progress where there is any."""
+        self.silent = 0.0
+        if progress is not None:
+            self.still, self.progress = 0.0, progress
+
+    def check(self) -> None:
+        """Raises WorkerFault for a worker that is frozen or stuck, EvaluationTooSlow for one that goes on."""
+        if self.silent > self.limits.frozen:
+            raise self._hung("gave no sign of life", self.silent)
+        if self.still > self.limits.stalled:
+            raise self._hung("made no progress", self.still)
+        if self.taken > self.limits.dataset:
+            raise EvaluationTooSlow(
+                f"The evaluation was stopped after {self.taken:.0f} s{self._how_far()}.",
+                remedy="If that is too early for this machine, give more with --max_seconds_per_miner.",
+            )
+
+    def _hung(self, what: str, seconds: float) -> WorkerFault:
+        return WorkerFault("hung", f"The evaluation worker {what} for {seconds:.0f} s{self._how_far()}.")
+
+    def _how_far(self) -> str:
+        at = self.progress
+        return "" if at is None else f", at {at.phase} {at.done} of {at.total}"
 
 
 def machine_memory_limit() -> int:
@@ -60,9 +127,9 @@ def machine_memory_limit() -> int:
 
 
 def _container_limit() -> int | None:
-    """Linux control groups, version 2; None where there is no limit."""
-    try:
-        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-    except OSError:
-        return None
-    return int(text) if text.isdecimal() else None
+    """Of Linux's control groups; None where there is no limit (version 1 then has a huge number)."""
+    for file in _CONTROL_GROUPS:
+        with contextlib.suppress(OSError):
+            text = Path(file).read_text(encoding="ascii").strip()
+            return int(text) if text.isdecimal() else None
+    return None

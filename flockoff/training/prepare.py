@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from flockoff.competition import BaseModel
 from flockoff.errors import SetupError
@@ -93,7 +94,12 @@ def convert(file: Path, directory: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    source: dict[str, Any] = {
+        "pretrained_model_name_or_path": str(file.parent),
+        "gguf_file": file.name,
+        "local_files_only": True,
+        "trust_remote_code": False,
+    }
     unpacked = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     # transformers will not save a model that came from GGUF, so its weights move into a plain one.
     config = unpacked.config

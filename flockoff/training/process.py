@@ -30,22 +30,16 @@ class WorkerProcess:
 
     The worker's environment is ``current_environment``, with a folder of its own for temporary files and in
     place of the user's Hugging Face folder, which holds a token. ``close`` takes at most ten seconds and
-    leaves no process, thread, pipe or file.
+    leaves no process, thread, pipe or file. Raises OSError where no process or file can be had.
     """
 
     def __init__(self, module: str, *, device: str | None, log_file: Path | None) -> None:
-        self._log = _open_log(log_file)
-        self._log_start = self._log.seek(0, os.SEEK_END)
-        self._scratch = tempfile.TemporaryDirectory(prefix="flockoff-worker-", ignore_cleanup_errors=True)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            env=current_environment(device) | dict.fromkeys(_SCRATCH_VARIABLES, self._scratch.name),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            encoding="utf-8",
-        )
+        with contextlib.ExitStack() as stack:
+            self._log = stack.enter_context(_open_log(log_file))
+            self._log_start = self._log.seek(0, os.SEEK_END)
+            scratch = tempfile.TemporaryDirectory(prefix="flockoff-worker-", ignore_cleanup_errors=True)
+            self._process = self._popen(module, device, stack.enter_context(scratch))
+            self._files = stack.pop_all()
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="evaluation-worker-reader", daemon=True)
         self._reader.start()
@@ -101,14 +95,24 @@ class WorkerProcess:
             assert pipe is not None
             with contextlib.suppress(OSError):  # what was still buffered for a dead worker
                 pipe.close()
-        self._log.close()
-        self._scratch.cleanup()
+        self._files.close()
 
     def _ended(self) -> bool:
         """Whether the worker has ended, or does so within a moment."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_SECONDS)
         return self._process.returncode is not None
+
+    def _popen(self, module: str, device: str | None, scratch: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", module],
+            env=current_environment(device) | dict.fromkeys(_SCRATCH_VARIABLES, scratch),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            encoding="utf-8",
+        )
 
     def _read(self) -> None:
         assert self._process.stdout is not None

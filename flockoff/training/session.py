@@ -14,7 +14,13 @@ from flockoff.errors import MinerFault, Reason
 from flockoff.records import EncodedRow, Measurement, Progress, Provenance
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.data import evaluation_name, evaluation_rows, training_rows
-from flockoff.training.device import choose_device, compute_exactly, device_fault, device_text, precision_text
+from flockoff.training.device import (
+    choose_device,
+    compute_exactly,
+    device_faults,
+    device_text,
+    precision_text,
+)
 from flockoff.training.loss import evaluation_loss
 from flockoff.training.messages import Assignment, Request
 from flockoff.training.model import LanguageModel, load_model, one_row_at_a_time
@@ -35,7 +41,7 @@ class Session:
 
     @classmethod
     def load(cls, assignment: Assignment) -> "Session":
-        """Raises SetupError for what is missing, damaged or too large on this machine."""
+        """Raises SetupError for what is missing, damaged or too large, WorkerFault as ``measure``."""
         competition, directory = assignment.competition, Path(assignment.model_dir)
         if assignment.frugal:
             competition = one_row_at_a_time(competition)
@@ -43,19 +49,16 @@ class Session:
         device = choose_device(assignment.device)
         encoder = load_encoder(directory, competition.training.context_length)
         rows = evaluation_rows(Path(assignment.evaluation_file), competition, encoder)
-        return cls(competition, load_model(directory, competition, device, assignment.frugal), encoder, rows)
+        with device_faults(device):
+            model = load_model(directory, competition, device, assignment.frugal)
+        return cls(competition, model, encoder, rows)
 
     def measure(self, request: Request, on_progress: OnProgress) -> Measurement:
         """Raises MinerFault, and WorkerFault where memory runs out or the device fails."""
-        try:
+        with device_faults(self.model.device):
             if request.dataset is None:
                 return self._measure_base(on_progress)
             return self._measure_dataset(Path(request.dataset), request, on_progress)
-        except (RuntimeError, MemoryError) as error:
-            fault = device_fault(error, self.model.device)
-            if fault is None:
-                raise
-            raise fault from error
 
     def _measure_base(self, on_progress: OnProgress) -> Measurement:
         start = time.monotonic()

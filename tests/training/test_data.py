@@ -73,8 +73,16 @@ def test_training_rows_of_changed_file_are_nobodys_fault(tmp_path: Path, encoder
     path = tmp_path / "data.jsonl"
     checked = write_dataset(path, ROWS)
     write_dataset(path, ROWS[1:])
-    with pytest.raises(EvaluationFault, match="changed after it was checked"):
+    with pytest.raises(EvaluationFault, match="changed after it was checked: its content hash is"):
         training_rows(path, checked, Limits(), encoder)
+    path.write_bytes(b"\0" * 100)  # what a failing disk or a power cut leaves
+    with pytest.raises(EvaluationFault, match=r"changed after it was checked, and is not valid now: .*line 1"):
+        training_rows(path, checked, Limits(), encoder)
+
+
+def test_training_rows_of_vanished_file_are_nobodys_fault(tmp_path: Path, encoder: TokenizerEncoder) -> None:
+    with pytest.raises(SetupError, match="Cannot read the dataset"):
+        training_rows(tmp_path / "data.jsonl", "0" * 64, Limits(), encoder)
 
 
 def test_training_rows_without_anything_to_learn_are_the_miners_fault(

@@ -18,7 +18,7 @@ from flockoff.metrics import WORKER_RESTARTS
 from flockoff.records import Measurement, Progress
 from flockoff.training.device import device_fault
 from flockoff.training.evaluator import WorkerEvaluator
-from flockoff.training.limits import Pace, WorkerLimits, machine_memory_limit
+from flockoff.training.limits import WorkerLimits
 
 ROWS = [row(f"Say {n}.", "yes " * n) for n in range(1, 20)]
 CPU = torch.device("cpu")
@@ -137,43 +137,12 @@ def test_supervision_too_slow_is_told_apart_and_not_tried_again(start: Start, tm
     evaluator = start(WorkerLimits(dataset=0.01))
     seen: list[Progress] = []
 
-    with pytest.raises(EvaluationTooSlow, match=r"stopped after 0 s.*max_seconds_per_miner"):
+    with pytest.raises(EvaluationTooSlow, match=r"stopped after \d+ s.*max_seconds_per_miner"):
         measure(evaluator, tmp_path, seen.append)
 
     assert not workers()
     assert [one.phase for one in seen].count("loading") == 1
     assert not [one for one in threading.enumerate() if one.name == "evaluation-worker-reader"]
-
-
-def test_pace_without_a_measurement_gives_the_longest() -> None:
-    pace = Pace(3600)
-    assert pace.deadline(10**6) == 3600
-    pace.note(1000, 10)  # of no use before the evaluation set's own time is known
-    assert pace.deadline(10**6) == 3600
-
-
-def test_pace_deadline_is_four_times_the_expected_within_its_bounds() -> None:
-    pace = Pace(3600)
-    pace.note_base(20)
-    for seconds in (120, 1000, 110):  # one evaluation met a busy machine
-        pace.note(10_000, 20 + seconds)
-    assert pace.deadline(50_000) == pytest.approx(4 * (20 + 5 * 120))
-    assert pace.deadline(100) == 300
-    assert pace.deadline(10**7) == 3600
-
-
-def test_pace_forgets_what_the_machine_was_like_long_ago() -> None:
-    pace = Pace(10**9)
-    pace.note_base(0)
-    for _ in range(16):
-        pace.note(1000, 1000)
-    for _ in range(16):
-        pace.note(1000, 100)
-    assert pace.deadline(10_000) == pytest.approx(4 * 1000)
-
-
-def test_memory_limit_is_below_what_the_machine_has() -> None:
-    assert 0 < machine_memory_limit() < psutil.virtual_memory().total
 
 
 def test_device_fault_torchs_own_failed_allocation_is_about_memory() -> None:
