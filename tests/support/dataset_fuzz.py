@@ -76,7 +76,10 @@ def _line(draw: Random) -> bytes:
         _spoil(draw, row)
     ascii_only = draw.random() < 0.5 or "\\ud" in json.dumps(row)
     separators = draw.choice(((",", ":"), (", ", ": "), ("\t,\r", " : ")))
-    return json.dumps(row, ensure_ascii=ascii_only, separators=separators).encode()
+    text = json.dumps(row, ensure_ascii=ascii_only, separators=separators)
+    if draw.random() < 0.03:  # a key twice, all else as it should be: no damage by chance comes upon that
+        text = text.replace('{"role"', '{"role":"user","role"', 1)
+    return text.encode()
 
 
 def _row(draw: Random) -> dict[str, object]:
