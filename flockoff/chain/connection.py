@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from flockoff.errors import Interrupted
 from flockoff.text import without_key
@@ -106,12 +107,9 @@ class _Session:
         self._access = Access(Client(without_key(endpoint), substrate=substrate), substrate)
         self._connected = False
         self._stopped = asyncio.Event()
-        started: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(started)), name="chain", daemon=True
-        )
+        self._loop = _Loop()
+        self._thread = threading.Thread(target=self._run, name="chain", daemon=True)
         self._thread.start()
-        self._loop = started.result()
 
     def submit(self, operation: Operation[T]) -> "Future[T]":
         return asyncio.run_coroutine_threadsafe(self._perform(operation), self._loop)
@@ -122,23 +120,56 @@ class _Session:
     def join(self) -> None:
         self._thread.join(2 * CLOSE_SECONDS)
 
-    async def _serve(self, started: "Future[asyncio.AbstractEventLoop]") -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_note)
-        started.set_result(loop)
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop.set_exception_handler(_note)
         await self._stopped.wait()
-        # The client's own close can wait for ever on Python 3.11 while answers are still arriving; what is
-        # left of it then is cancelled once more when the event loop ends.
+        # The client's own close can wait for ever on Python 3.11 while answers are still arriving.
         closing = asyncio.ensure_future(self._access.client.close())
         done, _ = await asyncio.wait([closing], timeout=CLOSE_SECONDS)
         if done and not closing.cancelled() and (error := closing.exception()):
             log.debug("closing the chain client failed: %s", error)
+        await _end_others()
+        await self._loop.hang_up()
 
     async def _perform(self, operation: Operation[T]) -> T:
         if not self._connected:
             await self._access.client.connect()
             self._connected = True
         return await operation(self._access)
+
+
+async def _end_others() -> None:
+    """End every other task of the event loop, which would wait for it.
+
+    On Python 3.11 a task misses a cancellation that comes along with what it waits for, so it may take two.
+    """
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others, timeout=_LOOK_SECONDS)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Knows its connections: the SDK's client loses one on which it is stopped while it sets it up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opened: WeakSet[asyncio.Transport] = WeakSet()
+
+    async def create_connection(self, *args: Any, **options: Any) -> Any:
+        transport, protocol = await super().create_connection(*args, **options)
+        self._opened.add(transport)
+        return transport, protocol
+
+    async def hang_up(self) -> None:
+        """Break what is still open."""
+        for transport in self._opened:
+            transport.abort()
+        await asyncio.sleep(0)  # for the transports to close their sockets
 
 
 def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -40,6 +40,36 @@ def test_storage_every_block_in_the_history_reads_as_it_was(blocks: list[list[Ch
             assert view.keys_paged(prefix, after=b"ab", count=2) == [key for key in keys if key > b"ab"][:2]
 
 
+def sealed(storage: Storage, blocks: list[list[Change]], *, first: int = 0) -> None:
+    for number, changes in enumerate(blocks, first):
+        for key, value in changes:
+            storage.set(key, value)
+        storage.seal(number)
+
+
+@given(chain, st.integers(0, HISTORY - 1), chain, st.lists(change, max_size=3))
+def test_storage_rewound_is_as_if_the_blocks_after_had_never_been(
+    blocks: list[list[Change]], undone: int, others: list[list[Change]], unsealed: list[Change]
+) -> None:
+    blocks = [[], *blocks]
+    kept = blocks[: max(1, len(blocks) - undone)]
+    rewound, straight = Storage(HISTORY), Storage(HISTORY)
+    sealed(rewound, blocks)
+    for key, value in unsealed:
+        rewound.set(key, value)
+
+    rewound.rewind(len(kept) - 1)
+
+    sealed(straight, kept)
+    for storage in (rewound, straight):
+        sealed(storage, others, first=len(kept))
+    head = len(kept) + len(others) - 1
+    assert rewound.keys(b"") == straight.keys(b"")
+    assert [rewound.get(key) for key in KEYS] == [straight.get(key) for key in KEYS]
+    assert [rewound.at(head).get(key) for key in KEYS] == [straight.at(head).get(key) for key in KEYS]
+    assert rewound.at(head).keys(b"") == straight.at(head).keys(b"")
+
+
 @given(st.lists(change, max_size=8), st.lists(change, max_size=8))
 def test_storage_failed_transaction_leaves_nothing(before: list[Change], inside: list[Change]) -> None:
     storage = Storage(HISTORY)

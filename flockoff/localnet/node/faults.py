@@ -19,13 +19,14 @@ FAULTS: Mapping[str, str] = {
     "restart": "break every connection, forget the pool, and be away for a while [seconds=1]",
     "reject": "refuse submissions at the pool [error=invalid|imported|priority|full] [times=1]",
     "leave-out": "make blocks without any of the pool's transactions [blocks=10]",
-    "lose-answer": "break the connection of a submission once the pool has taken it [times=1]",
+    "lose-answer": "break the connection of a submission, in the pool or not [times=1] [taken=yes]",
     "lag": "let blocks become final only some blocks later [blocks=3]",
     "roll-back": "undo the last blocks, which are not final; needs a lag [blocks=1] [keep=yes]",
     "tempo": "change a subnet's tempo: netuid= blocks=",
     "weights-rate-limit": "change a subnet's limit between two weight settings: netuid= blocks=",
     "permit": "take or give a neuron's validator permit, until the next epoch: netuid= uid= [held=no]",
     "replace": "give a uid to another hotkey: netuid= uid= hotkey=",
+    "heal": "end all faults, a lag too; what happened to blocks and subnets stays",
 }
 
 _POOL_ERRORS: Mapping[str, tuple[int, str, str]] = {
@@ -75,9 +76,10 @@ class NodeFaults:
         self._do(act)
         return f"node: restarts, and is away for {seconds:g} s"
 
-    def lose_answer(self, *, times: int = 1) -> str:
-        self._do(lambda: self._server.lose_answers(times))
-        return f"node: breaks the connection of the next {times} submissions once it has taken them"
+    def lose_answer(self, *, times: int = 1, taken: bool = True) -> str:
+        self._do(lambda: self._server.lose_submissions(times, taken=taken))
+        when = "once" if taken else "before"
+        return f"node: breaks the connection of the next {times} submissions {when} it has taken them"
 
     # --- the pool and the blocks ---------------------------------------------------------------------------
 
@@ -126,6 +128,15 @@ class NodeFaults:
         self._require_uid(netuid, uid)
         self._do(lambda: subnets.replace(self._root(), netuid, uid, hotkey))
         return f"node: uid {uid} of subnet {netuid} belongs to {hotkey}"
+
+    def heal(self) -> str:
+        def act() -> None:
+            self._server.heal()
+            self._chain.refusals.clear()
+            self._chain.blocks_to_leave_empty = self._chain.finality_lag = 0
+
+        self._do(act)
+        return "node: no faults"
 
     def _require_uid(self, netuid: int, uid: int) -> None:
         if not 0 <= uid < subnets.size(self._chain.state, netuid):

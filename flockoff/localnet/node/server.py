@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -31,7 +32,9 @@ class RpcServer:
         self._host, self._port = "", 0
         self._flows = asyncio.Event()  # cleared while the node stalls
         self._flows.set()
-        self._answers_to_lose = 0
+        self._healed = asyncio.Event()
+        self._refusals = self._stalls = 0  # under way
+        self._submissions_to_lose: list[bool] = []  # of the next ones, whether the pool gets them
         self.requests: Counter[str] = Counter()
 
     async def start(self, host: str, port: int) -> int:
@@ -55,24 +58,39 @@ class RpcServer:
 
     async def refuse(self, seconds: float) -> None:
         """Break every connection and listen to nobody for so long."""
-        if self._server is None:
-            return
-        self.drop()
-        self._server.close()
-        await self._server.wait_closed()
-        self._server = None
-        await asyncio.sleep(seconds)
-        await self.start(self._host, self._port)
+        self._refusals += 1
+        if self._server is not None:
+            self.drop()
+            server, self._server = self._server, None
+            server.close()
+            await server.wait_closed()
+        await self._let_pass(seconds)
+        self._refusals -= 1
+        if not self._refusals:
+            await self.start(self._host, self._port)
 
     async def stall(self, seconds: float) -> None:
         """Take connections and requests and answer none for so long; they are carried out after that."""
+        self._stalls += 1
         self._flows.clear()
-        await asyncio.sleep(seconds)
-        self._flows.set()
+        await self._let_pass(seconds)
+        self._stalls -= 1
+        if not self._stalls:
+            self._flows.set()
 
-    def lose_answers(self, times: int) -> None:
-        """Break the connection of each of the next ``times`` submissions once the pool has taken it."""
-        self._answers_to_lose = times
+    async def _let_pass(self, seconds: float) -> None:
+        self._healed.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._healed.wait(), seconds)
+
+    def lose_submissions(self, times: int, *, taken: bool) -> None:
+        """Break the connection of each of the next ``times`` submissions, once or before the pool has it."""
+        self._submissions_to_lose += [taken] * times
+
+    def heal(self) -> None:
+        """End what was begun above."""
+        self._submissions_to_lose.clear()
+        self._healed.set()
 
     async def stop(self) -> None:
         """Close every connection and the socket."""
@@ -114,9 +132,9 @@ class RpcServer:
         except ValueError:
             send(_error(None, Refused(-32700, "Parse error")))
             return False
-        if self._answers_to_lose and isinstance(message, dict) and message.get("method") in _SUBMISSIONS:
-            self._answers_to_lose -= 1
-            self._answer(session, message)
+        if self._submissions_to_lose and isinstance(message, dict) and message.get("method") in _SUBMISSIONS:
+            if self._submissions_to_lose.pop(0):
+                self._answer(session, message)
             return True
         if isinstance(message, list):
             send([self._answer(session, request) for request in message])

@@ -1,0 +1,374 @@
+"""Every way in which a node fails, against every call of the chain adapter."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import psutil
+import pytest
+
+from flockoff.chain import SubtensorChain, open_chain
+from flockoff.errors import (
+    ChainCooldown,
+    ChainError,
+    ChainFatal,
+    ChainTransient,
+    Interrupted,
+    NotRegistered,
+)
+from flockoff.localnet.node import Node, NodeSettings
+from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
+from flockoff.records import Receipt
+
+READ_SECONDS = 0.6
+SUBMIT_SECONDS = 1.0
+STRANGER = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
+
+numbers = count()
+
+CALLS: dict[str, Callable[[SubtensorChain], object]] = {
+    "block": lambda chain: chain.block(),
+    "block_hash": lambda chain: chain.block_hash(5),
+    "epoch_status": lambda chain: chain.epoch_status(),
+    "uid": lambda chain: chain.uid(),
+    "snapshot": lambda chain: chain.snapshot(),
+    "commitment": lambda chain: chain.commitment(),
+    "commit": lambda chain: chain.commit(f"text {next(numbers)}"),
+    "set_weights": lambda chain: chain.set_weights({0: 1.0, 1: float(next(numbers))}),
+    "wait_for_block": lambda chain: chain.wait_for_block(10**9, timeout=0.1),
+}
+
+
+@dataclass(frozen=True)
+class Bench:
+    node: Node
+    subnet: PreparedSubnet
+
+    def open(self, read_seconds: float = READ_SECONDS, submit_seconds: float = 20.0) -> SubtensorChain:
+        return open_chain(
+            endpoint=self.node.endpoint,
+            netuid=self.subnet.netuid,
+            wallet=self.subnet.validators[0],
+            read_seconds=read_seconds,
+            submit_seconds=submit_seconds,
+        )
+
+    @property
+    def submissions(self) -> int:
+        return self.node.requests["author_submitAndWatchExtrinsic"]
+
+
+@pytest.fixture(scope="module")
+def bench(
+    isolated_home: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    if request.config.getoption("--subtensor"):
+        pytest.skip("tests the node double's own switches")
+    with Node(NodeSettings(port=0, block_seconds=0.05)) as node:
+        wallets = tmp_path_factory.mktemp("wallets")
+        plan = SubnetPlan(node.endpoint, wallets, miners=1, tempo=60_000, weights_rate_limit=0)
+        yield Bench(node, prepare_subnet(plan, on_progress=lambda _: None))
+
+
+@pytest.fixture
+def chain(bench: Bench) -> Iterator[SubtensorChain]:
+    one = bench.open()
+    yield one
+    bench.node.faults.heal()
+    one.close()
+
+
+def within(seconds: float, ask: Callable[[], bool]) -> bool:
+    """Whether it comes true in time; while the node is away it is not."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        try:
+            if ask():
+                return True
+        except ChainTransient:
+            pass
+        time.sleep(0.05)
+    return False
+
+
+def succeeds(call: Callable[[SubtensorChain], object], chain: SubtensorChain) -> bool:
+    call(chain)
+    return True
+
+
+# --- the node is away ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["refuse", "restart", "stall"])
+@pytest.mark.parametrize("name", CALLS)
+def test_call_node_away_is_transient_in_time_and_works_on_the_same_object_afterwards(
+    bench: Bench, name: str, fault: str
+) -> None:
+    chain = bench.open(submit_seconds=SUBMIT_SECONDS)
+    chain.block()
+    bench.node.faults.inject(fault, {"seconds": "60"})
+    started = time.monotonic()
+
+    with pytest.raises(ChainTransient, match=bench.node.endpoint):
+        CALLS[name](chain)
+
+    assert time.monotonic() - started < SUBMIT_SECONDS + 4
+    bench.node.faults.heal()
+    assert within(20, lambda: succeeds(CALLS[name], chain))
+    chain.close()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_call_connection_dropped_before_it_works_by_a_new_one(
+    bench: Bench, chain: SubtensorChain, name: str
+) -> None:
+    chain.block()
+    bench.node.faults.drop()
+
+    assert within(20, lambda: succeeds(CALLS[name], chain))
+
+
+@pytest.mark.parametrize("name", ["snapshot", "set_weights", "wait_for_block"])
+def test_call_stalled_node_at_a_stop_is_interrupted(
+    bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flockoff.chain.connection.STOP_SECONDS", 0.3)
+    stop = threading.Event()
+    endpoint, netuid = bench.node.endpoint, bench.subnet.netuid
+    chain = open_chain(endpoint=endpoint, netuid=netuid, wallet=bench.subnet.validators[0], stop=stop)
+    chain.block()
+    bench.node.faults.stall(seconds=60)
+    threading.Timer(0.2, stop.set).start()
+
+    with pytest.raises(Interrupted):
+        CALLS[name](chain)
+    with pytest.raises(Interrupted):  # nor does what is begun after the stop hang
+        CALLS[name](chain)
+    bench.node.faults.heal()
+    chain.close()
+
+
+def test_calls_through_many_faults_leave_no_thread_and_no_socket_behind(bench: Bench) -> None:
+    def left() -> tuple[int, int]:
+        threads = sum(thread.name == "chain" for thread in threading.enumerate())
+        port = int(bench.node.endpoint.rpartition(":")[2])
+        sockets = psutil.Process().net_connections("tcp")
+        return threads, sum(bool(one.raddr) and one.raddr.port == port for one in sockets)
+
+    assert within(15, lambda: left() == (0, 0))
+    chain = bench.open(read_seconds=0.2)
+    for fault in ("refuse", "stall", "restart", "stall", "drop"):
+        within(10, lambda: succeeds(CALLS["block"], chain))
+        bench.node.faults.inject(fault, {} if fault == "drop" else {"seconds": "60"})
+        for _ in range(3):
+            within(0.1, lambda: succeeds(CALLS["snapshot"], chain))
+        bench.node.faults.heal()
+    assert within(10, lambda: succeeds(CALLS["snapshot"], chain))
+    assert within(15, lambda: left() == (1, 1))
+    chain.close()
+    assert within(15, lambda: left() == (0, 0))
+
+
+# --- what was sent ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What is sent and how to see on chain that it landed."""
+
+    send: Callable[[SubtensorChain], Receipt]
+    mark: Callable[[SubtensorChain], object]
+
+
+def last_update(chain: SubtensorChain) -> int:
+    uid = chain.require_uid()
+    return chain.snapshot().neurons[uid].last_update
+
+
+SENDINGS = {
+    "commit": Sending(lambda chain: chain.commit(f"text {next(numbers)}"), lambda chain: chain.commitment()),
+    "set_weights": Sending(lambda chain: chain.set_weights({0: 1.0}), last_update),
+}
+each_sending = pytest.mark.parametrize("sending", SENDINGS.values(), ids=SENDINGS)
+
+
+@each_sending
+@pytest.mark.parametrize("error", ["invalid", "imported", "priority", "full"])
+def test_sending_the_pool_refuses_is_transient_and_not_sent_again_by_itself(
+    bench: Bench, chain: SubtensorChain, sending: Sending, error: str
+) -> None:
+    before, sent = sending.mark(chain), bench.submissions
+    bench.node.faults.reject(error=error, times=1)
+
+    with pytest.raises(ChainTransient):
+        sending.send(chain)
+
+    assert bench.submissions == sent + 1
+    assert sending.mark(chain) == before
+    sending.send(chain)
+    assert sending.mark(chain) != before
+
+
+@each_sending
+@pytest.mark.parametrize("taken", [True, False], ids=["landed", "not landed"])
+def test_sending_connection_lost_is_transient_sent_once_and_the_chain_knows(
+    bench: Bench, chain: SubtensorChain, sending: Sending, taken: bool
+) -> None:
+    before, sent = sending.mark(chain), bench.submissions
+    bench.node.faults.lose_answer(taken=taken)
+
+    with pytest.raises(ChainTransient, match="read the chain before sending it again"):
+        sending.send(chain)
+
+    landed = within(10 if taken else 0.5, lambda: sending.mark(chain) != before)
+    assert landed == taken
+    assert bench.submissions == sent + (1 if taken else 0)  # what is lost on the way is not counted
+
+
+@each_sending
+def test_sending_while_the_one_before_waits_in_the_pool_is_refused_unsent(
+    bench: Bench, sending: Sending
+) -> None:
+    chain = bench.open(submit_seconds=SUBMIT_SECONDS)
+    before = sending.mark(chain)
+    bench.node.faults.leave_out(blocks=10_000)
+    with pytest.raises(ChainTransient, match="no answer in time"):
+        sending.send(chain)
+    sent = bench.submissions
+
+    with pytest.raises(ChainTransient, match="is not in a block yet"):
+        sending.send(chain)
+
+    assert bench.submissions == sent
+    bench.node.faults.heal()
+    assert within(10, lambda: sending.mark(chain) != before)
+    chain.close()
+
+
+@each_sending
+@pytest.mark.parametrize("keep", [True, False], ids=["in the pool again", "lost"])
+def test_sending_in_a_block_that_is_rolled_back_is_transient_and_sent_once(
+    bench: Bench, chain: SubtensorChain, sending: Sending, keep: bool
+) -> None:
+    watcher = bench.open()
+    before, sent = sending.mark(watcher), bench.submissions
+    bench.node.faults.lag(blocks=100)
+    bench.node.advance()
+
+    def roll_back() -> None:
+        if within(10, lambda: sending.mark(watcher) != before):
+            bench.node.faults.roll_back(blocks=bench.node.block - target, keep=keep)
+
+    target = bench.node.block
+    thread = threading.Thread(target=roll_back)
+    thread.start()
+    with pytest.raises(ChainTransient, match="read the chain before sending it again"):
+        sending.send(chain)
+    thread.join()
+
+    bench.node.faults.heal()
+    assert within(10 if keep else 0.5, lambda: sending.mark(watcher) != before) == keep
+    assert bench.submissions == sent + 1
+    watcher.close()
+
+
+@each_sending
+def test_sending_left_out_of_blocks_is_waited_for(
+    bench: Bench, chain: SubtensorChain, sending: Sending
+) -> None:
+    start = bench.node.block
+    bench.node.faults.leave_out(blocks=8)
+
+    landed = sending.send(chain).block
+
+    assert landed is not None
+    assert landed > start + 8
+
+
+def test_commit_of_what_has_landed_unnoticed_sends_nothing(bench: Bench, chain: SubtensorChain) -> None:
+    bench.node.faults.lose_answer()
+    with pytest.raises(ChainTransient):
+        chain.commit("landed unnoticed")
+    sent = bench.submissions
+
+    assert within(10, lambda: chain.commit("landed unnoticed").block is not None)
+
+    assert bench.submissions == sent
+
+
+def test_block_hash_is_given_only_once_the_block_is_final(bench: Bench, chain: SubtensorChain) -> None:
+    bench.node.faults.lag(blocks=6)
+    bench.node.advance(7)
+    number = chain.block()
+
+    chain.block_hash(number)
+
+    assert bench.node.block >= number + 6
+
+
+# --- the subnet changes in mid-epoch ---------------------------------------------------------------------
+
+
+def test_tempo_changed_shows_in_the_next_epoch_status(bench: Bench, chain: SubtensorChain) -> None:
+    before = chain.epoch_status()
+    bench.node.faults.tempo(netuid=chain.netuid, blocks=50_000)
+    bench.node.advance()
+
+    after = chain.epoch_status()
+
+    assert after.next_start_block - after.start_block == 50_000
+    assert after.start_block > before.start_block
+
+
+def test_weights_rate_limit_raised_is_a_cooldown_with_the_blocks_left(
+    bench: Bench, chain: SubtensorChain
+) -> None:
+    chain.set_weights({0: 1.0})
+    bench.node.faults.weights_rate_limit(netuid=chain.netuid, blocks=5_000)
+    bench.node.advance()
+
+    with pytest.raises(ChainCooldown) as caught:
+        chain.set_weights({0: 1.0})
+
+    assert caught.value.blocks_left is not None
+    assert 4_000 < caught.value.blocks_left <= 5_000
+    bench.node.faults.weights_rate_limit(netuid=chain.netuid, blocks=0)
+    bench.node.advance()
+    chain.set_weights({0: 1.0})
+
+
+def test_permit_lost_is_said_with_what_is_needed_and_its_return_is_enough(
+    bench: Bench, chain: SubtensorChain
+) -> None:
+    uid = chain.require_uid()
+    bench.node.faults.permit(netuid=chain.netuid, uid=uid)
+    bench.node.advance()
+
+    with pytest.raises(ChainFatal, match="Permit") as caught:
+        chain.set_weights({0: 1.0})
+
+    assert "permit" in caught.value.remedy
+    bench.node.faults.permit(netuid=chain.netuid, uid=uid, held=True)
+    bench.node.advance()
+    chain.set_weights({0: 1.0})
+
+
+def test_uid_given_to_another_in_mid_epoch_leaves_the_hotkey_not_registered(
+    bench: Bench, chain: SubtensorChain
+) -> None:
+    uid = chain.require_uid()
+    bench.node.faults.replace(netuid=chain.netuid, uid=uid, hotkey=STRANGER)
+    bench.node.advance()
+
+    expected: list[tuple[Callable[[], object], type[ChainError]]] = [
+        (lambda: chain.commit("too late"), NotRegistered),
+        (lambda: chain.set_weights({0: 1.0}), NotRegistered),
+        (chain.require_uid, NotRegistered),
+    ]
+    for call, kind in expected:
+        with pytest.raises(kind, match="egister"):
+            call()
+    assert chain.uid() is None
+    assert chain.snapshot().neurons[uid].hotkey == STRANGER
