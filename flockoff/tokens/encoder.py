@@ -18,7 +18,7 @@ from flockoff.tokens.template import ChatTemplate, Span, messages_of
 # Enough to keep every core of the tokenizer busy; its notes take up to 350 bytes for a byte of text.
 _BATCH_ROWS = 256
 _BATCH_CHARACTERS = 256 * 1024
-_PIECES_AT_ONCE = 4  # at four characters a token, the first four fill a context of 4096
+_PIECES_AT_ONCE = 4  # after the first, which fills the context of a text of a token a character
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
@@ -89,7 +89,11 @@ class TokenizerEncoder:
         """Tokenise every row to its end or beyond the context, a few pieces at a time."""
         growing = list(rows)
         while growing:
-            parts = [(row, piece) for row in growing for piece in islice(row.pieces, _PIECES_AT_ONCE)]
+            parts = [
+                (row, piece)
+                for row in growing
+                for piece in islice(row.pieces, _PIECES_AT_ONCE if row.characters else 1)
+            ]
             encodings = self._tokenizer.encode_batch([piece for _, piece in parts], add_special_tokens=False)
             for (row, piece), encoding in zip(parts, encodings, strict=True):
                 row.add(piece, encoding)
@@ -131,7 +135,7 @@ def _batches(rows: Iterable[_OpenRow]) -> Iterator[list[_OpenRow]]:
     characters = 0
     for row in rows:
         batch.append(row)
-        characters += min(row.length, _PIECES_AT_ONCE * LONGEST_PIECE)
+        characters += min(row.length, LONGEST_PIECE)
         if len(batch) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0

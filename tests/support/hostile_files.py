@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 MIB = 1024 * 1024
-_SHORT = 3200  # bytes of text in a row: 20,000 such rows are 64 MiB
+_SHORT = 3270  # bytes of text in a row: nearly 20,000 such rows are 64 MiB
 _LONG = 250_000  # nearly the longest line
 
 Lines = Callable[[Random], Iterable[bytes]]
