@@ -1,5 +1,6 @@
 """The base model as it stays in memory: frozen, float32, and the same after every dataset."""
 
+import json
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -64,6 +65,7 @@ def load_model(
     Raises SetupError where it does not fit the device, is damaged, or is of a kind that is not supported.
     """
     try:
+        _require_safetensors(directory)
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         need = memory_need(config, _parameters(directory), competition)
         require_memory(need, device)
@@ -85,6 +87,16 @@ def load_model(
     model = LanguageModel(network, tokenizer, device, frugal or recompute_activations(need, device))
     _require_plain_head(model, config)
     return model
+
+
+def _require_safetensors(directory: Path) -> None:
+    """Raises SetupError for an index of other files: transformers would unpickle them, if with care."""
+    index = directory / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    for name in set(json.loads(index.read_bytes())["weight_map"].values()):
+        if not name.endswith(".safetensors"):
+            raise SetupError(f"{index} names {name}, which is not a safetensors file.", remedy=_REMEDY)
 
 
 def _parameters(directory: Path) -> int:

@@ -1,9 +1,12 @@
 import json
+import os
+import pickle
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from tiny_model import rules
 from transformers import AutoConfig
 
@@ -28,10 +31,41 @@ def copy(model_dir: Path, tmp_path: Path) -> Path:
     return shutil.copytree(model_dir, tmp_path / "model")
 
 
-def test_load_model_without_safetensors_is_a_setup_error(copy: Path, evaluation_file: Path) -> None:
-    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+def amend(file: Path, changes: dict[str, object]) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+class Touch:
+    """A pickle of it touches a file when it is loaded."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (f"touch '{self._file}'",)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors.bin"])
+def test_load_model_without_safetensors_unpickles_nothing(
+    copy: Path, evaluation_file: Path, name: str
+) -> None:
+    (copy / "model.safetensors").unlink()
+    (copy / name).write_bytes(pickle.dumps(Touch(copy / "touched")))
     with pytest.raises(SetupError, match="no safetensors"):
         load_model(copy, rules(evaluation_file), CPU)
+    assert not (copy / "touched").exists()
+
+
+def test_load_model_index_that_names_a_pickle_unpickles_nothing(copy: Path, evaluation_file: Path) -> None:
+    with safe_open(copy / "model.safetensors", framework="pt") as file:
+        names = list(file.keys())
+    (copy / "model.safetensors").rename(copy / "other.safetensors")
+    (copy / "shard.bin").write_bytes(pickle.dumps(Touch(copy / "touched")))
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "shard.bin")}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(SetupError, match=r"names shard\.bin"):
+        load_model(copy, rules(evaluation_file), CPU)
+    assert not (copy / "touched").exists()
 
 
 def test_load_model_damaged_file_is_a_setup_error(copy: Path, evaluation_file: Path) -> None:
@@ -41,15 +75,20 @@ def test_load_model_damaged_file_is_a_setup_error(copy: Path, evaluation_file: P
 
 
 def test_load_model_that_needs_code_of_its_own_is_a_setup_error(copy: Path, evaluation_file: Path) -> None:
-    config = json.loads((copy / "config.json").read_text())
-    config |= {
-        "model_type": "own",
-        "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"},
-    }
-    (copy / "config.json").write_text(json.dumps(config))
+    auto_map = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    amend(copy / "config.json", {"model_type": "own", "auto_map": auto_map})
     (copy / "own.py").write_text("raise SystemExit('ran code of the repo')")
     with pytest.raises(SetupError, match="cannot be loaded"):
         load_model(copy, rules(evaluation_file), CPU)
+
+
+def test_load_model_tokenizer_with_code_of_its_own_is_loaded_without_it(
+    copy: Path, evaluation_file: Path
+) -> None:
+    auto_map = {"AutoTokenizer": ["own.Tokenizer", "own.Tokenizer"]}
+    amend(copy / "tokenizer_config.json", {"tokenizer_class": "Own", "auto_map": auto_map})
+    (copy / "own.py").write_text("raise SystemExit('ran code of the repo')")
+    assert load_model(copy, rules(evaluation_file), CPU).tokenizer.vocab_size > 0
 
 
 def test_load_model_with_another_kind_of_head_is_a_setup_error(tmp_path: Path, evaluation_file: Path) -> None:
