@@ -14,6 +14,7 @@ from flockoff.chain import SubtensorChain, open_chain
 from flockoff.chain.connection import Access, Connection
 from flockoff.errors import ChainCooldown, ChainError, ChainTransient, Interrupted, LocalnetError
 from flockoff.localnet.node import Node, NodeSettings
+from flockoff.localnet.node.runtime import Runtime
 from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
 
 
@@ -220,6 +221,26 @@ def test_snapshot_requests_do_not_grow_with_the_number_of_miners(double_only: No
             chain.close()
 
     assert counts[0] == counts[1] <= 5
+
+
+def test_snapshot_survives_what_miners_call_themselves(double_only: None, tmp_path: Path) -> None:
+    import bittensor as bt
+
+    fields = ("name", "url", "github_repo", "image", "discord", "description", "additional")
+    identity = {field: b"\xff\xfe\x00\x1b[2J\xed\xa0\x80" for field in fields}
+    with Node(NodeSettings(port=0, block_seconds=0.05)) as node:
+        chain = open_chain(**one_miner(node, tmp_path))
+        runtime = Runtime(50)
+        items = [
+            (
+                runtime.key("SubtensorModule", "IdentitiesV2", neuron.coldkey),
+                runtime.encode_item("SubtensorModule", "IdentitiesV2", identity),
+            )
+            for neuron in chain.snapshot().neurons
+        ]
+        as_root(node.endpoint, bt.calls.System.set_storage(items=items))
+        assert len(chain.snapshot().neurons) == len(items)
+        chain.close()
 
 
 SUDO_KEY = bytes.fromhex(

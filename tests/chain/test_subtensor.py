@@ -186,7 +186,18 @@ def test_commit_is_read_back_alone_and_in_the_snapshot(subnet: PreparedSubnet, o
 
 
 @pytest.mark.parametrize(
-    "text", ["x", "0xzz", "0xabcd", "naïve ✓", "a" * 31, "b" * 32, "c" * 33, "d" * MAX_COMMITMENT_BYTES]
+    "text",
+    [
+        "x",
+        "\x00\x1b[2J\r\n\u202e\u200b",
+        "0xzz",
+        "0xabcd",
+        "naïve ✓",
+        "a" * 31,
+        "b" * 32,
+        "c" * 33,
+        "d" * MAX_COMMITMENT_BYTES,
+    ],
 )
 def test_commit_any_text_comes_back_unchanged(subnet: PreparedSubnet, opened: OpenChain, text: str) -> None:
     chain = opened(subnet.miners[1])
@@ -224,8 +235,25 @@ def test_commit_what_does_not_fit_is_fatal(subnet: PreparedSubnet, opened: OpenC
         ["None"],
         [],
         [{"TimelockEncrypted": {"encrypted": b"\xff\x00" * 8, "reveal_round": 2**60}}],
+        [{"TimelockEncrypted": {"encrypted": b"\x00" * 1024, "reveal_round": 1}}],
+        [{"BigRaw": b"x" * 512}],
+        ["ResetBondsFlag"],
+        [{"Raw3": b"\xed\xa0\x80"}],
+        [{"Raw1": b"\xc3"}, {"Raw1": b"("}],
     ],
-    ids=["binary", "nothing", "hash", "none", "empty", "sealed"],
+    ids=[
+        "binary",
+        "nothing",
+        "hash",
+        "none",
+        "empty",
+        "sealed",
+        "opened",
+        "big",
+        "flag",
+        "surrogate",
+        "torn",
+    ],
 )
 def test_snapshot_unreadable_commitment_is_left_out(
     subnet: PreparedSubnet, opened: OpenChain, fields: list[object]

@@ -213,7 +213,7 @@ def _metagraph(state: Reader, netuid: int) -> Value:
         "num_uids": n,
         "max_uids": state.subtensor("MaxAllowedUids", netuid),
         "pow_registration_allowed": False,
-        "identities": [None] * n,
+        "identities": [state.subtensor("IdentitiesV2", coldkey) for coldkey in columns["coldkeys"]],
         "axons": [state.subtensor("Axons", netuid, hotkey) or _NO_AXON for hotkey in hotkeys],
         "tao_dividends_per_hotkey": [],
         "alpha_dividends_per_hotkey": [],
