@@ -66,7 +66,7 @@ def _run(role: Callable[[Job], None], job: Job, started: Callable[[int], None]) 
     """Run ``role`` to its end, whatever that is. ``started`` is told its process id."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED_ONCE)
-    process = context.Process(target=role, args=(job,))
+    process = context.Process(target=role, args=(job,), daemon=True)  # killed with the tests
     begun = time.monotonic()
     # Python 3.11 tells the process that forks nothing of where to import from.
     with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):

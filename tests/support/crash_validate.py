@@ -21,7 +21,7 @@ from flockoff.localnet.hub import HubServer, HubSettings
 from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
 
-TEMPO = 15_000  # blocks: all that is played here fits into one epoch, so that all of it has the same seed
+TEMPO = 30_000  # blocks: all that is played here fits into one epoch, so that all of it has the same seed
 
 
 @dataclass(frozen=True)
