@@ -150,6 +150,7 @@ class DatasetCache:
                     _unlink(arrived)
                     raise
                 self._whole[key] = _Whole(target, digest.sha256, digest.size)
+                self._coming[key] = 0  # or the file would count twice until the reservation ends
         return target
 
     @contextmanager
