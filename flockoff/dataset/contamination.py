@@ -60,7 +60,12 @@ class EvaluationAnswers:
     def is_in(self, row: Row) -> bool:
         """Whether a turn, or the system text, contains a whole answer."""
         texts = [row.system or "", *(turn.content for turn in row.turns)]
-        return any(self._is_in_words(words_of(text)) for text in texts)
+        # What ASCII text is too short for that many words and their gaps needs no look.
+        return any(
+            self._is_in_words(words_of(text))
+            for text in texts
+            if len(text) >= 2 * MIN_ANSWER_WORDS - 1 or not text.isascii()
+        )
 
     def _is_in_words(self, words: list[str]) -> bool:
         # Nearly all texts end here, at the speed of a set's look-ups.

@@ -66,6 +66,11 @@ def test_contaminated_rows_short_answer_is_not_looked_for() -> None:
     assert answers(" ".join(words)).contaminated_rows([row]) == [0]
 
 
+def test_contaminated_rows_shortest_answers_are_found() -> None:
+    for shortest in ("1 2 3 4 5 6 7 8", "潮汐月球引力海水"):
+        assert answers(shortest).contaminated_rows([row_of("Count", shortest)]) == [0]
+
+
 def test_contaminated_rows_answer_without_spaces_is_found() -> None:
     assert answers(CHINESE).contaminated_rows([row_of("潮汐", f"好的。{CHINESE[:-1]}…")]) == [0]
 

@@ -106,7 +106,7 @@ KINDS: dict[str, Lines] = {
     "ligatures that normalise to 18 letters, long rows": _long("\ufdfa"),
     "escaped letters": lambda _: repeat(line("Hi", "\u0439" * 500, ascii_only=True)),
     "escaped quotes": _short('"'),
-    "many turns": lambda _: repeat(line(*["a", "b"] * 4000)),
+    "many turns": lambda _: repeat(line(*["a", "b"] * 3200)),
     "tiny rows": lambda _: repeat(line("a", "b")),
     "opening angle brackets": _short("<"),
     "beginnings of special tokens": _short("<|im_star"),
