@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,29 +24,29 @@ from flockoff.training.limits import WorkerLimits
 ROWS = [row(f"Say {n}.", "yes " * n) for n in range(1, 20)]
 CPU = torch.device("cpu")
 
-Start = Callable[[WorkerLimits], WorkerEvaluator]
 OnProgress = Callable[[Progress], None]
 
 
-@pytest.fixture
-def start(model_dir: Path, evaluation_file: Path) -> Iterator[Start]:
-    started: list[WorkerEvaluator] = []
+def limited(limits: WorkerLimits, model_dir: Path, evaluation_file: Path) -> WorkerEvaluator:
+    return WorkerEvaluator(
+        rules(evaluation_file),
+        model_dir=model_dir,
+        evaluation_file=evaluation_file,
+        device="cpu",
+        limits=limits,
+    )
 
-    def one(limits: WorkerLimits) -> WorkerEvaluator:
-        evaluator = WorkerEvaluator(
-            rules(evaluation_file),
-            model_dir=model_dir,
-            evaluation_file=evaluation_file,
-            device="cpu",
-            limits=limits,
-        )
-        started.append(evaluator)
-        return evaluator
 
-    yield one
-    for evaluator in started:
-        evaluator.close()
+@pytest.fixture(scope="module")
+def evaluator(model_dir: Path, evaluation_file: Path) -> Iterator[WorkerEvaluator]:
+    with closing(limited(WorkerLimits(frozen=8), model_dir, evaluation_file)) as one:
+        yield one
     assert not workers()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(evaluator: WorkerEvaluator, tmp_path_factory: pytest.TempPathFactory) -> Measurement:
+    return measure(evaluator, tmp_path_factory.mktemp("undisturbed"))
 
 
 def workers() -> list[psutil.Process]:
@@ -71,27 +72,28 @@ def replaced(cause: str) -> float:
 
 
 class When:
-    """Does something once, when a worker reports a training step."""
+    """Does something when a worker reports a phase, for the first so many times."""
 
-    def __init__(self, act: Callable[[], None], times: int = 1) -> None:
+    def __init__(self, phase: str, act: Callable[[], None], times: int = 1) -> None:
+        self._phase = phase
         self._act = act
-        self.left = times
+        self._left = times
 
     def __call__(self, progress: Progress) -> None:
-        if self.left and progress.phase == "training":
-            self.left -= 1
+        if self._left and progress.phase == self._phase:
+            self._left -= 1
             self._act()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_supervision_frozen_worker_is_replaced_and_nothing_is_lost(start: Start, tmp_path: Path) -> None:
-    evaluator = start(WorkerLimits(frozen=8))
-    undisturbed = measure(evaluator, tmp_path)
+def test_supervision_frozen_worker_is_replaced_and_nothing_is_lost(
+    evaluator: WorkerEvaluator, undisturbed: Measurement, tmp_path: Path
+) -> None:
     before = replaced("hung")
     (frozen,) = workers()
 
-    disturbed = measure(evaluator, tmp_path, When(lambda: frozen.send_signal(signal.SIGSTOP)))
+    disturbed = measure(evaluator, tmp_path, When("training", lambda: frozen.send_signal(signal.SIGSTOP)))
 
     assert replace(disturbed, seconds=0) == replace(undisturbed, seconds=0)
     assert replaced("hung") == before + 1
@@ -99,22 +101,9 @@ def test_supervision_frozen_worker_is_replaced_and_nothing_is_lost(start: Start,
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_supervision_dataset_on_which_three_workers_die_is_a_fault(start: Start, tmp_path: Path) -> None:
-    evaluator = start(WorkerLimits())
-    before = replaced("killed")
-
-    with pytest.raises(EvaluationFault, match="3 workers failed on it"):
-        measure(evaluator, tmp_path, When(lambda: workers()[0].kill(), times=3))
-
-    assert replaced("killed") == before + 3
-    assert not workers()
-
-
-@pytest.mark.slow
-def test_supervision_out_of_memory_is_tried_again_one_row_at_a_time(start: Start, tmp_path: Path) -> None:
-    evaluator = start(WorkerLimits())
-    ordinary = measure(evaluator, tmp_path)
+def test_supervision_out_of_memory_is_tried_again_one_row_at_a_time(
+    evaluator: WorkerEvaluator, undisturbed: Measurement, tmp_path: Path
+) -> None:
     evaluator.close()  # a worker says how much it has when it starts, and this measurement is a short one
     enough, before = evaluator._memory_limit, replaced("memory")
     evaluator._memory_limit = 1
@@ -126,15 +115,31 @@ def test_supervision_out_of_memory_is_tried_again_one_row_at_a_time(start: Start
     frugal = measure(evaluator, tmp_path, enough_again)
 
     assert "rows a pass: 1, recomputed" in frugal.provenance.precision
-    assert "rows a pass: 2)" in ordinary.provenance.precision
-    assert (frugal.steps, frugal.train_rows) == (ordinary.steps, ordinary.train_rows)
-    assert frugal.loss == pytest.approx(ordinary.loss, rel=0.01)  # another draw of the dropout
-    assert measure(evaluator, tmp_path).loss == ordinary.loss  # the worker after it is an ordinary one
+    assert "rows a pass: 2)" in undisturbed.provenance.precision
+    assert (frugal.steps, frugal.train_rows) == (undisturbed.steps, undisturbed.train_rows)
+    assert frugal.loss == pytest.approx(undisturbed.loss, rel=0.01)  # another draw of the dropout
+    assert not workers()  # the next dataset gets an ordinary one
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_supervision_dataset_on_which_three_workers_die_is_a_fault(
+    evaluator: WorkerEvaluator, tmp_path: Path
+) -> None:
+    evaluator.close()
+    before = replaced("killed")
+
+    with pytest.raises(EvaluationFault, match="3 workers failed on it"):
+        measure(evaluator, tmp_path, When("loading", lambda: workers()[0].kill(), times=4))
+
+    assert replaced("killed") == before + 3
+    assert not workers()
 
 
 @pytest.mark.slow
-def test_supervision_too_slow_is_told_apart_and_not_tried_again(start: Start, tmp_path: Path) -> None:
-    evaluator = start(WorkerLimits(dataset=0.01))
+def test_supervision_too_slow_is_told_apart_and_not_tried_again(
+    model_dir: Path, evaluation_file: Path, tmp_path: Path
+) -> None:
+    evaluator = limited(WorkerLimits(dataset=0.01), model_dir, evaluation_file)
     seen: list[Progress] = []
 
     with pytest.raises(EvaluationTooSlow, match=r"stopped after \d+ s.*max_seconds_per_miner"):
