@@ -101,8 +101,10 @@ def succeeds(call: Callable[[SubtensorChain], object], chain: SubtensorChain) ->
 # --- the node is away ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["refuse", "restart", "stall"])
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [*((name, fault) for name in CALLS for fault in ("refuse", "stall")), ("snapshot", "restart")],
+)
 def test_call_node_away_is_transient_in_time_and_works_on_the_same_object_afterwards(
     bench: Bench, name: str, fault: str
 ) -> None:
