@@ -1,0 +1,29 @@
+"""A few epochs of what tests/bench/soak.py plays for hours."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from arena import running_arena
+from soak_run import TEMPO, Soak
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 12
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be counted there")
+def test_validator_over_many_epochs_sets_all_weights_and_takes_no_more_and_more(tmp_path: Path) -> None:
+    with running_arena(tmp_path, miners=24, tempo=TEMPO) as arena:
+        soak = Soak(arena, keep_epochs=3, cached=32, changes=2)
+        soak.submit_all()
+        samples = list(soak.play(EPOCHS))
+        said = soak.log.read_text(encoding="utf-8")
+    assert [sample.weights_set for sample in samples] == list(range(1, EPOCHS + 1))
+    assert "ERROR" not in said
+    assert "WARNING" not in said
+    early, late = samples[1 : EPOCHS // 2], samples[EPOCHS // 2 :]
+    # Connections and threads come and go: what is left over from each epoch would be many more.
+    assert max(each.files for each in late) <= max(each.files for each in early) + 2
+    assert max(each.threads for each in late) <= max(each.threads for each in early) + 3
+    assert said.rstrip().endswith("Stopped on request. Started again, it goes on where it was.")
