@@ -63,8 +63,7 @@ class Soak:
     def submit_all(self) -> None:
         miners = range(len(self.arena.subnet.miners))
         with ThreadPoolExecutor(8) as pool:
-            for _ in pool.map(self.submit, miners):
-                """Errors surface here."""
+            list(pool.map(self.submit, miners))
 
     def submit(self, miner: int) -> None:
         """Put a dataset that there was not before on the hub and commit it."""

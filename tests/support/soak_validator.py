@@ -8,7 +8,8 @@ import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from unittest.mock import Mock, patch
+from types import SimpleNamespace
+from unittest.mock import patch
 
 from arena import EVALUATION_ROWS
 from toy_encoder import CharacterEncoder
@@ -48,7 +49,7 @@ def main() -> int:
     keep_epochs = int(sys.argv[1])
     parts = {
         "require_installed": lambda *_: None,
-        "Ledger": Mock(open=partial(Ledger.open, keep_epochs=keep_epochs)),
+        "Ledger": SimpleNamespace(open=partial(Ledger.open, keep_epochs=keep_epochs)),
         "WorkerEvaluator": lambda *_, **__: stand_in(),
         "evaluation_file": lambda *_: Path(),
         "model_directory": lambda *_: Path(),
