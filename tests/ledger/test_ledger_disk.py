@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from crash_ledger import told
+from file_limit import no_file_beyond
 from ledger_records import (
     COMPETITION,
     EPOCH,
@@ -31,7 +32,6 @@ from flockoff.records import Epoch, WeightsSet
 START = EPOCH.start_block
 HOTKEYS = [f"hotkey {number:03}" for number in range(256)]
 
-no_limits = pytest.mark.skipif(sys.platform == "win32", reason="there are no resource limits")
 files_stay = pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be moved there")
 
 
@@ -128,20 +128,7 @@ def test_file_that_may_not_grow_loses_nothing(path: Path) -> None:
 # --- failing disks ---------------------------------------------------------------------------------------
 
 
-@contextmanager
-def no_file_beyond(size: int) -> Iterator[None]:
-    """Writing beyond ``size`` bytes of any file fails in the operating system."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@no_limits
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no resource limits")
 def test_write_that_fails_anywhere_stores_all_or_nothing(path: Path) -> None:
     log = path.with_name(f"{path.name}-wal")
     failures = 0
