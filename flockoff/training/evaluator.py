@@ -150,6 +150,7 @@ class WorkerEvaluator:
         try:
             if self._worker is None:
                 self._worker = self._start()
+                self._worker.send(encode_assignment(self._assignment))
                 loading = Patience(limits.while_loading)
                 self._reply(self._worker, loading, on_progress, should_stop)
             self._worker.send(encode_request(request))
@@ -179,14 +180,12 @@ class WorkerEvaluator:
 
     def _start(self) -> WorkerProcess:
         try:
-            worker = WorkerProcess(_WORKER_MODULE, device=self._assignment.device, log_file=self._log_file)
+            return WorkerProcess(_WORKER_MODULE, device=self._assignment.device, log_file=self._log_file)
         except OSError as error:
             raise EvaluationFault(
                 f"The evaluation worker cannot be started: {error}.",
                 remedy="Look for a full disk and for too little memory.",
             ) from error
-        worker.send(encode_assignment(self._assignment))
-        return worker
 
     def _reply(
         self,

@@ -224,8 +224,9 @@ evaluator.base_loss(on_progress=show, should_stop=lambda: False)
 """
 
 
-def test_evaluator_worker_does_not_outlive_a_killed_parent() -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+def test_evaluator_worker_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    command, env = [sys.executable, "-c", PARENT], os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         worker = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
