@@ -91,7 +91,7 @@ def insert_verdict(connection: Connection, verdict: Verdict) -> None:
 
 
 # What is forgotten of epochs that began before block :horizon. Content claims, epochs, turns and scores stay:
-# a few hundred bytes for a new content or hotkey, and a subnet admits few of these.
+# 250 bytes for a new content or hotkey. An epoch has 32 places for these: at the most 60 MB a year.
 _FORGET = (
     "DELETE FROM places WHERE epoch < :horizon",
     "DELETE FROM results WHERE epoch < :horizon",
