@@ -1,5 +1,6 @@
 """neurons/miner.py as a person runs it: a process, its exit status, and what it says."""
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tiny_model import row, write_dataset
 
 from flockoff.chain import WalletRef
 
+COOLDOWN = 1000  # blocks between two commitments
 ROWS = [row("What is two?", "It is one and one."), row("What is three?", "It is two and one.")]
 
 
@@ -134,12 +136,22 @@ def test_miner_hub_not_reachable_says_what_to_check(playground: Playground) -> N
     refused(outcome, 1, "Connection refused", "HF_ENDPOINT")
 
 
+def until_it_waits(process: "subprocess.Popen[str]") -> str:
+    """The line in which a miner says that it waits."""
+    assert process.stdout is not None
+    while "Trying again" not in (line := process.stdout.readline()):
+        assert line, "the miner ended without waiting"
+    return line
+
+
 def test_miner_on_the_cooldown_waits_and_commits_when_it_is_over(tmp_path: Path) -> None:
-    with running_playground(tmp_path, miners=1, commitment_cooldown=60) as playground:
+    with running_playground(tmp_path, miners=1, commitment_cooldown=COOLDOWN) as playground:
         assert playground.mine(0, ROWS, repo="first").status == 0
-        outcome = playground.mine(0, ROWS[:1], "--retry_seconds", "1", repo="second")
-        assert outcome.status == 0, outcome.said
-        assert "Trying again in 1 s" in outcome.said
+        with playground.start_miner(0, ROWS[:1], "--retry_seconds", "1", repo="second") as process:
+            assert "Trying again in 1 s" in until_it_waits(process)
+            playground.node.advance(COOLDOWN)
+            said, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, said
         commitment = playground.commitment(0)
         assert commitment is not None
         assert commitment.text.startswith("miner1/second:")
@@ -147,12 +159,12 @@ def test_miner_on_the_cooldown_waits_and_commits_when_it_is_over(tmp_path: Path)
 
 
 def test_miner_terminated_while_it_waits_goes_on_at_the_next_start(tmp_path: Path) -> None:
-    with running_playground(tmp_path, miners=1, commitment_cooldown=150) as playground:
+    with running_playground(tmp_path, miners=1, commitment_cooldown=COOLDOWN) as playground:
         assert playground.mine(0, ROWS, repo="first").status == 0
         with playground.start_miner(0, ROWS[:1], repo="second") as process:
-            while "Trying again" not in (line := process.stdout.readline() if process.stdout else ""):
-                assert line, "the miner ended without waiting"
+            until_it_waits(process)
             assert terminated(process).status == 130
+        playground.node.advance(COOLDOWN)
         outcome = playground.mine(0, ROWS[:1], "--retry_seconds", "1", repo="second")
         assert outcome.status == 0, outcome.said
         assert len(commits(playground, "miner1/second")) == 2

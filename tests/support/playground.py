@@ -62,9 +62,10 @@ class Playground:
         arguments = [*self.miner_arguments(number, rows, repo), *more]
         return self.run_miner(arguments, self.hub.add_user(self.subnet.miners[number].name))
 
-    def start_miner(self, number: int, rows: Sequence[Row], repo: str) -> "subprocess.Popen[str]":
+    def start_miner(self, number: int, rows: Sequence[Row], *more: str, repo: str) -> "subprocess.Popen[str]":
         token = self.hub.add_user(self.subnet.miners[number].name)
-        return start("neurons/miner.py", self.miner_arguments(number, rows, repo), self.environment(token))
+        arguments = [*self.miner_arguments(number, rows, repo), *more]
+        return start("neurons/miner.py", arguments, self.environment(token))
 
     def run_miner(self, arguments: Sequence[str], token: str | None) -> Outcome:
         return run("neurons/miner.py", arguments, self.environment(token))
