@@ -168,7 +168,7 @@ def _lock_the_ledger(stage: Stage) -> None:
         other.rollback()
         other.close()
 
-    _later(6.0, leave)
+    _later(8.0, leave)
 
 
 def _fail_the_worker(stage: Stage) -> None:
