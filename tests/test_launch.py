@@ -119,7 +119,8 @@ def test_program_with_a_bug_in_a_thread_says_so_in_the_log() -> None:
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_program_asked_to_stop_ends_itself(name: str) -> None:
-    with started("waits") as process:
+    # These tests themselves may run under nohup, which the program would take over.
+    with started("waits", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) as process:
         await_line(process, "ready")
         process.send_signal(signal.Signals[name])
         _, error = process.communicate(timeout=10)

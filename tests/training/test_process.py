@@ -25,8 +25,9 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "echo_worker.py").write_text(ECHO)
     (tmp_path / "half_worker.py").write_text(HALF_A_LINE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    before = psutil.Process().children()
     yield
-    assert not psutil.Process().children()
+    assert psutil.Process().children() == before
 
 
 def started(module: str) -> WorkerProcess:
