@@ -1,16 +1,16 @@
 """The dataset cache over the real hub client: killed, on a full disk, in many threads."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from file_limit import no_file_beyond
 from hub_users import HASTE, Owner
 
 from flockoff.errors import HubTransient, SetupError
@@ -81,25 +81,14 @@ def test_download_broken_off_goes_on_after_a_restart(
     assert bytes_in(tmp_path) == len(CONTENT)
 
 
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file can grow beyond ``size`` bytes: writing fails half-way, as on a disk that fills up."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
 def test_get_on_full_disk_is_a_setup_error_and_works_once_there_is_room(
     alice: Owner, anybody: HubClient, tmp_path: Path
 ) -> None:
     commit = alice.upload(CONTENT)
     cache = cache_in(tmp_path, anybody)
     cache.begin([(alice.repo, commit)])
-    with full_disk(100_000), pytest.raises(SetupError) as error:
+    with no_file_beyond(100_000), pytest.raises(SetupError) as error:
         cache.get(alice.repo, commit, max_bytes=len(CONTENT))
     assert "free space" in error.value.remedy
     assert files_in(tmp_path) == []
