@@ -155,11 +155,13 @@ class Evaluator(Protocol):
         seed: int,
         *,
         tokens: int,
+        left_out: tuple[int, ...] = (),
         on_progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
     ) -> Measurement:
         """Train a fresh adapter on ``dataset``, of ``tokens`` tokens a pass, and measure it.
 
+        ``left_out``: 1-based lines of the file, in order; they and their copies are not trained on.
         ``should_stop`` is asked about once a second; when it says True the worker is stopped and
         EvaluationStopped raised. A worker that dies, hangs, runs out of memory or meets a device error is
         replaced and the dataset tried again, twice at most; then EvaluationFault is raised, or

@@ -249,6 +249,8 @@ class Measurement:
     steps: int  # optimizer steps
     seconds: float
     provenance: Provenance
+    row_nll: tuple[float, ...] = ()  # nats: each evaluation row's, summed over its assistant tokens
+    sealed_loss: float | None = None  # of the competition's sealed evaluation set, where it has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,13 +265,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A measurement with whose dataset it was. ``epoch`` is the epoch's start block."""
+    """A measurement with whose dataset it was. ``epoch`` is the epoch's start block.
+
+    ``left_out``: the 1-based lines of ``data.jsonl`` that were not trained on, in order.
+    """
 
     epoch: int
     hotkey: str
     model_id: ModelId
     content_hash: str
     measurement: Measurement
+    left_out: tuple[int, ...] = ()
 
 
 # The classes of fault after which a dataset is set aside for the epoch.

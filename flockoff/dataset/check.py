@@ -44,10 +44,14 @@ class _Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a dataset is. ``fault`` is None for one that is valid and not contaminated."""
+    """What a dataset is. ``fault`` is None for one that is valid and not contaminated.
+
+    ``left_out``: the 1-based lines that are not to be trained on, in order.
+    """
 
     report: DatasetReport
     fault: MinerFault | None
+    left_out: tuple[int, ...] = ()
 
 
 def judge_dataset(

@@ -236,13 +236,14 @@ class Ledger:
         with self._database.transaction() as connection:
             _require_open(connection, evaluation.epoch)
             cursor = connection.execute(
-                "INSERT INTO evaluations (epoch, hotkey, model_id, content_hash, measurement)"
-                " VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO evaluations (epoch, hotkey, model_id, content_hash, left_out, measurement)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     evaluation.epoch,
                     evaluation.hotkey,
                     str(evaluation.model_id),
                     evaluation.content_hash,
+                    json.dumps(evaluation.left_out),
                     insert_measurement(connection, evaluation.measurement, self._clock()),
                 ),
             )

@@ -3,6 +3,7 @@
 import json
 from sqlite3 import Connection, Cursor
 
+from flockoff.ledger.rows import NUMBER
 from flockoff.records import Measurement, Verdict
 
 # Joins what "recorded" refers to: measurements with what they were made with.
@@ -53,7 +54,7 @@ def insert_measurement(connection: Connection, measurement: Measurement, now: fl
     [setup_id] = connection.execute(select, setup).fetchone()
     cursor = connection.execute(
         "INSERT INTO measurements (loss, eval_tokens, train_rows, train_tokens, steps, seconds, seed, setup,"
-        " recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " recorded_at, row_nll, sealed_loss) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             measurement.loss,
             measurement.eval_tokens,
@@ -64,6 +65,8 @@ def insert_measurement(connection: Connection, measurement: Measurement, now: fl
             provenance.seed,
             setup_id,
             now,
+            b"".join(map(NUMBER.pack, measurement.row_nll)),
+            measurement.sealed_loss,
         ),
     )
     return inserted_id(cursor)

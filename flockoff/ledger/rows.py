@@ -2,11 +2,14 @@
 
 import json
 import sqlite3
+import struct
 from dataclasses import dataclass
 
 from flockoff.dataset import Claim
 from flockoff.errors import Reason
 from flockoff.records import Commitment, Evaluation, Measurement, ModelId, Provenance, Standing, Verdict
+
+NUMBER = struct.Struct("<d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ def measurement_from(row: sqlite3.Row) -> Measurement:
             evaluation_set=row["evaluation_set"],
             seed=row["seed"],
         ),
+        row_nll=tuple(value for (value,) in NUMBER.iter_unpack(row["row_nll"])),
+        sealed_loss=row["sealed_loss"],
     )
 
 
@@ -65,6 +70,7 @@ def evaluation_from(row: sqlite3.Row) -> Evaluation:
         model_id=ModelId.parse(row["model_id"]),
         content_hash=row["content_hash"],
         measurement=measurement_from(row),
+        left_out=tuple(json.loads(row["left_out"])),
     )
 
 

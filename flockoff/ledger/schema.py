@@ -169,7 +169,16 @@ CREATE TABLE choices (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
+_THIRD = """
+-- The lines that were not trained on, as a JSON array.
+ALTER TABLE evaluations ADD COLUMN left_out TEXT NOT NULL DEFAULT '[]';
+
+-- Each evaluation row's negative log-likelihood: float64, little-endian, in the file's order.
+ALTER TABLE measurements ADD COLUMN row_nll BLOB NOT NULL DEFAULT x'';
+ALTER TABLE measurements ADD COLUMN sealed_loss REAL CHECK (sealed_loss BETWEEN 0 AND 1e308);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

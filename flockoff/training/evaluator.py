@@ -78,14 +78,16 @@ class WorkerEvaluator:
         seed: int,
         *,
         tokens: int,
+        left_out: tuple[int, ...] = (),
         on_progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
     ) -> Measurement:
         """Train a fresh adapter on ``dataset``, whose content must have ``content_hash``, and measure it.
 
+        ``left_out``: 1-based lines of the file, in order; they and their copies are not trained on.
         Raises MinerFault, SetupError, EvaluationFault, EvaluationTooSlow and EvaluationStopped.
         """
-        request = Request(str(dataset.absolute()), content_hash, seed)
+        request = Request(str(dataset.absolute()), content_hash, seed, left_out)
         measurement = self._measured(request, self._pace.limits(tokens), on_progress, should_stop)
         self._pace.note(tokens, measurement.seconds)
         return measurement

@@ -34,6 +34,7 @@ class Request:
     dataset: str | None = None
     content_hash: str = ""
     seed: int = 0
+    left_out: tuple[int, ...] = ()  # 1-based lines of the dataset, which are not trained on
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ def encode_request(request: Request) -> str:
 
 
 def decode_request(line: str) -> Request:
-    return Request(**json.loads(line))
+    table = json.loads(line)
+    return Request(**table | {"left_out": tuple(table["left_out"])})
 
 
 def encode_reply(reply: Reply) -> str:
@@ -121,7 +123,8 @@ def decode_reply(line: str) -> Reply:
         case "progress":
             return Progress(**table)
         case "measurement":
-            return Measurement(**table | {"provenance": Provenance(**table["provenance"])})
+            provenance, row_nll = Provenance(**table["provenance"]), tuple(table["row_nll"])
+            return Measurement(**table | {"provenance": provenance, "row_nll": row_nll})
         case "miner_fault":
             return MinerFault(Reason(table["reason"]), table["message"], remedy=table["remedy"])
         case "setup_error":

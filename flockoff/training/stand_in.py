@@ -31,6 +31,7 @@ class StandInEvaluator:
         seed: int,
         *,
         tokens: int,
+        left_out: tuple[int, ...] = (),
         on_progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
     ) -> Measurement:

@@ -197,6 +197,7 @@ def _measured(
         dataset.content_hash,
         epoch.seed,
         tokens=dataset.tokens,
+        left_out=dataset.left_out,
         on_progress=on_progress,
         should_stop=clock.over,
     )
@@ -204,13 +205,15 @@ def _measured(
         raise MinerFault(
             Reason.LOSS_NOT_FINITE, f"Training on this dataset ends in a loss of {measurement.loss}."
         )
-    _store(
-        validator,
-        Evaluation(
-            epoch.start_block, commitment.hotkey, commitment.model_id, dataset.content_hash, measurement
-        ),
-        clock,
+    evaluation = Evaluation(
+        epoch.start_block,
+        commitment.hotkey,
+        commitment.model_id,
+        dataset.content_hash,
+        measurement,
+        dataset.left_out,
     )
+    _store(validator, evaluation, clock)
     return measurement
 
 

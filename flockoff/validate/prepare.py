@@ -24,6 +24,7 @@ class Prepared:
     path: Path
     content_hash: str
     tokens: int  # of one pass
+    left_out: tuple[int, ...] = ()  # 1-based lines that are not to be trained on
 
 
 class Preparation:
@@ -63,7 +64,7 @@ class Preparation:
         if judgement.fault is not None:
             raise judgement.fault
         assert judgement.report.content_hash is not None  # no fault
-        return Prepared(path, judgement.report.content_hash, judgement.report.tokens)
+        return Prepared(path, judgement.report.content_hash, judgement.report.tokens, judgement.left_out)
 
 
 class _StoppableEncoder:

@@ -34,11 +34,11 @@ def measurement(loss: float = 1.5, *, seed: int = EPOCH.seed, device: str = "cpu
         evaluation_set="0" * 64,
         seed=seed,
     )
-    return Measurement(loss, 1000, 64, 4096, 16, 2.5, provenance)
+    return Measurement(loss, 1000, 64, 4096, 16, 2.5, provenance, (0.1, 2.5e-300, 1 / 3), 1.25)
 
 
 def evaluation(hotkey: str, loss: float = 1.5, *, epoch: int = EPOCH.start_block) -> Evaluation:
-    return Evaluation(epoch, hotkey, model_id(), f"hash of {hotkey}", measurement(loss))
+    return Evaluation(epoch, hotkey, model_id(), f"hash of {hotkey}", measurement(loss), (1, 20_000))
 
 
 def eligible(hotkey: str, loss: float = 1.5, *, uid: int = 1, epoch: int = EPOCH.start_block) -> Verdict:

@@ -27,7 +27,7 @@ PROVENANCE = Provenance("0.1.0", {"torch": "2"}, "cpu", "float32", "a/b@c", "f" 
 
 @given(loss=st.floats(allow_nan=False, allow_infinity=False))
 def test_messages_measurement_arrives_to_the_last_bit(loss: float) -> None:
-    sent = Measurement(loss, 10, 3, 100, 2, 0.1, PROVENANCE)
+    sent = Measurement(loss, 10, 3, 100, 2, 0.1, PROVENANCE, (loss, -loss), loss)
     assert decode_reply(encode_reply(sent)) == sent
 
 
@@ -72,6 +72,11 @@ def test_messages_assignment_keeps_every_rule_that_training_reads() -> None:
 
 
 def test_messages_request_arrives() -> None:
-    for sent in (Request(), Request("/d", "ab", 7)):
+    for sent in (Request(), Request("/d", "ab", 7, (1, 9))):
         assert decode_request(encode_request(sent)) == sent
-    assert [field.name for field in dataclasses.fields(Request)] == ["dataset", "content_hash", "seed"]
+    assert [field.name for field in dataclasses.fields(Request)] == [
+        "dataset",
+        "content_hash",
+        "seed",
+        "left_out",
+    ]
