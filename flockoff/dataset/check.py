@@ -192,7 +192,9 @@ def _batches(rows: Iterable[tuple[int, Row | RowProblem]]) -> Iterator[_Rows]:
 
 
 def _text_bytes(row: Row) -> int:
-    return len((row.system or "").encode()) + sum(len(turn.content.encode()) for turn in row.turns)
+    """An upper bound of the UTF-8's length, without the cost of encoding everything."""
+    texts = [row.system or "", *(turn.content for turn in row.turns)]
+    return sum(len(text) if text.isascii() else 4 * len(text) for text in texts)
 
 
 def _encoded(batches: Iterable[_Rows], encoder: RowEncoder) -> Generator[_Encoded | RowProblem, None, None]:

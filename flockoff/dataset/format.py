@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from flockoff.competition import Limits
 from flockoff.errors import MinerFault, Reason, SetupError
@@ -200,8 +200,7 @@ def _row_or_problem(number: int, line: bytes | None, forbidden: re.Pattern[str] 
                 f"the line is longer than {MAX_LINE_BYTES:,} bytes, far more than a context holds",
             )
         row = _row(_parse(line))
-        for where, text in _texts(row):
-            _check_text(text, where, forbidden)
+        _check_texts(row, forbidden)
     except _Rejected as rejected:
         return rejected.at(number)
     return row
@@ -257,7 +256,7 @@ _DECODER = JSONDecoder(object_pairs_hook=_object, parse_int=len, parse_float=len
 def _row(value: object) -> Row:
     if not isinstance(value, dict):
         _reject(Reason.NOT_AN_OBJECT, f"the line is {_kind(value)}; every line is one object")
-    _check_keys(value, _ROW_KEYS, ("conversations",), "the row")
+    _check_keys(value, _ROW_KEYS, ("conversations",), 0)
     system = value.get("system")
     if not isinstance(system, str | None):
         _reject(Reason.WRONG_TYPE, f"'system' is {_kind(system)}; it must be a string or null")
@@ -273,25 +272,30 @@ def _row(value: object) -> Row:
 
 
 def _turn(place: int, value: object) -> Turn:
-    where = f"turn {place}"
     if not isinstance(value, dict):
-        _reject(Reason.NOT_AN_OBJECT, f"{where} is {_kind(value)}; every turn is an object")
-    _check_keys(value, _TURN_KEYS, _TURN_KEYS, where)
+        _reject(Reason.NOT_AN_OBJECT, f"turn {place} is {_kind(value)}; every turn is an object")
+    _check_keys(value, _TURN_KEYS, _TURN_KEYS, place)
     role, content = value["role"], value["content"]
     if not isinstance(role, str):
-        _reject(Reason.WRONG_TYPE, f"the role of {where} is {_kind(role)}; it must be a string")
-    if role != (expected := "user" if place % 2 else "assistant"):
-        _reject(Reason.WRONG_ROLE, f"the role of {where} is '{printable(role, 40)}'; it must be '{expected}'")
+        _reject(Reason.WRONG_TYPE, f"the role of turn {place} is {_kind(role)}; it must be a string")
+    expected: Literal["user", "assistant"] = "user" if place % 2 else "assistant"
+    if role != expected:
+        shown = printable(role, 40)
+        _reject(Reason.WRONG_ROLE, f"the role of turn {place} is '{shown}'; it must be '{expected}'")
     if not isinstance(content, str):
-        _reject(Reason.WRONG_TYPE, f"the content of {where} is {_kind(content)}; it must be a string")
+        _reject(Reason.WRONG_TYPE, f"the content of turn {place} is {_kind(content)}; it must be a string")
     if not content or content.isspace():
-        _reject(Reason.BLANK_CONTENT, f"the content of {where} is blank")
-    return Turn("user" if place % 2 else "assistant", content)
+        _reject(Reason.BLANK_CONTENT, f"the content of turn {place} is blank")
+    return Turn(expected, content)
 
 
 def _check_keys(
-    value: dict[str, object], allowed: tuple[str, ...], needed: tuple[str, ...], where: str
+    value: dict[str, object], allowed: tuple[str, ...], needed: tuple[str, ...], place: int
 ) -> None:
+    """``place``: of the turn; 0 for the row itself."""
+    if tuple(value) == allowed:
+        return
+    where = f"turn {place}" if place else "the row"
     for key in value:
         if key not in allowed:
             names = " and ".join(f"'{name}'" for name in allowed)
@@ -309,11 +313,19 @@ def _kind(value: object) -> str:
     return {str: "a string", int: "a number", list: "an array", dict: "an object"}[type(value)]
 
 
-def _texts(row: Row) -> Iterator[tuple[str, str]]:
+def _texts(row: Row) -> Iterator[tuple[int, str]]:
+    """Each text with the place of its turn; 0 for the system's."""
     if row.system:
-        yield "'system'", row.system
+        yield 0, row.system
     for place, turn in enumerate(row.turns, start=1):
-        yield f"the content of turn {place}", turn.content
+        yield place, turn.content
+
+
+def _check_texts(row: Row, forbidden: re.Pattern[str] | None) -> None:
+    everything = "\n".join(text for _, text in _texts(row))
+    if _UNENCODABLE.search(everything) or (forbidden and forbidden.search(everything)):
+        for place, text in _texts(row):  # one that is only in the join is in none of them
+            _check_text(text, f"the content of turn {place}" if place else "'system'", forbidden)
 
 
 def _check_text(text: str, where: str, forbidden: re.Pattern[str] | None) -> None:

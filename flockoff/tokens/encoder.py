@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Encoding, Tokenizer, processors
+from tokenizers import Encoding, Regex, Tokenizer, pre_tokenizers, processors
 
 from flockoff.errors import SetupError
-from flockoff.records import EncodedRow, Row
+from flockoff.records import EncodedRow, Row, Turn
 from flockoff.tokens.pieces import LONGEST_PIECE, pieces_of
 from flockoff.tokens.template import ChatTemplate, Span, messages_of
 
@@ -19,6 +19,9 @@ from flockoff.tokens.template import ChatTemplate, Span, messages_of
 _BATCH_ROWS = 256
 _BATCH_CHARACTERS = 256 * 1024
 _PIECES_AT_ONCE = 4  # after the first, which fills the context of a text of a token a character
+# A tokenizer remembers the tokens of words of up to 255 bytes, two of them for a space. It works out those of
+# a longer word each time, which takes several times as long.
+_ENDLESS_RUN = r"\s{120}|[^\s\p{L}\p{N}]{120}"
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
@@ -58,11 +61,21 @@ class TokenizerEncoder:
         self._template = template
         self.special_tokens = special_tokens
         self.context_length = context_length
+        self._most_turns = 2 * (context_length // self._least_tokens_of_two_turns() + 1)
+
+    def _least_tokens_of_two_turns(self) -> int:
+        """Of a question with its answer: what the shortest ones add, less three tokens each in case a content
+        is one token with what the template writes on either side."""
+        once, twice = ([Turn("user", "a"), Turn("assistant", "b")] * times for times in (1, 2))
+        texts = [self._template.render(messages_of(Row(None, tuple(turns)))) for turns in (once, twice)]
+        one, two = (len(self._tokenizer.encode(text, add_special_tokens=False).ids) for text in texts)
+        return max(1, two - one - 6)
 
     def encode(self, rows: Sequence[Row]) -> list[EncodedRow]:
         """The rows under the chat template, each cut at the context; as transformers would encode them.
 
-        The one exception is a run of thousands of characters without a word's end (``pieces.py``).
+        The exceptions are runs of white space or of marks, which are cut after every 120
+        characters, and runs of thousands of characters without a word's end (``pieces.py``).
         Raises MinerFault (``SPECIAL_TOKEN``) for a row whose text imitates the template's marks.
         """
         encoded: list[EncodedRow] = []
@@ -78,12 +91,10 @@ class TokenizerEncoder:
         return _OpenRow(len(text), spans, pieces_of(text, self.special_tokens))
 
     def _within_reach(self, row: Row) -> Row:
-        """``row`` without turns that the context cannot reach.
-
-        A turn takes a token at least, and an answer one for each of its two marks as well.
-        """
-        reach = 2 * (self.context_length // 4 + 1)
-        return row if len(row.turns) <= reach else replace(row, turns=row.turns[:reach])
+        """``row`` without turns that the context cannot reach."""
+        if len(row.turns) <= self._most_turns:
+            return row
+        return replace(row, turns=row.turns[: self._most_turns])
 
     def _tokenise(self, rows: Sequence["_OpenRow"]) -> None:
         """Tokenise every row to its end or beyond the context, a few pieces at a time."""
@@ -151,6 +162,10 @@ def _read_tokenizer(directory: Path) -> Tokenizer:
         raise _missing(path) from error
     except Exception as error:  # the library raises nothing narrower
         raise SetupError(f"{path} is damaged: {error}.", remedy="Delete it and start again.") from error
+    words = [tokenizer.pre_tokenizer] if tokenizer.pre_tokenizer is not None else []
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(_ENDLESS_RUN), "isolated"), *words]
+    )
     # Some post-processors take white space out of the offsets, by which tokens are told apart here.
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer.no_truncation()

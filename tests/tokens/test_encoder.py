@@ -112,6 +112,27 @@ def test_encoder_text_that_fills_the_context_before_the_answer_has_no_assistant_
     assert len(cut.input_ids) == 100 and not any(cut.assistant)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.sampled_from(["a", "\na", "a\n", "\n\na\n", " a ", "é", "🙂", "1"]), min_size=1, max_size=4)
+)
+def test_encoder_more_turns_than_the_context_reaches_fill_it_like_transformers(
+    qwen_directory: Path, contents: list[str]
+) -> None:
+    conversation = row(*(contents * 400)[:400])
+    (encoded,) = load_encoder(qwen_directory, 500).encode([conversation])
+    assert list(encoded.input_ids) == transformers_ids(qwen_directory, conversation)[:500]
+
+
+def test_encoder_run_of_marks_is_cut_after_every_120(encoder: TokenizerEncoder) -> None:
+    rows = [row("Hi", "x" + "!" * (120 * times) + "x") for times in (1, 2, 3)]
+    once, twice, thrice = (list(encoded.input_ids) for encoded in encoder.encode(rows))
+    more = len(twice) - len(once)
+    at = next(place for place, (a, b) in enumerate(zip(once, twice, strict=False)) if a != b)
+    assert more > 0 and len(thrice) == len(twice) + more
+    assert twice[at - more : at] == twice[at : at + more] == thrice[at + more : at + 2 * more]
+
+
 def test_encoder_hostile_rows_cost_bounded_time(encoder: TokenizerEncoder) -> None:
     many_turns = row(*["a"] * 60_000)
     one_word = row("a" * 5_000_000, "b")
