@@ -165,19 +165,20 @@ def report_submitted(submitted: Submitted, netuid: int) -> None:
 
 
 def _committed(chain: Chain, model_id: ModelId) -> int:
-    """Have ``model_id`` on chain and return the block of its commitment.
+    """Have ``model_id`` on chain for good and return the block of its commitment.
 
     The chain is read first: an earlier try may have landed although its answer was lost.
     """
     current = chain.commitment()
     if current is None or current.text != str(model_id):
         chain.commit(str(model_id))
-        current = chain.commitment()
-        if current is None or current.text != str(model_id):
-            shown = repr(current.text) if current else "nothing"
-            raise ChainTransient(f"The chain shows {shown} where {model_id} was committed.")
     else:
         log.info("The chain has this commitment already.")
+        chain.block_hash(current.block)  # waits until the block is final: before that it may be replaced
+    current = chain.commitment()
+    if current is None or current.text != str(model_id):
+        shown = repr(current.text) if current else "nothing"
+        raise ChainTransient(f"The chain shows {shown} where {model_id} was committed.")
     return current.block
 
 
