@@ -239,11 +239,12 @@ def _may_still_appear(validator: Validator, epoch: Epoch, commitment: Commitment
     """Whether a dataset that is not there is still waited for: within an epoch of its commitment, and once.
 
     Waiting for each new commitment again would let a miner keep its score by committing what never appears.
+    Who was blamed for that before has no score left to keep, and is waited for like anybody else.
     """
     if commitment.block < epoch.start_block - epoch.blocks:
         return False
     last = validator.ledger.last_verdict(commitment.hotkey, before=epoch.start_block)
-    return last is None or last.reason not in _NOT_THERE
+    return last is None or last.standing != "not_evaluated" or last.reason not in _NOT_THERE
 
 
 def _not_evaluated(
