@@ -1,4 +1,4 @@
-"""A dataset that the hub does not show: waited for in the epoch after its commitment, then the miner's fault."""
+"""A dataset that the hub does not show: waited for in the epoch after its commitment, then blamed for."""
 
 from arena import Arena
 
