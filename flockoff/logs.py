@@ -5,13 +5,18 @@ terminal or move its cursor is escaped, and a traceback is set in behind bars. S
 which messages and exceptions are full, can pass for something that this program said.
 """
 
+import json
 import logging
+import math
+import os
 import sys
 from collections.abc import Collection
+from datetime import UTC, datetime
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from flockoff.text import printable, without
 
@@ -20,6 +25,7 @@ TRACE = 5  # below DEBUG: every request and every optimizer step
 _FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 _BAR = "    | "
 _LINE_CHARACTERS = 10_000  # the weights of 256 uids take half of it
+_COLOURS = ((logging.ERROR, "1;31"), (logging.WARNING, "33"), (logging.INFO, "32"))  # by least level
 _FILE_BYTES = 10 * 1024 * 1024
 _FILES_KEPT = 5
 
@@ -28,23 +34,44 @@ _ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def set_up_logging(
-    level: int, directory: Path | None, name: str, secrets: Collection[str] = frozenset()
+    level: int,
+    directory: Path | None,
+    name: str,
+    secrets: Collection[str] = frozenset(),
+    *,
+    as_json: bool = False,
 ) -> None:
     """Log this package's events to stderr and, with ``directory``, to rotated files ``name.log`` in it.
 
     Other libraries' warnings are shown too; their chatter is not. ``secrets`` are hidden wherever they turn
     up. Where lines cannot be written (closed terminal, full disk) the program goes on without them.
+    ``as_json``: each event is one JSON object instead, for log collectors; see ``event``.
     """
     logging.addLevelName(TRACE, "TRACE")
     logging.raiseExceptions = False  # else a line that cannot be written is dumped, raw, on the terminal
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    terminal, plain = logging.StreamHandler(sys.stderr), _SafeFormatter(secrets)
+    handlers: list[logging.Handler] = [terminal]
     if directory is not None:
         handlers.append(_LogFile(directory / f"{name}.log"))
-    formatter = _SafeFormatter(secrets)
     for handler in handlers:
-        handler.setFormatter(formatter)
+        handler.setFormatter(_JsonFormatter(secrets) if as_json else plain)
+    if not as_json and _shows_colours(sys.stderr):
+        terminal.setFormatter(_ColourFormatter(secrets))
     logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
     logging.getLogger("flockoff").setLevel(level)
+
+
+def event(name: str, **fields: object) -> dict[str, object]:
+    """``extra`` for a line's logger: the event's name, which stays the same, and what it is about.
+
+    A line for people says these in its words; a line of JSON has them as ``event`` and by their own names.
+    """
+    return {"event": name, "fields": fields}
+
+
+def _shows_colours(stream: TextIO) -> bool:
+    """Whether it is a terminal that knows ANSI's sequences, and nobody objects (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class _SafeFormatter(logging.Formatter):
@@ -66,6 +93,49 @@ class _SafeFormatter(logging.Formatter):
 
     def _set_in(self, text: str) -> str:
         return "\n".join(_BAR + self._safe(line) for line in text.split("\n"))
+
+
+class _ColourFormatter(_SafeFormatter):
+    """The level in colour. Bold as well where somebody may have to act: not everyone sees the red."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        line = super().formatMessage(record)
+        colour = next((code for level, code in _COLOURS if record.levelno >= level), None)
+        if colour is None:
+            return line
+        word = f"{record.levelname:<7}"
+        return line.replace(word, f"\x1b[{colour}m{word}\x1b[0m", 1)
+
+
+class _JsonFormatter(_SafeFormatter):
+    """One object a line: ``time`` (UTC), ``level``, ``event``, ``message``, and the event's own fields.
+
+    Nothing but printable ASCII: whatever else a text holds is escaped as JSON has it.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        told: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", "message"),
+            "message": self._shown(record.getMessage()),
+            "logger": record.name,
+        }
+        for name, value in getattr(record, "fields", {}).items():
+            told[name] = value if _is_plain(value) else self._shown(str(value))
+        if record.exc_info:
+            told["traceback"] = without(
+                logging.Formatter.formatException(self, record.exc_info), self._secrets
+            )
+        return json.dumps(told)
+
+    def _shown(self, text: str) -> str:
+        return without(text[:_LINE_CHARACTERS], self._secrets)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON has it as it is: it knows no infinity, nor what is not a number."""
+    return isinstance(value, int | None) or (isinstance(value, float) and math.isfinite(value))
 
 
 class _LogFile(RotatingFileHandler):

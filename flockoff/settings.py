@@ -54,6 +54,7 @@ class NeuronSettings:
     competition: Path | None  # None: FLock OFF's own
     log_level: int
     log_dir: Path | None
+    log_json: bool
     credentials: Credentials
 
     @property
@@ -289,6 +290,9 @@ def _parser(description: str) -> argparse.ArgumentParser:
         metavar="DIR",
         help="also write rotated log files here",
     )
+    group.add_argument(
+        "--logging.json", dest="log_json", action="store_true", help="one JSON object a line, for collectors"
+    )
     return parser
 
 
@@ -303,6 +307,7 @@ def _neuron(args: argparse.Namespace) -> NeuronSettings:
         competition=args.competition,
         log_level=args.log_level or logging.INFO,
         log_dir=args.log_dir,
+        log_json=args.log_json,
         credentials=read_credentials(),
     )
 

@@ -25,7 +25,7 @@ except KeyboardInterrupt:
 def main(argv: Sequence[str] | None = None) -> int:
     settings = miner_settings(argv)
     neuron = settings.neuron
-    set_up_logging(neuron.log_level, neuron.log_dir, "miner", neuron.secrets)
+    set_up_logging(neuron.log_level, neuron.log_dir, "miner", neuron.secrets, as_json=neuron.log_json)
     return run(lambda stop: mine_once(settings, stop))
 
 

@@ -27,7 +27,7 @@ log = logging.getLogger("flockoff.validator")
 def main(argv: Sequence[str] | None = None) -> int:
     settings = validator_settings(argv)
     neuron = settings.neuron
-    set_up_logging(neuron.log_level, neuron.log_dir, "validator", neuron.secrets)
+    set_up_logging(neuron.log_level, neuron.log_dir, "validator", neuron.secrets, as_json=neuron.log_json)
     return run(lambda stop: validate(settings, stop))
 
 

@@ -1,14 +1,20 @@
 """What lines of a log look like, whatever is logged and wherever it goes."""
 
+import json
 import logging
+import math
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from flockoff.logs import set_up_logging
+from flockoff.logs import event, set_up_logging
 
 EVENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ +\S")
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\n2026-01-01 00:00:00,000 INFO    all is well\x9b31m\u202e\u2028\ud800"
@@ -119,3 +125,60 @@ def test_log_file_on_a_full_disk_is_said_once(terminal: Callable[[], str], tmp_p
     lines = lines_of(terminal())
     assert len(lines) == 1001
     assert "No space left" in lines[1]
+
+
+def test_log_json_line_has_the_event_and_its_fields(terminal: Callable[[], str], tmp_path: Path) -> None:
+    set_up_logging(logging.INFO, tmp_path, "test", {"hf_secret"}, as_json=True)
+    about = event("verdict", uid=7, loss=0.1, rate=math.inf, detail="hf_secret", reason=None)
+    log.warning("uid %d: %s", 7, HOSTILE, extra=about)
+    try:
+        raise ValueError(f"hf_secret {HOSTILE}")
+    except ValueError:
+        log.exception("It failed.")
+    shown = terminal()
+    assert (tmp_path / "test.log").read_text(encoding="utf-8") == shown
+    first, second = map(json.loads, lines_of(shown))
+    assert datetime.fromisoformat(first.pop("time")).tzinfo is not None
+    assert first == {
+        "level": "warning",
+        "event": "verdict",
+        "message": f"uid 7: {HOSTILE}",
+        "logger": "flockoff.test",
+        "uid": 7,
+        "loss": 0.1,
+        "rate": "inf",
+        "detail": "***",
+        "reason": None,
+    }
+    assert (second["event"], second["message"]) == ("message", "It failed.")
+    assert "ValueError: *** " in second["traceback"]
+    assert shown.isascii()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(
+    ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_log_level_is_in_colour_on_a_terminal_only(environment: dict[str, str], coloured: bool) -> None:
+    import pty
+
+    code = (
+        "import logging; from flockoff.logs import set_up_logging\n"
+        "set_up_logging(logging.INFO, None, 'test'); log = logging.getLogger('flockoff.test')\n"
+        "log.error('\\x1b[2Jbad'); log.info('good')"
+    )
+    parent, child = pty.openpty()
+    plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    subprocess.run(
+        [sys.executable, "-c", code],
+        stderr=child,
+        env=plain | {"TERM": "xterm"} | environment,
+        check=True,
+        timeout=60,
+    )
+    bad, good = os.read(parent, 10_000).decode().splitlines()
+    os.close(parent)
+    os.close(child)
+    assert ("\x1b[1;31mERROR  \x1b[0m \\x1b[2Jbad" in bad) is coloured
+    assert ("\x1b[32mINFO   \x1b[0m good" in good) is coloured
+    assert coloured or "\x1b" not in bad + good
