@@ -1,5 +1,7 @@
 """Who is asking, and what the hub double lets them see and do; its refusals, worded as the real hub's."""
 
+import base64
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -35,13 +37,22 @@ def store_of(request: Request) -> HubStore:
 
 def caller(request: Request) -> Account | None:
     """The account of the request's token, None where it carries none. Refuses an unknown token."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if not scheme:
         return None
-    account = store_of(request).account(token.strip()) if scheme.lower() == "bearer" else None
+    token = _password(credentials) if scheme.lower() == "basic" else credentials.strip()
+    account = store_of(request).account(token) if scheme.lower() in ("basic", "bearer") else None
     if account is None:
         raise Refusal(401, "Invalid credentials in Authorization header")
     return account
+
+
+def _password(credentials: str) -> str:
+    """git sends the token as the password of a user."""
+    try:
+        return base64.b64decode(credentials).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def signed_in(request: Request) -> Account:
@@ -62,8 +73,15 @@ def visible_repo(request: Request) -> RepoMeta:
     """The repository that the path names. A private one does not exist for anybody but its owner."""
     parts = request.path_params
     account = caller(request)
-    meta = store_of(request).repo(parts.get("kind", "models"), f"{parts['owner']}/{parts['name']}")
-    return _seen(meta, account)
+    repo_id = f"{parts['owner']}/{parts['name']}".removesuffix(".git")  # which a clone's address may have
+    return _seen(store_of(request).repo(parts.get("kind", "models"), repo_id), account)
+
+
+def visible_repos(request: Request, kind: str) -> list[RepoMeta]:
+    """All repositories of a kind that the caller may see, the newest first."""
+    account = caller(request)
+    metas = store_of(request).repos(kind)
+    return [meta for meta in metas if not meta.private or (account and account.name == meta.owner)]
 
 
 def _seen(meta: RepoMeta | None, account: Account | None) -> RepoMeta:

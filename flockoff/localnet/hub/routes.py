@@ -21,9 +21,11 @@ from flockoff.localnet.hub.access import (
     signed_in,
     store_of,
     visible_repo,
+    visible_repos,
     writable_repo,
     writer,
 )
+from flockoff.localnet.hub.clone import advertise_refs, upload_pack
 from flockoff.localnet.hub.commits import parse_commit
 from flockoff.localnet.hub.files import file_response
 from flockoff.localnet.hub.store import HubStore, Kind, RepoExists, RepoMeta
@@ -59,8 +61,16 @@ def build_app(store: HubStore, page_size: int) -> Starlette:
         Route(f"{repo}/commits/{rev}", commits),
         Route(f"{repo}/refs", refs),
         Route(repo, repo_info),
-        Route("/{kind}/{owner}/{name}/resolve/{revision}/{path:path}", resolve),
-        Route("/{owner}/{name}/resolve/{revision}/{path:path}", resolve),
+        Route("/api/{kind}", list_repos),
+        *(
+            route
+            for page in ("/{kind}/{owner}/{name}", "/{owner}/{name}")
+            for route in (
+                Route(f"{page}/resolve/{rev}/{{path:path}}", resolve),
+                Route(f"{page}/info/refs", advertise_refs),
+                Route(f"{page}/git-upload-pack", with_body(upload_pack), methods=["POST"]),
+            )
+        ),
     ]
     app = Starlette(routes=routes, exception_handlers={Refusal: refusal_response})
     app.state.store = store
@@ -209,6 +219,19 @@ def commit(request: Request, body: bytes) -> Response:
         raise Refusal(404, "A file with this name doesn't exist", code="EntryNotFound") from error
     url = f"{_repo_url(request, meta.kind, meta.id)}/commit/{oid}"
     return JSONResponse({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
+
+
+def list_repos(request: Request) -> Response:
+    """The repositories of a kind that the caller may see, found by ``author`` and a part of their id."""
+    kind, asked = request.path_params["kind"], request.query_params
+    if kind not in KINDS:
+        raise Refusal(404, "Not found")
+    found = [
+        {"_id": meta.id, "id": meta.id, "author": meta.owner, "private": meta.private}
+        for meta in visible_repos(request, kind)
+        if asked.get("author", meta.owner) == meta.owner and asked.get("search", "") in meta.id
+    ]
+    return _page(request, found)
 
 
 def repo_info(request: Request) -> Response:

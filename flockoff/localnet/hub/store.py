@@ -99,6 +99,11 @@ class HubStore:
         with self._lock:
             return self._repos.get((kind, repo_id))
 
+    def repos(self, kind: str) -> list[RepoMeta]:
+        """All repositories of a kind, the newest first."""
+        with self._lock:
+            return [meta for meta in reversed(self._repos.values()) if meta.kind == kind]
+
     def path(self, meta: RepoMeta) -> Path:
         """The folder of the repository's git objects."""
         return self._dir / "repos" / meta.kind / f"{meta.id}.git"
