@@ -3,12 +3,93 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
 
 from flockoff.errors import SetupError
 
 REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)  # memory, processor time and open files of this process; on Linux
+PlatformCollector(registry=REGISTRY)
 
+# --- the epoch -------------------------------------------------------------------------------------------
+
+EPOCH_START = Gauge(
+    "flockoff_epoch_start_block",
+    "First block of the epoch under way, by which it is named.",
+    registry=REGISTRY,
+)
+EPOCH_END = Gauge("flockoff_epoch_end_block", "First block of the next epoch.", registry=REGISTRY)
+CHAIN_BLOCK = Gauge(
+    "flockoff_chain_block", "The chain's height, as it was last read or estimated.", registry=REGISTRY
+)
+PLACES = Gauge("flockoff_epoch_places", "Miners who have a place in this epoch.", registry=REGISTRY)
+JUDGED = Gauge("flockoff_epoch_judged", "Of these, those with a verdict by now.", registry=REGISTRY)
+QUEUE_AGE = Gauge(
+    "flockoff_queue_age_blocks",
+    "Blocks since the last evaluation, or else the first commitment, of the miner who has waited longest.",
+    registry=REGISTRY,
+)
+
+# --- evaluations -----------------------------------------------------------------------------------------
+
+VERDICTS = Counter(
+    "flockoff_verdicts",
+    "Verdicts by standing (eligible, at_fault, not_evaluated) and reason.",
+    ["standing", "reason"],
+    registry=REGISTRY,
+)
+EVAL_LOSS = Gauge(
+    "flockoff_eval_loss",
+    "Last measured loss by uid, in nats per assistant token of the evaluation set.",
+    ["uid"],
+    registry=REGISTRY,
+)
+BASE_LOSS = Gauge("flockoff_base_loss", "The same of the base model without an adapter.", registry=REGISTRY)
+EVALUATION_SECONDS = Histogram(
+    "flockoff_evaluation_seconds",
+    "How long one dataset took to train on and measure.",
+    buckets=(5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560),
+    registry=REGISTRY,
+)
+TRAINED_TOKENS = Counter(
+    "flockoff_trained_tokens", "Tokens trained on, each pass over a dataset counted.", registry=REGISTRY
+)
+WORKER_MEMORY = Gauge(
+    "flockoff_worker_memory_bytes",
+    "Resident memory of each evaluation worker, by its number.",
+    ["worker"],
+    registry=REGISTRY,
+)
+
+# --- downloads and disk ----------------------------------------------------------------------------------
+
+DOWNLOADS = Counter(
+    "flockoff_downloads", "Downloads of datasets: done, or failed.", ["outcome"], registry=REGISTRY
+)
+DOWNLOADED_BYTES = Counter("flockoff_downloaded_bytes", "Bytes of datasets downloaded.", registry=REGISTRY)
+DATASET_BYTES = Gauge(
+    "flockoff_dataset_bytes", "Disk space that downloaded datasets take.", registry=REGISTRY
+)
+DISK_FREE = Gauge(
+    "flockoff_disk_free_bytes", "Space left on the disk that datasets and ledger are on.", registry=REGISTRY
+)
+
+# --- what went wrong -------------------------------------------------------------------------------------
+
+RETRIES = Counter(
+    "flockoff_retries",
+    "Times that something was tried again, by what it was (hub, chain, dataset).",
+    ["of"],
+    registry=REGISTRY,
+)
 FAULTS = Counter(
     "flockoff_faults",
     "Faults that were not a miner's, by the class of the error.",
@@ -21,6 +102,9 @@ WORKER_RESTARTS = Counter(
     ["cause"],
     registry=REGISTRY,
 )
+
+# --- weights ---------------------------------------------------------------------------------------------
+
 WEIGHTS_LATE = Counter(
     "flockoff_weights_late",
     "Attempts to set weights that failed after the epoch's time for evaluating was over.",

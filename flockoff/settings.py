@@ -273,6 +273,11 @@ def _parser(description: str) -> argparse.ArgumentParser:
         metavar="URL",
         help="a node's address; beats the network",
     )
+    _add_logging(parser)
+    return parser
+
+
+def _add_logging(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("logging")
     levels = group.add_mutually_exclusive_group()
     for name, level, what in (
@@ -293,7 +298,6 @@ def _parser(description: str) -> argparse.ArgumentParser:
     group.add_argument(
         "--logging.json", dest="log_json", action="store_true", help="one JSON object a line, for collectors"
     )
-    return parser
 
 
 def _neuron(args: argparse.Namespace) -> NeuronSettings:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from flockoff.errors import SetupError
 from flockoff.hub.files import dataset_key, digest_of, move_into_place
+from flockoff.metrics import DATASET_BYTES, DISK_FREE, DOWNLOADED_BYTES, DOWNLOADS
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class DatasetCache:
             self._needed = frozenset(dataset_key(namespace, commit) for namespace, commit in needed)
             self._scan()
             self._make_room(0)
+            self._show()
             if (excess := self._used() - self._budget) > 0:
                 _log.warning(
                     "The datasets that this epoch needs, or that cannot be removed, take %d bytes more than "
@@ -140,7 +142,7 @@ class DatasetCache:
 
     def _download(self, key: str, namespace: str, commit: str, max_bytes: int) -> Path:
         with self._reserved(key, max_bytes):
-            arrived = self._hub.download(namespace, commit, self._incoming, max_bytes=max_bytes)
+            arrived = self._fetch(namespace, commit, max_bytes)
             digest = digest_of(arrived)
             target = self._directory / f"{key}.{digest.sha256}.jsonl"
             with self._lock, _translated(f"write {target}"):
@@ -151,7 +153,18 @@ class DatasetCache:
                     raise
                 self._whole[key] = _Whole(target, digest.sha256, digest.size)
                 self._coming[key] = 0  # or the file would count twice until the reservation ends
+                self._show()
+        DOWNLOADED_BYTES.inc(digest.size)
         return target
+
+    def _fetch(self, namespace: str, commit: str, max_bytes: int) -> Path:
+        outcome = "failed"
+        try:
+            path = self._hub.download(namespace, commit, self._incoming, max_bytes=max_bytes)
+            outcome = "done"
+        finally:
+            DOWNLOADS.labels(outcome=outcome).inc()
+        return path
 
     @contextmanager
     def _reserved(self, key: str, size: int) -> Iterator[None]:
@@ -204,6 +217,11 @@ class DatasetCache:
     def _used(self) -> int:
         whole = sum(file.size for file in self._whole.values())
         return whole + sum(self._parts.values()) + sum(self._coming.values())
+
+    def _show(self) -> None:
+        DATASET_BYTES.set(sum(file.size for file in self._whole.values()))
+        if self._directory.is_dir():
+            DISK_FREE.set(shutil.disk_usage(self._directory).free)
 
     def _free(self) -> int:
         """Bytes on the disk that no download under way may come to need."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flockoff.errors import HubTransient, Interrupted
+from flockoff.metrics import RETRIES
 from flockoff.retry import backoff
 
 _log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ def retrying(attempt: Callable[[], T], patience: Patience, stop: Stop, *, deadli
             if tried == patience.tries or too_long or too_late:
                 raise
             _log.info("%s Trying again in %.1f s.", error.message, pause)
+            RETRIES.labels(of="hub").inc()
             stop.wait(pause)
     raise AssertionError("a loop of at least one try returns or raises")
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from flockoff.errors import HubTransient, MinerFault, Reason, SetupError
 from flockoff.hub import DatasetCache
+from flockoff.metrics import REGISTRY
 
 COMMIT = "c" * 40
 
@@ -85,6 +86,29 @@ def test_get_keeps_the_file_under_its_key_and_hash(
     assert get(cache, 5) == get(open_cache(1000), 5) == [path]
     assert shelf.asked == ["any/5"]
     assert sizes_in(tmp_path) == [5]
+
+
+def test_get_counts_downloads_and_what_they_take(open_cache: Callable[..., DatasetCache]) -> None:
+    cache, before = open_cache(1000), {name: counted(name) for name in DOWNLOAD_METRICS}
+    get(cache, 5, 7, 5)
+    with pytest.raises(MinerFault):
+        get(cache, -1, max_bytes=1)
+    grown = [counted(name) - value for name, value in before.items()]
+    assert grown == [2, 1, 12]
+    assert counted("flockoff_dataset_bytes") == 12
+    assert counted("flockoff_disk_free_bytes") > 0
+
+
+DOWNLOAD_METRICS = (
+    "flockoff_downloads_total done",
+    "flockoff_downloads_total failed",
+    "flockoff_downloaded_bytes_total",
+)
+
+
+def counted(metric: str) -> float:
+    name, _, outcome = metric.partition(" ")
+    return REGISTRY.get_sample_value(name, {"outcome": outcome} if outcome else {}) or 0.0
 
 
 def test_begin_removes_the_least_recently_used_first(
