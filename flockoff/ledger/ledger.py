@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from sqlite3 import Connection
 from types import TracebackType
 from typing import Literal, Self
 
 from flockoff.dataset import Claim
 from flockoff.errors import LedgerError
 from flockoff.ledger.database import Database
+from flockoff.ledger.history import History
 from flockoff.ledger.queries import (
     LEADERBOARD,
     MEASURED,
@@ -19,9 +19,11 @@ from flockoff.ledger.queries import (
     insert_verdict,
     inserted_id,
     prune,
+    require_open,
 )
 from flockoff.ledger.rows import (
     LeaderboardRow,
+    LedgerIdentity,
     claim_from,
     commitment_from,
     evaluation_from,
@@ -88,6 +90,24 @@ class Ledger:
             database.close()
             raise
         return ledger
+
+    @classmethod
+    def look(cls, path: Path) -> Self:
+        """Open anybody's ledger to read; ``identity`` tells whose it is. Raises LedgerError as ``open``."""
+        return cls(Database.open(path, read_only=True), time.time, KEEP_EPOCHS)
+
+    def identity(self) -> LedgerIdentity:
+        """Whose memory this is. Raises LedgerError where the file was never used."""
+        rows = self._database.read("SELECT netuid, competition, hotkey FROM identity")
+        if not rows:
+            raise LedgerError(
+                f"Ledger {self._database.location}: it is empty.", remedy="Let a validator use it first."
+            )
+        return LedgerIdentity(**dict(rows[0]))
+
+    @property
+    def history(self) -> History:
+        return History(self._database)
 
     def close(self) -> None:
         self._database.close()
@@ -234,7 +254,7 @@ class Ledger:
     def record_evaluation(self, evaluation: Evaluation) -> int:
         """Store an evaluation of a running epoch and return its id. One a hotkey and epoch."""
         with self._database.transaction() as connection:
-            _require_open(connection, evaluation.epoch)
+            require_open(connection, evaluation.epoch)
             cursor = connection.execute(
                 "INSERT INTO evaluations (epoch, hotkey, model_id, content_hash, left_out, measurement)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -279,7 +299,7 @@ class Ledger:
     def record_verdict(self, verdict: Verdict) -> None:
         """Store a hotkey's verdict in a running epoch, in place of an earlier one."""
         with self._database.transaction() as connection:
-            _require_open(connection, verdict.epoch)
+            require_open(connection, verdict.epoch)
             insert_verdict(connection, verdict)
 
     def verdicts(self, start_block: int) -> list[Verdict]:
@@ -326,7 +346,7 @@ class Ledger:
         if self.is_closed(start_block):
             return
         with self._database.transaction() as connection:
-            _require_open(connection, start_block)
+            require_open(connection, start_block)
             connection.execute(
                 "UPDATE epochs SET closed_at = ?, closed_block = ? WHERE start_block = ?",
                 (self._clock(), block, start_block),
@@ -418,13 +438,3 @@ class Ledger:
         None is the last closed epoch, or the running one while none was closed. A snapshot at one moment.
         """
         return self._database.records(leaderboard_row_from, LEADERBOARD, {"epoch": start_block})
-
-
-def _require_open(connection: Connection, start_block: int) -> None:
-    row = connection.execute("SELECT closed_at FROM epochs WHERE start_block = ?", (start_block,)).fetchone()
-    if row is None or row["closed_at"] is not None:
-        state = "was not begun" if row is None else "is closed"
-        raise LedgerError(
-            f"The epoch from block {start_block} {state}: nothing can be recorded in it.",
-            remedy="This is a bug: please report it with this message.",
-        )

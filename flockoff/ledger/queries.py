@@ -3,6 +3,7 @@
 import json
 from sqlite3 import Connection, Cursor
 
+from flockoff.errors import LedgerError
 from flockoff.ledger.rows import NUMBER
 from flockoff.records import Measurement, Verdict
 
@@ -139,3 +140,14 @@ def inserted_id(cursor: Cursor) -> int:
     """The id of the row that ``cursor`` inserted."""
     assert cursor.lastrowid is not None
     return cursor.lastrowid
+
+
+def require_open(connection: Connection, start_block: int) -> None:
+    """Raise LedgerError unless the epoch was begun and is not closed."""
+    row = connection.execute("SELECT closed_at FROM epochs WHERE start_block = ?", (start_block,)).fetchone()
+    if row is None or row["closed_at"] is not None:
+        state = "was not begun" if row is None else "is closed"
+        raise LedgerError(
+            f"The epoch from block {start_block} {state}: nothing can be recorded in it.",
+            remedy="This is a bug: please report it with this message.",
+        )

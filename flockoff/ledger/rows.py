@@ -13,6 +13,15 @@ NUMBER = struct.Struct("<d")
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerIdentity:
+    """``hotkey``: the validator's; None where it did not say."""
+
+    netuid: int
+    competition: str
+    hotkey: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class LeaderboardRow:
     """One hotkey in one epoch. None: there is no such thing (yet), or it was not this hotkey's turn.
 
