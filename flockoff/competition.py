@@ -10,7 +10,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from flockoff.errors import UsageError
 
@@ -119,6 +119,29 @@ class EvaluationSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SealedSet:
+    """A second evaluation set that validators hold and nobody else: ``data.jsonl`` of a private Hub repo.
+
+    Nothing in the competition but its hash tells what is in it, so nobody can train on it. It counts
+    ``weight`` of the loss, in (0, 1].
+    """
+
+    repo: str
+    commit: str
+    sha256: str
+    weight: float
+
+    def __post_init__(self) -> None:
+        _require(bool(_HEX64.fullmatch(self.sha256)), "sealed.sha256 must be 64 lower-case hex digits")
+        _require(bool(_HEX40.fullmatch(self.commit)), "sealed.commit must be 40 hex digits")
+        _require(0 < self.weight <= 1, "sealed.weight must be in (0, 1]")
+
+    def blend(self, public: float, sealed: float) -> float:
+        """The loss that is competed on, from those of the two sets: all in nats per assistant token."""
+        return (1 - self.weight) * public + self.weight * sealed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The largest dataset that is accepted."""
 
@@ -203,6 +226,7 @@ class Competition:
     lora: Lora = field(default_factory=Lora)
     training: Training = field(default_factory=Training)
     evaluation: EvaluationSet = field(default_factory=EvaluationSet)
+    sealed: SealedSet | None = None
     limits: Limits = field(default_factory=Limits)
     contamination: Contamination = field(default_factory=Contamination)
     scoring: Scoring = field(default_factory=Scoring)
@@ -215,7 +239,8 @@ class Competition:
 def load_competition(path: Path | None) -> Competition:
     """The competition in the TOML file ``path``, or FLock OFF's own for None.
 
-    Raises UsageError for an unreadable file, an unknown key, a value of the wrong type or a contradiction.
+    Raises UsageError for an unreadable file, an unknown or missing key, a value of the wrong type or a
+    contradiction.
     """
     if path is None:
         return Competition()
@@ -231,17 +256,21 @@ def load_competition(path: Path | None) -> Competition:
 def from_table(kind: type[T], table: dict[str, Any], where: str) -> T:
     """A ``kind``, a dataclass of plain values and other such dataclasses, from a TOML table.
 
-    Raises UsageError, which names ``where``, for an unknown key or a value of the wrong type.
+    Raises UsageError, which names ``where``, for an unknown or missing key or a value of the wrong type.
     """
     hints = get_type_hints(kind)
     unknown = sorted(set(table) - set(hints))
     if unknown:
         raise UsageError(f"{where}: unknown key {unknown[0]!r}.", remedy=f"Known keys: {', '.join(hints)}.")
     values = {name: _value(hints[name], value, f"{where}: {name}") for name, value in table.items()}
+    for needed in dataclasses.fields(cast(Any, kind)):
+        if needed.name not in values and needed.default is needed.default_factory is dataclasses.MISSING:
+            raise UsageError(f"{where}: the key {needed.name!r} is missing.")
     return kind(**values)
 
 
 def _value(hint: Any, value: object, where: str) -> object:
+    hint = next((option for option in get_args(hint) if dataclasses.is_dataclass(option)), hint)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise UsageError(f"{where} must be a table.")

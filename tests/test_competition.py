@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flockoff.competition import Competition, Queue, load_competition
+from flockoff.competition import Competition, Queue, SealedSet, load_competition
 from flockoff.errors import UsageError
 from flockoff.settings import PROJECT_ROOT
+
+SEALED = f"[sealed]\nrepo = 'a/b'\ncommit = '{'c' * 40}'\nsha256 = '{'d' * 64}'\nweight = 0.25"
 
 
 def written(directory: Path, text: str) -> Path:
@@ -42,6 +44,13 @@ def test_competition_file_changes_only_what_it_names(tmp_path: Path) -> None:
     assert competition.lora == Competition().lora
 
 
+def test_competition_sealed_set_is_there_only_where_it_is_named(tmp_path: Path) -> None:
+    sealed = load_competition(written(tmp_path, SEALED)).sealed
+    assert sealed == SealedSet(repo="a/b", commit="c" * 40, sha256="d" * 64, weight=0.25)
+    assert sealed.blend(public=2.0, sealed=3.0) == 2.25
+    assert load_competition(None).sealed is None
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -57,6 +66,12 @@ def test_competition_file_changes_only_what_it_names(tmp_path: Path) -> None:
         ("[base_model]\npackage = 'x'", "gguf_file"),
         ("[evaluation]\nrepo = 'a/b'", "go together"),
         ("id = 'a:b'", "id must be"),
+        ("sealed = 1", "must be a table"),
+        ("[sealed]\nrepo = 'a/b'", "'commit' is missing"),
+        (SEALED.replace("0.25", "0"), "sealed.weight"),
+        (SEALED.replace("0.25", "1.5"), "sealed.weight"),
+        (SEALED.replace("c" * 40, "main"), "sealed.commit"),
+        (SEALED.replace("d" * 64, "d" * 40), "sealed.sha256"),
     ],
 )
 def test_competition_file_wrong_is_a_usage_error_that_says_why(tmp_path: Path, text: str, said: str) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from flockoff.competition import BaseModel, EvaluationSet
+from flockoff.competition import BaseModel, EvaluationSet, SealedSet
 from flockoff.errors import HubTransient, HubUnauthorized, MinerFault, Reason, SetupError, UsageError
 from flockoff.hub.files import ContentGone, Missing, RemoteFile, dataset_key, digest_of
 from flockoff.hub.retries import Patience, Stop, retrying
@@ -286,26 +286,37 @@ class HubClient:
                 )
         return self._retrying(lambda: self._remote.files(base.repo, base.revision, names, "model"))
 
-    def fetch_evaluation_set(self, evaluation: EvaluationSet, directory: Path) -> Path:
+    def fetch_evaluation_set(self, evaluation: EvaluationSet | SealedSet, directory: Path) -> Path:
         """The evaluation set that the competition names by repo and commit, checked against its SHA-256.
 
-        Raises SetupError where the hub's file is another one, and HubError's kinds.
+        Raises SetupError where the hub has no such file, keeps it from this token or has another one, and
+        HubError's kinds.
         """
         if evaluation.repo is None or evaluation.commit is None:
             raise UsageError("The competition names no repo for its evaluation set.")
-        repo, commit = evaluation.repo, evaluation.commit
-        target = directory / f"{evaluation.sha256}.jsonl"
-        if not target.exists() or digest_of(target).sha256 != evaluation.sha256:
-            file = self._retrying(lambda: self._located(repo, commit))
-            if file.size > MAX_EVALUATION_BYTES:
-                raise SetupError(f"The evaluation set {repo} has {file.size:,} bytes, which cannot be right.")
-            self._fetch(file, target)
-        if digest_of(target).sha256 != evaluation.sha256:
+        repo, commit, pinned = evaluation.repo, evaluation.commit, evaluation.sha256
+        name = "sealed evaluation set" if isinstance(evaluation, SealedSet) else "evaluation set"
+        target = directory / f"{pinned}.jsonl"
+        if not target.exists() or digest_of(target).sha256 != pinned:
+            try:
+                self._fetch_evaluation_set(repo, commit, target, name)
+            except (Missing, HubUnauthorized) as refusal:
+                raise SetupError(
+                    f"The hub does not give the competition's {name}: {refusal.message}",
+                    remedy=f"Check HF_TOKEN, and ask the subnet's owner to let its account read {repo}.",
+                ) from refusal
+        if digest_of(target).sha256 != pinned:
             raise SetupError(
-                f"{DATA_FILE} of {repo} at {commit} is not the competition's evaluation set.",
-                remedy="Check evaluation.repo, evaluation.commit and evaluation.sha256 of the competition.",
+                f"{DATA_FILE} of {repo} at {commit} is not the competition's {name}.",
+                remedy="Check repo, commit and sha256 of the set in the competition file.",
             )
         return target
+
+    def _fetch_evaluation_set(self, repo: str, commit: str, target: Path, name: str) -> None:
+        file = self._retrying(lambda: self._located(repo, commit))
+        if file.size > MAX_EVALUATION_BYTES:
+            raise SetupError(f"The {name} {repo} has {file.size:,} bytes, which cannot be right.")
+        self._fetch(file, target)
 
 
 def can_write(whoami: Mapping[str, Any]) -> bool:

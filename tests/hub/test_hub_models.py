@@ -134,7 +134,7 @@ def test_evaluation_set_with_another_hash_is_a_setup_error(
 
 def test_evaluation_set_that_is_not_there_is_not_a_miners_fault(anybody: HubClient, tmp_path: Path) -> None:
     evaluation = EvaluationSet(repo="no/set", commit="a" * 40)
-    with pytest.raises(HubFatal):
+    with pytest.raises(SetupError, match="no/set"):
         anybody.fetch_evaluation_set(evaluation, tmp_path)
 
 
