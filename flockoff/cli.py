@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flockoff.commands.history import history
+from flockoff.commands.leaderboard import leaderboard
 from flockoff.launch import require_installed, run
 from flockoff.localnet.command import localnet
 from flockoff.logs import set_up_logging
@@ -47,6 +49,8 @@ CacheDir = Annotated[
 ]
 
 
+app.command()(leaderboard)
+app.command()(history)
 app.command()(simulate)
 app.add_typer(localnet, name="localnet")
 

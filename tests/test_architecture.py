@@ -22,7 +22,7 @@ LAYERS = (
     ("chain", "hub", "training", "ledger"),
     ("mine", "validate", "localnet"),
     ("assemble",),
-    ("demo", "simulate"),
+    ("commands", "demo", "simulate"),
     ("cli", "neurons"),
 )
 PURE_ROOMS = ("scoring", "dataset")

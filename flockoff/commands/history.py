@@ -1,0 +1,102 @@
+"""``flockoff history``: epoch after epoch, of a validator or of one miner."""
+
+import logging
+import threading
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flockoff.commands.options import AsJson, DataDir
+from flockoff.launch import run
+from flockoff.logs import set_up_logging
+
+if TYPE_CHECKING:
+    from flockoff.ledger.history import EpochSummary, HotkeyTurn
+
+
+def history(
+    data_dir: DataDir,
+    hotkey: Annotated[
+        str | None,
+        typer.Argument(metavar="[HOTKEY]", help="Address, its beginning, or uid; default: the validator."),
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many at most, the last ones.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show the last epochs in a validator's ledger, or how one miner fared in them.
+
+    \b
+    flockoff history
+    flockoff history 5G4GQ9Pb --epochs 100
+    """
+    set_up_logging(logging.WARNING, None, "history")
+
+    def program(_stop: threading.Event) -> int:
+        from flockoff.commands.ledgers import look, require_hotkey
+        from flockoff.commands.tables import print_json
+
+        with look(data_dir) as ledger:
+            if hotkey is None:
+                summaries = ledger.history.epochs(epochs)
+                if as_json:
+                    print_json([asdict(summary) for summary in summaries])
+                else:
+                    _show_epochs(summaries)
+                return 0
+            found = require_hotkey(ledger, hotkey)
+            turns = ledger.history.turns(found, epochs)
+        if as_json:
+            print_json({"hotkey": found, "turns": [asdict(turn) for turn in turns]})
+        else:
+            _show_turns(found, turns)
+        return 0
+
+    raise typer.Exit(run(program))
+
+
+def _show_epochs(summaries: "list[EpochSummary]") -> None:
+    from flockoff.commands.tables import console, duration, moment, table
+
+    made = table(
+        "Epochs",
+        words=("epoch", "begun (UTC)", "weights set"),
+        numbers=("places", "eligible", "at fault", "not evaluated", "evaluating"),
+    )
+    for summary in summaries:
+        made.add_row(
+            str(summary.start_block),
+            moment(summary.begun_at),
+            moment(summary.weights_set_at) if summary.closed_at else "under way",
+            str(summary.places),
+            str(summary.eligible),
+            str(summary.at_fault),
+            str(summary.not_evaluated),
+            duration(summary.seconds),
+        )
+    console().print(made)
+
+
+def _show_turns(hotkey: str, turns: "list[HotkeyTurn]") -> None:
+    from flockoff.commands.tables import console, number, outside, table
+
+    made = table(
+        hotkey,
+        words=("epoch", "uid", "dataset"),
+        numbers=("loss", "wins", "share", "score", "weight"),
+        last="verdict",
+    )
+    for turn in turns:
+        detail = f": {outside(turn.detail, 200)}" if turn.detail else ""
+        made.add_row(
+            str(turn.epoch),
+            str(turn.uid),
+            outside(turn.model_id.split(":")[0], 40),
+            number(turn.loss),
+            number(turn.win_rate, ".2f"),
+            number(turn.share),
+            number(turn.score),
+            number(turn.weight),
+            str(turn.reason or turn.standing.replace("_", " ")) + detail,
+        )
+    console().print(made)

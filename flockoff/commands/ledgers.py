@@ -1,0 +1,64 @@
+"""Which ledger a command looks into, and whom in it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flockoff.errors import SetupError, UsageError
+
+if TYPE_CHECKING:
+    from flockoff.competition import Competition
+    from flockoff.ledger import Ledger
+
+
+def look(data_dir: Path) -> "Ledger":
+    """The ledger of the validator whose data folder this is, to read beside it.
+
+    Raises SetupError where there is none, and LedgerError for one that cannot be read.
+    """
+    from flockoff.assemble import ledger_path
+    from flockoff.ledger import Ledger
+
+    path = ledger_path(data_dir)
+    if not path.exists():
+        raise SetupError(
+            f"There is no ledger in {data_dir}.",
+            remedy="A validator makes one when it starts; name its data folder with --data-dir.",
+        )
+    return Ledger.look(path)
+
+
+def require_rules(ledger: "Ledger", competition: "Competition") -> None:
+    """Raise UsageError where the ledger is another competition's: its numbers would be explained wrongly."""
+    found = ledger.identity().competition
+    if found != competition.id:
+        raise UsageError(
+            f"The ledger is of competition {found}, and the rules given are those of {competition.id}.",
+            remedy="Give the validator's competition file with --competition.",
+        )
+
+
+def require_hotkey(ledger: "Ledger", who: str) -> str:
+    """The one hotkey that ``who`` means. Raises UsageError for none, and for several."""
+    found = ledger.history.hotkeys(who)
+    if not found:
+        raise UsageError(
+            f"No hotkey {who!r} has ever committed, as far as this ledger knows.",
+            remedy="Give the hotkey's address, its first characters, or the uid.",
+        )
+    if len(found) > 1 and not who.isdigit():
+        raise UsageError(f"{who!r} can mean {', '.join(found[:5])}.", remedy="Give more of the address.")
+    return found[0]
+
+
+def require_epoch(ledger: "Ledger", epoch: int | None) -> int:
+    """``epoch``, or the last closed one. Raises UsageError where the ledger does not have it."""
+    if epoch is not None:
+        if not ledger.is_closed(epoch):
+            raise UsageError(
+                f"No closed epoch begins at block {epoch}.", remedy="flockoff history lists the epochs."
+            )
+        return epoch
+    closed = [found.start_block for found in ledger.history.epochs(2) if found.closed_at is not None]
+    if not closed:
+        raise UsageError("No epoch is closed yet.", remedy="Wait for the end of the validator's first epoch.")
+    return closed[0]

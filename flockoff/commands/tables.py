@@ -1,0 +1,69 @@
+"""Tables and lines of the commands on a terminal."""
+
+import json
+import sys
+from datetime import UTC, datetime
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flockoff.text import printable
+
+MISSING = "-"
+_LINE_CHARACTERS = 500
+
+
+def console() -> Console:
+    """Stdout; as wide as it takes where it is no terminal, so that nothing is cut in a pipe."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=240)
+
+
+def table(title: str, *, words: tuple[str, ...], numbers: tuple[str, ...], last: str | None = None) -> Table:
+    """Columns of words first, then of numbers, then one of words that may take several lines."""
+    made = Table(
+        title=escape(title),
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title_justify="left",
+        title_style="bold",
+    )
+    for name in words:
+        made.add_column(name, no_wrap=True)
+    for name in numbers:
+        made.add_column(name, no_wrap=True, justify="right")
+    if last is not None:
+        made.add_column(last, overflow="fold")
+    return made
+
+
+def outside(text: str, limit: int = _LINE_CHARACTERS) -> str:
+    """Text from outside as a cell: printable, and none of it markup."""
+    return escape(printable(text, limit))
+
+
+def number(value: float | None, form: str = ".4f") -> str:
+    return MISSING if value is None else format(value, form)
+
+
+def moment(seconds: float | None) -> str:
+    """UTC seconds as date and time."""
+    return MISSING if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
+
+
+def duration(seconds: float | None) -> str:
+    """The two largest units: 3 h 05 min, 2 min 10 s, 4 s."""
+    if seconds is None:
+        return MISSING
+    whole = round(seconds)
+    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // part:02d} {small}"
+    return f"{whole} s"
+
+
+def print_json(told: object) -> None:
+    sys.stdout.write(json.dumps(told, indent=2) + "\n")

@@ -1,0 +1,58 @@
+"""A ledger with a past, and the ``flockoff`` command on it."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ledger_records import EPOCH, begin, commitment, eligible, evaluation, measurement, open_ledger
+from typer.testing import CliRunner, Result
+
+from flockoff.assemble import ledger_path
+from flockoff.cli import app
+from flockoff.errors import Reason
+from flockoff.records import Verdict, WeightsSet
+
+HOSTILE = "\x1b[2J[red]evil[/red]<script>"
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """One closed epoch: annabel before bobbybob, carlotta a hostile copy, dora without a turn."""
+    with open_ledger(ledger_path(tmp_path)) as ledger:
+        ledger.record_commitments([commitment("annabel", 100), commitment("bobbybob", 101, uid=2)])
+        ledger.record_commitments([commitment("carlotta", 102, uid=3)])
+        ledger.record_base_loss(replace(measurement(2.0), row_nll=()))
+        begin(ledger, ("annabel", "bobbybob", "carlotta"))
+        for hotkey, loss in (("annabel", 1.5), ("bobbybob", 1.8)):
+            ledger.record_evaluation(evaluation(hotkey, loss))
+        ledger.record_verdict(eligible("annabel", 1.5))
+        ledger.record_verdict(eligible("bobbybob", 1.8, uid=2))
+        ledger.record_verdict(
+            Verdict(EPOCH.start_block, "carlotta", 3, HOSTILE, 102, "at_fault", Reason.DUPLICATE, HOSTILE)
+        )
+        ledger.close_epoch(
+            EPOCH.start_block,
+            block=EPOCH.end_block,
+            scores={"annabel": 0.2, "bobbybob": 0.1, "dora": 0.05},
+            evaluated=["annabel", "bobbybob", "carlotta"],
+            win_rates={"annabel": 1.0, "bobbybob": 0.0},
+            shares={"annabel": 0.75, "bobbybob": 0.25},
+        )
+        ledger.record_weights(WeightsSet(EPOCH.start_block, 7, "7-1", {"annabel": 0.6, "bobbybob": 0.4}))
+    return tmp_path
+
+
+@pytest.fixture
+def flockoff(data_dir: Path) -> Iterator[Callable[..., Result]]:
+    """Runs a command on the ledger; logging is as before when the test ends."""
+    root, ours = logging.getLogger(), logging.getLogger("flockoff")
+    before = root.handlers[:], root.level, ours.level
+
+    def run(*arguments: str) -> Result:
+        folder = [] if "--data-dir" in arguments else ["--data-dir", str(data_dir)]
+        return CliRunner().invoke(app, [*arguments, *folder])
+
+    yield run
+    root.handlers[:], root.level, ours.level = before

@@ -1,0 +1,61 @@
+"""``flockoff leaderboard`` and ``flockoff history`` on a ledger with a past."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ledger_records import EPOCH
+from typer.testing import Result
+
+Flockoff = Callable[..., Result]
+
+
+def test_leaderboard_shows_everybody_with_a_reason(flockoff: Flockoff) -> None:
+    done = flockoff("leaderboard")
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    [ann] = [line for line in lines if "annab…abel" in line]
+    assert "1.5000" in ann and "-25.0%" in ann and "0.6000" in ann and ann.rstrip().endswith("eligible")
+    [carl] = [line for line in lines if "carlo…otta" in line]
+    assert "duplicate: \\x1b[2J[red]evil[/red]<script>" in carl
+    assert any("dora…dora" in line and "no turn" in line for line in lines)
+    assert "\x1b" not in done.stdout
+
+
+def test_leaderboard_json_has_all_that_the_table_has(flockoff: Flockoff) -> None:
+    told = json.loads(flockoff("leaderboard", "--epoch", str(EPOCH.start_block), "--json").stdout)
+    assert (told["epoch"], told["base_loss"]) == (EPOCH.start_block, 2.0)
+    assert [row["hotkey"] for row in told["rows"]] == ["annabel", "bobbybob", "carlotta", "dora"]
+
+
+def test_leaderboard_of_an_epoch_that_is_not_there_says_so(flockoff: Flockoff) -> None:
+    done = flockoff("leaderboard", "--epoch", "5")
+    assert done.exit_code == 2
+    assert "No closed epoch begins at block 5. flockoff history lists the epochs." in done.stderr
+
+
+def test_history_lists_epochs(flockoff: Flockoff) -> None:
+    assert str(EPOCH.start_block) in flockoff("history").stdout
+    [epoch] = json.loads(flockoff("history", "--json").stdout)
+    assert (epoch["places"], epoch["eligible"], epoch["at_fault"]) == (3, 2, 1)
+
+
+@pytest.mark.parametrize("who", ["carlotta", "carl", "3"])
+def test_history_of_one_miner_shows_its_turns(flockoff: Flockoff, who: str) -> None:
+    done = flockoff("history", who)
+    assert "duplicate: \\x1b[2J[red]evil[/red]<script>" in done.stdout
+    told = json.loads(flockoff("history", who, "--json").stdout)
+    assert (told["hotkey"], told["turns"][0]["reason"]) == ("carlotta", "duplicate")
+
+
+def test_history_of_nobody_says_what_to_give(flockoff: Flockoff) -> None:
+    done = flockoff("history", "nobody")
+    assert done.exit_code == 2
+    assert "Give the hotkey's address, its first characters, or the uid." in done.stderr
+
+
+def test_leaderboard_without_a_ledger_says_where_one_comes_from(flockoff: Flockoff, tmp_path: Path) -> None:
+    done = flockoff("leaderboard", "--data-dir", str(tmp_path / "elsewhere"))
+    assert done.exit_code == 1
+    assert "A validator makes one when it starts" in done.stderr
