@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flockoff.commands.doctor import doctor
 from flockoff.commands.history import history
 from flockoff.commands.leaderboard import leaderboard
 from flockoff.launch import require_installed, run
@@ -49,6 +50,7 @@ CacheDir = Annotated[
 ]
 
 
+app.command()(doctor)
 app.command()(leaderboard)
 app.command()(history)
 app.command()(simulate)

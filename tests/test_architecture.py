@@ -22,6 +22,7 @@ LAYERS = (
     ("chain", "hub", "training", "ledger"),
     ("mine", "validate", "localnet"),
     ("assemble",),
+    ("doctor",),
     ("commands", "demo", "simulate"),
     ("cli", "neurons"),
 )

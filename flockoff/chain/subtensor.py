@@ -95,6 +95,14 @@ class SubtensorChain:
 
         return self._read(f"read the hash of block {block}", read)
 
+    def head_time(self) -> float:
+        """When the latest block was made, in UTC seconds, by the clock of its author."""
+
+        async def read(node: Access) -> float:
+            return (await node.client.timestamp()).timestamp()
+
+        return self._read("read the chain's time", read)
+
     def epoch_status(self) -> EpochStatus:
         async def read(node: Access) -> EpochStatus:
             status = await node.client.epochs.epoch_status(self.netuid)

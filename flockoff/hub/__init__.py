@@ -3,8 +3,8 @@
 Importing it is cheap: huggingface_hub itself (half a second) is loaded at the first request.
 """
 
-from flockoff.hub.client import HubClient
+from flockoff.hub.client import HubClient, cached_base_model
 from flockoff.hub.datasets import DatasetCache
 from flockoff.hub.retries import Patience
 
-__all__ = ["DatasetCache", "HubClient", "Patience"]
+__all__ = ["DatasetCache", "HubClient", "Patience", "cached_base_model"]

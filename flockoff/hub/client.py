@@ -24,6 +24,7 @@ MAX_EVALUATION_BYTES = 64 * 1024 * 1024
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TOKEN_MEMORY = 600.0  # seconds for which a token that was good is believed to be good
 _CONTENT_MEMORY = 3600.0  # seconds for which a hub that gave some content is believed to have its storage
+_COMPLETE, _TOKENIZER_COMPLETE = ".complete", ".tokenizer-complete"  # marks in a model's folder
 _WEIGHTS = re.compile(r"[\w.-]+\.safetensors")
 _TOKENIZER_FILES = re.compile(
     r"tokenizer\.json|tokenizer_config\.json|chat_template[\w.-]*|special_tokens_map\.json"
@@ -261,15 +262,14 @@ class HubClient:
         """
         if not is_repo_id(base.repo):
             raise UsageError(f"base_model.repo must be of the form owner/name, not {base.repo!r}.")
-        directory = cache_dir / "models" / base.repo.replace("/", "--") / base.revision
-        complete = directory / ".complete"
-        tokenizer_complete = directory / ".tokenizer-complete"
-        if complete.exists() or (tokenizer_only and tokenizer_complete.exists()):
-            return directory
+        here = cached_base_model(base, cache_dir, tokenizer_only=tokenizer_only)
+        if here is not None:
+            return here
+        directory = _model_directory(base, cache_dir)
         for file in self._model_files(base, tokenizer_only):
             if not (directory / file.path).exists():
                 self._fetch(file, directory / file.path)
-        (tokenizer_complete if tokenizer_only else complete).touch()
+        (directory / (_TOKENIZER_COMPLETE if tokenizer_only else _COMPLETE)).touch()
         return directory
 
     def _model_files(self, base: BaseModel, tokenizer_only: bool) -> list[RemoteFile]:
@@ -317,6 +317,17 @@ class HubClient:
         if file.size > MAX_EVALUATION_BYTES:
             raise SetupError(f"The {name} {repo} has {file.size:,} bytes, which cannot be right.")
         self._fetch(file, target)
+
+
+def cached_base_model(base: BaseModel, cache_dir: Path, *, tokenizer_only: bool) -> Path | None:
+    """The folder under ``cache_dir`` where the model, or its tokenizer, is complete; None if it is not."""
+    directory = _model_directory(base, cache_dir)
+    marks = (_COMPLETE, _TOKENIZER_COMPLETE) if tokenizer_only else (_COMPLETE,)
+    return directory if any((directory / mark).exists() for mark in marks) else None
+
+
+def _model_directory(base: BaseModel, cache_dir: Path) -> Path:
+    return cache_dir / "models" / base.repo.replace("/", "--") / base.revision
 
 
 def can_write(whoami: Mapping[str, Any]) -> bool:

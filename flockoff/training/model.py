@@ -67,7 +67,7 @@ def load_model(
     try:
         _require_safetensors(directory)
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        need = memory_need(config, _parameters(directory), competition)
+        need = memory_need(config, parameters_in(directory), competition)
         require_memory(need, device)
         network = AutoModelForCausalLM.from_pretrained(
             directory,
@@ -99,7 +99,7 @@ def _require_safetensors(directory: Path) -> None:
             raise SetupError(f"{index} names {name}, which is not a safetensors file.", remedy=_REMEDY)
 
 
-def _parameters(directory: Path) -> int:
+def parameters_in(directory: Path) -> int:
     """How many numbers the model has, read from the files' headers."""
     total = 0
     for file in sorted(directory.glob("*.safetensors")):

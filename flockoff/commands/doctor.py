@@ -1,0 +1,152 @@
+"""``flockoff doctor``: everything that a machine needs, looked at in one go."""
+
+import importlib.util
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flockoff.commands.options import (
+    AsJson,
+    CacheDir,
+    CompetitionFile,
+    DataDir,
+    Endpoint,
+    Network,
+    WalletHotkey,
+    WalletName,
+    WalletPath,
+)
+from flockoff.launch import run
+from flockoff.logs import set_up_logging
+from flockoff.settings import NeuronSettings, read_credentials
+
+if TYPE_CHECKING:
+    from flockoff.doctor.finding import Finding
+
+
+class Role(StrEnum):
+    MINER = "miner"
+    VALIDATOR = "validator"
+
+
+def doctor(
+    cache_dir: CacheDir,
+    data_dir: DataDir,
+    wallet_path: WalletPath,
+    role: Annotated[
+        Role | None, typer.Argument(help="Default: validator, or miner where PyTorch is not installed.")
+    ] = None,
+    netuid: Annotated[
+        int | None, typer.Option("--netuid", min=0, help="Without it, chain and wallet are left out.")
+    ] = None,
+    network: Network = "finney",
+    endpoint: Endpoint = None,
+    wallet_name: WalletName = "default",
+    wallet_hotkey: WalletHotkey = "default",
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="cuda, cuda:1, cpu; as the validator's.")
+    ] = None,
+    competition: CompetitionFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Examine this machine: what it has, what it lacks, and the remedy for each.
+
+    \b
+    flockoff doctor miner --netuid 96 --wallet-name ann --hotkey one
+    flockoff doctor validator --netuid 96 --json
+
+    Ends with status 1 where something does not work.
+    """
+    credentials = read_credentials()
+    neuron = None
+    if netuid is not None:
+        neuron = NeuronSettings(
+            wallet_name=wallet_name,
+            wallet_hotkey=wallet_hotkey,
+            wallet_path=wallet_path,
+            network=network,
+            chain_endpoint=endpoint,
+            netuid=netuid,
+            competition=competition,
+            log_level=logging.WARNING,
+            log_dir=None,
+            log_json=False,
+            credentials=credentials,
+        )
+    set_up_logging(logging.ERROR, None, "doctor", (neuron or credentials).secrets)
+
+    def program(_stop: threading.Event) -> int:
+        there = importlib.util.find_spec("torch") is not None
+        chosen = role or (Role.VALIDATOR if there else Role.MINER)
+        if as_json:
+            from flockoff.commands.tables import print_json
+
+            found = list(_findings(chosen, neuron, competition, cache_dir, data_dir, device))
+            print_json({"role": chosen, "findings": [asdict(finding) for finding in found]})
+        else:
+            found = _shown(chosen, _findings(chosen, neuron, competition, cache_dir, data_dir, device))
+        return 1 if any(finding.state == "bad" for finding in found) else 0
+
+    raise typer.Exit(run(program))
+
+
+def _findings(
+    role: str,
+    neuron: NeuronSettings | None,
+    competition: Path | None,
+    cache_dir: Path,
+    data_dir: Path,
+    device: str | None,
+) -> "Iterator[Finding]":
+    from flockoff.competition import load_competition
+    from flockoff.doctor import gpu, machine, network
+    from flockoff.doctor.finding import Finding, examined
+
+    rules = load_competition(competition)
+    folders = {"models": cache_dir} | ({"ledger and datasets": data_dir} if role == "validator" else {})
+    yield from machine.python()
+    yield from machine.packages(role)
+    yield from machine.memory(role)
+    yield from machine.disk(role, folders)
+    if role == "validator":
+        yield from examined("device", lambda: gpu.device(rules, cache_dir, device))
+    yield from machine.base_model(rules, cache_dir, role)
+    yield from examined("hub token", lambda: network.hub(read_credentials(), role))
+    if neuron is None:
+        yield Finding("chain and wallet", "unknown", "not looked at", "Give --netuid.")
+    else:
+        settings = neuron
+        yield from examined("chain", lambda: network.chain(settings, role))
+
+
+def _shown(role: str, findings: "Iterator[Finding]") -> "list[Finding]":
+    """Print each finding when it is made: some take seconds."""
+    from flockoff.commands.tables import console, outside
+
+    signs = {
+        "good": "[green]✓[/green]",
+        "doubtful": "[yellow]![/yellow]",
+        "bad": "[red]✗[/red]",
+        "unknown": "-",
+    }
+    screen, found = console(), []
+    screen.print(f"[bold]This machine as a {role}[/bold]")
+    for finding in findings:
+        found.append(finding)
+        screen.print(f"{signs[finding.state]} {finding.subject}: {outside(finding.found)}")
+        if finding.remedy:
+            screen.print(f"    {outside(finding.remedy)}")
+    bad, doubtful = (sum(finding.state == state for finding in found) for state in ("bad", "doubtful"))
+    if bad:
+        screen.print(f"[red]{bad} of {len(found)} will not work like this.[/red]")
+    elif doubtful:
+        screen.print(f"[yellow]It works; {doubtful} of {len(found)} could be better.[/yellow]")
+    else:
+        screen.print("[green]All is well.[/green]")
+    return found

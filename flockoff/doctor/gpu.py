@@ -1,0 +1,54 @@
+"""The device that would train."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from flockoff.competition import Competition
+from flockoff.doctor.finding import Finding
+from flockoff.hub import cached_base_model
+from flockoff.launch import require_installed
+
+GIB = 2**30
+
+
+def device(competition: Competition, cache_dir: Path, name: str | None) -> Iterator[Finding]:
+    """The device, its driver, and its memory against what the competition needs."""
+    require_installed("torch", "transformers")
+    from flockoff.training.examination import examine_device
+
+    base = competition.base_model
+    here = cached_base_model(base, cache_dir, tokenizer_only=False) if base.package is None else None
+    seen = examine_device(name, competition, here)
+    driver = _driver()
+    if seen.kind == "cuda":
+        yield Finding("device", "good", f"{seen.text}, CUDA {seen.cuda}, driver {driver or 'unknown'}")
+    elif driver is None:
+        remedy = "A validator of FLock OFF's own competition needs an NVIDIA card with 12 GB at least."
+        yield Finding("device", "doubtful", seen.text, remedy)
+    else:
+        remedy = "There is a driver, but PyTorch does not see the card: look at nvidia-smi, and run uv sync."
+        yield Finding("device", "bad", f"{seen.text}, though there is an NVIDIA driver {driver}", remedy)
+    room = f"{seen.free / GIB:.1f} of {seen.total / GIB:.1f} GiB free"
+    if seen.needed is None:
+        yield Finding("device memory", "good", f"{room}; the need is known once the base model is here")
+    elif seen.needed > seen.free:
+        remedy = "Close what else uses the device, or use one with more memory."
+        yield Finding("device memory", "bad", f"{room}, training needs {seen.needed / GIB:.1f}", remedy)
+    else:
+        slow = ", and computes activations twice to fit" if seen.recomputes else ""
+        yield Finding("device memory", "good", f"{room}, training needs {seen.needed / GIB:.1f}{slow}")
+
+
+def _driver() -> str | None:
+    """The NVIDIA driver's version; None where there is none."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    asked = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout else None

@@ -1,0 +1,82 @@
+"""What the machine reaches: chain, wallet, clock, hub."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+from flockoff import assemble
+from flockoff.chain import open_chain, resolve_endpoint
+from flockoff.doctor.finding import Finding
+from flockoff.errors import FlockoffError
+from flockoff.settings import Credentials, NeuronSettings
+from flockoff.text import without_key
+
+_BLOCKS_BEHIND = 10  # of a chain that is in sync, at the most
+_CLOCK_SECONDS = 30.0  # more than a block and a slow answer
+
+
+def chain(settings: NeuronSettings, role: str) -> Iterator[Finding]:
+    """The node, the clock, the wallet, and what the hotkey is on the subnet."""
+    endpoint = resolve_endpoint(settings.network, settings.chain_endpoint)
+    with closing(open_chain(endpoint=endpoint, netuid=settings.netuid, wallet=None)) as node:
+        status = node.epoch_status()
+        age = time.time() - node.head_time()
+    yield from _in_step(age, _BLOCKS_BEHIND * max(status.seconds_per_block, 1.0))
+    yield Finding("chain", "good", f"block {status.block:,} of {without_key(endpoint)}")
+    yield from _hotkey(settings, role)
+
+
+def _in_step(age: float, most: float) -> Iterator[Finding]:
+    """``age``: of the latest block by this machine's clock, in seconds; ``most`` is usual for a chain."""
+    if age > most:
+        remedy = "Either the node is not in sync: try --chain with another one; or this clock is fast."
+        yield Finding("clock and chain", "bad", f"the latest block is {age:,.0f} s old", remedy)
+    elif age < -_CLOCK_SECONDS:
+        remedy = "Switch time synchronisation on (timedatectl set-ntp true)."
+        yield Finding(
+            "clock and chain", "doubtful", f"this clock is {-age:,.0f} s behind the chain's", remedy
+        )
+    else:
+        yield Finding("clock and chain", "good", "in step with each other")
+
+
+def _hotkey(settings: NeuronSettings, role: str) -> Iterator[Finding]:
+    try:
+        subnet = assemble.open_subnet(settings)
+    except FlockoffError as error:
+        yield Finding("wallet", "bad", error.message, error.remedy)
+        return
+    with closing(subnet):
+        yield Finding("wallet", "good", f"{settings.wallet_name}/{settings.wallet_hotkey}: {subnet.hotkey}")
+        uid = subnet.require_uid()
+        snapshot = subnet.snapshot()
+        [neuron] = [neuron for neuron in snapshot.neurons if neuron.uid == uid]
+        yield Finding("registration", "good", f"uid {uid} on subnet {settings.netuid}")
+        if role == "miner":
+            committed = snapshot.commitments.get(subnet.hotkey)
+            yield Finding("commitment", "good", committed.text if committed else "none yet")
+            return
+        stake, permit = f"stake {neuron.stake:,.1f}", neuron.validator_permit
+        remedy = (
+            "Weights of a hotkey without a permit are refused. Permits go to the highest stakes: "
+            f"uv run btcli stake add --netuid {settings.netuid}"
+        )
+        if permit:
+            yield Finding("stake and permit", "good", f"{stake}, a validator permit")
+        else:
+            yield Finding("stake and permit", "bad", f"{stake}, no validator permit", remedy)
+
+
+def hub(credentials: Credentials, role: str) -> Iterator[Finding]:
+    with closing(assemble.open_hub(credentials)) as client:
+        account = client.account()
+    rights = "may write" if account.can_write else "may only read"
+    if role == "miner" and not account.can_write:
+        yield Finding(
+            "hub token",
+            "bad",
+            f"{account.name}, {rights}",
+            "Make one that may write at huggingface.co/settings/tokens; put it into .env as HF_TOKEN.",
+        )
+        return
+    yield Finding("hub token", "good", f"{account.name}, {rights}")

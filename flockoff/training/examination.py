@@ -1,0 +1,47 @@
+"""What the device that would train is, and whether the base model fits it. Imports torch: takes seconds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig
+
+from flockoff.competition import Competition
+from flockoff.training.device import (
+    choose_device,
+    device_text,
+    memory_bytes,
+    memory_need,
+    recompute_activations,
+)
+from flockoff.training.model import parameters_in
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceExamination:
+    """Bytes. ``needed`` and ``recomputes`` are None where the base model is not on this machine yet."""
+
+    text: str  # as provenances name it
+    kind: str  # cuda, cpu
+    total: int
+    free: int
+    needed: int | None  # by training, at the least
+    recomputes: bool | None  # activations, because memory is short: slower
+    cuda: str | None  # the CUDA that torch was built for
+
+
+def examine_device(name: str | None, competition: Competition, model_dir: Path | None) -> DeviceExamination:
+    """Look at the device called ``name`` (None: the one that a validator would take).
+
+    Raises SetupError for a device that is not there.
+    """
+    device = choose_device(name)
+    free, total = memory_bytes(device)
+    needed = recomputes = None
+    if model_dir is not None:
+        config = AutoConfig.from_pretrained(model_dir, local_files_only=True, trust_remote_code=False)
+        need = memory_need(config, parameters_in(model_dir), competition)
+        needed, recomputes = need.recomputed, recompute_activations(need, device)
+    return DeviceExamination(
+        device_text(device), device.type, total, free, needed, recomputes, torch.version.cuda
+    )
