@@ -16,6 +16,7 @@ import typer
 from flockoff.commands.doctor import doctor
 from flockoff.commands.history import history
 from flockoff.commands.leaderboard import leaderboard
+from flockoff.commands.status import status
 from flockoff.launch import require_installed, run
 from flockoff.localnet.command import localnet
 from flockoff.logs import set_up_logging
@@ -51,6 +52,7 @@ CacheDir = Annotated[
 
 
 app.command()(doctor)
+app.command()(status)
 app.command()(leaderboard)
 app.command()(history)
 app.command()(simulate)

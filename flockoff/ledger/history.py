@@ -118,6 +118,11 @@ class History:
         )
         return {row["hotkey"]: row["score"] for row in rows}
 
+    def first_blocks(self) -> dict[str, int]:
+        """By hotkey, the lowest block in which it was ever seen to commit anything."""
+        rows = self._database.read("SELECT hotkey, min(block) AS block FROM commitments GROUP BY hotkey")
+        return {row["hotkey"]: row["block"] for row in rows}
+
     def hotkeys(self, who: str) -> list[str]:
         """The hotkeys that ``who`` can mean, the one that committed last first.
 

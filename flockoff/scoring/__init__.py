@@ -1,7 +1,7 @@
 """From losses to weights, and who is evaluated next: pure functions, no I/O (see README.md)."""
 
 from flockoff.scoring.epoch import epoch_of, epoch_seed
-from flockoff.scoring.eval_queue import Candidate, plan_epoch
+from flockoff.scoring.eval_queue import Candidate, longest_wait, plan_epoch
 from flockoff.scoring.scores import update_scores
 from flockoff.scoring.weights import weights_from_scores
 from flockoff.scoring.win_rate import shares, win_matrix, win_rates
@@ -10,6 +10,7 @@ __all__ = [
     "Candidate",
     "epoch_of",
     "epoch_seed",
+    "longest_wait",
     "plan_epoch",
     "shares",
     "update_scores",

@@ -73,6 +73,21 @@ def assign_places(candidates: Iterable[Candidate], rules: Queue, seed: int) -> P
     return Places(*(tuple(candidate.hotkey for candidate in group) for group in (best, drawn, waiting)))
 
 
+def longest_wait(candidates: Iterable[Candidate], hotkey: str, rules: Queue) -> int:
+    """In how many epochs at the latest ``hotkey``, one of ``candidates``, has a place; 1 is the next one.
+
+    As long as nobody new comes and nobody leaves: each epoch serves ``rules.waiting`` of those before it at
+    the least. Raises ValueError for a hotkey that is no candidate.
+    """
+    ranked = sorted(candidates, key=lambda c: (-c.score, c.first_block, c.hotkey))
+    scored = sum(candidate.score > 0 for candidate in ranked)
+    best = [candidate.hotkey for candidate in ranked[: min(rules.best, scored)]]
+    if hotkey in best:
+        return 1
+    line = [candidate.hotkey for candidate in sorted(ranked, key=_patience) if candidate.hotkey not in best]
+    return line.index(hotkey) // rules.waiting + 1
+
+
 def _draw(ranked: Sequence[Candidate], rules: Queue, seed: int) -> list[Candidate]:
     """Draw ``rules.drawn`` of ``ranked``, in the order drawn.
 

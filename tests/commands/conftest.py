@@ -7,12 +7,20 @@ from pathlib import Path
 
 import pytest
 from ledger_records import EPOCH, begin, commitment, eligible, evaluation, measurement, open_ledger
+from playground import Playground, running_playground
 from typer.testing import CliRunner, Result
 
 from flockoff.assemble import ledger_path
 from flockoff.cli import app
 from flockoff.errors import Reason
 from flockoff.records import Verdict, WeightsSet
+
+
+@pytest.fixture(scope="module")
+def playground(tmp_path_factory: pytest.TempPathFactory, isolated_home: None) -> Iterator[Playground]:
+    with running_playground(tmp_path_factory.mktemp("playground"), miners=2) as playground:
+        yield playground
+
 
 HOSTILE = "\x1b[2J[red]evil[/red]<script>"
 

@@ -2,13 +2,14 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flockoff.competition import Queue
-from flockoff.scoring import Candidate, plan_epoch
+from flockoff.scoring import Candidate, longest_wait, plan_epoch
 from flockoff.scoring.eval_queue import assign_places
 
 RULES = Queue()
@@ -176,3 +177,32 @@ def test_plan_newcomers_under_eight_an_epoch_are_evaluated_at_once() -> None:
     settled = [Candidate(f"s{i:03}", 1 / (i + 1), i, i) for i in range(200)]
     newcomers = [Candidate(f"n{i}", 0.0, 900 + i, None) for i in range(7)]
     assert {c.hotkey for c in newcomers} <= set(places_of([*settled, *newcomers], RULES, 3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(candidate_lists.filter(bool), st.randoms(use_true_random=False))
+def test_longest_wait_is_kept_whatever_the_scores_become(
+    candidates: list[Candidate], draw: random.Random
+) -> None:
+    rules, hotkey = Queue(best=2, drawn=1, waiting=3), draw.choice(candidates).hotkey
+    wait = longest_wait(candidates, hotkey, rules)
+    for epoch in range(100, 100 + wait):
+        places = places_of(candidates, rules, draw.getrandbits(32))
+        if hotkey in places:
+            return
+        candidates = [
+            replace(
+                candidate,
+                score=draw.choice([0.0, 0.1, 0.5, candidate.score]),
+                last_evaluated=epoch if candidate.hotkey in places else candidate.last_evaluated,
+            )
+            for candidate in candidates
+        ]
+    raise AssertionError(f"{hotkey} had no place within {wait} epochs")
+
+
+def test_longest_wait_counts_those_before_it_by_the_waiting_places() -> None:
+    rules = Queue(best=1, drawn=0, waiting=2)
+    line = [Candidate(name, 0.0, block, None) for block, name in enumerate("abcde")]
+    leader = Candidate("z", 1.0, 0, 50)
+    assert [longest_wait([leader, *line], name, rules) for name in "zabcde"] == [1, 1, 1, 2, 2, 3]

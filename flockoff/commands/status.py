@@ -1,0 +1,237 @@
+"""``flockoff status``: where a miner stands, by the chain and by a validator's ledger where there is one."""
+
+import logging
+import re
+import threading
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flockoff.commands.options import (
+    AsJson,
+    CompetitionFile,
+    DataDir,
+    Endpoint,
+    Network,
+    WalletHotkey,
+    WalletName,
+    WalletPath,
+)
+from flockoff.launch import run
+from flockoff.logs import set_up_logging
+from flockoff.text import secrets_in
+
+if TYPE_CHECKING:
+    from flockoff.competition import Competition
+    from flockoff.ledger.history import HotkeyTurn
+    from flockoff.records import EpochStatus, SubnetSnapshot
+
+_ADDRESS = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,48}")
+
+
+@dataclass(frozen=True, slots=True)
+class ChainStanding:
+    """What the chain says of a hotkey. Of a hotkey that is not registered only ``hotkey`` is known."""
+
+    hotkey: str
+    uid: int | None = None
+    commitment: str | None = None  # as it is on chain; may be malformed
+    problem: str | None = None  # what is wrong with the commitment
+    block: int | None = None  # of the commitment's last update
+    counts_from: int | None = None  # first block of the first epoch in which it counts
+    incentive: float | None = None
+    consensus: float | None = None
+    rivals: int = 0  # hotkeys with a commitment for this competition, this one included
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStanding:
+    """What one validator's ledger says of a hotkey."""
+
+    score: float
+    last_evaluated: int | None  # start block of the epoch
+    epochs_to_wait: int | None  # until it has a place, at the latest; 1 is the next epoch
+    last: "HotkeyTurn | None"
+
+
+def status(
+    data_dir: DataDir,
+    wallet_path: WalletPath,
+    netuid: Annotated[int, typer.Option("--netuid", min=0, help="The subnet's number.")],
+    hotkey: WalletHotkey = "default",
+    wallet_name: WalletName = "default",
+    network: Network = "finney",
+    endpoint: Endpoint = None,
+    competition: CompetitionFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where a miner stands: commitment, place in the queue, last verdict, score, weight, incentive.
+
+    \b
+    flockoff status --netuid 96 --hotkey 5G4GQ9PbJkujHsgTRSVpjXTzi48Xcf5y4oyiSF2xZY31uRpb
+    flockoff status --netuid 96 --wallet-name ann --hotkey one --json
+
+    The hotkey is a wallet's, by name, or anybody's, by address. A ledger is read where --data-dir has one.
+    """
+    secrets = secrets_in(network) | secrets_in(endpoint or "")
+    set_up_logging(logging.WARNING, None, "status", secrets)
+
+    def program(stop: threading.Event) -> int:
+        from flockoff.chain import WalletRef, hotkey_address, open_chain, resolve_endpoint
+        from flockoff.competition import load_competition
+
+        rules = load_competition(competition)
+        if _ADDRESS.fullmatch(hotkey):
+            address = hotkey
+        else:
+            address = hotkey_address(WalletRef(wallet_name, hotkey, wallet_path))
+        node = resolve_endpoint(network, endpoint)
+        with closing(open_chain(endpoint=node, netuid=netuid, wallet=None, stop=stop)) as chain:
+            epoch, snapshot = chain.epoch_status(), chain.snapshot()
+        on_chain = standing_on_chain(address, snapshot, epoch, rules)
+        in_ledger = _standing_in_ledger(address, data_dir, netuid, snapshot, rules)
+        if as_json:
+            from flockoff.commands.tables import print_json
+
+            ledger = asdict(in_ledger) if in_ledger else None
+            print_json(
+                {"netuid": netuid, "block": snapshot.block, "chain": asdict(on_chain), "ledger": ledger}
+            )
+        else:
+            _show(netuid, on_chain, in_ledger, epoch, rules)
+        return 0 if on_chain.uid is not None else 1
+
+    raise typer.Exit(run(program))
+
+
+def standing_on_chain(
+    hotkey: str, snapshot: "SubnetSnapshot", epoch: "EpochStatus", rules: "Competition"
+) -> ChainStanding:
+    """What the snapshot says of ``hotkey``; ``epoch`` is the one under way."""
+    from flockoff.errors import MinerFault
+    from flockoff.records import ModelId
+
+    neuron = next((each for each in snapshot.neurons if each.hotkey == hotkey), None)
+    if neuron is None:
+        return ChainStanding(hotkey)
+    rivals = sum(f":{rules.id}:" in raw.text for raw in snapshot.commitments.values())
+    raw = snapshot.commitments.get(hotkey)
+    problem = None
+    if raw is not None:
+        try:
+            found = ModelId.parse(raw.text).competition_id
+            problem = None if found == rules.id else f"It is for competition {found}, not {rules.id}."
+        except MinerFault as fault:
+            problem = fault.message
+    counts_from = None
+    if raw is not None and problem is None:
+        counts_from = epoch.start_block if raw.block < epoch.start_block else epoch.next_start_block
+    return ChainStanding(
+        hotkey=hotkey,
+        uid=neuron.uid,
+        commitment=raw.text if raw else None,
+        problem=problem,
+        block=raw.block if raw else None,
+        counts_from=counts_from,
+        incentive=neuron.incentive,
+        consensus=neuron.consensus,
+        rivals=rivals,
+    )
+
+
+def _standing_in_ledger(
+    hotkey: str, data_dir: Path, netuid: int, snapshot: "SubnetSnapshot", rules: "Competition"
+) -> LedgerStanding | None:
+    from flockoff.assemble import ledger_path
+    from flockoff.ledger import Ledger
+    from flockoff.scoring import Candidate, longest_wait
+
+    if not ledger_path(data_dir).exists():
+        return None
+    with Ledger.look(ledger_path(data_dir)) as ledger:
+        identity = ledger.identity()
+        if (identity.netuid, identity.competition) != (netuid, rules.id):
+            return None
+        scores, evaluated = ledger.scores(), ledger.last_evaluated()
+        first_blocks = ledger.history.first_blocks()
+        candidates = [
+            Candidate(
+                raw.hotkey,
+                scores.get(raw.hotkey, 0.0),
+                first_blocks.get(raw.hotkey, raw.block),
+                evaluated.get(raw.hotkey),
+            )
+            for raw in snapshot.commitments.values()
+            if f":{rules.id}:" in raw.text
+        ]
+        turns = ledger.history.turns(hotkey, 1)
+        known = any(candidate.hotkey == hotkey for candidate in candidates)
+        return LedgerStanding(
+            score=scores.get(hotkey, 0.0),
+            last_evaluated=evaluated.get(hotkey),
+            epochs_to_wait=longest_wait(candidates, hotkey, rules.queue) if known else None,
+            last=turns[0] if turns else None,
+        )
+
+
+def _show(
+    netuid: int,
+    on_chain: ChainStanding,
+    in_ledger: LedgerStanding | None,
+    epoch: "EpochStatus",
+    rules: "Competition",
+) -> None:
+    from flockoff.commands.tables import console, outside
+
+    screen = console()
+    screen.print(f"[bold]{outside(on_chain.hotkey)} on subnet {netuid}[/bold], block {epoch.block:,}")
+    for line in _chain_lines(on_chain, epoch, rules):
+        screen.print(outside(line))
+    if in_ledger is None:
+        screen.print("There is no validator's ledger of this competition in --data-dir to say more.")
+        return
+    for line in _ledger_lines(in_ledger):
+        screen.print(outside(line))
+
+
+def _chain_lines(on_chain: ChainStanding, epoch: "EpochStatus", rules: "Competition") -> list[str]:
+    if on_chain.uid is None:
+        return ["not registered: it cannot commit and earns nothing until btcli has registered it"]
+    lines = [f"registration  uid {on_chain.uid}"]
+    if on_chain.commitment is None:
+        return [*lines, "commitment    none: submit a dataset with neurons/miner.py"]
+    lines.append(f"commitment    {on_chain.commitment} since block {on_chain.block:,}")
+    if on_chain.problem is not None:
+        return [*lines, f"              it does not count: {on_chain.problem}"]
+    if on_chain.counts_from == epoch.next_start_block:
+        lines.append(
+            f"              counts from block {on_chain.counts_from:,}, in {epoch.blocks_left} blocks"
+        )
+    most = -(-on_chain.rivals // rules.queue.waiting)
+    lines.append(
+        f"queue         one of {on_chain.rivals} miners: evaluated within {most} epochs at the latest"
+    )
+    lines.append(f"incentive     {on_chain.incentive:.4f}, consensus weight {on_chain.consensus:.4f}")
+    return lines
+
+
+def _ledger_lines(standing: LedgerStanding) -> list[str]:
+    evaluated = "never" if standing.last_evaluated is None else f"in epoch {standing.last_evaluated}"
+    lines = [f"evaluated     {evaluated} by the validator whose ledger this is"]
+    if standing.epochs_to_wait is not None:
+        soon = (
+            "in the next epoch"
+            if standing.epochs_to_wait == 1
+            else f"within {standing.epochs_to_wait} epochs"
+        )
+        lines.append(f"next          {soon}")
+    lines.append(f"score         {standing.score:.4f}")
+    if (last := standing.last) is not None:
+        verdict = last.reason or last.standing.replace("_", " ")
+        loss = "" if last.loss is None else f", loss {last.loss:.4f}"
+        weight = "" if last.weight is None else f", weight {last.weight:.4f}"
+        lines.append(f"last verdict  {verdict}{loss}{weight}" + (f": {last.detail}" if last.detail else ""))
+    return lines

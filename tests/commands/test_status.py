@@ -1,0 +1,77 @@
+"""``flockoff status`` of miners on a local chain."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from playground import Playground
+from typer.testing import Result
+
+from flockoff.assemble import ledger_path
+from flockoff.chain import WalletRef, hotkey_address
+from flockoff.competition import ORIGINAL_COMPETITION_ID
+from flockoff.ledger import Ledger
+from flockoff.records import Commitment, ModelId
+
+MODEL_ID = ModelId("ann/data", ORIGINAL_COMPETITION_ID, "c" * 40)
+
+
+@pytest.fixture
+def status(playground: Playground, flockoff: Callable[..., Result]) -> Callable[..., Result]:
+    def run(wallet: WalletRef, *more: str) -> Result:
+        flags = ["--netuid", str(playground.subnet.netuid), "--chain", playground.node.endpoint]
+        flags += ["--wallet-name", wallet.name, "--hotkey", wallet.hotkey, "--wallet-path", str(wallet.path)]
+        return flockoff("status", *flags, *more)
+
+    return run
+
+
+def test_status_before_and_after_a_commitment(playground: Playground, status: Callable[..., Result]) -> None:
+    wallet = playground.subnet.miners[0]
+    assert "commitment    none" in status(wallet).stdout
+    with closing(playground.chain(wallet)) as chain:
+        chain.commit(str(MODEL_ID))
+    done = status(wallet)
+    assert f"commitment    {MODEL_ID} since block" in done.stdout
+    assert "counts from block" in done.stdout
+    assert "one of 1 miners: evaluated within 1 epochs" in done.stdout
+    told = json.loads(status(wallet, "--json").stdout)
+    assert told["chain"]["hotkey"] == hotkey_address(wallet)
+    assert (told["chain"]["commitment"], told["chain"]["problem"]) == (str(MODEL_ID), None)
+    assert told["ledger"] is None  # the one in the data folder is another subnet's
+
+
+def test_status_of_a_malformed_commitment_says_what_is_wrong(
+    playground: Playground, status: Callable[..., Result]
+) -> None:
+    wallet = playground.subnet.miners[1]
+    with closing(playground.chain(wallet)) as chain:
+        chain.commit("nonsense\x1b[2J")
+    shown = status(wallet).stdout
+    assert "nonsense\\x1b[2J since block" in shown
+    assert "it does not count: Malformed commitment" in shown
+
+
+def test_status_with_a_ledger_tells_score_and_place(
+    playground: Playground, status: Callable[..., Result], tmp_path: Path
+) -> None:
+    wallet = playground.subnet.miners[0]
+    path = ledger_path(tmp_path / "validator")
+    with Ledger.open(path, netuid=playground.subnet.netuid, competition=ORIGINAL_COMPETITION_ID) as ledger:
+        ledger.record_commitments([Commitment(hotkey_address(wallet), 1, MODEL_ID, 3)])
+    shown = status(wallet, "--data-dir", str(path.parent)).stdout
+    assert "evaluated     never" in shown
+    assert "next          in the next epoch" in shown
+    assert "score         0.0000" in shown
+
+
+def test_status_of_an_address_that_is_not_registered_ends_with_status_1(
+    playground: Playground, flockoff: Callable[..., Result]
+) -> None:
+    address = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
+    flags = ["--netuid", str(playground.subnet.netuid), "--chain", playground.node.endpoint]
+    done = flockoff("status", *flags, "--hotkey", address)
+    assert done.exit_code == 1
+    assert address in done.stdout and "not registered" in done.stdout
