@@ -83,6 +83,16 @@ def evaluation_file(competition: Competition, hub: HubClient, eval_data_dir: Pat
     return file
 
 
+def sealed_evaluation_file(competition: Competition, hub: HubClient, eval_data_dir: Path) -> Path | None:
+    """The competition's sealed evaluation set in ``eval_data_dir``, downloaded; None where it names none.
+
+    Raises as ``evaluation_file``.
+    """
+    if competition.sealed is None:
+        return None
+    return hub.fetch_evaluation_set(competition.sealed, eval_data_dir)
+
+
 def open_answers(file: Path, competition: Competition, encoder: TokenizerEncoder) -> EvaluationAnswers:
     """The answers of the evaluation set in ``file``, to find in datasets."""
     return EvaluationAnswers(load_rows(file, competition.limits, encoder.special_tokens))
@@ -125,6 +135,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
         )
         hub = stack.enter_context(closing(open_hub(neuron.credentials, stop)))
         file = outlast(lambda: evaluation_file(competition, hub, settings.eval_data_dir), stop)
+        sealed = outlast(lambda: sealed_evaluation_file(competition, hub, settings.eval_data_dir), stop)
         outlast(chain.require_uid, stop)
         outlast(hub.account, stop)
         directory = outlast(lambda: model_directory(competition, hub, settings.cache_dir), stop)
@@ -133,6 +144,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             competition,
             model_dir=directory,
             evaluation_file=file,
+            sealed_file=sealed,
             device=settings.device,
             limits=WorkerLimits(dataset=settings.max_seconds_per_miner),
         )
@@ -150,6 +162,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             ledger=ledger,
             encoder=encoder,
             answers=open_answers(file, competition, encoder),
+            sealed_answers=open_answers(sealed, competition, encoder) if sealed else None,
             competition=competition,
             netuid=neuron.netuid,
             miner_sample_size=settings.miner_sample_size,

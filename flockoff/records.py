@@ -234,7 +234,7 @@ class Provenance:
     device: str  # e.g. "cpu x86_64 (2 threads)", "cuda NVIDIA GeForce RTX 4090"
     precision: str  # e.g. "weights float32, compute bfloat16"
     base_model: str  # repo@revision, or package:file@sha256
-    evaluation_set: str  # SHA-256 of the file; "[:n]" appended where only n rows are used
+    evaluation_set: str  # SHA-256 of the file, how many rows of it if not all, and the sealed set's
     seed: int
 
 

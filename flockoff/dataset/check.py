@@ -55,21 +55,32 @@ class Judgement:
 
 
 def judge_dataset(
-    path: Path, limits: Limits, rules: Contamination, encoder: RowEncoder, answers: EvaluationAnswers | None
+    path: Path,
+    limits: Limits,
+    rules: Contamination,
+    encoder: RowEncoder,
+    answers: EvaluationAnswers | None,
+    sealed_answers: EvaluationAnswers | None = None,
 ) -> Judgement:
-    """Whether a dataset is valid and free of the evaluation set's answers; these only where they are given.
+    """Whether a dataset is valid and free of the evaluation sets' answers; these only where they are given.
 
+    Of the sealed set's answers the judgement's fault tells how many rows have one, and no more.
     Raises SetupError where the file cannot be read.
     """
     contaminated: list[int] = []
+    sealed: list[int] = []
 
     def look(line: int, row: Row) -> None:
         if answers is not None and answers.is_in(row):
             contaminated.append(line)
+        elif sealed_answers is not None and sealed_answers.is_in(row):
+            sealed.append(line)
 
     report = check_dataset(path, limits, encoder, [look])
-    fault = contamination_fault(contaminated, report.rows, rules) if report.valid else fault_of(report)
-    return Judgement(report, fault)
+    if not report.valid:
+        return Judgement(report, fault_of(report))
+    fault = contamination_fault(contaminated, report.rows, rules, sealed=len(sealed))
+    return Judgement(report, fault, left_out=tuple(sorted([*contaminated, *sealed])))
 
 
 def check_dataset(

@@ -80,17 +80,25 @@ class EvaluationAnswers:
 
 
 def contamination_fault(
-    line_numbers: Sequence[int], total_rows: int, rules: Contamination
+    line_numbers: Sequence[int], total_rows: int, rules: Contamination, *, sealed: int = 0
 ) -> MinerFault | None:
     """The fault of a dataset of ``total_rows`` rows, of which those on these lines contain answers.
 
-    None while they are at most ``max_rows`` and at most ``max_share`` of all rows.
+    ``sealed`` more rows contain answers of the sealed set; which ones is not told, for it would tell what is
+    in that set. None while all are at most ``max_rows`` and at most ``max_share`` of all rows.
     """
     found = len(line_numbers)
-    if found <= rules.max_rows and found <= rules.max_share * total_rows:
+    if found + sealed <= rules.max_rows and found + sealed <= rules.max_share * total_rows:
         return None
+    if not found:
+        return MinerFault(
+            Reason.CONTAMINATED,
+            f"{sealed:,} of {total_rows:,} rows contain answers of the sealed evaluation set.",
+            remedy="Remove what was taken from elsewhere, then upload and commit the dataset again.",
+        )
     lines = ", ".join(str(number) for number in line_numbers[:_ROWS_IN_A_FAULT])
     more = f" and {found - _ROWS_IN_A_FAULT:,} more" if found > _ROWS_IN_A_FAULT else ""
+    more += f"; {sealed:,} other{'s' if sealed > 1 else ''} of the sealed one" if sealed else ""
     return MinerFault(
         Reason.CONTAMINATED,
         f"{found:,} of {total_rows:,} rows contain answers of the evaluation set: "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from flockoff.competition import Competition, Limits
+from flockoff.competition import Competition, Limits, SealedSet
 from flockoff.dataset import canonical_order, content_hash, load_rows
 from flockoff.errors import EvaluationFault, MinerFault, Reason, SetupError
 from flockoff.ports import RowEncoder
@@ -44,30 +44,43 @@ def training_rows(dataset: Path, expected_hash: str, limits: Limits, encoder: Ro
 def evaluation_rows(file: Path, competition: Competition, encoder: RowEncoder) -> list[EncodedRow]:
     """The rows of the evaluation set, encoded. Raises SetupError where it is not the pinned one."""
     evaluation = competition.evaluation
+    return _pinned_rows(file, "evaluation set", evaluation.sha256, evaluation.rows, encoder)
+
+
+def sealed_rows(file: Path, sealed: SealedSet, encoder: RowEncoder) -> list[EncodedRow]:
+    """The rows of the sealed evaluation set, encoded. Raises SetupError where it is not the pinned one."""
+    return _pinned_rows(file, "sealed evaluation set", sealed.sha256, None, encoder)
+
+
+def _pinned_rows(
+    file: Path, name: str, pinned: str, count: int | None, encoder: RowEncoder
+) -> list[EncodedRow]:
     try:
         digest = sha256(file.read_bytes()).hexdigest()
     except OSError as error:
-        raise SetupError(f"Cannot read the evaluation set {file}: {error.strerror}.") from error
-    if digest != evaluation.sha256:
+        raise SetupError(f"Cannot read the {name} {file}: {error.strerror}.") from error
+    if digest != pinned:
         raise SetupError(
-            f"{file} is not the competition's evaluation set: its SHA-256 is {digest}, "
-            f"not {evaluation.sha256}.",
-            remedy="Restore the file, or correct evaluation.sha256 in the competition file.",
+            f"{file} is not the competition's {name}: its SHA-256 is {digest}, not {pinned}.",
+            remedy="Restore the file, or correct its sha256 in the competition file.",
         )
     try:
-        rows = load_rows(file, Limits(), encoder.special_tokens)[: evaluation.rows]
+        rows = load_rows(file, Limits(), encoder.special_tokens)[:count]
+        encoded = encoder.encode(rows)
     except MinerFault as error:
-        raise SetupError(f"The evaluation set is not a valid dataset. {error.message}") from error
-    encoded = encoder.encode(rows)
+        raise SetupError(f"The {name} is not a valid dataset. {error.message}") from error
     if not any(any(row.assistant) for row in encoded):
-        raise SetupError("The evaluation set has no assistant token within the context.")
+        raise SetupError(f"The {name} has no assistant token within the context.")
     return encoded
 
 
 def evaluation_name(competition: Competition) -> str:
-    """The evaluation set as a provenance names it: its SHA-256, and ``[:n]`` where n rows of it are used."""
-    evaluation = competition.evaluation
-    return evaluation.sha256 if evaluation.rows is None else f"{evaluation.sha256}[:{evaluation.rows}]"
+    """What is measured on, as a provenance names it: the evaluation set's SHA-256, with ``[:n]`` where only
+    n rows of it are used, and the sealed set's weight and SHA-256 where there is one.
+    """
+    evaluation, sealed = competition.evaluation, competition.sealed
+    public = evaluation.sha256 if evaluation.rows is None else f"{evaluation.sha256}[:{evaluation.rows}]"
+    return public if sealed is None else f"{public} + {sealed.weight!r} sealed {sealed.sha256}"
 
 
 def epoch_order(lengths: Sequence[int], seed: int, epoch: int, rows_per_step: int) -> list[int]:

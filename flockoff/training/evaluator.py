@@ -43,13 +43,21 @@ class WorkerEvaluator:
         *,
         model_dir: Path,
         evaluation_file: Path,
+        sealed_file: Path | None = None,
         device: str | None = None,
         threads: int | None = None,
         log_file: Path | None = None,
         limits: WorkerLimits | None = None,
     ) -> None:
+        if (sealed_file is None) != (competition.sealed is None):
+            raise ValueError("a sealed file is for a competition that names a sealed set, and for no other")
         self._assignment = Assignment(
-            competition, str(model_dir.absolute()), str(evaluation_file.absolute()), device, threads
+            competition,
+            str(model_dir.absolute()),
+            str(evaluation_file.absolute()),
+            device,
+            threads,
+            sealed_file=str(sealed_file.absolute()) if sealed_file else None,
         )
         self._log_file = log_file
         self._limits = limits or WorkerLimits()

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from flockoff.competition import BaseModel, Competition, EvaluationSet, Limits, Lora, Training
+from flockoff.competition import BaseModel, Competition, EvaluationSet, Limits, Lora, SealedSet, Training
 from flockoff.errors import EvaluationFault, FlockoffError, MinerFault, Reason, SetupError
 from flockoff.records import Measurement, Progress, Provenance
 
@@ -24,6 +24,7 @@ class Assignment:
     evaluation_file: str
     device: str | None
     threads: int | None
+    sealed_file: str | None = None  # where the competition has a sealed evaluation set
     frugal: bool = False  # one row at a time, and activations computed again: slower, in less memory
 
 
@@ -77,6 +78,7 @@ def decode_assignment(line: str) -> Assignment:
         lora=Lora(**rules["lora"]),
         training=Training(**rules["training"]),
         evaluation=EvaluationSet(**rules["evaluation"]),
+        sealed=SealedSet(**rules["sealed"]) if rules["sealed"] else None,
         limits=Limits(**rules["limits"]),
     )
     return Assignment(**table)

@@ -13,7 +13,7 @@ from flockoff.competition import BaseModel, Competition
 from flockoff.errors import MinerFault, Reason
 from flockoff.records import EncodedRow, Measurement, Progress, Provenance
 from flockoff.tokens import TokenizerEncoder, load_encoder
-from flockoff.training.data import evaluation_name, evaluation_rows, training_rows
+from flockoff.training.data import evaluation_name, evaluation_rows, sealed_rows, training_rows
 from flockoff.training.device import (
     choose_device,
     compute_exactly,
@@ -31,13 +31,23 @@ _LIBRARIES = ("torch", "transformers", "peft", "trl", "tokenizers")
 
 
 @dataclass(frozen=True, slots=True)
+class _Evaluated:
+    """``loss`` is what is competed on; ``tokens`` are the public evaluation set's."""
+
+    loss: float
+    tokens: int
+    sealed_loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
-    """The base model, its tokenizer and the evaluation set of one competition."""
+    """The base model, its tokenizer and the evaluation sets of one competition."""
 
     competition: Competition
     model: LanguageModel
     encoder: TokenizerEncoder
     evaluation_set: Sequence[EncodedRow]
+    sealed_set: Sequence[EncodedRow]  # empty where the competition has none
 
     @classmethod
     def load(cls, assignment: Assignment) -> "Session":
@@ -49,9 +59,12 @@ class Session:
         device = choose_device(assignment.device)
         encoder = load_encoder(directory, competition.training.context_length)
         rows = evaluation_rows(Path(assignment.evaluation_file), competition, encoder)
+        sealed: Sequence[EncodedRow] = ()
+        if competition.sealed is not None and assignment.sealed_file is not None:
+            sealed = sealed_rows(Path(assignment.sealed_file), competition.sealed, encoder)
         with device_faults(device):
             model = load_model(directory, competition, device, assignment.frugal)
-        return cls(competition, model, encoder, rows)
+        return cls(competition, model, encoder, rows, sealed)
 
     def measure(self, request: Request, on_progress: OnProgress) -> Measurement:
         """Raises MinerFault, and WorkerFault where memory runs out or the device fails."""
@@ -62,8 +75,17 @@ class Session:
 
     def _measure_base(self, on_progress: OnProgress) -> Measurement:
         start = time.monotonic()
-        loss, tokens = self._evaluation_loss(on_progress)
-        return Measurement(loss, tokens, 0, 0, 0, time.monotonic() - start, self._provenance(0))
+        evaluated = self._evaluate(on_progress)
+        return Measurement(
+            loss=evaluated.loss,
+            eval_tokens=evaluated.tokens,
+            train_rows=0,
+            train_tokens=0,
+            steps=0,
+            seconds=time.monotonic() - start,
+            provenance=self._provenance(0),
+            sealed_loss=evaluated.sealed_loss,
+        )
 
     def _measure_dataset(self, dataset: Path, request: Request, on_progress: OnProgress) -> Measurement:
         start = time.monotonic()
@@ -73,28 +95,35 @@ class Session:
             on_progress(Progress("training", done, total, loss))
 
         with trained_adapter(self.model, rows, self.competition, request.seed, on_step) as steps:
-            loss, eval_tokens = self._evaluation_loss(on_progress)
-        if not isfinite(loss):
+            evaluated = self._evaluate(on_progress)
+        if not isfinite(evaluated.loss):
             raise MinerFault(
-                Reason.LOSS_NOT_FINITE, f"After training on this dataset the evaluation loss is {loss}."
+                Reason.LOSS_NOT_FINITE,
+                f"After training on this dataset the evaluation loss is {evaluated.loss}.",
             )
         return Measurement(
-            loss=loss,
-            eval_tokens=eval_tokens,
+            loss=evaluated.loss,
+            eval_tokens=evaluated.tokens,
             train_rows=len(rows),
             train_tokens=sum(len(row.input_ids) for row in rows),
             steps=steps,
             seconds=time.monotonic() - start,
             provenance=self._provenance(request.seed),
+            sealed_loss=evaluated.sealed_loss,
         )
 
-    def _evaluation_loss(self, on_progress: OnProgress) -> tuple[float, int]:
-        total = len(self.evaluation_set)
+    def _evaluate(self, on_progress: OnProgress) -> _Evaluated:
+        public = len(self.evaluation_set)
+        total = public + len(self.sealed_set)
 
         def on_rows(done: int) -> None:
             on_progress(Progress("evaluating", done, total))
 
-        return evaluation_loss(self.model, self.evaluation_set, on_rows)
+        loss, tokens = evaluation_loss(self.model, self.evaluation_set, on_rows)
+        if self.competition.sealed is None:
+            return _Evaluated(loss, tokens, None)
+        sealed, _ = evaluation_loss(self.model, self.sealed_set, lambda done: on_rows(public + done))
+        return _Evaluated(self.competition.sealed.blend(loss, sealed), tokens, sealed)
 
     def _provenance(self, seed: int) -> Provenance:
         return Provenance(

@@ -59,7 +59,12 @@ class Preparation:
         with self._checking:
             encoder = _StoppableEncoder(self._validator.encoder, self._validator.stop)
             judgement = judge_dataset(
-                path, rules.limits, rules.contamination, encoder, self._validator.answers
+                path,
+                rules.limits,
+                rules.contamination,
+                encoder,
+                self._validator.answers,
+                self._validator.sealed_answers,
             )
         if judgement.fault is not None:
             raise judgement.fault

@@ -19,6 +19,7 @@ class Validator:
     ledger: Ledger
     encoder: RowEncoder
     answers: EvaluationAnswers
+    sealed_answers: EvaluationAnswers | None = None  # where the competition has a sealed evaluation set
     competition: Competition
     netuid: int
     miner_sample_size: int = 32
