@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flockoff.commands.doctor import doctor
+from flockoff.commands.explain import explain
 from flockoff.commands.history import history
 from flockoff.commands.leaderboard import leaderboard
 from flockoff.commands.status import status
@@ -55,6 +56,7 @@ app.command()(doctor)
 app.command()(status)
 app.command()(leaderboard)
 app.command()(history)
+app.command()(explain)
 app.command()(simulate)
 app.add_typer(localnet, name="localnet")
 

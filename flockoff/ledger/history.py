@@ -1,5 +1,6 @@
 """What people ask of a ledger afterwards: how an epoch went, and how one hotkey fared over many of them."""
 
+import json
 from dataclasses import dataclass
 
 from flockoff.errors import Reason
@@ -117,6 +118,14 @@ class History:
             (start_block,),
         )
         return {row["hotkey"]: row["score"] for row in rows}
+
+    def consensus(self, start_block: int) -> dict[str, float] | None:
+        """By hotkey, the consensus that an epoch's weights were blended with.
+
+        None where they did not follow from the scores, or were not chosen yet.
+        """
+        rows = self._database.read("SELECT consensus FROM epochs WHERE start_block = ?", (start_block,))
+        return json.loads(rows[0]["consensus"]) if rows and rows[0]["consensus"] else None
 
     def first_blocks(self) -> dict[str, int]:
         """By hotkey, the lowest block in which it was ever seen to commit anything."""

@@ -385,9 +385,17 @@ class Ledger:
         """By hotkey, the start block of the epoch of its last evaluation; missing: never evaluated."""
         return {row["hotkey"]: row["epoch"] for row in self._database.read("SELECT * FROM turns")}
 
-    def choose_weights(self, start_block: int, weights: Mapping[str, float]) -> None:
-        """Store the weights that are about to be sent for an epoch, in place of an earlier choice."""
+    def choose_weights(
+        self, start_block: int, weights: Mapping[str, float], consensus: Mapping[str, float] | None = None
+    ) -> None:
+        """Store the weights that are about to be sent for an epoch, in place of an earlier choice.
+
+        ``consensus``: by hotkey, what the chain showed when they were made from the scores; None: they were
+        not.
+        """
+        told = None if consensus is None else json.dumps(dict(consensus))
         with self._database.transaction() as connection:
+            connection.execute("UPDATE epochs SET consensus = ? WHERE start_block = ?", (told, start_block))
             connection.execute("DELETE FROM choices WHERE epoch = ?", (start_block,))
             connection.executemany(
                 "INSERT INTO choices (epoch, hotkey, weight) VALUES (?, ?, ?)",

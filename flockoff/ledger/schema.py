@@ -178,7 +178,13 @@ ALTER TABLE measurements ADD COLUMN row_nll BLOB NOT NULL DEFAULT x'';
 ALTER TABLE measurements ADD COLUMN sealed_loss REAL CHECK (sealed_loss BETWEEN 0 AND 1e308);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
+_FOURTH = """
+-- What an epoch's weights were blended with: JSON, hotkey -> the chain's consensus weight; NULL: they did not
+-- follow from the scores.
+ALTER TABLE epochs ADD COLUMN consensus TEXT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

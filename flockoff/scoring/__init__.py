@@ -3,17 +3,19 @@
 from flockoff.scoring.epoch import epoch_of, epoch_seed
 from flockoff.scoring.eval_queue import Candidate, longest_wait, plan_epoch
 from flockoff.scoring.scores import update_scores
-from flockoff.scoring.weights import weights_from_scores
+from flockoff.scoring.weights import WeightSteps, weight_steps, weights_from_scores
 from flockoff.scoring.win_rate import shares, win_matrix, win_rates
 
 __all__ = [
     "Candidate",
+    "WeightSteps",
     "epoch_of",
     "epoch_seed",
     "longest_wait",
     "plan_epoch",
     "shares",
     "update_scores",
+    "weight_steps",
     "weights_from_scores",
     "win_matrix",
     "win_rates",

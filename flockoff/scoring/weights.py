@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,23 +31,46 @@ def weights_from_scores(
     Raises ValueError for a score or consensus that is negative or not finite.
     """
     uids = sorted(hotkeys)
-    weights: Vector = np.array([scores.get(hotkeys[uid], 0.0) for uid in uids])
-    target = np.array([consensus.get(uid, 0.0) for uid in uids])
-    for name, values in (("scores", weights), ("consensus", target)):
+    steps = weight_steps(
+        np.array([scores.get(hotkeys[uid], 0.0) for uid in uids]),
+        np.array([consensus.get(uid, 0.0) for uid in uids]),
+        rules,
+    )
+    if steps is None or not steps.final.any():
+        return None
+    return {uid: float(weight) for uid, weight in zip(uids, steps.final, strict=True) if weight > 0}
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSteps:
+    """How scores become weights, step by step; each (n,), by uid in order."""
+
+    normalised: Vector  # the scores, summing to 1
+    blended: Vector  # with the consensus
+    limited: Vector  # moved towards the consensus to keep vtrust
+    final: Vector  # without the smallest, summing to 1; all 0 where none is left
+
+
+def weight_steps(scores: Vector, consensus: Vector, rules: Scoring) -> WeightSteps | None:
+    """The steps of ``weights_from_scores``, for ``scores`` and ``consensus`` of shape (n,).
+
+    None where nobody has a score. Raises ValueError as ``weights_from_scores`` does.
+    """
+    for name, values in (("scores", scores), ("consensus", consensus)):
         if not np.isfinite(values).all() or (values < 0).any():
             raise ValueError(f"{name} must be finite and not negative")
-    if not weights.any():
+    if not scores.any():
         return None
-    weights /= weights.sum()
-    if target.sum() > 0:
+    normalised: Vector = scores / scores.sum()
+    blended = limited = normalised
+    if consensus.sum() > 0:
         blend = rules.consensus_blend
-        weights = (1 - blend) * weights + blend * target / target.sum()
-        weights = limit_vtrust_loss(weights, target, rules)
-    weights = np.where(weights < rules.min_weight, 0.0, weights)
-    if not weights.any():
-        return None
-    weights /= weights.sum()
-    return {uid: float(weight) for uid, weight in zip(uids, weights, strict=True) if weight > 0}
+        blended = (1 - blend) * normalised + blend * consensus / consensus.sum()
+        limited = limit_vtrust_loss(blended, consensus, rules)
+    final = np.where(limited < rules.min_weight, 0.0, limited)
+    if final.any():
+        final = final / final.sum()
+    return WeightSteps(normalised, blended, limited, final)
 
 
 def vtrust_loss(weights: Vector, consensus: Vector) -> float:

@@ -270,16 +270,17 @@ def _set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
     chosen = ledger.chosen_weights(epoch.start_block)
     receipt = landed_weights(snapshot, validator.chain.hotkey, closed_block)
     if receipt is None or chosen is None:
-        weights = _weights_now(validator, epoch, snapshot)
-        if weights is None:
+        made = _weights_now(validator, epoch, snapshot)
+        if made is None:
             log.error(
                 "WEIGHTS NOT SET: no dataset could be evaluated, and there are no earlier weights to set."
             )
             return False
+        weights, consensus = made
         hotkeys = {neuron.uid: neuron.hotkey for neuron in snapshot.neurons}
         chosen = {hotkeys[uid]: weight for uid, weight in weights.items()}
         # Before they are sent, so that weights found on chain after a crash are known for what they are.
-        ledger.choose_weights(epoch.start_block, chosen)
+        ledger.choose_weights(epoch.start_block, chosen, consensus)
         receipt = receipt or submit_weights(validator, weights, clock, since=closed_block)
     if receipt is None:
         log.error("WEIGHTS NOT SET: the epoch ended first. They are set again in the next one.")
@@ -291,8 +292,12 @@ def _set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
     return True
 
 
-def _weights_now(validator: Validator, epoch: Epoch, snapshot: SubnetSnapshot) -> dict[int, float] | None:
-    """The weights to send; None where none are better than a burn.
+def _weights_now(
+    validator: Validator, epoch: Epoch, snapshot: SubnetSnapshot
+) -> tuple[dict[int, float], dict[str, float] | None] | None:
+    """The weights to send, and the consensus that went into them; None where none are better than a burn.
+
+    The consensus is None where the weights are the last ones again.
 
     With nothing evaluated through our own faults and no weights from before, burning would have the miners
     pay for what is not their doing.
@@ -303,9 +308,10 @@ def _weights_now(validator: Validator, epoch: Epoch, snapshot: SubnetSnapshot) -
     failed = any(verdict.standing == "not_evaluated" and verdict.reason is None for verdict in verdicts)
     if failed and not evaluated and ledger.last_weights() is None:
         return None
-    return choose_weights(
-        ledger.scores(), ledger.last_weights(), evaluated, snapshot, validator.competition.scoring
-    )
+    last = ledger.last_weights()
+    weights = choose_weights(ledger.scores(), last, evaluated, snapshot, validator.competition.scoring)
+    consensus = {neuron.hotkey: neuron.consensus for neuron in snapshot.neurons if neuron.consensus > 0}
+    return weights, None if last is not None and not evaluated else consensus
 
 
 def _shown(weights: Mapping[str, float], uids: Mapping[str, int]) -> str:

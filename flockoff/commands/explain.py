@@ -1,0 +1,239 @@
+"""``flockoff explain``: how one hotkey's weight came about, step by step, from the ledger's own numbers."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flockoff.commands.options import AsJson, CompetitionFile, DataDir, EpochBlock
+from flockoff.launch import run
+from flockoff.logs import set_up_logging
+from flockoff.text import short_hotkey
+
+if TYPE_CHECKING:
+    from flockoff.competition import Scoring
+    from flockoff.ledger import Ledger
+    from flockoff.records import Verdict
+
+_DUELS = 12  # shown on a terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """One comparison, as the rules make it: the earlier committer's loss counts for a little less."""
+
+    rival: str
+    rival_uid: int
+    rival_loss: float
+    earlier: bool  # the hotkey explained committed before the rival
+    won: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WeightStory:
+    """From the score after an epoch to the weight that was set. None: that step was left out."""
+
+    normalised: float
+    consensus: float | None  # the chain's, as it was
+    blended: float | None
+    limited: float | None  # moved towards the consensus to keep vtrust
+    final: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What an epoch made of one hotkey. ``verdict`` is None where it was not its turn."""
+
+    epoch: int
+    hotkey: str
+    base_loss: float | None
+    verdict: "Verdict | None"
+    duels: tuple[Duel, ...]  # empty unless eligible
+    win_rate: float | None
+    share: float | None
+    score_before: float
+    score: float
+    weight: float | None  # as it was set; None: none was
+    story: WeightStory | None  # None where the weights did not follow from this epoch's scores
+
+
+def explain(
+    data_dir: DataDir,
+    hotkey: Annotated[str, typer.Argument(metavar="HOTKEY", help="Address, its beginning, or uid.")],
+    epoch: EpochBlock = None,
+    competition: CompetitionFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain a weight: loss, wins, win rate, share, score, blend, from a validator's ledger.
+
+    \b
+    flockoff explain 5G4GQ9Pb
+    flockoff explain 12 --epoch 7200 --json
+    """
+    set_up_logging(logging.WARNING, None, "explain")
+
+    def program(_stop: threading.Event) -> int:
+        from flockoff.commands.ledgers import look, require_epoch, require_hotkey, require_rules
+        from flockoff.commands.tables import console, outside, print_json
+        from flockoff.competition import load_competition
+
+        rules = load_competition(competition)
+        with look(data_dir) as ledger:
+            require_rules(ledger, rules)
+            who, start_block = require_hotkey(ledger, hotkey), require_epoch(ledger, epoch)
+            explanation = explained(ledger, who, start_block, rules.scoring)
+        if as_json:
+            print_json(asdict(explanation))
+        else:
+            screen = console()
+            for line in told(explanation, rules.scoring):
+                screen.print(outside(line), soft_wrap=True)
+        return 0
+
+    raise typer.Exit(run(program))
+
+
+def explained(ledger: "Ledger", hotkey: str, epoch: int, rules: "Scoring") -> Explanation:
+    """The explanation of a closed epoch, computed again from its verdicts by the same functions."""
+    results, before = ledger.history.results(epoch), ledger.history.scores_before(epoch)
+    verdicts = {verdict.hotkey: verdict for verdict in ledger.verdicts(epoch)}
+    verdict, result = verdicts.get(hotkey), results.get(hotkey)
+    weights, base = ledger.weights_of_epoch(epoch), ledger.base_loss()
+    scores = {each: found.score or 0.0 for each, found in results.items()}
+    return Explanation(
+        epoch=epoch,
+        hotkey=hotkey,
+        base_loss=base.loss if base else None,
+        verdict=verdict,
+        duels=_duels(hotkey, verdicts, rules),
+        win_rate=result.win_rate if result else None,
+        share=result.share if result else None,
+        score_before=before.get(hotkey, 0.0),
+        score=scores.get(hotkey, 0.0),
+        weight=weights.weights.get(hotkey, 0.0) if weights else None,
+        story=_story(hotkey, scores, ledger.history.consensus(epoch), rules),
+    )
+
+
+def _duels(hotkey: str, verdicts: "dict[str, Verdict]", rules: "Scoring") -> tuple[Duel, ...]:
+    import numpy as np
+
+    from flockoff.scoring import win_matrix
+
+    eligible = [verdict for verdict in verdicts.values() if verdict.standing == "eligible"]
+    hotkeys = [verdict.hotkey for verdict in eligible]
+    if hotkey not in hotkeys:
+        return ()
+    own = hotkeys.index(hotkey)
+    losses = np.array([verdict.loss for verdict in eligible], dtype=np.float64)
+    blocks = np.array([verdict.block for verdict in eligible], dtype=np.int64)
+    wins = win_matrix(losses, blocks, rules.timestamp_epsilon)[own]
+    duels = [
+        Duel(rival.hotkey, rival.uid, loss, bool(blocks[own] < rival.block), bool(won))
+        for rival, loss, won in zip(eligible, losses.tolist(), wins, strict=True)
+        if rival.hotkey != hotkey
+    ]
+    return tuple(sorted(duels, key=lambda duel: duel.rival_loss))
+
+
+def _story(
+    hotkey: str, scores: dict[str, float], consensus: dict[str, float] | None, rules: "Scoring"
+) -> WeightStory | None:
+    import numpy as np
+
+    from flockoff.scoring import weight_steps
+
+    if consensus is None:
+        return None
+    hotkeys = sorted({*scores, *consensus, hotkey})
+    own = hotkeys.index(hotkey)
+    target = np.array([consensus.get(each, 0.0) for each in hotkeys])
+    steps = weight_steps(np.array([scores.get(each, 0.0) for each in hotkeys]), target, rules)
+    if steps is None:
+        return None
+    there = bool(target.any())
+    return WeightStory(
+        normalised=float(steps.normalised[own]),
+        consensus=float(target[own]) if there else None,
+        blended=float(steps.blended[own]) if there else None,
+        limited=float(steps.limited[own]) if there else None,
+        final=float(steps.final[own]),
+    )
+
+
+def told(explanation: Explanation, rules: "Scoring") -> Iterator[str]:
+    """The explanation in lines, with the numbers in the formulas."""
+    yield f"{explanation.hotkey} in epoch {explanation.epoch}"
+    yield from _told_verdict(explanation)
+    yield from _told_duels(explanation, rules)
+    yield from _told_score(explanation, rules)
+    yield from _told_weight(explanation, rules)
+
+
+def _told_verdict(explanation: Explanation) -> Iterator[str]:
+    verdict = explanation.verdict
+    if verdict is None:
+        yield "verdict   none: it had no place in this epoch"
+        return
+    yield f"dataset   {verdict.model_id}, first committed in block {verdict.block:,}"
+    why = f": {verdict.detail}" if verdict.detail else ""
+    yield f"verdict   {verdict.reason or verdict.standing.replace('_', ' ')}{why}"
+    if verdict.loss is not None:
+        change = ""
+        if explanation.base_loss is not None:
+            share = verdict.loss / explanation.base_loss - 1
+            change = f", {share:+.2%} of the base model's {explanation.base_loss:.6f}"
+        yield f"loss      {verdict.loss:.6f} nats per assistant token{change}"
+
+
+def _told_duels(explanation: Explanation, rules: "Scoring") -> Iterator[str]:
+    if explanation.verdict is None or explanation.verdict.standing != "eligible":
+        return
+    duels = explanation.duels
+    won = sum(duel.won for duel in duels)
+    factor = f"{1 - rules.timestamp_epsilon:g}"
+    yield f"wins      {won} of {len(duels)}; who committed earlier has its loss times {factor}"
+    for duel in duels[:_DUELS]:
+        outcome = "beats" if duel.won else "does not beat"
+        rival = f"uid {duel.rival_uid} {short_hotkey(duel.rival)}"
+        first = "which was later" if duel.earlier else "which was not later"
+        yield f"          {outcome} {rival}, {first}: {duel.rival_loss:.6f}"
+    if len(duels) > _DUELS:
+        yield f"          … and {len(duels) - _DUELS} more (--json has all)"
+    if explanation.win_rate is not None and explanation.share is not None:
+        how = f"{won} / {len(duels)}" if duels else "nobody to compare with"
+        softmax = f"softmax(win rate / {rules.temperature:g}) over the {len(duels) + 1}"
+        yield f"win rate  {how} = {explanation.win_rate:.4f}"
+        yield f"share     {softmax} = {explanation.share:.6f}"
+
+
+def _told_score(explanation: Explanation, rules: "Scoring") -> Iterator[str]:
+    verdict, decay = explanation.verdict, rules.score_decay
+    if verdict is not None and verdict.standing == "at_fault":
+        yield f"score     {explanation.score_before:.6f} → 0, for the miner was at fault"
+    elif explanation.share is not None:
+        yield (
+            f"score     {decay:g} * {explanation.score_before:.6f} + {1 - decay:g} * {explanation.share:.6f} "
+            f"= {explanation.score:.6f}"
+        )
+    else:
+        yield f"score     {explanation.score:.6f}, as before"
+
+
+def _told_weight(explanation: Explanation, rules: "Scoring") -> Iterator[str]:
+    story = explanation.story
+    if story is None:
+        yield "weight    not from these scores: nobody had one, or the last weights were set again"
+    else:
+        blend, bound = rules.consensus_blend, rules.max_vtrust_loss
+        yield f"weight    score / all scores = {story.normalised:.6f}"
+        if story.blended is not None:
+            target = f"consensus ({story.consensus:.6f}, normalised)"
+            yield f"          {1 - blend:g} * that + {blend:g} * {target} = {story.blended:.6f}"
+            if story.limited != story.blended:
+                yield f"          nearer to it, to lose at most {bound:g} of vtrust: {story.limited:.6f}"
+        yield f"          without weights under {rules.min_weight:g}, summing to 1: {story.final:.6f}"
+    yield "set       " + ("not" if explanation.weight is None else f"{explanation.weight:.6f}")

@@ -1,0 +1,90 @@
+"""``flockoff explain`` follows the numbers of scoring/README.md, from a ledger."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ledger_records import EPOCH, begin, eligible
+from typer.testing import Result
+
+from flockoff.assemble import ledger_path
+from flockoff.competition import ORIGINAL_COMPETITION_ID
+from flockoff.ledger import Ledger
+from flockoff.records import Commitment, ModelId, WeightsSet
+
+
+@pytest.fixture
+def settled(tmp_path: Path) -> Path:
+    """annabel (block 100, loss 1.6) and bobbybob (block 90, loss 1.605): the earlier one wins by ε."""
+    folder = tmp_path / "settled"
+    rate = [0.0, 1.0]
+    top = math.exp(1 / 0.08)
+    share = [1 / (1 + top), top / (1 + top)]
+    with Ledger.open(ledger_path(folder), netuid=1, competition=ORIGINAL_COMPETITION_ID) as ledger:
+        names = ("annabel", "bobbybob")
+        model_id = ModelId("a/b", ORIGINAL_COMPETITION_ID, "c" * 40)
+        ledger.record_commitments(
+            [
+                Commitment(name, uid, model_id, block)
+                for uid, (name, block) in enumerate(zip(names, (100, 90), strict=True), 1)
+            ]
+        )
+        begin(ledger, names)
+        for uid, (name, loss, block) in enumerate(zip(names, (1.6, 1.605), (100, 90), strict=True), 1):
+            ledger.record_verdict(replace(eligible(name, loss, uid=uid), block=block))
+        ledger.close_epoch(
+            EPOCH.start_block,
+            block=EPOCH.end_block,
+            scores=dict(zip(names, (0.2 * each for each in share), strict=True)),
+            evaluated=names,
+            win_rates=dict(zip(names, rate, strict=True)),
+            shares=dict(zip(names, share, strict=True)),
+        )
+        ledger.choose_weights(EPOCH.start_block, {"bobbybob": 0.9}, {"annabel": 0.5, "bobbybob": 0.5})
+        ledger.record_weights(WeightsSet(EPOCH.start_block, 7, "7-1", {"annabel": 0.1, "bobbybob": 0.9}))
+    return folder
+
+
+def test_explain_names_every_step_with_its_numbers(flockoff: Callable[..., Result], settled: Path) -> None:
+    done = flockoff("explain", "bobb", "--data-dir", str(settled))
+    assert done.exit_code == 0, done.stderr
+    shown = done.stdout
+    assert "beats uid 1 annab…abel, which was later: 1.600000" in shown
+    assert "win rate  1 / 1 = 1.0000" in shown
+    assert "share     softmax(win rate / 0.08) over the 2 = 0.999996" in shown
+    assert "score     0.8 * 0.000000 + 0.2 * 0.999996 = 0.199999" in shown
+    assert "0.8 * that + 0.2 * consensus (0.500000, normalised) = 0.899997" in shown
+    assert "set       0.900000" in shown
+
+
+def test_explain_json_is_the_same_in_numbers(flockoff: Callable[..., Result], settled: Path) -> None:
+    told = json.loads(flockoff("explain", "1", "--data-dir", str(settled), "--json").stdout)
+    [duel] = told["duels"]
+    assert (duel["rival"], duel["won"], duel["earlier"]) == ("bobbybob", False, False)
+    assert told["story"]["final"] == pytest.approx(0.8 * told["share"] + 0.1)
+    assert told["weight"] == 0.1
+
+
+def test_explain_of_a_ledger_of_another_competition_is_refused(
+    flockoff: Callable[..., Result], tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text('id = "other"\n', encoding="utf-8")
+    done = flockoff("explain", "annabel", "--competition", str(rules))
+    assert done.exit_code == 2
+    assert "Give the validator's competition file with --competition." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("who", "expected"),
+    [
+        ("carlotta", "verdict   duplicate: "),
+        ("carlotta", "score     0.000000 → 0, for the miner was at fault"),
+        ("annabel", "weight    not from these scores"),
+    ],
+)
+def test_explain_of_others_says_why(flockoff: Callable[..., Result], who: str, expected: str) -> None:
+    assert expected in flockoff("explain", who).stdout
