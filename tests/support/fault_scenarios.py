@@ -85,9 +85,10 @@ def set_stage(arena: Arena) -> Stage:
 
 
 def play(stage: Stage, scenario: Scenario) -> Outcome:
-    """One epoch in which ``scenario`` happens."""
+    """One epoch in which ``scenario`` happens, to commitments that are no longer waited for."""
     arena, validator = stage.arena, stage.validator
     _forget_datasets(stage)
+    arena.next_epoch()
     arena.next_epoch()
     epoch = arena.epoch()
     evaluated = validator.evaluator.evaluated  # type: ignore[attr-defined]
