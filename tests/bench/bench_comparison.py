@@ -14,9 +14,9 @@ first is better:
 A way decides well if its number varies little from seed to seed next to how far it is from nought. So for
 each pair of datasets: d' = |mean over the seeds| / standard deviation over the seeds. And over all pairs,
 after a threshold that lets a dataset beat its equal in 5 % of comparisons: how often the better one, being
-the later, beats the worse one. Equals are the same pairs under the same seeds, the worse one's rows scaled to the
-same mean loss. "se, rows" is what the spread of the rows under one seed makes of the error of the mean
-difference: a paired test takes it for the noise, of which "sd, seeds" is the real size.
+the later, beats the worse one. Equals are the same pairs under the same seeds, the worse one's rows scaled
+to the same mean loss. "se, rows" is what the spread of the rows under one seed makes of the error of the
+mean difference: a paired test takes it for the noise, of which "sd, seeds" is the real size.
 """
 
 import argparse
