@@ -1,12 +1,11 @@
 """neurons/miner.py as a person runs it: a process, its exit status, and what it says."""
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
-from playground import Outcome, Playground, run, running_playground, terminated
+from playground import Outcome, Playground, run, running_playground, terminated, until_it_waits
 from tiny_model import row, write_dataset
 
 from flockoff.chain import WalletRef
@@ -134,14 +133,6 @@ def test_miner_hub_not_reachable_says_what_to_check(playground: Playground) -> N
     environment = playground.environment("hf_any") | {"HF_ENDPOINT": "http://127.0.0.1:9"}
     outcome = run("neurons/miner.py", arguments, environment)
     refused(outcome, 1, "Connection refused", "HF_ENDPOINT")
-
-
-def until_it_waits(process: "subprocess.Popen[str]") -> str:
-    """The line in which a miner says that it waits."""
-    assert process.stdout is not None
-    while "Trying again" not in (line := process.stdout.readline()):
-        assert line, "the miner ended without waiting"
-    return line
 
 
 def test_miner_on_the_cooldown_waits_and_commits_when_it_is_over(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import thief
 from huggingface_hub import HfApi
-from playground import Playground, running_playground
+from playground import Playground, running_playground, until_it_waits
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 from thief import FILE, WAYS, is_final, rounds_in
@@ -80,12 +80,6 @@ class FinalityAtPublishing:
             await app(scope, receive, send)
 
         return ask_first
-
-
-def until_it_waits(process: "subprocess.Popen[str]") -> None:
-    assert process.stdout is not None
-    while "Trying again" not in (line := process.stdout.readline()):
-        assert line, "the miner ended without waiting"
 
 
 @pytest.mark.slow

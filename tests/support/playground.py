@@ -134,6 +134,14 @@ def terminated(process: "subprocess.Popen[str]") -> Outcome:
     return Outcome(process.returncode, said)
 
 
+def until_it_waits(process: "subprocess.Popen[str]") -> str:
+    """The line in which a miner says that it waits."""
+    assert process.stdout is not None
+    while "Trying again" not in (line := process.stdout.readline()):
+        assert line, "the miner ended without waiting"
+    return line
+
+
 def write_evaluation_set(directory: Path) -> Path:
     rows = [row(f"What is {n}?", "It is " + "so " * n + "and no more.") for n in range(1, 6)]
     write_dataset(directory / "data.jsonl", rows)
