@@ -17,6 +17,7 @@ from flockoff.commands.doctor import doctor
 from flockoff.commands.explain import explain
 from flockoff.commands.history import history
 from flockoff.commands.leaderboard import leaderboard
+from flockoff.commands.score import score
 from flockoff.commands.status import status
 from flockoff.launch import require_installed, run
 from flockoff.localnet.command import localnet
@@ -53,6 +54,7 @@ CacheDir = Annotated[
 
 
 app.command()(doctor)
+app.command()(score)
 app.command()(status)
 app.command()(leaderboard)
 app.command()(history)

@@ -2,7 +2,10 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
+from statistics import mean
 
 from rich import box
 from rich.console import Console
@@ -12,13 +15,14 @@ from rich.table import Table
 from flockoff.text import printable
 
 MISSING = "-"
+_BARS = "▁▂▃▄▅▆▇█"
 _LINE_CHARACTERS = 500
 
 
-def console() -> Console:
-    """Stdout; as wide as it takes where it is no terminal, so that nothing is cut in a pipe."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=240)
+def console(*, stderr: bool = False) -> Console:
+    """Stdout, or stderr; as wide as it takes where it is no terminal, so that nothing is cut in a pipe."""
+    found = Console(highlight=False, stderr=stderr)
+    return found if found.is_terminal else Console(highlight=False, stderr=stderr, width=240)
 
 
 def table(title: str, *, words: tuple[str, ...], numbers: tuple[str, ...], last: str | None = None) -> Table:
@@ -63,6 +67,16 @@ def duration(seconds: float | None) -> str:
         if whole >= size:
             return f"{whole // size} {unit} {whole % size // part:02d} {small}"
     return f"{whole} s"
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """The values as bars of eighths, the lowest to the highest; of more than ``width``, means of as many."""
+    if len(values) > width:
+        bounds = [round(place * len(values) / width) for place in range(width + 1)]
+        values = [mean(values[first:last]) for first, last in pairwise(bounds)]
+    low, high = min(values), max(values)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BARS[round((value - low) * scale)] for value in values)
 
 
 def print_json(told: object) -> None:

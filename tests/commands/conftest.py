@@ -53,14 +53,21 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def flockoff(data_dir: Path) -> Iterator[Callable[..., Result]]:
-    """Runs a command on the ledger; logging is as before when the test ends."""
+def command() -> Iterator[Callable[..., Result]]:
+    """Runs a command; logging is as before when the test ends."""
     root, ours = logging.getLogger(), logging.getLogger("flockoff")
     before = root.handlers[:], root.level, ours.level
 
+    yield lambda *arguments: CliRunner().invoke(app, [*arguments])
+    root.handlers[:], root.level, ours.level = before
+
+
+@pytest.fixture
+def flockoff(data_dir: Path, command: Callable[..., Result]) -> Callable[..., Result]:
+    """Runs a command on the ledger."""
+
     def run(*arguments: str) -> Result:
         folder = [] if "--data-dir" in arguments else ["--data-dir", str(data_dir)]
-        return CliRunner().invoke(app, [*arguments, *folder])
+        return command(*arguments, *folder)
 
-    yield run
-    root.handlers[:], root.level, ours.level = before
+    return run

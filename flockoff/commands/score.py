@@ -1,0 +1,309 @@
+"""``flockoff score``: what a validator would measure, on this machine."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flockoff.commands.options import AsJson, CacheDir, CompetitionFile
+from flockoff.errors import UsageError
+from flockoff.launch import require_installed, run
+from flockoff.logs import set_up_logging
+from flockoff.settings import PROJECT_ROOT, read_credentials
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flockoff.commands.measuring import Candidate, Measurements
+    from flockoff.competition import Competition
+    from flockoff.hub import HubClient
+    from flockoff.records import Measurement, Progress
+    from flockoff.tokens import TokenizerEncoder
+
+_EXTREMES = 3  # rows shown at each end
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What was asked for on the command line."""
+
+    dataset: Path
+    against: str | None
+    seeds: tuple[int, ...]
+    competition: "Competition"
+    cache_dir: Path
+    eval_data_dir: Path
+    device: str | None
+
+
+def score(
+    dataset: Annotated[Path, typer.Argument(metavar="FILE", help="The dataset, a JSONL file.")],
+    cache_dir: CacheDir,
+    competition: CompetitionFile = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="An epoch's seed, to get its number again.")] = 0,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Measure under so many seeds, from --seed on.")
+    ] = 1,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="REPO@COMMIT", help="Who would win against this dataset?"),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="cuda, cuda:1, cpu …")
+    ] = None,
+    eval_data_dir: Annotated[
+        Path,
+        typer.Option(
+            "--eval-data-dir", "--eval_data_dir", metavar="DIR", help="Where the evaluation set is."
+        ),
+    ] = PROJECT_ROOT / "eval_data",
+    as_json: AsJson = False,
+) -> None:
+    """Train on a dataset and measure the loss it leaves: a validator's number, to the last bit.
+
+    \b
+    flockoff score data.jsonl
+    flockoff score data.jsonl --seeds 5 --against ann/data@0123456789abcdef0123456789abcdef01234567
+
+    It needs what a validator needs: the training packages, and a GPU to be quick. What was measured is kept:
+    interrupted, it goes on with the next seed.
+    """
+    credentials = read_credentials()
+    set_up_logging(logging.WARNING, None, "score", credentials.secrets)
+
+    def program(stop: threading.Event) -> int:
+        require_installed("torch", "transformers", "peft", "trl")
+        from flockoff import assemble
+        from flockoff.competition import load_competition
+        from flockoff.dataset import file_size
+
+        file_size(dataset)
+        rules = load_competition(competition)
+        # Whoever mines has no sealed set: the public one's loss is what can be measured.
+        wish = _Wish(
+            dataset,
+            against,
+            tuple(range(seed, seed + seeds)),
+            replace(rules, sealed=None),
+            cache_dir,
+            eval_data_dir,
+            device,
+        )
+        with closing(assemble.open_hub(credentials, stop)) as hub:
+            return _score(wish, hub, stop, as_json=as_json)
+
+    raise typer.Exit(run(program))
+
+
+def _score(wish: _Wish, hub: "HubClient", stop: threading.Event, *, as_json: bool) -> int:
+    from flockoff import assemble
+    from flockoff.commands.measuring import Measurements, measured
+    from flockoff.commands.tables import console, duration, print_json
+    from flockoff.tokens import load_encoder
+    from flockoff.training.evaluator import WorkerEvaluator
+
+    rules = wish.competition
+    screen = console(stderr=as_json)
+    evaluation_file = assemble.evaluation_file(rules, hub, wish.eval_data_dir)
+    directory = assemble.model_directory(rules, hub, wish.cache_dir)
+    encoder = load_encoder(directory, rules.training.context_length)
+    candidates = list(_candidates(wish, hub, encoder, evaluation_file))
+    evaluator = WorkerEvaluator(
+        rules, model_dir=directory, evaluation_file=evaluation_file, device=wish.device
+    )
+    with closing(evaluator):
+        with _progress(screen, "base model") as on_progress:
+            base = evaluator.base_loss(on_progress=on_progress, should_stop=stop.is_set)
+        kept = Measurements(wish.cache_dir / "measurements", rules, base)
+        _announce(screen, wish, candidates, base, kept, _tokens_in(evaluation_file, rules, encoder))
+        results: dict[str, list[Measurement]] = {candidate.name: [] for candidate in candidates}
+        for seed in wish.seeds:
+            for candidate in candidates:
+                with _progress(screen, f"{candidate.name}, seed {seed}") as on_progress:
+                    results[candidate.name].append(
+                        measured(candidate, seed, evaluator, kept, on_progress, stop.is_set)
+                    )
+    if as_json:
+        print_json(_told(wish, base, results))
+    else:
+        _show(screen, wish, base, results)
+        took = sum(each.seconds for each in results[candidates[0].name])
+        screen.print(f"{duration(took)} of training and measuring; kept for the next time.")
+    return 0
+
+
+def _candidates(
+    wish: _Wish, hub: "HubClient", encoder: "TokenizerEncoder", evaluation_file: Path
+) -> "Iterator[Candidate]":
+    """The dataset, and the one it is to be compared with. Raises MinerFault for one that is not valid."""
+    from flockoff import assemble
+    from flockoff.commands.measuring import Candidate
+    from flockoff.dataset import judge_dataset
+
+    rules = wish.competition
+    answers = assemble.open_answers(evaluation_file, rules, encoder)
+    files = {str(wish.dataset): wish.dataset}
+    if wish.against is not None:
+        repo, separator, commit = wish.against.partition("@")
+        if not separator:
+            raise UsageError(
+                f"{wish.against!r} names no commit.", remedy="Give it as REPO@COMMIT, 40 hex digits."
+            )
+        folder = wish.cache_dir / "compared"
+        files[wish.against] = hub.download(repo, commit, folder, max_bytes=rules.limits.max_bytes)
+    for name, file in files.items():
+        judgement = judge_dataset(file, rules.limits, rules.contamination, encoder, answers)
+        if judgement.fault is not None:
+            raise judgement.fault
+        yield Candidate(name, file, judgement)
+
+
+@contextmanager
+def _progress(screen: "Console", what: str) -> "Iterator[Callable[[Progress], None]]":
+    """A bar for as long as it takes, with the training loss of the last steps drawn beside it."""
+    from rich import progress as bars_of
+
+    from flockoff.commands.tables import sparkline
+
+    columns = (
+        bars_of.TextColumn("{task.description}"),
+        bars_of.BarColumn(bar_width=24),
+        bars_of.MofNCompleteColumn(),
+        bars_of.TimeRemainingColumn(),
+        bars_of.TextColumn("{task.fields[curve]}"),
+    )
+    losses: list[float] = []
+    with bars_of.Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
+        bar = bars.add_task(what, total=None, curve="")
+
+        def on_progress(progress: "Progress") -> None:
+            if progress.loss is not None:
+                losses.append(progress.loss)
+            curve = f"{sparkline(losses, 32)} {losses[-1]:.4f}" if losses else ""
+            bars.update(
+                bar,
+                description=f"{what}: {progress.phase}",
+                completed=progress.done,
+                total=progress.total,
+                curve=curve,
+            )
+
+        yield on_progress
+
+
+def _tokens_in(evaluation_file: Path, rules: "Competition", encoder: "TokenizerEncoder") -> int:
+    from flockoff.dataset import load_rows
+
+    rows = load_rows(evaluation_file, rules.limits, encoder.special_tokens)[: rules.evaluation.rows]
+    return sum(len(row.input_ids) for row in encoder.encode(rows))
+
+
+def _announce(
+    screen: "Console",
+    wish: _Wish,
+    candidates: "list[Candidate]",
+    base: "Measurement",
+    kept: "Measurements",
+    evaluation_tokens: int,
+) -> None:
+    from flockoff.commands.measuring import expected_seconds
+    from flockoff.commands.tables import duration, outside
+
+    left = [
+        candidate for candidate in candidates for seed in wish.seeds if kept.find(candidate, seed) is None
+    ]
+    training = wish.competition.training
+    seconds = sum(
+        expected_seconds(candidate.judgement.report.tokens, training.epochs, base, evaluation_tokens)
+        for candidate in left
+    )
+    screen.print(f"base model: loss {base.loss:.6f} on {base.provenance.device}")
+    for candidate in candidates:
+        report, out = candidate.judgement.report, len(candidate.judgement.left_out)
+        screen.print(
+            f"{outside(candidate.name)}: {report.rows:,} rows, {report.tokens:,} tokens"
+            + (f", {out:,} rows left out of training" if out else "")
+        )
+    if left:
+        screen.print(f"{len(left)} evaluations to make, about {duration(seconds)}.")
+
+
+def _kinds(wish: _Wish, rows: int) -> list[str]:
+    """Each evaluation row's kind; one and the same where nobody has said."""
+    file = wish.eval_data_dir / "kinds.txt"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return lines[:rows] if len(lines) >= rows else ["all"] * rows
+
+
+def _told(wish: _Wish, base: "Measurement", results: "dict[str, list[Measurement]]") -> dict[str, object]:
+    from flockoff.commands.measuring import gains, spread
+
+    told: dict[str, object] = {"base": asdict(base), "seeds": wish.seeds}
+    for name, measurements in results.items():
+        mean, deviation = spread(each.loss for each in measurements)
+        found = gains(base, measurements, _kinds(wish, len(base.row_nll)))
+        told[name] = {
+            "loss": mean,
+            "deviation": deviation,
+            "change": mean / base.loss - 1,
+            "measurements": [asdict(each) for each in measurements],
+            "kinds": [asdict(gain) for gain in found],
+        }
+    return told
+
+
+def _show(
+    screen: "Console", wish: _Wish, base: "Measurement", results: "dict[str, list[Measurement]]"
+) -> None:
+    from flockoff.commands.measuring import spread
+    from flockoff.commands.tables import MISSING, outside, table
+
+    made = table("Loss after training", words=("dataset",), numbers=("loss", "change", "deviation", "seeds"))
+    for name, measurements in results.items():
+        mean, deviation = spread(each.loss for each in measurements)
+        shown = MISSING if deviation is None else f"{deviation:.6f} ({deviation / mean:.3%})"
+        made.add_row(
+            outside(name), f"{mean:.6f}", f"{mean / base.loss - 1:+.2%}", shown, str(len(measurements))
+        )
+    screen.print(made)
+    own = results[str(wish.dataset)]
+    _show_rows(screen, wish, base, own)
+    if wish.against is not None:
+        _show_duel(screen, wish, own, results[wish.against])
+
+
+def _show_rows(screen: "Console", wish: _Wish, base: "Measurement", own: "list[Measurement]") -> None:
+    from flockoff.commands.measuring import extremes, gains
+    from flockoff.commands.tables import table
+
+    found = gains(base, own, _kinds(wish, len(base.row_nll)))
+    if not found:
+        return
+    made = table("What it helps", words=("kind of evaluation row",), numbers=("rows", "helped", "loss"))
+    for gain in found:
+        made.add_row(gain.kind, str(gain.rows), str(gain.helped), f"{gain.change:+.2%}")
+    screen.print(made)
+    ends = extremes(base, own, _EXTREMES)
+    lines = ", ".join(f"line {line} {change:+.1%}" for line, change in ends)
+    screen.print(f"evaluation rows changed most, for better and worse: {lines}")
+
+
+def _show_duel(screen: "Console", wish: _Wish, own: "list[Measurement]", other: "list[Measurement]") -> None:
+    from flockoff.commands.measuring import beats_later
+    from flockoff.commands.tables import outside
+
+    epsilon = wish.competition.scoring.timestamp_epsilon
+    won = sum(beats_later(mine.loss, rival.loss, epsilon) for mine, rival in zip(own, other, strict=True))
+    earlier = sum(
+        not beats_later(rival.loss, mine.loss, epsilon) for mine, rival in zip(own, other, strict=True)
+    )
+    name = outside(wish.against or "")
+    screen.print(
+        f"Committed later than {name}, it wins under {won} of {len(own)} seeds (epsilon {epsilon:g});"
+    )
+    screen.print(f"had it been committed first, under {earlier} of {len(own)}.")
