@@ -2,8 +2,9 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from flockoff.chain import SubtensorChain, WalletRef, open_chain, resolve_endpoint
@@ -16,6 +17,7 @@ from flockoff.ledger import Ledger
 from flockoff.retry import outlast
 from flockoff.settings import PROJECT_ROOT, Credentials, NeuronSettings, ValidatorSettings
 from flockoff.tokens import TokenizerEncoder, load_encoder
+from flockoff.tracking import tracked
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.limits import WorkerLimits
 from flockoff.training.prepare import resolve_base_model
@@ -149,15 +151,10 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             limits=WorkerLimits(dataset=settings.max_seconds_per_miner),
         )
         stack.enter_context(closing(evaluator))
-        datasets = DatasetCache(
-            hub,
-            settings.data_dir / "datasets",
-            max_bytes=int(settings.max_disk_gb * 1e9),
-            others=[settings.cache_dir],
-        )
+        tell = stack.enter_context(_tracked(settings, chain.hotkey, competition))
         yield Validator(
             chain=chain,
-            datasets=datasets,
+            datasets=_dataset_cache(settings, hub),
             evaluator=evaluator,
             ledger=ledger,
             encoder=encoder,
@@ -168,5 +165,27 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             miner_sample_size=settings.miner_sample_size,
             blocks_per_epoch=settings.blocks_per_epoch,
             block_threshold=settings.block_threshold,
+            after_epoch=(tell,),
             stop=stop,
         )
+
+
+def _dataset_cache(settings: ValidatorSettings, hub: HubClient) -> DatasetCache:
+    return DatasetCache(
+        hub,
+        settings.data_dir / "datasets",
+        max_bytes=int(settings.max_disk_gb * 1e9),
+        others=[settings.cache_dir],
+    )
+
+
+def _tracked(
+    settings: ValidatorSettings, hotkey: str, competition: Competition
+) -> AbstractContextManager[Callable[[int], None]]:
+    return tracked(
+        settings.wandb_project,
+        settings.wandb_entity,
+        ledger=ledger_path(settings.data_dir),
+        directory=settings.data_dir / "wandb",
+        config={"netuid": settings.neuron.netuid, "hotkey": hotkey} | asdict(competition),
+    )

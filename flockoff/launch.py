@@ -19,11 +19,15 @@ _REPORT = "please report it at https://github.com/FLock-io/FLock-subnet/issues w
 _ECHO_SECONDS = 0.5
 
 
-def require_installed(*modules: str) -> None:
-    """Raise SetupError for a module that a lean installation leaves out, without importing any."""
+def require_installed(*modules: str, extra: str | None = None) -> None:
+    """Raise SetupError for a module that a lean installation leaves out, without importing any.
+
+    ``extra``: of this project, which brings the modules; None where a full installation has them.
+    """
+    command = "uv sync" if extra is None else f"uv sync --extra {extra}"
     for module in modules:
         if importlib.util.find_spec(module) is None:
-            raise SetupError(f"This needs {module}, which is not installed.", remedy="Run: uv sync")
+            raise SetupError(f"This needs {module}, which is not installed.", remedy=f"Run: {command}")
 
 
 def run(program: Callable[[threading.Event], int]) -> int:

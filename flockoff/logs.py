@@ -69,9 +69,14 @@ def event(name: str, **fields: object) -> dict[str, object]:
     return {"event": name, "fields": fields}
 
 
-def _shows_colours(stream: TextIO) -> bool:
+def _shows_colours(stream: TextIO | None) -> bool:
     """Whether it is a terminal that knows ANSI's sequences, and nobody objects (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return (
+        stream is not None
+        and stream.isatty()
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM") != "dumb"
+    )
 
 
 class _SafeFormatter(logging.Formatter):

@@ -88,6 +88,8 @@ class ValidatorSettings:
     max_disk_gb: float
     epochs: int | None  # None: for ever
     metrics: int | None  # port; None: not served
+    wandb_project: str | None  # None: not tracked there
+    wandb_entity: str | None
 
 
 def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | None = None) -> Credentials:
@@ -172,12 +174,7 @@ def validator_settings(argv: Sequence[str] | None = None) -> ValidatorSettings:
         "--epochs", type=_count, metavar="N", help="stop after N epochs (default: run for ever)"
     )
     _add_machine(parser)
-    parser.add_argument(
-        "--metrics",
-        type=_port,
-        metavar="PORT",
-        help="serve metrics for Prometheus on this port, to this machine only",
-    )
+    _add_watching(parser)
     args = parser.parse_args(argv)
     return ValidatorSettings(
         neuron=_neuron(args),
@@ -192,6 +189,27 @@ def validator_settings(argv: Sequence[str] | None = None) -> ValidatorSettings:
         max_disk_gb=args.max_disk_gb,
         epochs=args.epochs,
         metrics=args.metrics,
+        wandb_project=args.wandb_project,
+        wandb_entity=args.wandb_entity,
+    )
+
+
+def _add_watching(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("watching")
+    group.add_argument(
+        "--metrics",
+        type=_port,
+        metavar="PORT",
+        help="serve metrics for Prometheus on this port, to this machine only",
+    )
+    group.add_argument(
+        "--wandb.project",
+        dest="wandb_project",
+        metavar="NAME",
+        help="log each epoch to this Weights & Biases project (extra wandb)",
+    )
+    group.add_argument(
+        "--wandb.entity", dest="wandb_entity", metavar="NAME", help="whose project it is (default: yours)"
     )
 
 

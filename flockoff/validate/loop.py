@@ -52,7 +52,10 @@ def run_epochs(validator: Validator, epochs: int | None) -> bool:
             epoch = _epoch(validator, status)
             clock = run.enter(validator, epoch, status)
             if clock is not None:
-                run.leave(run_epoch(validator, epoch, clock))
+                outcome = run_epoch(validator, epoch, clock)
+                run.leave(outcome)
+                for tell in validator.after_epoch if outcome is not None else ():
+                    tell(epoch.start_block)
             tries = 0
             if epochs is None or run.finished < epochs:
                 log.info("Waiting for the next epoch, from block %d.", epoch.end_block)

@@ -1,6 +1,7 @@
 """What an epoch works with: the adapters and the rules."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flockoff.competition import Competition, Queue
@@ -27,6 +28,7 @@ class Validator:
     block_threshold: int = 50
     retry_pauses: tuple[float, ...] = (60.0, 300.0)  # seconds before what failed in an epoch is tried again
     fault_pause: float = 10.0  # seconds before all goes on after chain or ledger failed; doubles at first
+    after_epoch: tuple[Callable[[int], None], ...] = ()  # told each epoch's start block when it is done
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property

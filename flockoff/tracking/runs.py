@@ -1,0 +1,137 @@
+"""A Weights & Biases run that follows a validator's ledger. The only importer of wandb.
+
+Key and mode (WANDB_API_KEY, WANDB_MODE=offline …) are wandb's own affair. Nothing that goes wrong there
+reaches the validator: it is logged, and the next epoch tries again.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flockoff.errors import LedgerError
+from flockoff.launch import require_installed
+from flockoff.ledger import LeaderboardRow, Ledger
+from flockoff.text import printable
+
+if TYPE_CHECKING:
+    import wandb
+
+log = logging.getLogger(__name__)
+
+_INIT_SECONDS = 30.0
+_COLUMNS = ("uid", "hotkey", "dataset", "loss", "win_rate", "score", "weight", "verdict")
+
+
+@contextmanager
+def tracked(
+    project: str | None,
+    entity: str | None,
+    *,
+    ledger: Path,
+    directory: Path,
+    config: Mapping[str, object],
+) -> Iterator[Callable[[int], None]]:
+    """Gives what to call after each epoch, with its start block; without a ``project`` it does nothing.
+
+    ``ledger``: the validator's, read beside it. ``directory``: where wandb keeps its files. ``config``: what
+    the run shows of its setting. Raises SetupError where wandb is not installed.
+    """
+    if project is None:
+        yield lambda _: None
+        return
+    require_installed("wandb", extra="wandb")
+    tracker = _Tracker(project, entity, ledger, directory, config)
+    try:
+        yield tracker.tell
+    finally:
+        tracker.close()
+
+
+class _Tracker:
+    def __init__(
+        self,
+        project: str,
+        entity: str | None,
+        ledger: Path,
+        directory: Path,
+        config: Mapping[str, object],
+    ) -> None:
+        self._project = project
+        self._entity = entity
+        self._ledger = ledger
+        self._directory = directory
+        self._config = dict(config)
+        self._run: wandb.Run | None = None
+
+    def tell(self, start_block: int) -> None:
+        import wandb
+
+        try:
+            told = _epoch(self._ledger, start_block)
+            if self._run is None:
+                self._run = self._begin()
+            self._run.log(told, step=start_block)
+        except (wandb.Error, OSError, LedgerError) as error:
+            log.warning(
+                "Epoch %d is not on Weights & Biases: %s. The next one will be tried.", start_block, error
+            )
+
+    def close(self) -> None:
+        if self._run is not None:
+            self._run.finish()
+
+    def _begin(self) -> "wandb.Run":
+        import wandb
+
+        self._directory.mkdir(parents=True, exist_ok=True)
+        return wandb.init(
+            project=self._project,
+            entity=self._entity,
+            dir=str(self._directory),
+            job_type="validator",
+            config=self._config,
+            settings=wandb.Settings(
+                init_timeout=_INIT_SECONDS, console="off", quiet=True, disable_git=True, save_code=False
+            ),
+        )
+
+
+def _epoch(path: Path, start_block: int) -> dict[str, object]:
+    """An epoch as numbers by name, and its leaderboard."""
+    import wandb
+
+    with Ledger.look(path) as ledger:
+        rows, base = ledger.leaderboard(start_block), ledger.base_loss()
+        [summary] = [each for each in ledger.history.epochs(50) if each.start_block == start_block]
+    losses = sorted(row.loss for row in rows if row.loss is not None)
+    told: dict[str, object] = {
+        "epoch/eligible": summary.eligible,
+        "epoch/at_fault": summary.at_fault,
+        "epoch/not_evaluated": summary.not_evaluated,
+        "epoch/evaluating_seconds": summary.seconds or 0.0,
+        "leaderboard": wandb.Table(columns=list(_COLUMNS), data=[_cells(row) for row in rows]),
+    }
+    if base is not None:
+        told["loss/base"] = base.loss
+    if losses:
+        told |= {"loss/best": losses[0], "loss/median": losses[len(losses) // 2]}
+    for row in rows:
+        values = {"loss": row.loss, "score": row.score, "weight": row.weight, "win_rate": row.win_rate}
+        told |= {f"{name}/uid_{row.uid}": value for name, value in values.items() if value is not None}
+    return told
+
+
+def _cells(row: LeaderboardRow) -> list[object]:
+    verdict = row.reason or row.standing or "no turn"
+    return [
+        row.uid,
+        row.hotkey,
+        printable(row.model_id or "", 128),
+        row.loss,
+        row.win_rate,
+        row.score,
+        row.weight,
+        str(verdict),
+    ]
