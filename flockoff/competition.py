@@ -165,6 +165,20 @@ class Contamination:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """How much of other people's rows a dataset may have; ``flockoff/dataset/README.md`` has the rule."""
+
+    max_share: float = 0.5  # of the assistant tokens; more makes the dataset a near-duplicate
+    common_owners: int = 5  # coldkeys that must bear witness before an answer is common property
+    witness_share: float = 0.25  # of others' rows that a dataset may have and still bear witness
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.max_share <= 1, "overlap.max_share must be in [0, 1]")
+        _require(0 <= self.witness_share <= 1, "overlap.witness_share must be in [0, 1]")
+        _require(self.common_owners >= 1, "overlap.common_owners must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
     """Constants of the way from losses to weights; ``flockoff/scoring/README.md`` has the formulas."""
 
@@ -229,6 +243,7 @@ class Competition:
     sealed: SealedSet | None = None
     limits: Limits = field(default_factory=Limits)
     contamination: Contamination = field(default_factory=Contamination)
+    overlap: Overlap = field(default_factory=Overlap)
     scoring: Scoring = field(default_factory=Scoring)
     queue: Queue = field(default_factory=Queue)
 

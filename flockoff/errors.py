@@ -57,6 +57,7 @@ class Reason(StrEnum):
     SPECIAL_TOKEN = "special_token"
     NOTHING_TO_LEARN = "nothing_to_learn"
     DUPLICATE = "duplicate"
+    NEAR_DUPLICATE = "near_duplicate"
     SAME_LOSS = "same_loss"
     CONTAMINATED = "contaminated"
     LOSS_NOT_FINITE = "loss_not_finite"

@@ -13,22 +13,39 @@ from flockoff.dataset.duplicates import (
     same_loss_groups,
 )
 from flockoff.dataset.format import file_size, load_numbered_rows, load_rows, read_rows
+from flockoff.dataset.overlap import (
+    Borrowed,
+    BorrowedAnswer,
+    Holding,
+    borrowed,
+    described_overlap,
+    near_duplicate_fault,
+)
+from flockoff.dataset.sketch import Sketch, Sketcher
 
 __all__ = [
+    "Borrowed",
+    "BorrowedAnswer",
     "Claim",
     "ContentHasher",
     "EvaluationAnswers",
+    "Holding",
     "Judgement",
+    "Sketch",
+    "Sketcher",
+    "borrowed",
     "canonical_order",
     "check_dataset",
     "contamination_fault",
     "content_hash",
+    "described_overlap",
     "duplicate_fault",
     "fault_of",
     "file_size",
     "judge_dataset",
     "load_numbered_rows",
     "load_rows",
+    "near_duplicate_fault",
     "owner_of",
     "owners",
     "read_rows",

@@ -29,8 +29,9 @@ _BATCHES_AHEAD = 3
 _BATCH_ROWS = 128
 _BATCH_BYTES = 64 * 1024
 
-RowVisitor = Callable[[int, Row], None]
-"""Takes a row's 1-based line and the row, as far as the context reaches: what a model would see of it."""
+RowVisitor = Callable[[int, Row, int], None]
+"""Takes a row's 1-based line, the row as far as the context reaches, which is what a model would see of it,
+and how many assistant tokens that is."""
 
 _Rows = list[tuple[int, Row | RowProblem]]
 
@@ -61,22 +62,24 @@ def judge_dataset(
     encoder: RowEncoder,
     answers: EvaluationAnswers | None,
     sealed_answers: EvaluationAnswers | None = None,
+    visitors: Sequence[RowVisitor] = (),
 ) -> Judgement:
     """Whether a dataset is valid and free of the evaluation sets' answers; these only where they are given.
 
+    ``visitors`` are shown the rows as by ``check_dataset``.
     Of the sealed set's answers the judgement's fault tells how many rows have one, and no more.
     Raises SetupError where the file cannot be read.
     """
     contaminated: list[int] = []
     sealed: list[int] = []
 
-    def look(line: int, row: Row) -> None:
+    def look(line: int, row: Row, _: int) -> None:
         if answers is not None and answers.is_in(row):
             contaminated.append(line)
         elif sealed_answers is not None and sealed_answers.is_in(row):
             sealed.append(line)
 
-    report = check_dataset(path, limits, encoder, [look])
+    report = check_dataset(path, limits, encoder, [look, *visitors])
     if not report.valid:
         return Judgement(report, fault_of(report))
     fault = contamination_fault(contaminated, report.rows, rules, sealed=len(sealed))
@@ -100,12 +103,12 @@ def check_dataset(
             if isinstance(found, RowProblem):
                 tally.add_problem(found)
                 continue
-            tally.add_row(found)
+            assistant_tokens = tally.add_row(found)
             if tally.tokens > limits.max_tokens:
                 break
             if not tally.problem_count:
                 for visit in visitors:
-                    visit(found.line, _seen(found.row, found.tokens.cut_at))
+                    visit(found.line, _seen(found.row, found.tokens.cut_at), assistant_tokens)
     return DatasetReport(
         rows=tally.rows,
         bytes=size,
@@ -146,7 +149,8 @@ class _Tally:
         self.rows += problem.line > 0
         self._note(problem)
 
-    def add_row(self, found: _Encoded) -> None:
+    def add_row(self, found: _Encoded) -> int:
+        """Returns how many assistant tokens the row has."""
         assistant_tokens = sum(found.tokens.assistant)
         self.rows += 1
         self.tokens += len(found.tokens.input_ids)
@@ -159,6 +163,7 @@ class _Tally:
         if self.tokens > self.max_tokens:
             detail = f"the rows down to this one have more than the {self.max_tokens:,} tokens of a dataset"
             self._note(RowProblem(found.line, Reason.TOO_MANY_TOKENS, detail))
+        return assistant_tokens
 
     def _note(self, problem: RowProblem) -> None:
         self.problem_count += 1

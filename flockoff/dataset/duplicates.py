@@ -20,13 +20,18 @@ class Claim:
     block: int
     order: int
 
+    @property
+    def seniority(self) -> tuple[int, int, str]:
+        """Of several claims the one with the smallest is the first."""
+        return self.block, self.order, self.hotkey
+
 
 def owner_of(claims: Iterable[Claim]) -> Claim:
     """The claim of the lowest block, then of the lowest order; of claims on one content, at least one.
 
     An owner that commits its content again holds several claims, and the first of them counts.
     """
-    return min(claims, key=_seniority)
+    return min(claims, key=lambda claim: claim.seniority)
 
 
 def owners(claims: Iterable[Claim]) -> dict[str, Claim]:
@@ -90,7 +95,3 @@ def same_loss_fault(owner: Claim) -> MinerFault:
         f"{owner.block}, under the same seed.",
         remedy="Commit a dataset of your own.",
     )
-
-
-def _seniority(claim: Claim) -> tuple[int, int, str]:
-    return claim.block, claim.order, claim.hotkey

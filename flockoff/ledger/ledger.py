@@ -12,6 +12,7 @@ from flockoff.dataset import Claim
 from flockoff.errors import LedgerError
 from flockoff.ledger.database import Database
 from flockoff.ledger.history import History
+from flockoff.ledger.overlap import SketchIndex
 from flockoff.ledger.queries import (
     LEADERBOARD,
     MEASURED,
@@ -62,6 +63,7 @@ class Ledger:
         self._database = database
         self._clock = clock
         self._keep_epochs = keep_epochs
+        self.sketches = SketchIndex(database)
 
     @classmethod
     def open(

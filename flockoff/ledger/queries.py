@@ -95,7 +95,8 @@ def insert_verdict(connection: Connection, verdict: Verdict) -> None:
 
 
 # What is forgotten of epochs that began before block :horizon. Content claims, epochs, turns and scores stay:
-# 250 bytes for a new content or hotkey. An epoch has 32 places for these: at the most 60 MB a year.
+# 250 bytes for a new content or hotkey. An epoch has 32 places for these: at the most 60 MB a year. Sketches
+# stay too, with 32 bytes for each answer of a new content.
 _FORGET = (
     "DELETE FROM places WHERE epoch < :horizon",
     "DELETE FROM results WHERE epoch < :horizon",

@@ -184,7 +184,32 @@ _FOURTH = """
 ALTER TABLE epochs ADD COLUMN consensus TEXT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
+_FIFTH = """
+-- What is left of each valid content's answers, to know them again. Whose they are and since when: claims.
+CREATE TABLE sketches (
+    content_hash TEXT PRIMARY KEY REFERENCES claims,
+    epoch INTEGER NOT NULL REFERENCES epochs,  -- in which it was first seen
+    assistant_tokens INTEGER NOT NULL,
+    borrowed_tokens INTEGER NOT NULL,  -- of these, those that belong to others, by the last look
+    answers BLOB NOT NULL  -- flockoff.dataset.Sketch.to_bytes
+) STRICT;
+CREATE INDEX sketches_of_epoch ON sketches (epoch);
+
+-- The secret that the sketches depend on: one row.
+CREATE TABLE sketch_key (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    key BLOB NOT NULL
+) STRICT;
+INSERT INTO sketch_key VALUES (1, randomblob(16));
+
+-- The contents that bear witness to what is common property, and for which coldkey.
+CREATE TABLE witnesses (
+    content_hash TEXT PRIMARY KEY REFERENCES claims,
+    coldkey TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -23,7 +23,7 @@ from flockoff.logs import TRACE
 from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Progress, Standing, Verdict
 from flockoff.retry import note
 from flockoff.validate.clock import EpochClock
-from flockoff.validate.prepare import Preparation, Prepared
+from flockoff.validate.prepare import Preparation, Prepared, without_borrowed
 from flockoff.validate.setting import Validator
 
 log = logging.getLogger(__name__)
@@ -143,6 +143,7 @@ def _judge(
         prepared = dataset.result()
         content_hash = prepared.content_hash
         block = _claim(validator, commitment, content_hash)
+        prepared = without_borrowed(validator, epoch, prepared)
         measurement = _measured(validator, epoch, commitment, prepared, clock)
     except MinerFault as error:
         waiting = error.reason in _NOT_THERE and (
@@ -158,8 +159,8 @@ def _judge(
     except (HubError, EvaluationFault, SetupError) as fault:
         note(fault)
         return _not_evaluated(epoch, commitment, fault, str(fault), content_hash), fault
-    verdict = _verdict(epoch, commitment, "eligible", None, "", content_hash, block, measurement.loss)
-    return verdict, None
+    loss, note_to_miner = measurement.loss, prepared.note
+    return _verdict(epoch, commitment, "eligible", None, note_to_miner, content_hash, block, loss), None
 
 
 def _claim(validator: Validator, commitment: Commitment, content_hash: str) -> int:

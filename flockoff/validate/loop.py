@@ -219,10 +219,11 @@ def _close(validator: Validator, start_block: int) -> None:
     ledger = validator.ledger
     snapshot = validator.chain.snapshot()
     verdicts = ledger.verdicts(start_block)
-    settlement = settle(verdicts, ledger, snapshot, validator.competition.scoring)
+    settlement = settle(verdicts, ledger, snapshot, validator.competition, validator.public_sample)
     for verdict in settlement.copies:
         ledger.record_verdict(verdict)
         log_verdict(verdict)
+    ledger.sketches.bear_witness(settlement.witnesses)
     ledger.close_epoch(
         start_block,
         block=snapshot.block,

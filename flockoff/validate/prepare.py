@@ -3,15 +3,15 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flockoff.dataset import judge_dataset
+from flockoff.dataset import Sketch, Sketcher, described_overlap, judge_dataset, near_duplicate_fault
 from flockoff.errors import Interrupted
 from flockoff.ports import RowEncoder
-from flockoff.records import Commitment, EncodedRow, Row
+from flockoff.records import Commitment, EncodedRow, Epoch, Row
 from flockoff.validate.setting import Validator
 
 _DOWNLOADS_AT_ONCE = 4
@@ -23,8 +23,11 @@ class Prepared:
 
     path: Path
     content_hash: str
+    rows: int
     tokens: int  # of one pass
+    sketch: Sketch
     left_out: tuple[int, ...] = ()  # 1-based lines that are not to be trained on
+    note: str = ""  # why, for the miner
 
 
 class Preparation:
@@ -37,6 +40,7 @@ class Preparation:
         self._validator = validator
         self._pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE, thread_name_prefix="prepare")
         self._checking = threading.Lock()  # a check takes a core and up to 200 MB
+        self._key = validator.ledger.sketches.key  # asked for here: the ledger has a thread of its own
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +62,7 @@ class Preparation:
         )
         with self._checking:
             encoder = _StoppableEncoder(self._validator.encoder, self._validator.stop)
+            sketcher = Sketcher(self._key)
             judgement = judge_dataset(
                 path,
                 rules.limits,
@@ -65,11 +70,34 @@ class Preparation:
                 encoder,
                 self._validator.answers,
                 self._validator.sealed_answers,
+                [sketcher.add],
             )
-        if judgement.fault is not None:
-            raise judgement.fault
-        assert judgement.report.content_hash is not None  # no fault
-        return Prepared(path, judgement.report.content_hash, judgement.report.tokens, judgement.left_out)
+            if judgement.fault is not None:
+                raise judgement.fault
+            sketch = sketcher.sketch()
+        report = judgement.report
+        assert report.content_hash is not None  # no fault
+        return Prepared(path, report.content_hash, report.rows, report.tokens, sketch, judgement.left_out)
+
+
+def without_borrowed(validator: Validator, epoch: Epoch, dataset: Prepared) -> Prepared:
+    """A claimed dataset with the rows that belong to others left out.
+
+    Raises MinerFault (NEAR_DUPLICATE) where that is too much of it, or all.
+    """
+    rules = validator.competition.overlap
+    found = validator.ledger.sketches.look(
+        dataset.content_hash, dataset.sketch, epoch.start_block, rules, validator.public_sample
+    )
+    left_out = tuple(sorted({*dataset.left_out, *found.lines}))
+    fault = near_duplicate_fault(found, rules, rows_left=dataset.rows - len(left_out))
+    if fault is not None:
+        raise fault
+    if not found.answers:
+        return dataset
+    return replace(
+        dataset, left_out=left_out, note=f"{described_overlap(found)} These rows were not trained on."
+    )
 
 
 class _StoppableEncoder:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flockoff.competition import Competition, Queue
-from flockoff.dataset import EvaluationAnswers
+from flockoff.dataset import EvaluationAnswers, Sketch
 from flockoff.ledger import Ledger
 from flockoff.ports import Chain, Datasets, Evaluator, RowEncoder
 
@@ -21,6 +21,7 @@ class Validator:
     encoder: RowEncoder
     answers: EvaluationAnswers
     sealed_answers: EvaluationAnswers | None = None  # where the competition has a sealed evaluation set
+    public_sample: Sketch | None = None  # where the competition has one
     competition: Competition
     netuid: int
     miner_sample_size: int = 32

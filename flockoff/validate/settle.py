@@ -1,12 +1,19 @@
 """An epoch's verdicts become win rates, shares and scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flockoff.competition import Scoring
-from flockoff.dataset import Claim, duplicate_fault, same_loss_copies, same_loss_fault
+from flockoff.competition import Competition, Overlap
+from flockoff.dataset import (
+    Claim,
+    Sketch,
+    duplicate_fault,
+    near_duplicate_fault,
+    same_loss_copies,
+    same_loss_fault,
+)
 from flockoff.errors import MinerFault
 from flockoff.ledger import Ledger
 from flockoff.records import SubnetSnapshot, Verdict
@@ -17,7 +24,8 @@ from flockoff.scoring import shares, update_scores, win_matrix, win_rates
 class Settlement:
     """What an epoch comes to, by hotkey: ``win_rates`` and ``shares`` of the eligible, ``scores`` of all.
 
-    ``verdicts`` are all of the epoch's; ``copies`` those among them that the settlement found.
+    ``verdicts`` are all of the epoch's; ``copies`` those among them that the settlement found. ``witnesses``:
+    the contents that bear witness from now on to what is common property, and the coldkey of each.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -25,14 +33,24 @@ class Settlement:
     win_rates: Mapping[str, float]
     shares: Mapping[str, float]
     scores: Mapping[str, float]
+    witnesses: Mapping[str, str]
 
 
 def settle(
-    verdicts: Sequence[Verdict], ledger: Ledger, snapshot: SubnetSnapshot, rules: Scoring
+    verdicts: Sequence[Verdict],
+    ledger: Ledger,
+    snapshot: SubnetSnapshot,
+    competition: Competition,
+    public: Sketch | None = None,
 ) -> Settlement:
-    """Score the verdicts of a whole epoch, after finding the copies that only the whole epoch shows."""
+    """Score the verdicts of a whole epoch, after finding the copies that only the whole epoch shows.
+
+    ``public``: the competition's public sample.
+    """
+    rules = competition.scoring
     before = verdicts
-    verdicts = _without_copies(before, ledger, rules.same_loss_tolerance)
+    verdicts = [_looked_at_again(verdict, ledger, competition.overlap, public) for verdict in before]
+    verdicts = _without_copies(verdicts, ledger, rules.same_loss_tolerance)
     copies = tuple(verdict for verdict, was in zip(verdicts, before, strict=True) if verdict != was)
     rates: dict[str, float] = {}
     share: dict[str, float] = {}
@@ -50,7 +68,39 @@ def settle(
         [neuron.hotkey for neuron in snapshot.neurons],
         rules.score_decay,
     )
-    return Settlement(tuple(verdicts), copies, rates, share, scores)
+    witnesses = _witnesses(eligible.values(), rates, ledger, snapshot, competition.overlap)
+    return Settlement(tuple(verdicts), copies, rates, share, scores, witnesses)
+
+
+def _looked_at_again(verdict: Verdict, ledger: Ledger, rules: Overlap, public: Sketch | None) -> Verdict:
+    """The verdict, at fault if contents first seen in its epoch show that it is a near-duplicate.
+
+    A few borrowed rows that only they show were trained on by now; the next time they are left out.
+    """
+    if verdict.standing != "eligible" or verdict.content_hash is None:
+        return verdict
+    found = ledger.sketches.look_again(verdict.content_hash, verdict.epoch, rules, public)
+    fault = near_duplicate_fault(found, rules, rows_left=1) if found is not None else None
+    return verdict if fault is None else _at_fault(verdict, fault)
+
+
+def _witnesses(
+    eligible: Iterable[Verdict],
+    win_rates: Mapping[str, float],
+    ledger: Ledger,
+    snapshot: SubnetSnapshot,
+    rules: Overlap,
+) -> dict[str, str]:
+    """Of the better half, the contents that are their hotkey's own for the most part, with its coldkey."""
+    coldkeys = {neuron.hotkey: neuron.coldkey for neuron in snapshot.neurons}
+    found: dict[str, str] = {}
+    for verdict in eligible:
+        if verdict.content_hash is None or verdict.hotkey not in coldkeys or win_rates[verdict.hotkey] < 0.5:
+            continue
+        share = ledger.sketches.borrowed_share(verdict.content_hash)
+        if share is not None and share <= rules.witness_share:
+            found[verdict.content_hash] = coldkeys[verdict.hotkey]
+    return found
 
 
 def _without_copies(verdicts: Sequence[Verdict], ledger: Ledger, tolerance: float) -> list[Verdict]:

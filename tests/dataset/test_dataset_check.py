@@ -95,7 +95,7 @@ def test_check_dataset_many_batches_keep_the_order_of_the_file(dataset: Write) -
         dataset(lines(*[line_of("a", text) for text in contents])),
         Limits(),
         CharacterEncoder(),
-        [lambda line, row: seen.append((line, row))],
+        [lambda line, row, _: seen.append((line, row))],
     )
     assert seen == [(line, row_of("a", text)) for line, text in enumerate(contents, start=1)]
 
@@ -112,10 +112,10 @@ def test_check_dataset_error_of_the_encoder_comes_through_and_leaves_no_thread(d
 
 
 def test_check_dataset_visitors_see_rows_as_far_as_the_context_reaches(dataset: Write) -> None:
-    seen: list[Row] = []
+    seen: list[tuple[int, Row, int]] = []
     content = lines(line_of("ab", " cdefghijklmn ", system=" s "), line_of("a" * 12, "b"), line_of("f", "g"))
-    check_dataset(dataset(content), Limits(), CharacterEncoder(12), [lambda _, row: seen.append(row)])
-    assert seen == [row_of("ab", "cdefghijk", "s")]  # the second row is a problem
+    check_dataset(dataset(content), Limits(), CharacterEncoder(12), [lambda *shown: seen.append(shown)])
+    assert seen == [(1, row_of("ab", "cdefghijk", "s"), 4)]  # the second row is a problem
 
 
 def test_judge_dataset_answer_within_the_context_is_contamination(dataset: Write) -> None:

@@ -66,7 +66,7 @@ def real_scores(
         )
     neurons = tuple(Neuron(e.uid, e.hotkey, e.hotkey, 0.0, False, 0, 0.0, 0.0, 0.0) for e in entries)
     snapshot = SubnetSnapshot(1, start_block + 300, entries[0].hotkey, neurons, {})
-    settlement = settle(verdicts, ledger, snapshot, RULES.scoring)
+    settlement = settle(verdicts, ledger, snapshot, RULES)
     ledger.begin_epoch(Epoch(start_block, start_block + 360, 7), [])
     ledger.close_epoch(
         start_block,

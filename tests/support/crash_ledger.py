@@ -5,8 +5,14 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-# Other columns that differ between runs which come to the same: where on the chain something happened.
-_PLACES = {"epochs": {"closed_block"}, "weights_sets": {"block", "extrinsic"}}
+# Other columns that differ between runs which come to the same: where on the chain something happened, and
+# what follows from a ledger's own secret.
+_DIFFERENT = {
+    "epochs": {"closed_block"},
+    "weights_sets": {"block", "extrinsic"},
+    "sketch_key": {"key"},
+    "sketches": {"answers"},
+}
 
 Row = tuple[object, ...]
 
@@ -30,7 +36,7 @@ def _resolved(connection: sqlite3.Connection, table: str, row: sqlite3.Row) -> R
     leads_to = {key["from"]: key["table"] for key in connection.execute(f"PRAGMA foreign_key_list({table})")}
     values: list[object] = []
     for column in row.keys():  # noqa: SIM118
-        if column == "id" or column.endswith("_at") or column in _PLACES.get(table, ()):
+        if column == "id" or column.endswith("_at") or column in _DIFFERENT.get(table, ()):
             continue
         values.append(
             _target(connection, leads_to[column], row[column]) if column in leads_to else row[column]

@@ -1,0 +1,107 @@
+"""What a ledger knows of the answers in all datasets it ever saw, and what a dataset has of them."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+
+from flockoff.competition import Overlap
+from flockoff.dataset import Borrowed, Claim, Holding, Sketch, borrowed
+from flockoff.ledger.database import Database
+from flockoff.ledger.rows import claim_from
+
+# Lowest block first, as the rule asks for.
+_KNOWN = """
+SELECT c.content_hash, c.hotkey, c.block, c.uid,
+    CASE WHEN s.borrowed_tokens <= :witness_share * s.assistant_tokens THEN w.coldkey END AS witness
+FROM sketches AS s JOIN claims AS c USING (content_hash) LEFT JOIN witnesses AS w USING (content_hash)
+WHERE :epoch IS NULL OR s.epoch = :epoch
+ORDER BY c.block, c.uid, c.hotkey
+"""
+
+_SKETCH = "SELECT assistant_tokens, answers FROM sketches WHERE content_hash = ?"
+
+
+class SketchIndex:
+    """The sketches of all contents that were valid, each once; they are whose the content is.
+
+    Nothing of it is ever forgotten: what was committed long ago would be new again. It takes 32 bytes an
+    answer, 0.6 MB for 20,000. A look at one dataset reads them all, one dataset at a time.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def key(self) -> bytes:
+        """The secret under which all sketches here are made."""
+        [row] = self._database.read("SELECT key FROM sketch_key")
+        return bytes(row["key"])
+
+    def look(
+        self, content_hash: str, sketch: Sketch, epoch: int, rules: Overlap, public: Sketch | None
+    ) -> Borrowed:
+        """What of a claimed content belongs to others, as far as is known by now.
+
+        The content is remembered from now on; ``epoch``, that from this start block, is when it was first
+        seen, unless it was seen before. ``public``: the competition's public sample.
+        """
+        found = borrowed(sketch, self._claim(content_hash), self._holdings(rules), rules, public)
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO sketches (content_hash, epoch, assistant_tokens, borrowed_tokens, answers)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET borrowed_tokens = excluded.borrowed_tokens"
+                " WHERE borrowed_tokens <> excluded.borrowed_tokens",
+                (content_hash, epoch, sketch.assistant_tokens, found.tokens, sketch.to_bytes()),
+            )
+        return found
+
+    def look_again(
+        self, content_hash: str, epoch: int, rules: Overlap, public: Sketch | None
+    ) -> Borrowed | None:
+        """The same for a content that was looked at before, if contents first seen in ``epoch`` matter to it.
+
+        None where they do not, so that nothing has changed, or where the content was never looked at.
+        """
+        found = self._database.records(_sketch_from, _SKETCH, (content_hash,))
+        if not found:
+            return None
+        [sketch] = found
+        claim = self._claim(content_hash)
+        if not borrowed(sketch, claim, self._holdings(rules, epoch), rules).answers:
+            return None
+        return self.look(content_hash, sketch, epoch, rules, public)
+
+    def borrowed_share(self, content_hash: str) -> float | None:
+        """Of the content's assistant tokens, 0 to 1, by the last look at it; None if there was none."""
+        rows = self._database.read(
+            "SELECT borrowed_tokens, assistant_tokens FROM sketches WHERE content_hash = ?", (content_hash,)
+        )
+        return rows[0]["borrowed_tokens"] / max(1, rows[0]["assistant_tokens"]) if rows else None
+
+    def bear_witness(self, coldkeys: Mapping[str, str]) -> None:
+        """Count these contents, with the coldkey of each, for what is common property. For good."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO witnesses (content_hash, coldkey) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                coldkeys.items(),
+            )
+
+    def _claim(self, content_hash: str) -> Claim:
+        [claim] = self._database.records(
+            claim_from, "SELECT * FROM claims WHERE content_hash = ?", (content_hash,)
+        )
+        return claim
+
+    def _holdings(self, rules: Overlap, epoch: int | None = None) -> Iterator[Holding]:
+        """All contents, or those first seen in ``epoch``, in the order of seniority."""
+        known = self._database.records(
+            lambda row: (claim_from(row), row["witness"]),
+            _KNOWN,
+            {"epoch": epoch, "witness_share": rules.witness_share},
+        )
+        for claim, coldkey in known:
+            [sketch] = self._database.records(_sketch_from, _SKETCH, (claim.content_hash,))
+            yield Holding(claim, sketch, coldkey)
+
+
+def _sketch_from(row: sqlite3.Row) -> Sketch:
+    return Sketch.from_bytes(row["assistant_tokens"], row["answers"])
