@@ -148,6 +148,7 @@ def test_read_rows_every_reason_of_a_line_is_covered() -> None:
         Reason.TOO_MANY_TOKENS,
         Reason.NOTHING_TO_LEARN,
         Reason.DUPLICATE,
+        Reason.NEAR_DUPLICATE,
         Reason.SAME_LOSS,
         Reason.CONTAMINATED,
         Reason.LOSS_NOT_FINITE,
