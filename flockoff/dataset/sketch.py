@@ -3,9 +3,10 @@
 An answer is one assistant turn, taken as the words that ``words_of`` finds in it: case, punctuation, quotes,
 white space and the order of rows change nothing. Its shingles are all runs of ``SHINGLE_WORDS`` words; its
 sketch is the ``HASHES`` smallest of their hashes (bottom-k sampling: Broder, "On the resemblance and
-containment of documents", 1997). Two answers match when ``NEEDED`` hashes of their sketches coincide. With J
-the share of all their shingles that both have, that happens with a probability near 1 for J > 0.8, 2/3 for
-J = 0.5 and 2 % for J = 0.1.
+containment of documents", 1997). Two answers match when ``NEEDED`` hashes of their sketches coincide. Where
+both have a share J of all their shingles, that happens with a probability of 0.997 for J = 0.8, 0.83 for
+J = 0.5, 0.19 for J = 0.2 and 0.03 for J = 0.1 (simulated). A tenth of all words changed leaves J = 0.57, a
+fifth 0.34; of pairs of answers of one language model to one question 99 in 100 had J < 0.12.
 
 An answer of fewer than ``MIN_WORDS`` words, such as "Yes.", says nothing about who wrote it. It counts by
 the turn before it: only the same words in answer to a turn that matches are a match. Where the two together

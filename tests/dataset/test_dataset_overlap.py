@@ -1,0 +1,218 @@
+"""Whose rows are in a dataset: disguised copies are found, honest people are left alone."""
+
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+from dataset_texts import EXAMPLES, row_of
+from hypothesis import given
+from hypothesis import strategies as st
+from near_copies import DISGUISES, conversations, held, sketch_of, swapped, with_answers
+
+from flockoff.competition import Overlap
+from flockoff.dataset import Borrowed, Claim, Holding, borrowed, described_overlap, near_duplicate_fault
+from flockoff.errors import Reason
+from flockoff.records import Row
+
+RULES = Overlap()
+VICTIM, OTHER, SPARE = conversations()[:110], conversations()[110:220], conversations()[220:]
+
+
+def looked_at(
+    rows: Sequence[Row], others: Sequence[Holding], *, hotkey: str = "me", block: int = 100
+) -> Borrowed:
+    return borrowed(sketch_of(rows), Claim("mine", hotkey, block, 0), others, RULES)
+
+
+def is_near_duplicate(found: Borrowed, rows_left: int = 1) -> bool:
+    return near_duplicate_fault(found, RULES, rows_left=rows_left) is not None
+
+
+# --- copies ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("disguise", DISGUISES.values(), ids=DISGUISES.keys())
+def test_borrowed_copy_in_disguise_is_a_near_duplicate(
+    disguise: Callable[[Sequence[Row]], list[Row]],
+) -> None:
+    found = looked_at(disguise(VICTIM), [held("other", 5, OTHER), held("victim", 9, VICTIM)])
+    assert found.share > 0.8
+    assert {answer.owner.hotkey for answer in found.answers} == {"victim"}
+    assert is_near_duplicate(found)
+
+
+@pytest.mark.parametrize(("swaps", "least", "most"), [(0.05, 0.95, 1.0), (0.1, 0.85, 1.0), (0.3, 0.0, 0.4)])
+def test_borrowed_share_falls_as_more_words_are_swapped(swaps: float, least: float, most: float) -> None:
+    found = looked_at(with_answers(VICTIM, swapped(swaps)), [held("victim", 9, VICTIM)])
+    assert least <= found.share <= most
+
+
+def test_borrowed_copy_with_a_third_of_other_rows_is_a_near_duplicate() -> None:
+    found = looked_at([*SPARE[:55], *VICTIM], [held("victim", 9, VICTIM)])
+    assert 0.6 < found.share < 0.75
+    assert found.lines == tuple(range(56, 166))
+    assert is_near_duplicate(found)
+
+
+def test_borrowed_mix_of_two_victims_names_both_with_their_shares() -> None:
+    mix = [row for pair in zip(VICTIM, OTHER, strict=True) for row in pair]
+    found = looked_at(mix, [held("first", 8, VICTIM), held("second", 9, OTHER)])
+    assert found.share == pytest.approx(1, abs=0.01)
+    owners = found.owners()
+    assert {claim.hotkey for claim, _ in owners} == {"first", "second"}
+    assert all(0.35 < share < 0.65 for _, share in owners)
+    assert owners[0][1] >= owners[1][1]
+
+
+def test_borrowed_example_rows_are_where_the_message_says() -> None:
+    found = looked_at(VICTIM[::-1], [held("5Victim", 9, VICTIM)])
+    for answer in found.answers:
+        assert answer.line + answer.owner_line == len(VICTIM) + 1
+    fault = near_duplicate_fault(found, RULES, rows_left=1)
+    assert fault is not None and fault.reason is Reason.NEAR_DUPLICATE
+    assert "100.0% by hotkey 5Victim (block 9)" in fault.message
+    examples = [f"line {answer.line} is line {answer.owner_line} of 5Victim" for answer in found.answers[:3]]
+    assert all(example in fault.message for example in examples)
+    assert "at most 50%" in fault.remedy
+
+
+# --- below the threshold ---------------------------------------------------------------------------------
+
+
+def test_borrowed_other_people_on_the_same_kinds_of_topics_have_nothing_of_each_other() -> None:
+    found = looked_at(OTHER, [held("victim", 9, VICTIM), held("third", 10, SPARE)])
+    assert found.share < 0.01
+    assert not is_near_duplicate(found)
+
+
+def test_borrowed_below_the_threshold_exactly_the_others_rows_are_told() -> None:
+    mine = [*VICTIM[:30], *OTHER]
+    found = looked_at(mine, [held("victim", 9, VICTIM)])
+    assert found.lines == tuple(range(1, 31))
+    assert 0.15 < found.share < 0.3
+    assert not is_near_duplicate(found)
+    assert is_near_duplicate(found, rows_left=0)
+    assert "in 30 rows" in described_overlap(found)
+
+
+def test_borrowed_row_with_one_answer_of_another_is_told_as_a_whole() -> None:
+    stolen = VICTIM[0]
+    padded = Row(None, (*OTHER[0].turns, *stolen.turns[:2], *OTHER[1].turns))
+    found = looked_at([SPARE[0], padded], [held("victim", 9, VICTIM)])
+    assert found.lines == (2,)
+    assert found.share < 0.5
+
+
+def test_borrowed_nothing_of_others_is_no_fault_even_without_a_row_left() -> None:
+    assert not is_near_duplicate(looked_at(OTHER, []), rows_left=0)
+
+
+def test_borrowed_generic_answers_are_nobodys() -> None:
+    generic = [
+        row_of("Thanks!", "You're welcome!"),
+        row_of("Are you sure?", "I don't know."),
+        row_of("?", "Yes."),
+    ]
+    assert looked_at(generic * 20, [held("grabber", 1, generic)]).answers == ()
+
+
+# --- whose ------------------------------------------------------------------------------------------------
+
+
+def test_borrowed_of_what_was_committed_later_there_is_nothing() -> None:
+    assert looked_at(VICTIM, [held("copier", 101, VICTIM[::-1])]).answers == ()
+
+
+def test_borrowed_earlier_of_several_copies_is_the_owner() -> None:
+    copies = [held("first", 7, VICTIM), held("second", 8, VICTIM[::-1]), held("third", 9, VICTIM)]
+    assert [claim.hotkey for claim, _ in looked_at(VICTIM, copies).owners()] == ["first"]
+
+
+def test_borrowed_within_one_block_the_lower_uid_is_the_owner() -> None:
+    rows = sketch_of(VICTIM)
+    first, second = Claim("a", "z", 7, order=1), Claim("b", "a", 7, order=2)
+    known = [Holding(first, rows), Holding(second, rows)]
+    assert borrowed(rows, first, known, RULES).answers == ()
+    assert borrowed(rows, second, known, RULES).share == pytest.approx(1)
+
+
+def test_borrowed_owner_who_commits_more_keeps_what_was_copied_in_between() -> None:
+    known = [held("me", 5, VICTIM), held("copier", 50, VICTIM[::-1])]
+    assert looked_at([*VICTIM, *OTHER], known).answers == ()
+
+
+def test_borrowed_dataset_itself_is_passed_over() -> None:
+    mine = Holding(Claim("mine", "somebody", 1, 0), sketch_of(VICTIM))
+    assert looked_at(VICTIM, [mine]).answers == ()
+
+
+# --- common property --------------------------------------------------------------------------------------
+
+
+def witnesses(coldkeys: Sequence[str], rows: Sequence[Row]) -> list[Holding]:
+    return [
+        held(f"hotkey {number}", 10 + number, rows, witness=coldkey)
+        for number, coldkey in enumerate(coldkeys)
+    ]
+
+
+def test_borrowed_rows_of_many_good_datasets_are_common_property() -> None:
+    source = VICTIM[:40]
+    enough = witnesses("abcde", source)
+    assert looked_at([*source, *OTHER], enough).answers == ()
+    assert looked_at([*source, *OTHER], enough[:4]).lines == tuple(range(1, 41))
+
+
+def test_borrowed_sybils_of_one_coldkey_are_one_witness() -> None:
+    assert looked_at(VICTIM, witnesses("aaaaaaaa", VICTIM)).share == pytest.approx(1)
+
+
+def test_borrowed_datasets_without_witness_make_nothing_common() -> None:
+    sybils = [held(f"sybil {number}", 20 + number, VICTIM) for number in range(30)]
+    assert looked_at(VICTIM, [held("victim", 9, VICTIM), *sybils]).share == pytest.approx(1)
+
+
+def test_borrowed_own_datasets_are_no_witnesses() -> None:
+    known = [held("victim", 9, VICTIM, "a"), held("b", 10, VICTIM, "b"), held("c", 11, VICTIM, "c")]
+    known += [held("d", 12, VICTIM, "d"), held("me", 13, VICTIM, "e")]
+    assert looked_at(VICTIM, known).share == pytest.approx(1)
+
+
+def test_borrowed_witnesses_may_have_committed_later() -> None:
+    later = [held(f"h{coldkey}", 200, VICTIM[:40], coldkey) for coldkey in "bcde"]
+    assert looked_at(VICTIM[:40], [held("first", 9, VICTIM, "a"), *later]).answers == ()
+
+
+def test_borrowed_public_sample_is_nobodys() -> None:
+    public = sketch_of(with_answers(VICTIM[:40], str.upper))
+    found = borrowed(
+        sketch_of(VICTIM[:60]), Claim("mine", "me", 100, 0), [held("grabber", 1, VICTIM)], RULES, public
+    )
+    assert found.lines == tuple(range(41, 61))
+
+
+# --- properties -------------------------------------------------------------------------------------------
+
+PLACES = st.lists(st.integers(0, 59), unique=True, max_size=25)
+
+
+@EXAMPLES
+@given(PLACES, st.randoms(use_true_random=False))
+def test_borrowed_order_of_rows_does_not_matter(places: list[int], draw: random.Random) -> None:
+    known = [held("victim", 9, VICTIM[:30])]
+    rows = [conversations()[place] for place in places]
+    shuffled = draw.sample(rows, len(rows))
+    first, second = looked_at(rows, known), looked_at(shuffled, known)
+    assert first.tokens == second.tokens
+    assert {rows[line - 1] for line in first.lines} == {shuffled[line - 1] for line in second.lines}
+
+
+@EXAMPLES
+@given(PLACES, PLACES)
+def test_borrowed_more_of_the_victims_rows_are_never_less(places: list[int], more: list[int]) -> None:
+    known = [held("victim", 9, VICTIM[:30])]
+    rows = [conversations()[place] for place in places]
+    extra = [conversations()[place] for place in more]
+    assert looked_at(rows, known).tokens <= looked_at([*rows, *extra], known).tokens
+    larger_victim = [held("victim", 9, VICTIM[:60])]
+    assert set(looked_at(rows, known).lines) <= set(looked_at(rows, larger_victim).lines)
