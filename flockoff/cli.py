@@ -17,6 +17,7 @@ from flockoff.commands.doctor import doctor
 from flockoff.commands.explain import explain
 from flockoff.commands.history import history
 from flockoff.commands.leaderboard import leaderboard
+from flockoff.commands.plan import plan
 from flockoff.commands.score import score
 from flockoff.commands.status import status
 from flockoff.launch import require_installed, run
@@ -60,6 +61,7 @@ app.command()(leaderboard)
 app.command()(history)
 app.command()(explain)
 app.command()(simulate)
+app.command()(plan)
 app.add_typer(localnet, name="localnet")
 
 

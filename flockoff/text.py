@@ -49,6 +49,15 @@ def short_hotkey(hotkey: str) -> str:
     return f"{hotkey[:5]}{ELLIPSIS}{hotkey[-4:]}"
 
 
+def duration(seconds: float) -> str:
+    """The two largest units: 3 h 05 min, 2 min 10 s, 4 s."""
+    whole = round(seconds)
+    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // part:02d} {small}"
+    return f"{whole} s"
+
+
 def without(text: str, secrets: Collection[str]) -> str:
     """``text`` with every occurrence of a secret hidden."""
     for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flockoff.text import duration as spelled_out
 from flockoff.text import printable
 
 MISSING = "-"
@@ -59,14 +60,7 @@ def moment(seconds: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """The two largest units: 3 h 05 min, 2 min 10 s, 4 s."""
-    if seconds is None:
-        return MISSING
-    whole = round(seconds)
-    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // part:02d} {small}"
-    return f"{whole} s"
+    return MISSING if seconds is None else spelled_out(seconds)
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

@@ -1,0 +1,156 @@
+"""``flockoff plan``: what an epoch asks of a validator's hardware, before it is bought."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flockoff.commands.options import AsJson, CompetitionFile
+from flockoff.commands.tables import MISSING, console, duration, print_json, table
+from flockoff.launch import run
+from flockoff.logs import set_up_logging
+from flockoff.planner.flops import Load
+from flockoff.planner.hardware import GPUS, Gpu, find_gpu
+from flockoff.planner.paper import (
+    ASSUMED_MFU,
+    BLOCK_THRESHOLD,
+    BLOCKS_PER_EPOCH,
+    PaperPlan,
+    paper_plan,
+    seconds_for_evaluating,
+)
+
+if TYPE_CHECKING:
+    from flockoff.competition import Competition
+    from flockoff.planner.model import ModelSize
+
+
+def plan(
+    miners: Annotated[int, typer.Option(min=1, help="Datasets an epoch.")] = 32,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of a dataset.")] = 10_000,
+    tokens_per_row: Annotated[int, typer.Option("--tokens-per-row", min=1, help="Of all of a row.")] = 256,
+    assistant_share: Annotated[
+        float, typer.Option("--assistant-share", min=0, max=1, help="Of the tokens, the assistant's.")
+    ] = 0.5,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="NAME", help="4090, A100 …; default: all that are known.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Cards of that kind.")] = 1,
+    mfu: Annotated[
+        float, typer.Option(min=0.01, max=1, help="The share of its peak that a card reaches.")
+    ] = ASSUMED_MFU,
+    tflops: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Other hardware: dense bfloat16 TFLOP/s, summed in float32."),
+    ] = None,
+    float32_tflops: Annotated[
+        float | None,
+        typer.Option("--float32-tflops", min=0.001, help="Its float32 TFLOP/s; default: half of --tflops."),
+    ] = None,
+    memory: Annotated[float, typer.Option(min=0.1, help="Its memory in GiB.")] = 24.0,
+    blocks_per_epoch: Annotated[int, typer.Option("--blocks-per-epoch", min=1)] = BLOCKS_PER_EPOCH,
+    block_threshold: Annotated[
+        int, typer.Option("--block-threshold", min=0, help="Blocks at the end that are for weights.")
+    ] = BLOCK_THRESHOLD,
+    model_dir: Annotated[
+        Path | None, typer.Option("--model-dir", metavar="DIR", help="Base model's config.json, if unknown.")
+    ] = None,
+    competition: CompetitionFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count on paper how many datasets a graphics card evaluates in an epoch.
+
+    \b
+    flockoff plan --miners 32 --rows 10000 --gpu 4090
+    flockoff plan --rows 2000 --workers 4 --json
+
+    The arithmetic is in .github/docs/performance.md.
+    """
+    set_up_logging(logging.WARNING, None, "plan")
+
+    def program(_stop: threading.Event) -> int:
+        rules, size = _rules(competition, model_dir)
+        plans = [
+            paper_plan(
+                size,
+                rules,
+                Load.uniform(rows, tokens_per_row, assistant_share),
+                card,
+                miners=miners,
+                workers=workers,
+                time_left=seconds_for_evaluating(blocks_per_epoch, block_threshold),
+                mfu=mfu,
+            )
+            for card in _cards(gpu, tflops, float32_tflops, memory)
+        ]
+        title = (
+            f"{miners} datasets of {rows:,} rows of {tokens_per_row} tokens, "
+            f"{rules.training.epochs} passes, {rules.base_model.repo}"
+        )
+        if as_json:
+            print_json({"mfu": mfu, "workers": workers, "plans": [asdict(one) for one in plans]})
+        else:
+            _show(title, plans, workers, mfu)
+        return 0
+
+    raise typer.Exit(run(program))
+
+
+def _rules(file: Path | None, model_dir: Path | None) -> "tuple[Competition, ModelSize]":
+    from flockoff.competition import load_competition
+    from flockoff.planner.model import base_size, read_size
+
+    rules = load_competition(file)
+    return rules, base_size(rules.base_model) if model_dir is None else read_size(model_dir)
+
+
+def _cards(name: str | None, tflops: float | None, float32: float | None, memory: float) -> Sequence[Gpu]:
+    if tflops is not None:
+        return [Gpu(name or "yours", tflops, float32 or tflops / 2, memory, "as given")]
+    return GPUS if name is None else [find_gpu(name)]
+
+
+def _show(title: str, plans: Sequence[PaperPlan], workers: int, mfu: float) -> None:
+    screen = console()
+    first = plans[0]
+    made = table(
+        title,
+        words=("card",),
+        numbers=("TFLOP/s", "a dataset", "in an epoch", "all take", "cards for all", "memory, GiB"),
+        last="activations",
+    )
+    for one in plans:
+        made.add_row(one.gpu.name if workers == 1 else f"{workers} x {one.gpu.name}", *_cells(one))
+    screen.print(made)
+    screen.print(
+        f"A dataset asks for {first.training_flops:.2e} operations of training, in bfloat16, and "
+        f"{first.evaluation_flops:.2e} of evaluation, in float32."
+    )
+    screen.print(
+        f"Assumed: {mfu:.0%} of each card's peak, and {duration(first.forecast.time_left)} of an epoch for "
+        "evaluating. Measure yours: python -m tests.bench training"
+    )
+    for source in dict.fromkeys(one.gpu.source for one in plans):
+        names = ", ".join(one.gpu.name for one in plans if one.gpu.source == source)
+        screen.print(f"Peak of {names}: {source}.")
+
+
+def _cells(one: PaperPlan) -> tuple[str, ...]:
+    peak = f"{one.gpu.bfloat16:g}"
+    need = f"{one.memory / 2**30:.1f} of {one.gpu.memory:g}"
+    if not one.fits:
+        return (peak, MISSING, MISSING, MISSING, MISSING, need, "does not fit")
+    outlook = one.forecast
+    return (
+        peak,
+        duration(one.seconds),
+        f"{outlook.finished} of {outlook.places}",
+        duration(outlook.seconds_for_all),
+        MISSING if one.cards_for_all is None else str(one.cards_for_all),
+        need,
+        "computed again" if one.recomputes else "kept",
+    )

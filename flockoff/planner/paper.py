@@ -1,0 +1,104 @@
+"""What hardware would do in an epoch, on paper: operations divided by what a card reaches."""
+
+import math
+from dataclasses import dataclass
+
+from flockoff.competition import Competition
+from flockoff.planner.flops import Load, evaluation_flops, forward_flops, training_flops
+from flockoff.planner.forecast import Forecast, Pace, forecast
+from flockoff.planner.hardware import Gpu
+from flockoff.planner.memory import memory_need
+from flockoff.planner.model import ModelSize
+
+# FLock OFF's own evaluation set, counted under SmolLM2's tokenizer; Qwen2.5's makes much the same of it.
+EVALUATION_SET = Load(rows=256, tokens=69_940, targets=50_213, pairs=10_974_087)
+ASSUMED_MFU = 0.4  # of a card's peak, in products that the mathematics asks for
+BLOCKS_PER_EPOCH = 360  # mainnet's tempo
+BLOCK_THRESHOLD = 50  # a validator's default
+SECONDS_PER_BLOCK = 12.0
+_RESERVE = 2**30  # bytes: the driver's context and what fragments
+_TERA = 1e12
+
+
+def seconds_for_evaluating(blocks: int, threshold: int) -> float:
+    """Of an epoch of ``blocks``, whose last ``threshold`` are for setting weights."""
+    return max(0, blocks - threshold) * SECONDS_PER_BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class PaperPlan:
+    """What ``workers`` cards of one kind would do of an epoch's datasets, all of one size."""
+
+    gpu: Gpu
+    training_flops: int  # that a dataset asks for
+    evaluation_flops: int
+    recomputes: bool  # activations are computed again in the backward pass, for want of memory
+    memory: int  # bytes needed
+    fits: bool
+    seconds: float  # for one dataset
+    forecast: Forecast
+    cards_for_all: int | None  # that would finish every dataset; None where not even one dataset fits
+
+
+def evaluation_load(competition: Competition) -> Load:
+    """The evaluation set's rows, taken to be like those of FLock OFF's own; so are those of a sealed set."""
+    rows = competition.evaluation.rows or EVALUATION_SET.rows
+    if competition.sealed is not None:
+        rows += EVALUATION_SET.rows
+    share = rows / EVALUATION_SET.rows
+    return Load(
+        rows=rows,
+        tokens=round(share * EVALUATION_SET.tokens),
+        targets=round(share * EVALUATION_SET.targets),
+        pairs=round(share * EVALUATION_SET.pairs),
+    )
+
+
+def paper_plan(
+    size: ModelSize,
+    competition: Competition,
+    dataset: Load,
+    gpu: Gpu,
+    *,
+    miners: int,
+    workers: int,
+    time_left: float,
+    mfu: float = ASSUMED_MFU,
+) -> PaperPlan:
+    """The plan for ``miners`` datasets like ``dataset`` on ``workers`` cards, in ``time_left`` seconds.
+
+    Training is in bfloat16, evaluation in float32, each at the share ``mfu`` of its own peak. Where memory
+    asks for it every training pass goes forward twice, which counts as time and not as work.
+    """
+    need = memory_need(size, competition.training)
+    memory = int(gpu.memory * 2**30) - _RESERVE
+    recomputes = need.recomputes(memory)
+    training = training_flops(size, competition, dataset)
+    evaluation = evaluation_flops(size, competition, evaluation_load(competition))
+    again = competition.training.epochs * forward_flops(size, competition.lora.rank, dataset)
+    computed = training + (again if recomputes else 0)
+    pace = Pace(
+        seconds_per_token=computed / (mfu * gpu.bfloat16 * _TERA) / dataset.tokens,
+        evaluation=evaluation / (mfu * gpu.float32 * _TERA),
+    )
+    seconds = pace.seconds(dataset.tokens)
+    per_card = int(time_left / seconds)
+    needed = need.recomputed if recomputes else need.kept
+    return PaperPlan(
+        gpu=gpu,
+        training_flops=training,
+        evaluation_flops=evaluation,
+        recomputes=recomputes,
+        memory=needed,
+        fits=needed <= memory,
+        seconds=seconds,
+        forecast=forecast(
+            [dataset.tokens] * miners,
+            pace,
+            time_left,
+            largest=dataset.tokens,
+            workers=workers,
+            memory=needed,
+        ),
+        cards_for_all=math.ceil(miners / per_card) if per_card else None,
+    )
