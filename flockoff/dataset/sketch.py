@@ -17,6 +17,7 @@ The hashes depend on a secret key, so nobody can find out which few words to cha
 only under the same key.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -61,6 +62,12 @@ class Sketch:
     @property
     def hashes(self) -> Table:
         return self.table[:, 2:]
+
+    def without(self, others: Iterable["Sketch"]) -> "Sketch":
+        """The answers with other hashes than any in ``others``."""
+        known = {hashes.tobytes() for other in others for hashes in other.hashes}
+        kept = [hashes.tobytes() not in known for hashes in self.hashes]
+        return Sketch(self.assistant_tokens, self.table[np.array(kept, dtype=np.bool_)])
 
     def to_bytes(self) -> bytes:
         """The table, little-endian: 32 bytes an answer."""

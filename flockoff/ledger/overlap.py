@@ -17,6 +17,12 @@ WHERE :epoch IS NULL OR s.epoch = :epoch
 ORDER BY c.block, c.uid, c.hotkey
 """
 
+# In the order in which they were first seen.
+_OF_HOTKEY = """
+SELECT c.* FROM sketches AS s JOIN claims AS c USING (content_hash)
+WHERE c.hotkey = :hotkey ORDER BY s.rowid
+"""
+
 _SKETCH = "SELECT assistant_tokens, answers FROM sketches WHERE content_hash = ?"
 
 
@@ -24,7 +30,8 @@ class SketchIndex:
     """The sketches of all contents that were valid, each once; they are whose the content is.
 
     Nothing of it is ever forgotten: what was committed long ago would be new again. It takes 32 bytes an
-    answer, 0.6 MB for 20,000. A look at one dataset reads them all, one dataset at a time.
+    answer, 0.6 MB for 20,000; of a content that its hotkey followed up by another one only the answers that
+    were new in it are kept. A look at one dataset reads them all, one dataset at a time.
     """
 
     def __init__(self, database: Database) -> None:
@@ -44,12 +51,16 @@ class SketchIndex:
         The content is remembered from now on; ``epoch``, that from this start block, is when it was first
         seen, unless it was seen before. ``public``: the competition's public sample.
         """
-        found = borrowed(sketch, self._claim(content_hash), self._holdings(rules), rules, public)
+        claim = self._claim(content_hash)
+        found = borrowed(sketch, claim, self._holdings(rules), rules, public)
+        followed = self._followed(claim)
         with self._database.transaction() as connection:
+            connection.executemany("UPDATE sketches SET answers = ? WHERE content_hash = ?", followed)
             connection.execute(
                 "INSERT INTO sketches (content_hash, epoch, assistant_tokens, borrowed_tokens, answers)"
-                " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET borrowed_tokens = excluded.borrowed_tokens"
-                " WHERE borrowed_tokens <> excluded.borrowed_tokens",
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+                " SET borrowed_tokens = excluded.borrowed_tokens, answers = excluded.answers"
+                " WHERE borrowed_tokens <> excluded.borrowed_tokens OR answers <> excluded.answers",
                 (content_hash, epoch, sketch.assistant_tokens, found.tokens, sketch.to_bytes()),
             )
         return found
@@ -78,7 +89,10 @@ class SketchIndex:
         return rows[0]["borrowed_tokens"] / max(1, rows[0]["assistant_tokens"]) if rows else None
 
     def bear_witness(self, coldkeys: Mapping[str, str]) -> None:
-        """Count these contents, with the coldkey of each, for what is common property. For good."""
+        """Count these contents, with the coldkey of each, for what is common property.
+
+        They count as long as the last look at them finds no more than ``Overlap.witness_share`` of others'.
+        """
         with self._database.transaction() as connection:
             connection.executemany(
                 "INSERT INTO witnesses (content_hash, coldkey) VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -91,6 +105,22 @@ class SketchIndex:
         )
         return claim
 
+    def _followed(self, claim: Claim) -> list[tuple[bytes, str]]:
+        """What to keep of the content that the claimed one follows, if it does: its new answers.
+
+        The others are in still earlier contents of the same hotkey, from which they count as well.
+        """
+        claims = self._database.records(claim_from, _OF_HOTKEY, {"hotkey": claim.hotkey})
+        if not claims or claim.content_hash in [known.content_hash for known in claims]:
+            return []
+        last = claims[-1]
+        earlier = [self._sketch(known.content_hash) for known in claims if known.seniority < last.seniority]
+        return [(self._sketch(last.content_hash).without(earlier).to_bytes(), last.content_hash)]
+
+    def _sketch(self, content_hash: str) -> Sketch:
+        [sketch] = self._database.records(_sketch_from, _SKETCH, (content_hash,))
+        return sketch
+
     def _holdings(self, rules: Overlap, epoch: int | None = None) -> Iterator[Holding]:
         """All contents, or those first seen in ``epoch``, in the order of seniority."""
         known = self._database.records(
@@ -99,8 +129,7 @@ class SketchIndex:
             {"epoch": epoch, "witness_share": rules.witness_share},
         )
         for claim, coldkey in known:
-            [sketch] = self._database.records(_sketch_from, _SKETCH, (claim.content_hash,))
-            yield Holding(claim, sketch, coldkey)
+            yield Holding(claim, self._sketch(claim.content_hash), coldkey)
 
 
 def _sketch_from(row: sqlite3.Row) -> Sketch:

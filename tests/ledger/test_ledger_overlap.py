@@ -1,0 +1,194 @@
+"""The ledger's sketches: found again after a restart, whoever came first, and not without end."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ledger_records import begin, commitment, model_id, open_ledger
+from near_copies import conversations, sketch_of, swapped, with_answers
+
+from flockoff.competition import Overlap
+from flockoff.dataset import Borrowed
+from flockoff.errors import LedgerError
+from flockoff.ledger import Ledger
+from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
+from flockoff.records import Epoch, Row
+
+RULES = Overlap()
+FIRST, SECOND = Epoch(360, 720, 1), Epoch(720, 1080, 2)
+VICTIM, OTHER, SPARE = conversations()[:60], conversations()[60:120], conversations()[120:]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    with open_ledger(path) as ledger:
+        begin(ledger, [], FIRST)
+        begin(ledger, [], SECOND)
+        yield ledger
+
+
+def look(
+    ledger: Ledger, hotkey: str, block: int, rows: Sequence[Row], *, name: str = "", epoch: Epoch = FIRST
+) -> Borrowed:
+    content = f"content of {hotkey}{name}"
+    ledger.claim_content(content, hotkey, model_id(), block, uid=0)
+    return ledger.sketches.look(
+        content, sketch_of(rows, ledger.sketches.key), epoch.start_block, RULES, public=None
+    )
+
+
+def look_again(ledger: Ledger, hotkey: str, epoch: Epoch = FIRST) -> Borrowed | None:
+    return ledger.sketches.look_again(f"content of {hotkey}", epoch.start_block, RULES, public=None)
+
+
+def stored_answers(path: Path) -> dict[str, int]:
+    with closing(sqlite3.connect(path)) as connection:
+        return dict(connection.execute("SELECT content_hash, length(answers) / 32 FROM sketches").fetchall())
+
+
+# --- whose ------------------------------------------------------------------------------------------------
+
+
+def test_sketches_copy_is_found_after_a_restart(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        begin(ledger, [], FIRST)
+        assert look(ledger, "victim", 10, VICTIM).answers == ()
+    with open_ledger(path) as ledger:
+        found = look(ledger, "thief", 20, with_answers(VICTIM[::-1], swapped(0.05)))
+        assert found.share > 0.9
+        assert [claim.hotkey for claim, _ in found.owners()] == ["victim"]
+        assert ledger.sketches.borrowed_share("content of thief") == pytest.approx(found.share)
+
+
+def test_sketches_same_content_again_changes_nothing(ledger: Ledger, path: Path) -> None:
+    look(ledger, "victim", 10, VICTIM)
+    once = look(ledger, "thief", 20, VICTIM[::-1])
+    stored = stored_answers(path)
+    assert look(ledger, "thief", 20, VICTIM[::-1], epoch=SECOND) == once
+    assert look(ledger, "victim", 10, VICTIM, epoch=SECOND).answers == ()
+    assert stored_answers(path) == stored
+
+
+def test_sketches_copier_looked_at_first_is_found_when_its_victim_is_known(ledger: Ledger) -> None:
+    assert look(ledger, "thief", 20, VICTIM[::-1]).answers == ()
+    assert look_again(ledger, "thief") is None
+    assert look(ledger, "victim", 10, VICTIM).answers == ()
+    found = look_again(ledger, "thief")
+    assert found is not None and found.share == pytest.approx(1)
+    assert look_again(ledger, "victim") is None
+    assert ledger.sketches.borrowed_share("content of thief") == pytest.approx(found.share)
+
+
+def test_sketches_looking_again_asks_only_what_this_epoch_brought(ledger: Ledger) -> None:
+    look(ledger, "thief", 20, VICTIM[::-1])
+    look(ledger, "victim", 10, VICTIM)
+    assert look_again(ledger, "thief", SECOND) is None
+    assert look(ledger, "thief", 20, VICTIM[::-1], epoch=SECOND).share == pytest.approx(1)
+
+
+def test_sketches_content_claimed_by_an_earlier_hotkey_goes_over_to_it(ledger: Ledger) -> None:
+    look(ledger, "copier", 20, VICTIM)
+    ledger.claim_content("content of copier", "victim", model_id(), 5, uid=1)
+    found = look(ledger, "third", 10, VICTIM[::-1])
+    assert [claim.hotkey for claim, _ in found.owners()] == ["victim"]
+
+
+def test_sketches_content_never_looked_at_is_unknown(ledger: Ledger) -> None:
+    assert ledger.sketches.borrowed_share("what") is None
+    assert look_again(ledger, "nobody") is None
+
+
+# --- common property --------------------------------------------------------------------------------------
+
+
+def crowd(ledger: Ledger, coldkeys: Sequence[str], rows: Sequence[Row]) -> None:
+    """Datasets with these rows among others of their own; each bears witness."""
+    for number, coldkey in enumerate(coldkeys):
+        own = SPARE[30 * number : 30 * number + 30]
+        look(ledger, f"h{number}", 10 + number, [*rows, *own])
+        ledger.sketches.bear_witness({f"content of h{number}": coldkey})
+
+
+def test_sketches_rows_in_many_good_datasets_become_common_property(ledger: Ledger) -> None:
+    source = VICTIM[:5]
+    crowd(ledger, "abcd", source)
+    assert look(ledger, "asker", 100, [*source, *OTHER]).lines == (1, 2, 3, 4, 5)
+    crowd(ledger, "abcde", source)
+    assert look(ledger, "asker", 100, [*source, *OTHER]).answers == ()
+
+
+def test_sketches_witness_with_too_much_of_others_does_not_count(ledger: Ledger) -> None:
+    look(ledger, "victim", 1, VICTIM)
+    crowd(ledger, "abcdef", VICTIM[:30])  # about half of each
+    assert look(ledger, "thief", 100, VICTIM[:30]).share == pytest.approx(1)
+
+
+# --- the file ---------------------------------------------------------------------------------------------
+
+
+def test_sketches_of_followed_contents_keep_only_what_was_new(ledger: Ledger, path: Path) -> None:
+    rows = [*VICTIM, *OTHER]
+    for version in range(6):
+        look(ledger, "ann", 10 * version, rows[: 50 + 10 * version], name=f" {version}")
+    stored = list(stored_answers(path).values())
+    each = [len(sketch_of(rows[: 50 + 10 * version]).table) for version in range(6)]
+    assert stored == [each[0], *(each[i] - each[i - 1] for i in range(1, 5)), each[5]]
+    stolen = look(ledger, "thief", 15, rows[45:85])
+    assert stolen.lines == tuple(range(1, 6 + 10))  # what was committed in blocks 0 and 10
+    assert look(ledger, "late", 70, rows[99::-1]).share == pytest.approx(1)
+
+
+def test_sketches_followed_content_that_comes_back_is_whole_again(ledger: Ledger, path: Path) -> None:
+    look(ledger, "ann", 1, VICTIM, name=" 1")
+    look(ledger, "ann", 2, [*VICTIM, *OTHER], name=" 2")
+    look(ledger, "ann", 3, SPARE, name=" 3")
+    assert stored_answers(path)["content of ann 2"] == len(sketch_of(OTHER).table)
+    look(ledger, "ann", 2, [*VICTIM, *OTHER], name=" 2")
+    assert stored_answers(path)["content of ann 2"] == len(sketch_of([*VICTIM, *OTHER]).table)
+
+
+def test_sketches_without_knows_answers_by_all_their_hashes() -> None:
+    mine, theirs = sketch_of(VICTIM), sketch_of(VICTIM[10:])
+    left = mine.without([theirs])
+    assert set(left.lines.tolist()) == set(sketch_of(VICTIM[:10]).lines.tolist())
+    assert left.assistant_tokens == mine.assistant_tokens
+    assert np.array_equal(mine.without([]).table, mine.table)
+    assert len(mine.without([mine]).table) == 0
+
+
+@pytest.mark.parametrize("version", [2, 3, 4])
+def test_sketches_ledger_of_an_older_version_gets_an_index_and_keeps_its_claims(
+    path: Path, version: int
+) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection, MIGRATIONS[:version])
+        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+        connection.execute("INSERT INTO claims VALUES ('content of ann', 'ann', 'a/b:f127:c', 7, 3)")
+    with open_ledger(path) as ledger:
+        ledger.record_commitments([commitment("ann", 7)])
+        begin(ledger, [], FIRST)
+        assert look(ledger, "ann", 100, VICTIM).answers == ()
+        found = look(ledger, "bob", 50, VICTIM[::-1])
+        assert [(claim.hotkey, claim.block) for claim, _ in found.owners()] == [("ann", 7)]
+
+
+def test_sketches_key_is_a_ledgers_own_secret(path: Path, tmp_path: Path) -> None:
+    with open_ledger(path) as ledger, open_ledger(tmp_path / "other.sqlite") as other:
+        assert len(ledger.sketches.key) == 16
+        assert ledger.sketches.key != other.sketches.key
+
+
+def test_sketches_damaged_answers_are_damage_of_the_ledger(ledger: Ledger, path: Path) -> None:
+    look(ledger, "victim", 10, VICTIM)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE sketches SET answers = x'0011'")
+    with pytest.raises(LedgerError, match="damaged"):
+        look(ledger, "thief", 20, VICTIM)
