@@ -20,6 +20,7 @@ from flockoff.errors import (
     HubUnauthorized,
     Interrupted,
 )
+from flockoff.logs import event
 from flockoff.ports import Chain, Hub, RowEncoder
 from flockoff.records import MAX_COMMITMENT_BYTES, DatasetReport, ModelId
 from flockoff.text import printable
@@ -136,7 +137,14 @@ def submit(submission: Submission, hub: Hub, chain: Chain, stop: threading.Event
     before = _persist(lambda: hub.repo_state(submission.repo_id), submission, stop)
     upload = _persist(lambda: hub.upload(submission.repo_id, submission.dataset), submission, stop)
     if upload.changed:
-        log.info("Uploaded %s to %s, commit %s.", submission.dataset, submission.repo_id, upload.commit)
+        about = event("uploaded", repo=submission.repo_id, commit=upload.commit)
+        log.info(
+            "Uploaded %s to %s, commit %s.",
+            submission.dataset,
+            submission.repo_id,
+            upload.commit,
+            extra=about,
+        )
         if before is not None and not before.private:
             log.warning(
                 "%s was public before this upload: until the commitment is on chain anyone can copy the data "
@@ -154,9 +162,13 @@ def submit(submission: Submission, hub: Hub, chain: Chain, stop: threading.Event
 
 def report_submitted(submitted: Submitted, netuid: int) -> None:
     """Say where the submission stands and what comes next."""
-    log.info("Committed on subnet %d in block %d: %s", netuid, submitted.block, submitted.model_id)
+    about = event("committed", netuid=netuid, block=submitted.block, model_id=submitted.model_id)
+    log.info(
+        "Committed on subnet %d in block %d: %s", netuid, submitted.block, submitted.model_id, extra=about
+    )
     if submitted.public:
-        log.info("The repo is public. Validators will download it when its turn in their queue comes.")
+        told = "The repo is public. Validators will download it when its turn in their queue comes."
+        log.info(told, extra=event("published", repo=submitted.model_id.namespace))
     else:
         log.warning(
             "The repo is private (--keep_private): make it public within one epoch, "
@@ -192,12 +204,15 @@ def _persist(step: Callable[[], T], submission: Submission, stop: threading.Even
         except ChainCooldown as fault:
             pause = submission.retry_seconds
             log.info(
-                "The chain's cooldown between two commitments is not over. Trying again in %.0f s.", pause
+                "The chain's cooldown between two commitments is not over. Trying again in %.0f s.",
+                pause,
+                extra=event("cooldown", seconds=pause),
             )
             log.debug("%s", fault)
         except (ChainTransient, HubTransient) as fault:
             pause = submission.retry_seconds
             if isinstance(fault, HubTransient) and fault.retry_after is not None:
                 pause = max(pause, fault.retry_after)
-            log.warning("%s Trying again in %.0f s.", fault, pause)
+            about = event("fault", fault=type(fault).__name__, seconds=pause)
+            log.warning("%s Trying again in %.0f s.", fault, pause, extra=about)
         stop.wait(pause)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from flockoff.errors import ChainTransient, Fault, HubTransient, Interrupted
+from flockoff.logs import event
 from flockoff.metrics import FAULTS
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ def outlast(step: Callable[[], T], stop: threading.Event) -> T:
             pause = backoff(tries, first=_FIRST_SECONDS, longest=_LONGEST_SECONDS)
             if isinstance(fault, HubTransient) and fault.retry_after is not None:
                 pause = max(pause, fault.retry_after)
-            log.warning("%s Trying again in %.0f s.", fault, pause)
+            about = event("fault", fault=type(fault).__name__, seconds=pause)
+            log.warning("%s Trying again in %.0f s.", fault, pause, extra=about)
             if stop.wait(pause):
                 raise Interrupted from fault

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from flockoff.errors import ChainTransient
+from flockoff.metrics import CHAIN_BLOCK
 from flockoff.ports import Chain
 from flockoff.records import Epoch, EpochStatus
 from flockoff.scoring import epoch_of
@@ -63,7 +64,9 @@ class EpochClock:
         if self._now() >= self._ask_again_at:
             self._ask()
             self._ask_again_at = self._next_look()
-        return max(0, self._end_block - self._estimate())
+        block = self._estimate()
+        CHAIN_BLOCK.set(block)
+        return max(0, self._end_block - block)
 
     def _ask(self) -> None:
         try:

@@ -19,9 +19,11 @@ from flockoff.errors import (
     Reason,
     SetupError,
 )
-from flockoff.logs import TRACE
+from flockoff.logs import TRACE, event
+from flockoff.metrics import EVAL_LOSS, EVALUATION_SECONDS, JUDGED, RETRIES, TRAINED_TOKENS, VERDICTS
 from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Progress, Standing, Verdict
 from flockoff.retry import note
+from flockoff.text import short_hotkey
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.prepare import Preparation, Prepared, without_borrowed
 from flockoff.validate.setting import Validator
@@ -66,6 +68,7 @@ def judge_all(validator: Validator, epoch: Epoch, plan: list[Commitment], clock:
             log_verdict(verdict)
             if not _try_again(validator, place, verdict, fault):
                 places.remove(place)
+            JUDGED.set(len(plan) - len(places))
 
 
 def _left(validator: Validator, epoch: Epoch, plan: list[Commitment]) -> list[Commitment]:
@@ -110,7 +113,9 @@ def _try_again(validator: Validator, place: _Place, verdict: Verdict, fault: Fau
     pause = validator.retry_pauses[place.tries] * random.uniform(0.75, 1.25)
     if isinstance(fault, HubTransient) and fault.retry_after is not None:
         pause = max(pause, fault.retry_after)
-    log.info("uid %d: trying again in %.0f s.", verdict.uid, pause)
+    RETRIES.labels(of="dataset").inc()
+    about = event("retry", uid=verdict.uid, hotkey=short_hotkey(verdict.hotkey), seconds=pause)
+    log.info("uid %d: trying again in %.0f s.", verdict.uid, pause, extra=about)
     place.tries += 1
     place.due = time.monotonic() + pause
     place.dataset = None
@@ -122,12 +127,29 @@ def _is_last_try(validator: Validator, place: _Place) -> bool:
 
 
 def log_verdict(verdict: Verdict) -> None:
+    """Tell people and collectors of a verdict, and count it."""
+    uid, reason = verdict.uid, verdict.reason or verdict.fault or ""
+    VERDICTS.labels(standing=verdict.standing, reason=reason).inc()
+    about = event(
+        "verdict",
+        epoch=verdict.epoch,
+        uid=uid,
+        hotkey=short_hotkey(verdict.hotkey),
+        model_id=verdict.model_id,
+        standing=verdict.standing,
+        reason=reason,
+        loss=verdict.loss,
+        detail=verdict.detail,
+    )
     if verdict.standing == "eligible":
-        log.info("uid %d: eval loss %.6f, %s", verdict.uid, verdict.loss, verdict.model_id)
+        assert verdict.loss is not None, "the eligible were measured"
+        EVAL_LOSS.labels(uid=uid).set(verdict.loss)
+        log.info("uid %d: eval loss %.6f, %s", uid, verdict.loss, verdict.model_id, extra=about)
     elif verdict.standing == "at_fault":
-        log.info("uid %d: at fault (%s): %s", verdict.uid, verdict.reason, verdict.detail)
+        log.info("uid %d: at fault (%s): %s", uid, verdict.reason, verdict.detail, extra=about)
     else:
-        log.warning("uid %d: not evaluated, which costs the miner nothing: %s", verdict.uid, verdict.detail)
+        told = "uid %d: not evaluated, which costs the miner nothing: %s"
+        log.warning(told, uid, verdict.detail, extra=about)
 
 
 def _judge(
@@ -185,7 +207,12 @@ def _measured(
     stored = validator.ledger.find_evaluation(epoch.start_block, dataset.content_hash)
     if stored is not None:
         return stored.measurement
-    log.info("uid %d: training on %s", commitment.uid, commitment.model_id)
+    log.info(
+        "uid %d: training on %s",
+        commitment.uid,
+        commitment.model_id,
+        extra=event("evaluation_started", uid=commitment.uid, model_id=commitment.model_id),
+    )
 
     def on_progress(progress: Progress) -> None:
         loss = "" if progress.loss is None else f", loss {progress.loss:.4f}"
@@ -215,6 +242,8 @@ def _measured(
         dataset.left_out,
     )
     _store(validator, evaluation, clock)
+    EVALUATION_SECONDS.observe(measurement.seconds)
+    TRAINED_TOKENS.inc(measurement.train_tokens * validator.competition.training.epochs)
     return measurement
 
 

@@ -18,7 +18,17 @@ from flockoff.errors import (
     UsageError,
 )
 from flockoff.ledger import Ledger
-from flockoff.metrics import EPOCHS_WITHOUT_WEIGHTS, WEIGHTS_SET_AT
+from flockoff.logs import event
+from flockoff.metrics import (
+    BASE_LOSS,
+    EPOCH_END,
+    EPOCH_START,
+    EPOCHS_WITHOUT_WEIGHTS,
+    JUDGED,
+    PLACES,
+    RETRIES,
+    WEIGHTS_SET_AT,
+)
 from flockoff.records import Commitment, Epoch, EpochStatus, Progress, SubnetSnapshot, Verdict, WeightsSet
 from flockoff.retry import backoff, note
 from flockoff.scoring import epoch_of, epoch_seed
@@ -34,6 +44,7 @@ log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 6.0  # times the first, while a fault lasts
 _LONGEST_SLEEP = 300.0
 _LOOK_SECONDS = 5.0  # the longest wait that a stop request cannot cut short
+_NOT_SET = "weights_not_set"
 _STUBBORN_EPOCHS = 3  # after so many the operator is told of a dataset that the worker cannot take
 
 
@@ -58,10 +69,15 @@ def run_epochs(validator: Validator, epochs: int | None) -> bool:
                     tell(epoch.start_block)
             tries = 0
             if epochs is None or run.finished < epochs:
-                log.info("Waiting for the next epoch, from block %d.", epoch.end_block)
+                log.info(
+                    "Waiting for the next epoch, from block %d.",
+                    epoch.end_block,
+                    extra=event("waiting", block=epoch.end_block),
+                )
                 _wait_for_block(validator, epoch.end_block, status.seconds_per_block)
         except (ChainTransient, LedgerUnavailable) as fault:
             tries += 1
+            RETRIES.labels(of="chain" if isinstance(fault, ChainTransient) else "ledger").inc()
             pause = backoff(
                 tries, first=validator.fault_pause, longest=_LONGEST_PAUSE * validator.fault_pause
             )
@@ -82,7 +98,8 @@ class _Run:
     def enter(self, validator: Validator, epoch: Epoch, status: EpochStatus) -> EpochClock | None:
         """The clock of ``epoch``, or None if it was left already."""
         if self._clock is not None and self._clock.epoch.start_block < epoch.start_block:
-            log.error("WEIGHTS NOT SET: epoch %d ended first.", self._clock.epoch.start_block)
+            ended = self._clock.epoch.start_block
+            log.error("WEIGHTS NOT SET: epoch %d ended first.", ended, extra=event(_NOT_SET, epoch=ended))
             self.leave(False)
         if epoch.start_block == self._last:
             return None
@@ -110,9 +127,11 @@ class _Run:
         """Log a fault that is waited out: loudly where weights are due."""
         note(fault)
         if self._clock is not None and self._clock.late():
-            log.error("WEIGHTS NOT SET, and the epoch ends soon: %s Trying again in %.0f s.", fault, pause)
+            told = "WEIGHTS NOT SET, and the epoch ends soon: %s Trying again in %.0f s."
+            log.error(told, fault, pause, extra=event(_NOT_SET, fault=type(fault).__name__, seconds=pause))
         else:
-            log.warning("%s Trying again in %.0f s.", fault, pause)
+            about = event("fault", fault=type(fault).__name__, seconds=pause)
+            log.warning("%s Trying again in %.0f s.", fault, pause, extra=about)
 
 
 def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool | None:
@@ -129,6 +148,10 @@ def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool | N
             return None
         else:
             plan = _begin(validator, epoch)
+        EPOCH_START.set(epoch.start_block)
+        EPOCH_END.set(epoch.end_block)
+        PLACES.set(len(plan))
+        JUDGED.set(0)
         if plan:
             _make_room(validator, plan)
             _log_base_loss(validator, clock)
@@ -171,6 +194,7 @@ def _begin(validator: Validator, epoch: Epoch) -> list[Commitment]:
         len(plan),
         len(commitments),
         epoch.seed,
+        extra=event("epoch_begun", epoch=epoch.start_block, places=len(plan), seed=epoch.seed),
     )
     return plan
 
@@ -211,7 +235,9 @@ def _log_base_loss(validator: Validator, clock: EpochClock) -> None:
         return
     if base != validator.ledger.base_loss():
         validator.ledger.record_base_loss(base)
-    log.info("base model: eval loss %.6f over %d assistant tokens", base.loss, base.eval_tokens)
+    BASE_LOSS.set(base.loss)
+    about = event("base_loss", loss=base.loss, tokens=base.eval_tokens)
+    log.info("base model: eval loss %.6f over %d assistant tokens", base.loss, base.eval_tokens, extra=about)
 
 
 def _close(validator: Validator, start_block: int) -> None:
@@ -232,7 +258,8 @@ def _close(validator: Validator, start_block: int) -> None:
         win_rates=settlement.win_rates,
         shares=settlement.shares,
     )
-    log.info("Epoch %d: %d datasets competed.", start_block, len(settlement.shares))
+    about = event("epoch_closed", epoch=start_block, eligible=len(settlement.shares))
+    log.info("Epoch %d: %d datasets competed.", start_block, len(settlement.shares), extra=about)
     if settlement.shares:
         _tell_of_stubborn(ledger, settlement.verdicts)
 
@@ -277,7 +304,8 @@ def _set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
         made = _weights_now(validator, epoch, snapshot)
         if made is None:
             log.error(
-                "WEIGHTS NOT SET: no dataset could be evaluated, and there are no earlier weights to set."
+                "WEIGHTS NOT SET: no dataset could be evaluated, and there are no earlier weights to set.",
+                extra=event(_NOT_SET, epoch=epoch.start_block),
             )
             return False
         weights, consensus = made
@@ -287,12 +315,15 @@ def _set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
         ledger.choose_weights(epoch.start_block, chosen, consensus)
         receipt = receipt or submit_weights(validator, weights, clock, since=closed_block)
     if receipt is None:
-        log.error("WEIGHTS NOT SET: the epoch ended first. They are set again in the next one.")
+        told = "WEIGHTS NOT SET: the epoch ended first. They are set again in the next one."
+        log.error(told, extra=event(_NOT_SET, epoch=epoch.start_block))
         return False
     WEIGHTS_SET_AT.set_to_current_time()
     ledger.record_weights(WeightsSet(epoch.start_block, receipt.block, receipt.extrinsic, chosen))
     uids = {neuron.hotkey: neuron.uid for neuron in snapshot.neurons}
-    log.info("Weights set in block %s: %s", receipt.block, _shown(chosen, uids))
+    shown = _shown(chosen, uids)
+    about = event("weights_set", epoch=epoch.start_block, block=receipt.block, weights=shown)
+    log.info("Weights set in block %s: %s", receipt.block, shown, extra=about)
     return True
 
 

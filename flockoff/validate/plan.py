@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from flockoff.errors import MinerFault, Reason
 from flockoff.ledger import Ledger
+from flockoff.metrics import QUEUE_AGE
 from flockoff.records import Commitment, Epoch, ModelId, SubnetSnapshot, Verdict
 from flockoff.scoring import Candidate, plan_epoch
 from flockoff.validate.setting import Validator
@@ -57,6 +58,8 @@ def plan_places(commitments: list[Commitment], validator: Validator, epoch: Epoc
         )
         for commitment in commitments
     ]
+    since = [each.first_block if each.last_evaluated is None else each.last_evaluated for each in candidates]
+    QUEUE_AGE.set(epoch.start_block - min(since, default=epoch.start_block))
     plan = plan_epoch(candidates, validator.queue, epoch.seed)
     # Who could not be evaluated the last time, for instance for want of time, comes after all others: one
     # dataset too slow for this machine must not keep the others from their places.

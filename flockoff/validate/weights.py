@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from flockoff.competition import Scoring
 from flockoff.errors import ChainCooldown, ChainError, ChainFatal, ChainTransient, Interrupted, NoFunds
+from flockoff.logs import event
 from flockoff.metrics import WEIGHTS_LATE
 from flockoff.records import Receipt, SubnetSnapshot, WeightsSet
 from flockoff.retry import note
@@ -42,7 +43,8 @@ def choose_weights(
     if weights is not None:
         return weights
     owner = uids.get(snapshot.owner_hotkey, 0)
-    log.warning("No miner has a score: all weight goes to the subnet owner's uid %d (burn).", owner)
+    told = "No miner has a score: all weight goes to the subnet owner's uid %d (burn)."
+    log.warning(told, owner, extra=event("burn", uid=owner))
     return {owner: 1.0}
 
 
@@ -100,4 +102,5 @@ def _say(fault: ChainError, blocks: int, clock: EpochClock) -> None:
         clock.blocks_left(),
         fault,
         blocks,
+        extra=event("weights_not_set", fault=type(fault).__name__, blocks=blocks),
     )

@@ -1,0 +1,41 @@
+"""What an epoch tells those who watch: metrics with numbers in them, and events with stable names."""
+
+import logging
+
+import pytest
+from arena import Arena
+
+from flockoff.metrics import REGISTRY
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"flockoff_{name}", labels) or 0.0
+
+
+def test_epoch_shows_in_metrics_and_events(arena: Arena, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "flockoff")
+    told: list[int] = []
+    arena.submit(0, "good", loss=1.0)
+    arena.submit(1, "broken", rows='{"conversations": [}\n')
+    before = {
+        "eligible": value("verdicts_total", standing="eligible", reason=""),
+        "broken": value("verdicts_total", standing="at_fault", reason="not_json"),
+        "measured": value("evaluation_seconds_count"),
+    }
+
+    epoch = arena.play_epoch(arena.validator(after_epoch=(told.append,)))
+
+    assert told == [epoch.start_block]
+    assert value("epoch_start_block") == epoch.start_block
+    assert value("epoch_end_block") == epoch.end_block
+    assert epoch.start_block <= value("chain_block") <= epoch.end_block
+    assert (value("epoch_places"), value("epoch_judged")) == (2, 2)
+    assert value("queue_age_blocks") > 0
+    assert value("eval_loss", uid=str(arena.uid(0))) == 1.0
+    assert value("base_loss") == 2.0
+    assert value("verdicts_total", standing="eligible", reason="") == before["eligible"] + 1
+    assert value("verdicts_total", standing="at_fault", reason="not_json") == before["broken"] + 1
+    assert value("evaluation_seconds_count") == before["measured"] + 1
+    events = [record.event for record in caplog.records if hasattr(record, "event")]
+    for name in ("epoch_begun", "base_loss", "evaluation_started", "verdict", "epoch_closed", "weights_set"):
+        assert name in events
