@@ -216,6 +216,8 @@ class DatasetReport:
     content_hash: str | None
     problems: tuple[RowProblem, ...] = ()  # the first 20
     problem_count: int = 0
+    repeated_rows: int = 0  # that are in the dataset before, whatever their arrangement
+    lengths: tuple[int, ...] = ()  # i-th: rows of at most 2**i tokens and more than 2**(i - 1)
 
     @property
     def valid(self) -> bool:

@@ -4,7 +4,7 @@ One pass over the file. The caller's thread reads rows and looks at them, while 
 works outside Python's lock, and with two at it there is always one that does not wait for Python.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -118,6 +118,8 @@ def check_dataset(
         content_hash=None if tally.problem_count else tally.hasher.hexdigest(),
         problems=tuple(tally.problems),
         problem_count=tally.problem_count,
+        repeated_rows=tally.hasher.repeated(),
+        lengths=tuple(tally.lengths[place] for place in range(max(tally.lengths, default=-1) + 1)),
     )
 
 
@@ -144,6 +146,7 @@ class _Tally:
     problems: list[RowProblem] = field(default_factory=list)
     problem_count: int = 0
     hasher: ContentHasher = field(default_factory=ContentHasher)
+    lengths: Counter[int] = field(default_factory=Counter)
 
     def add_problem(self, problem: RowProblem) -> None:
         self.rows += problem.line > 0
@@ -157,6 +160,7 @@ class _Tally:
         self.assistant_tokens += assistant_tokens
         self.cut_rows += found.tokens.cut_at is not None
         self.hasher.add(found.row)
+        self.lengths[(len(found.tokens.input_ids) - 1).bit_length()] += 1
         if assistant_tokens == 0:
             detail = "no token of an assistant's turn is left within the context"
             self._note(RowProblem(found.line, Reason.NOTHING_TO_LEARN, detail))

@@ -44,6 +44,10 @@ class ContentHasher:
     def add(self, row: Row) -> None:
         self._digests.append(row_digest(row))
 
+    def repeated(self) -> int:
+        """How many of the rows so far had come before."""
+        return len(self._digests) - len(set(self._digests))
+
     def hexdigest(self) -> str:
         """The content hash of the rows so far."""
         return sha256(b"".join(sorted(self._digests))).hexdigest()

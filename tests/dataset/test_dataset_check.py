@@ -28,6 +28,7 @@ def test_check_dataset_valid_file_is_counted(dataset: Write) -> None:
         assistant_tokens=4,
         cut_rows=0,
         content_hash=content_hash([row_of("f", "g", "hi"), row_of("ab", "cde")]),
+        lengths=(0, 0, 0, 2),
     )
     assert report.valid
 

@@ -1,0 +1,184 @@
+"""``flockoff check``: everything that a validator would hold against a dataset."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flockoff.commands.options import AsJson, CacheDir, CompetitionFile
+from flockoff.errors import UsageError
+from flockoff.launch import run
+from flockoff.logs import set_up_logging
+from flockoff.settings import read_credentials
+
+if TYPE_CHECKING:
+    from flockoff.competition import Competition
+    from flockoff.dataset import Borrowed, EvaluationAnswers, Judgement
+    from flockoff.hub import HubClient
+    from flockoff.records import DatasetReport
+    from flockoff.tokens import TokenizerEncoder
+
+_LINES_SHOWN = 20
+_BAR = 30  # characters
+_SKETCH_KEY = b"flockoff check"  # the two sketches of one run are compared with each other only
+
+
+def check(
+    dataset: Annotated[Path, typer.Argument(metavar="FILE", help="The dataset, a JSONL file.")],
+    cache_dir: CacheDir,
+    competition: CompetitionFile = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="REPO@COMMIT", help="Also look for rows of this dataset in it."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a dataset as a validator will: format, limits, contamination; with line numbers and reasons.
+
+    \b
+    flockoff check data.jsonl
+    flockoff check data.jsonl --against ann/data@0123456789abcdef0123456789abcdef01234567
+
+    Ends with status 1 for a dataset that a validator would reject.
+    """
+    credentials = read_credentials()
+    set_up_logging(logging.INFO, None, "check", credentials.secrets)
+
+    def program(stop: threading.Event) -> int:
+        from flockoff import assemble
+        from flockoff.commands.tables import print_json
+        from flockoff.competition import load_competition
+        from flockoff.dataset import file_size
+
+        file_size(dataset)  # a wrong path is said before anything is fetched
+        rules = load_competition(competition)
+        with closing(assemble.open_hub(credentials, stop)) as hub:
+            encoder = assemble.open_encoder(rules, hub, cache_dir)
+            answers = assemble.answers_here(rules, hub, encoder)
+            other = _download(against, hub, cache_dir, rules) if against else None
+            judgement, common = _judged(dataset, other, rules, encoder, answers)
+        fault = judgement.fault or _overlap_fault(common, judgement, rules)
+        if as_json:
+            told: dict[str, object] = {"valid": fault is None, "fault": str(fault) if fault else None}
+            told |= {"left_out": judgement.left_out, **asdict(judgement.report)}
+            if common is not None:
+                told["overlap"] = {"share": common.share, "lines": common.lines}
+            print_json(told)
+        else:
+            _show(dataset, judgement, common, fault, checked_for_answers=answers is not None)
+        return 0 if fault is None else 1
+
+    raise typer.Exit(run(program))
+
+
+def _download(against: str, hub: "HubClient", cache_dir: Path, rules: "Competition") -> Path:
+    repo, separator, commit = against.partition("@")
+    if not separator:
+        raise UsageError(f"{against!r} names no commit.", remedy="Give it as REPO@COMMIT, 40 hex digits.")
+    return hub.download(repo, commit, cache_dir / "compared", max_bytes=rules.limits.max_bytes)
+
+
+def _judged(
+    dataset: Path,
+    other: Path | None,
+    rules: "Competition",
+    encoder: "TokenizerEncoder",
+    answers: "EvaluationAnswers | None",
+) -> "tuple[Judgement, Borrowed | None]":
+    """The judgement, and what the dataset has in common with ``other`` where there is one."""
+    from flockoff.dataset import Claim, Holding, Sketcher, borrowed, check_dataset, judge_dataset
+
+    sketcher = Sketcher(_SKETCH_KEY)
+    visitors = [sketcher.add] if other is not None else []
+    judgement = judge_dataset(dataset, rules.limits, rules.contamination, encoder, answers, visitors=visitors)
+    if other is None or judgement.report.content_hash is None:
+        return judgement, None
+    theirs = Sketcher(_SKETCH_KEY)
+    report = check_dataset(other, rules.limits, encoder, [theirs.add])
+    earlier = Claim(report.content_hash or "", "the other's owner", 0, order=0)
+    mine = Claim(judgement.report.content_hash, "you", 1, order=0)
+    if report.content_hash == mine.content_hash:
+        raise UsageError("The two datasets are the same, row for row.", remedy="Compare with another one.")
+    return judgement, borrowed(sketcher.sketch(), mine, [Holding(earlier, theirs.sketch())], rules.overlap)
+
+
+def _overlap_fault(
+    common: "Borrowed | None", judgement: "Judgement", rules: "Competition"
+) -> Exception | None:
+    from flockoff.dataset import near_duplicate_fault
+
+    if common is None:
+        return None
+    left = judgement.report.rows - len({*judgement.left_out, *common.lines})
+    return near_duplicate_fault(common, rules.overlap, rows_left=left)
+
+
+def _show(
+    dataset: Path,
+    judgement: "Judgement",
+    common: "Borrowed | None",
+    fault: Exception | None,
+    *,
+    checked_for_answers: bool,
+) -> None:
+    from flockoff.commands.tables import console, outside
+
+    screen = console()
+    for line in _lines(dataset, judgement, common, fault):
+        screen.print(outside(line), soft_wrap=True)
+    if judgement.report.valid and not checked_for_answers:
+        screen.print("The competition's evaluation set is not here, so contamination was not checked.")
+
+
+def _lines(
+    dataset: Path, judgement: "Judgement", common: "Borrowed | None", fault: Exception | None
+) -> Iterator[str]:
+    report = judgement.report
+    for problem in report.problems:
+        place = f"line {problem.line}" if problem.line else "file"
+        yield f"{place}: {problem.reason}: {problem.detail}"
+    if report.problem_count > len(report.problems):
+        yield f"… and {report.problem_count - len(report.problems):,} more"
+    if not report.valid:
+        yield f"{dataset} is not valid. Every line must be one whole JSON object; the README has the format."
+        return
+    yield from _histogram(report)
+    if judgement.left_out:
+        yield f"Not trained on, for they hold answers of the evaluation set: {_named(judgement.left_out)}."
+    if report.repeated_rows:
+        yield f"{report.repeated_rows:,} rows repeat others: they count as often as they are there."
+    if common is not None:
+        yield f"{common.share:.1%} of the assistant's tokens are the other dataset's, or nearly."
+        if common.lines:
+            yield f"Not trained on, should that one be committed earlier: {_named(common.lines)}."
+    if fault is not None:
+        yield str(fault)
+        return
+    yield (
+        f"{dataset} is valid: {report.rows:,} rows, {report.tokens:,} tokens, "
+        f"{report.assistant_tokens:,} of them the assistant's, {report.cut_rows:,} rows cut at the context."
+    )
+
+
+def _histogram(report: "DatasetReport") -> Iterator[str]:
+    most = max(report.lengths, default=0)
+    shown = [place for place, count in enumerate(report.lengths) if count]
+    if not shown:
+        return
+    yield "tokens a row"
+    for place in range(shown[0], shown[-1] + 1):
+        count = report.lengths[place]
+        low = 2 ** (place - 1) + 1 if place else 1
+        bar = "█" * round(_BAR * count / most) or ("▏" if count else "")
+        yield f"{low:>6,} to {2**place:>6,}  {bar} {count:,}"
+
+
+def _named(lines: tuple[int, ...]) -> str:
+    shown = ", ".join(str(line) for line in lines[:_LINES_SHOWN])
+    more = f" and {len(lines) - _LINES_SHOWN:,} more" if len(lines) > _LINES_SHOWN else ""
+    return f"line{'s' if len(lines) > 1 else ''} {shown}{more}"

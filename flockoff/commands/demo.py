@@ -1,0 +1,39 @@
+"""``flockoff demo``: the whole competition once, on this machine."""
+
+import logging
+import tempfile
+import threading
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flockoff.commands.options import CacheDir
+from flockoff.launch import require_installed, run
+from flockoff.logs import set_up_logging
+
+
+def demo(
+    cache_dir: CacheDir,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here, for machines.")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep", metavar="DIR", help="Leave wallets, logs, ledger and datasets here to look at."
+        ),
+    ] = None,
+) -> None:
+    """Play one whole competition epoch on this machine: four miners, one validator, a local chain and hub."""
+    set_up_logging(logging.WARNING, None, "demo")
+
+    def program(stop: threading.Event) -> int:
+        require_installed("torch", "starlette", "websockets", "dulwich")
+        from flockoff.demo import play_demo
+
+        with nullcontext(keep) if keep else tempfile.TemporaryDirectory(prefix="flockoff-demo-") as directory:
+            return play_demo(Path(directory).resolve(), cache_dir, json_file, stop)
+
+    raise typer.Exit(run(program))
