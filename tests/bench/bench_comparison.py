@@ -16,7 +16,8 @@ each pair of datasets: d' = |mean over the seeds| / standard deviation over the 
 after a threshold that lets a dataset beat its equal in 5 % of comparisons: how often the better one, being
 the later, beats the worse one. Equals are the same pairs under the same seeds, the worse one's rows scaled
 to the same mean loss. "se, rows" is what the spread of the rows under one seed makes of the error of the
-mean difference: a paired test takes it for the noise, of which "sd, seeds" is the real size.
+mean difference: a paired test takes it for the noise, of which "sd, seeds" is the real size, and "alone"
+what that would be if each row moved on its own.
 """
 
 import argparse
@@ -99,6 +100,12 @@ def power(way: Callable[[Array, Array], float], pairs: Sequence[tuple[Array, Arr
     return float((better > threshold).mean())
 
 
+def deviation_of_independent_rows(first: Array, second: Array) -> float:
+    """Over the seeds, of the mean loss's relative difference, if every row's noise were its own."""
+    by_row = (second - first).std(axis=0, ddof=1)
+    return float(np.sqrt((by_row**2).sum()) / first.sum(axis=1).mean())
+
+
 def standard_error(first: Array, second: Array) -> float:
     """Of the mean loss's relative difference under one seed, as the spread of the rows would have it."""
     better = second - first
@@ -114,7 +121,10 @@ def main() -> None:
     n_seeds, n_rows = next(iter(nats.values())).shape
     say(f"{len(nats)} datasets, {n_seeds} seeds, {n_rows} evaluation rows")
     pairs = []
-    say(f"{'better, worse':28} {'differ':>8} {'sd, seeds':>10} {'se, rows':>9}   d' of " + ", ".join(WAYS))
+    say(
+        f"{'better, worse':28} {'differ':>8} {'sd, seeds':>10} {'alone':>8} {'se, rows':>9}   d' of "
+        + ", ".join(WAYS)
+    )
     for one, other in itertools.combinations(nats, 2):
         better, worse = sorted((one, other), key=lambda name: float(nats[name].sum()))
         first, second = nats[better], nats[worse]
@@ -123,7 +133,7 @@ def main() -> None:
         separations = "  ".join(f"{separation(over_seeds(way, first, second)):6.2f}" for way in WAYS.values())
         say(
             f"{better + ', ' + worse:28} {means.mean():8.3%} {means.std(ddof=1):10.3%} "
-            f"{standard_error(first, second):9.3%}   {separations}"
+            f"{deviation_of_independent_rows(first, second):8.3%} {standard_error(first, second):9.3%}   {separations}"
         )
     say(f"\nThe better one, when later, wins (at {FALSE_WINS:.0%} false wins over its equal):")
     for name, way in WAYS.items():
