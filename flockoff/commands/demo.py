@@ -26,7 +26,12 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Play one whole competition epoch on this machine: four miners, one validator, a local chain and hub."""
+    """Play one whole competition epoch on this machine: four miners, one validator, a local chain and hub.
+
+    \b
+    flockoff demo
+    flockoff demo --keep demo-files --json demo.json
+    """
     set_up_logging(logging.WARNING, None, "demo")
 
     def program(stop: threading.Event) -> int:

@@ -1,5 +1,6 @@
 """``flockoff localnet`` and its faults, for a shell. What is needed is imported when it runs."""
 
+import json
 import logging
 import sys
 import tempfile
@@ -21,6 +22,7 @@ localnet = typer.Typer(invoke_without_command=True)
 _PACKAGES = ("starlette", "websockets", "dulwich")
 _FREE = "0: any free one."
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help=_FREE)]
 
 
@@ -50,8 +52,14 @@ def serve(
     weights_rate_limit: Annotated[
         int, typer.Option(min=0, help="Blocks between two weight sets of a validator.")
     ] = 100,
+    as_json: AsJson = False,
 ) -> None:
-    """Run a local chain and a local hub, and print the commands to try on them. Ends with Ctrl-C."""
+    """Run a local chain and a local hub, and print the commands to try on them. Ends with Ctrl-C.
+
+    \b
+    flockoff localnet --tempo 40 --block-seconds 0.5
+    flockoff localnet fault node.stall seconds=20
+    """
     if context.invoked_subcommand:
         return
     set_up_logging(logging.WARNING, None, "localnet")
@@ -76,7 +84,7 @@ def serve(
                 commitment_cooldown=commitment_cooldown,
                 weights_rate_limit=weights_rate_limit,
             )
-            return serve_localnet(settings, control_port, stop)
+            return serve_localnet(settings, control_port, stop, as_json=as_json)
 
     raise typer.Exit(run(program))
 
@@ -91,26 +99,34 @@ def fault(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The local network's --control-port.")] = (
         CONTROL_PORT
     ),
+    as_json: AsJson = False,
 ) -> None:
-    """Make the local network that runs misbehave, for example: node.stall seconds=20."""
+    """Make the local network that runs misbehave.
+
+    \b
+    flockoff localnet fault
+    flockoff localnet fault node.stall seconds=20
+    """
     set_up_logging(logging.WARNING, None, "fault")
 
     def program(_stop: threading.Event) -> int:
         if name is None:
             require_installed(*_PACKAGES)
-            sys.stdout.writelines(f"{line}\n" for line in _all_faults())
+            from flockoff.localnet.serve import FAULTS
+
+            listed = json.dumps(dict(FAULTS)) if as_json else "\n".join(_listed(FAULTS))
+            sys.stdout.write(listed + "\n")
         else:
-            sys.stdout.write(send(port, name, _parsed(arguments or ())) + "\n")
+            said = send(port, name, _parsed(arguments or ()))
+            sys.stdout.write((json.dumps({"said": said}) if as_json else said) + "\n")
         return 0
 
     raise typer.Exit(run(program))
 
 
-def _all_faults() -> list[str]:
-    from flockoff.localnet.serve import FAULTS
-
-    width = max(map(len, FAULTS))
-    return [f"{name:{width}}  {does}" for name, does in FAULTS.items()]
+def _listed(faults: Mapping[str, str]) -> list[str]:
+    width = max(map(len, faults))
+    return [f"{name:{width}}  {does}" for name, does in faults.items()]
 
 
 def _parsed(arguments: Sequence[str]) -> Mapping[str, str]:

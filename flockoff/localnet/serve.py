@@ -1,6 +1,8 @@
 """``flockoff localnet``: the local network for a person, with the commands to paste."""
 
+import json
 import shlex
+import sys
 import threading
 from collections.abc import Mapping
 
@@ -18,12 +20,15 @@ FAULTS: Mapping[str, str] = {
 }
 
 
-def serve_localnet(settings: LocalnetSettings, control_port: int, stop: threading.Event) -> int:
+def serve_localnet(
+    settings: LocalnetSettings, control_port: int, stop: threading.Event, *, as_json: bool = False
+) -> int:
     """Run the network until ``stop`` is set, and let it be told its faults; returns the exit status.
 
+    ``as_json``: once it runs, one JSON object says where everything is, in place of the words for people.
     Raises what ``running_localnet`` does, and LocalnetError where ``control_port`` is taken.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=as_json)
     with console.status("Starting…") as status, running_localnet(settings, status.update) as localnet:
 
         def inject(name: str, arguments: Mapping[str, str]) -> str:
@@ -33,7 +38,11 @@ def serve_localnet(settings: LocalnetSettings, control_port: int, stop: threadin
 
         with listening(control_port, inject) as port:
             status.stop()
-            _introduce(console, localnet, settings, port)
+            if as_json:
+                sys.stdout.write(json.dumps(_told(localnet, settings, port)) + "\n")
+                sys.stdout.flush()
+            else:
+                _introduce(console, localnet, settings, port)
             stop.wait()
         console.print("Stopping.")
     return 0
@@ -46,6 +55,31 @@ def _inject(localnet: Localnet, name: str, arguments: Mapping[str, str]) -> str:
     if side == "hub":
         return localnet.hub.switches.inject(fault, arguments)
     raise UsageError(f"There is no fault {name!r}.", remedy="To see them all: uv run flockoff localnet fault")
+
+
+def _told(localnet: Localnet, settings: LocalnetSettings, control_port: int) -> dict[str, object]:
+    """Where everything is, with the neurons' flags and the hub tokens of this machine's own hub."""
+    return {
+        "node": localnet.node.endpoint,
+        "hub": localnet.hub.endpoint,
+        "control_port": control_port,
+        "netuid": localnet.netuid,
+        "wallets": str(settings.directory / "wallets"),
+        "miners": [
+            {
+                "wallet": miner.wallet.name,
+                "repo": miner.repo_id,
+                "hub_token": miner.hub_token,
+                "flags": localnet.miner_flags(miner),
+            }
+            for miner in localnet.miners
+        ],
+        "validator": {
+            "wallet": localnet.validator.name,
+            "hub_token": localnet.validator_hub_token,
+            "flags": localnet.neuron_flags(localnet.validator),
+        },
+    }
 
 
 def _introduce(console: Console, localnet: Localnet, settings: LocalnetSettings, control_port: int) -> None:

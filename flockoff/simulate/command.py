@@ -43,7 +43,12 @@ def simulate(
         bool, typer.Option("--sweep", help="Try other values of the scoring constants instead.")
     ] = False,
 ) -> None:
-    """Play the game many epochs ahead: real scoring, queue and consensus, noise in place of training."""
+    """Play the game many epochs ahead: real scoring, queue and consensus, noise in place of training.
+
+    \b
+    flockoff simulate --scenario copiers --pictures pictures
+    flockoff simulate --epochs 100 --sweep --json
+    """
     set_up_logging(logging.WARNING, None, "simulate")
 
     def program(stop: threading.Event) -> int:
