@@ -131,9 +131,10 @@ def main() -> None:
         pairs.append((first, second))
         means = over_seeds(difference_of_means, first, second)
         separations = "  ".join(f"{separation(over_seeds(way, first, second)):6.2f}" for way in WAYS.values())
+        alone, error = deviation_of_independent_rows(first, second), standard_error(first, second)
         say(
-            f"{better + ', ' + worse:28} {means.mean():8.3%} {means.std(ddof=1):10.3%} "
-            f"{deviation_of_independent_rows(first, second):8.3%} {standard_error(first, second):9.3%}   {separations}"
+            f"{better + ', ' + worse:28} {means.mean():8.3%} {means.std(ddof=1):10.3%} {alone:8.3%} "
+            f"{error:9.3%}   {separations}"
         )
     say(f"\nThe better one, when later, wins (at {FALSE_WINS:.0%} false wins over its equal):")
     for name, way in WAYS.items():
