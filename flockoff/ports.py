@@ -137,10 +137,13 @@ class RowEncoder(Protocol):
 
 
 class Evaluator(Protocol):
-    """Trains and measures datasets in a process of its own, on a base model that stays loaded.
+    """Trains and measures datasets in processes of their own, on a base model that stays loaded.
 
-    The same dataset content and seed give the same loss to the last bit on the same machine.
+    The same dataset content and seed give the same loss to the last bit on the same kind of device. Of calls
+    under way at the same time, the ones that came first are evaluated first.
     """
+
+    slots: int  # calls of ``evaluate`` that can be of use at the same time, each from a thread of its own
 
     def base_loss(
         self, *, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
@@ -163,12 +166,13 @@ class Evaluator(Protocol):
 
         ``left_out``: 1-based lines of the file, in order; they and their copies are not trained on.
         ``should_stop`` is asked about once a second; when it says True the worker is stopped and
-        EvaluationStopped raised. A worker that dies, hangs, runs out of memory or meets a device error is
-        replaced and the dataset tried again, twice at most; then EvaluationFault is raised, or
-        EvaluationTooSlow without another try where the worker went on for longer than it may.
+        EvaluationStopped raised; nothing was begun where ``on_progress`` was never called. A worker that
+        dies, hangs, runs out of memory or meets a device error is replaced and the dataset tried again, twice
+        at most; then EvaluationFault is raised, or EvaluationTooSlow without another try where the worker
+        went on for longer than it may.
         """
         ...
 
     def close(self) -> None:
-        """Stop the worker; no process is left behind."""
+        """Stop all workers; no process is left behind. No call may be under way."""
         ...

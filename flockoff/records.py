@@ -233,11 +233,16 @@ class Provenance:
 
     code_version: str
     libraries: Mapping[str, str]  # name -> version: torch, transformers, peft, trl, tokenizers, python
-    device: str  # e.g. "cpu x86_64 (2 threads)", "cuda NVIDIA GeForce RTX 4090"
+    device: str  # e.g. "cpu x86_64 AVX512 (2 threads)", "cuda NVIDIA GeForce RTX 4090"
     precision: str  # e.g. "weights float32, compute bfloat16"
     base_model: str  # repo@revision, or package:file@sha256
     evaluation_set: str  # SHA-256 of the file, how many rows of it if not all, and the sealed set's
     seed: int
+
+
+def device_kind(device: str) -> str:
+    """What of a provenance's ``device`` moves the digits of a loss: all but the number of threads."""
+    return re.sub(r" \(\d+ threads\)$", "", device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""From dataset files to padded batches of tokens, in an order that the content and the seed decide."""
+"""Evaluation sets, and padded batches of tokens in an order that the content and the seed decide."""
 
 import struct
 from collections.abc import Mapping, Sequence
@@ -8,37 +8,12 @@ from pathlib import Path
 import torch
 
 from flockoff.competition import Competition, Limits, SealedSet
-from flockoff.dataset import canonical_order, content_hash, load_rows
-from flockoff.errors import EvaluationFault, MinerFault, Reason, SetupError
+from flockoff.dataset import load_rows
+from flockoff.errors import MinerFault, SetupError
 from flockoff.ports import RowEncoder
 from flockoff.records import EncodedRow
 
 IGNORED = -100  # label of a position that does not count in the loss
-
-
-def training_rows(dataset: Path, expected_hash: str, limits: Limits, encoder: RowEncoder) -> list[EncodedRow]:
-    """The dataset's rows in canonical order, encoded.
-
-    ``expected_hash`` is that of a valid dataset: what is not valid any more was changed on this machine.
-    Raises EvaluationFault for that, MinerFault for rows that the base model can learn nothing from.
-    """
-    try:
-        rows = load_rows(dataset, limits, encoder.special_tokens)
-    except MinerFault as error:
-        raise EvaluationFault(
-            f"The dataset {dataset.name} changed after it was checked, and is not valid now: {error.message}"
-        ) from error
-    if (actual := content_hash(rows)) != expected_hash:
-        raise EvaluationFault(
-            f"The dataset {dataset.name} changed after it was checked: its content hash is {actual}, "
-            f"not {expected_hash}."
-        )
-    encoded = encoder.encode(canonical_order(rows))
-    if not all(any(row.assistant) for row in encoded):
-        raise MinerFault(
-            Reason.NOTHING_TO_LEARN, "A row has no token of an assistant's turn within the context."
-        )
-    return encoded
 
 
 def evaluation_rows(file: Path, competition: Competition, encoder: RowEncoder) -> list[EncodedRow]:

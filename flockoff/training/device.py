@@ -112,7 +112,8 @@ def device_fault(error: RuntimeError | MemoryError, device: torch.device) -> Wor
 def device_text(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda {torch.cuda.get_device_name(device)}"
-    return f"cpu {platform.machine()} ({torch.get_num_threads()} threads)"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"cpu {platform.machine()} {instructions} ({torch.get_num_threads()} threads)"
 
 
 def memory_need(config: PretrainedConfig, parameters: int, competition: Competition) -> MemoryNeed:

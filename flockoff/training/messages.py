@@ -22,35 +22,39 @@ class Assignment:
     competition: Competition
     model_dir: str
     evaluation_file: str
-    device: str | None
-    threads: int | None
+    device: str | None = None
+    threads: int | None = None
     sealed_file: str | None = None  # where the competition has a sealed evaluation set
     frugal: bool = False  # one row at a time, and activations computed again: slower, in less memory
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One dataset to train on and measure under ``seed``; without a dataset, the base model to measure."""
+    """Rows to train on and measure under ``seed``, in a file of ``rows.write_rows``; without one, the base
+    model to measure.
+    """
 
-    dataset: str | None = None
-    content_hash: str = ""
+    rows: str | None = None
     seed: int = 0
-    left_out: tuple[int, ...] = ()  # 1-based lines of the dataset, which are not trained on
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The base model is loaded."""
+    """The base model is loaded on ``device``, named as in provenances."""
+
+    device: str
 
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """The worker's process is not frozen, and has ``memory`` bytes resident."""
+    """The worker's process is not frozen, and has ``memory`` bytes resident of the ``limit`` it may have."""
 
     memory: int
+    limit: int
 
 
-Cause = Literal["killed", "died", "hung", "memory", "device"]  # killed: on Linux mostly for memory
+# killed: on Linux mostly for memory; lost: with its host; absent: no device was to be had
+Cause = Literal["killed", "died", "hung", "memory", "device", "lost", "absent"]
 
 
 class WorkerFault(EvaluationFault):
@@ -89,15 +93,14 @@ def encode_request(request: Request) -> str:
 
 
 def decode_request(line: str) -> Request:
-    table = json.loads(line)
-    return Request(**table | {"left_out": tuple(table["left_out"])})
+    return Request(**json.loads(line))
 
 
 def encode_reply(reply: Reply) -> str:
     """Floats survive to the last bit: JSON has them written shortest and read back exactly."""
     match reply:
         case Ready():
-            table: dict[str, Any] = {"kind": "ready"}
+            table: dict[str, Any] = {"kind": "ready", **dataclasses.asdict(reply)}
         case Alive():
             table = {"kind": "alive", **dataclasses.asdict(reply)}
         case Progress():
@@ -119,7 +122,7 @@ def decode_reply(line: str) -> Reply:
     table = json.loads(line)
     match table.pop("kind"):
         case "ready":
-            return Ready()
+            return Ready(**table)
         case "alive":
             return Alive(**table)
         case "progress":

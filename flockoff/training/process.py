@@ -26,19 +26,22 @@ _SIGKILL = 9  # Windows has no name for it
 
 
 class WorkerProcess:
-    """``python -m MODULE`` with pipes for lines; its stderr goes to ``log_file``, or to a nameless file.
+    """``python -m MODULE ARGUMENTS`` with pipes for lines; its stderr goes to ``log_file``, or to a
+    nameless file.
 
     The worker's environment is ``current_environment``, with a folder of its own for temporary files and in
     place of the user's Hugging Face folder, which holds a token. ``close`` takes at most ten seconds and
     leaves no process, thread, pipe or file. Raises OSError where no process or file can be had.
     """
 
-    def __init__(self, module: str, *, device: str | None, log_file: Path | None) -> None:
+    def __init__(
+        self, module: str, *arguments: str, device: str | None = None, log_file: Path | None = None
+    ) -> None:
         with contextlib.ExitStack() as stack:
             self._log = stack.enter_context(_open_log(log_file))
             self._log_start = self._log.seek(0, os.SEEK_END)
             scratch = tempfile.TemporaryDirectory(prefix="flockoff-worker-", ignore_cleanup_errors=True)
-            self._process = self._popen(module, device, stack.enter_context(scratch))
+            self._process = self._popen([module, *arguments], device, stack.enter_context(scratch))
             self._files = stack.pop_all()
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="evaluation-worker-reader", daemon=True)
@@ -103,9 +106,9 @@ class WorkerProcess:
             self._process.wait(_GRACE_SECONDS)
         return self._process.returncode is not None
 
-    def _popen(self, module: str, device: str | None, scratch: str) -> subprocess.Popen[str]:
+    def _popen(self, program: list[str], device: str | None, scratch: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", *program],
             env=current_environment(device) | dict.fromkeys(_SCRATCH_VARIABLES, scratch),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ from flockoff.competition import BaseModel, Competition
 from flockoff.errors import MinerFault, Reason
 from flockoff.records import EncodedRow, Measurement, Progress, Provenance
 from flockoff.tokens import TokenizerEncoder, load_encoder
-from flockoff.training.data import evaluation_name, evaluation_rows, sealed_rows, training_rows
+from flockoff.training.data import evaluation_name, evaluation_rows, sealed_rows
 from flockoff.training.device import (
     choose_device,
     compute_exactly,
@@ -24,6 +24,7 @@ from flockoff.training.device import (
 from flockoff.training.loss import evaluation_loss
 from flockoff.training.messages import Assignment, Request
 from flockoff.training.model import LanguageModel, load_model, one_row_at_a_time
+from flockoff.training.rows import read_rows
 from flockoff.training.trainer import trained_adapter
 
 OnProgress = Callable[[Progress], None]
@@ -69,9 +70,14 @@ class Session:
     def measure(self, request: Request, on_progress: OnProgress) -> Measurement:
         """Raises MinerFault, and WorkerFault where memory runs out or the device fails."""
         with device_faults(self.model.device):
-            if request.dataset is None:
+            if request.rows is None:
                 return self._measure_base(on_progress)
-            return self._measure_dataset(Path(request.dataset), request, on_progress)
+            return self._measure_dataset(Path(request.rows), request.seed, on_progress)
+
+    @property
+    def device(self) -> str:
+        """As provenances name it."""
+        return device_text(self.model.device)
 
     def _measure_base(self, on_progress: OnProgress) -> Measurement:
         start = time.monotonic()
@@ -87,14 +93,14 @@ class Session:
             sealed_loss=evaluated.sealed_loss,
         )
 
-    def _measure_dataset(self, dataset: Path, request: Request, on_progress: OnProgress) -> Measurement:
+    def _measure_dataset(self, file: Path, seed: int, on_progress: OnProgress) -> Measurement:
         start = time.monotonic()
-        rows = training_rows(dataset, request.content_hash, self.competition.limits, self.encoder)
+        rows = read_rows(file)
 
         def on_step(done: int, total: int, loss: float) -> None:
             on_progress(Progress("training", done, total, loss))
 
-        with trained_adapter(self.model, rows, self.competition, request.seed, on_step) as steps:
+        with trained_adapter(self.model, rows, self.competition, seed, on_step) as steps:
             evaluated = self._evaluate(on_progress)
         if not isfinite(evaluated.loss):
             raise MinerFault(
@@ -108,7 +114,7 @@ class Session:
             train_tokens=sum(len(row.input_ids) for row in rows),
             steps=steps,
             seconds=time.monotonic() - start,
-            provenance=self._provenance(request.seed),
+            provenance=self._provenance(seed),
             sealed_loss=evaluated.sealed_loss,
         )
 
@@ -129,7 +135,7 @@ class Session:
         return Provenance(
             code_version=__version__,
             libraries={name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
-            device=device_text(self.model.device),
+            device=self.device,
             precision=precision_text(self.model.device, self.competition.training, self.model.recompute),
             base_model=_base_model_name(self.competition.base_model),
             evaluation_set=evaluation_name(self.competition),

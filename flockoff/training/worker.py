@@ -1,4 +1,4 @@
-"""The evaluation worker: ``python -m flockoff.training.worker``, started by ``evaluator.WorkerEvaluator``.
+"""The evaluation worker: ``python -m flockoff.training.worker``, started by a ``seat.Seat``.
 
 It loads the base model, then answers one request after the other, and says all the while that it is alive. It
 ends when its stdin does, so it never outlives the process that started it, however that one ended; Ctrl-C it
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from flockoff.errors import FlockoffError, MinerFault
 from flockoff.records import Progress
+from flockoff.training.limits import machine_memory_limit
 from flockoff.training.messages import Alive, Ready, Reply, decode_assignment, decode_request, encode_reply
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def main() -> int:
     try:
         channel.send(Progress("loading", 0, 1))
         session = _load_session(lines.get())
-        channel.send(Ready())
+        channel.send(Ready(session.device))
         while True:
             _serve(session, lines.get(), channel)
     except FlockoffError as error:
@@ -89,10 +90,10 @@ def _offer_to_the_kernel() -> None:
 def _say_alive(channel: Channel) -> None:
     import psutil
 
-    process = psutil.Process()
+    process, limit = psutil.Process(), machine_memory_limit()
     while True:
         try:
-            channel.send(Alive(process.memory_info().rss))
+            channel.send(Alive(process.memory_info().rss, limit))
         except OSError:  # the parent is gone: the other thread ends the process
             return
         time.sleep(_ALIVE_SECONDS)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_model import row, rules, write_dataset, write_tokenizer
 
-from flockoff.competition import Competition, EvaluationSet, Limits
-from flockoff.errors import EvaluationFault, MinerFault, Reason, SetupError
+from flockoff.competition import Competition, EvaluationSet
+from flockoff.errors import SetupError
 from flockoff.records import EncodedRow
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.data import (
@@ -17,7 +17,6 @@ from flockoff.training.data import (
     evaluation_rows,
     labels_of,
     padded,
-    training_rows,
 )
 
 ROWS = [row(f"Say {n}.", "yes " * n) for n in range(1, 6)]
@@ -60,39 +59,6 @@ def test_epoch_order_is_the_documented_hash() -> None:
 def test_epoch_order_changes_with_seed_and_epoch() -> None:
     orders = {tuple(epoch_order([1] * 20, seed, epoch, 8)) for seed in (1, 2) for epoch in (0, 1)}
     assert len(orders) == 4
-
-
-def test_training_rows_do_not_depend_on_the_files_order(tmp_path: Path, encoder: TokenizerEncoder) -> None:
-    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
-    hashes = {write_dataset(one, ROWS), write_dataset(other, ROWS[::-1])}
-    (content,) = hashes
-    assert training_rows(one, content, Limits(), encoder) == training_rows(other, content, Limits(), encoder)
-
-
-def test_training_rows_of_changed_file_are_nobodys_fault(tmp_path: Path, encoder: TokenizerEncoder) -> None:
-    path = tmp_path / "data.jsonl"
-    checked = write_dataset(path, ROWS)
-    write_dataset(path, ROWS[1:])
-    with pytest.raises(EvaluationFault, match="changed after it was checked: its content hash is"):
-        training_rows(path, checked, Limits(), encoder)
-    path.write_bytes(b"\0" * 100)  # what a failing disk or a power cut leaves
-    with pytest.raises(EvaluationFault, match=r"changed after .*, and is not valid now: .*line 1"):
-        training_rows(path, checked, Limits(), encoder)
-
-
-def test_training_rows_of_vanished_file_are_nobodys_fault(tmp_path: Path, encoder: TokenizerEncoder) -> None:
-    with pytest.raises(SetupError, match="Cannot read the dataset"):
-        training_rows(tmp_path / "data.jsonl", "0" * 64, Limits(), encoder)
-
-
-def test_training_rows_without_anything_to_learn_are_the_miners_fault(
-    tmp_path: Path, encoder: TokenizerEncoder
-) -> None:
-    path = tmp_path / "data.jsonl"
-    content = write_dataset(path, [*ROWS, row("a" * 100, "b")])
-    with pytest.raises(MinerFault) as caught:
-        training_rows(path, content, Limits(), encoder)
-    assert caught.value.reason is Reason.NOTHING_TO_LEARN
 
 
 def test_evaluation_rows_takes_the_first_rows(tmp_path: Path, encoder: TokenizerEncoder) -> None:

@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +29,7 @@ def test_messages_measurement_arrives_to_the_last_bit(loss: float) -> None:
     assert decode_reply(encode_reply(sent)) == sent
 
 
-@pytest.mark.parametrize("reply", [Ready(), Alive(2**33), Progress("training", 1, 2, 0.5)])
+@pytest.mark.parametrize("reply", [Ready("cpu x86_64"), Alive(2**33, 2**34), Progress("training", 1, 2, 0.5)])
 def test_messages_reply_arrives(reply: Reply) -> None:
     assert decode_reply(encode_reply(reply)) == reply
 
@@ -72,11 +70,5 @@ def test_messages_assignment_keeps_every_rule_that_training_reads() -> None:
 
 
 def test_messages_request_arrives() -> None:
-    for sent in (Request(), Request("/d", "ab", 7, (1, 9))):
+    for sent in (Request(), Request("/d", 7)):
         assert decode_request(encode_request(sent)) == sent
-    assert [field.name for field in dataclasses.fields(Request)] == [
-        "dataset",
-        "content_hash",
-        "seed",
-        "left_out",
-    ]

@@ -13,6 +13,7 @@ from flockoff.errors import SetupError
 from flockoff.records import Measurement
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.messages import Assignment, Request, decode_assignment, encode_assignment
+from flockoff.training.rows import training_rows, write_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
 
@@ -50,9 +51,10 @@ def measure(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Measur
 
     def run(*files: Path, train: bool) -> Measurement:
         session = Session.load(assignment_of(model_dir, *files))
-        return session.measure(
-            Request(str(dataset), content_hash, seed=7) if train else Request(), lambda _: None
-        )
+        encoded = training_rows(dataset, content_hash, session.competition.limits, session.encoder)
+        write_rows(encoded, dataset.with_suffix(".npz"))
+        request = Request(str(dataset.with_suffix(".npz")), seed=7) if train else Request()
+        return session.measure(request, lambda _: None)
 
     return run
 

@@ -105,12 +105,12 @@ def test_supervision_out_of_memory_is_tried_again_one_row_at_a_time(
     evaluator: WorkerEvaluator, undisturbed: Measurement, tmp_path: Path
 ) -> None:
     evaluator.close()  # a worker says how much it has when it starts, and this measurement is a short one
-    enough, before = evaluator._memory_limit, replaced("memory")
-    evaluator._memory_limit = 1
+    (seat,), before = evaluator._seats._all, replaced("memory")
+    seat._memory_limit = 1
 
     def enough_again(progress: Progress) -> None:
         if replaced("memory") > before:
-            evaluator._memory_limit = enough
+            seat._memory_limit = None
 
     frugal = measure(evaluator, tmp_path, enough_again)
 

@@ -1,0 +1,72 @@
+"""A dataset's rows as a worker is given them: encoded, in canonical order, in one file. Imports no torch.
+
+They are read outside the worker, so that the next dataset's are ready when a device becomes free.
+"""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from flockoff.competition import Limits
+from flockoff.dataset import canonical_order, content_hash, load_numbered_rows
+from flockoff.errors import EvaluationFault, MinerFault, Reason
+from flockoff.ports import RowEncoder
+from flockoff.records import EncodedRow
+
+
+def training_rows(
+    dataset: Path, expected_hash: str, limits: Limits, encoder: RowEncoder, left_out: Collection[int] = ()
+) -> list[EncodedRow]:
+    """The dataset's rows in canonical order, encoded; without those on the 1-based lines ``left_out``, and
+    without copies of these.
+
+    ``expected_hash`` is that of a valid dataset, of all its rows: what is not valid any more was changed on
+    this machine. Raises EvaluationFault for that, MinerFault for rows that the base model can learn nothing
+    from, and where all are left out.
+    """
+    try:
+        numbered = load_numbered_rows(dataset, limits, encoder.special_tokens)
+    except MinerFault as error:
+        raise EvaluationFault(
+            f"The dataset {dataset.name} changed after it was checked, and is not valid now: {error.message}"
+        ) from error
+    if (actual := content_hash(row for _, row in numbered)) != expected_hash:
+        raise EvaluationFault(
+            f"The dataset {dataset.name} changed after it was checked: its content hash is {actual}, "
+            f"not {expected_hash}."
+        )
+    without = set(left_out)
+    excluded = {row for line, row in numbered if line in without}
+    rows = [row for _, row in numbered if row not in excluded]
+    if not rows:
+        raise MinerFault(Reason.NOTHING_TO_LEARN, "All rows of this dataset are left out of the training.")
+    encoded = encoder.encode(canonical_order(rows))
+    if not all(any(row.assistant) for row in encoded):
+        raise MinerFault(
+            Reason.NOTHING_TO_LEARN, "A row has no token of an assistant's turn within the context."
+        )
+    return encoded
+
+
+def write_rows(rows: Sequence[EncodedRow], file: Path) -> None:
+    """Put encoded rows into ``file``; where they were cut is not kept."""
+    with file.open("wb") as stream:
+        np.savez(
+            stream,
+            lengths=np.array([len(row.input_ids) for row in rows], dtype=np.int32),
+            input_ids=np.concatenate([np.array(row.input_ids, dtype=np.int32) for row in rows]),
+            assistant=np.concatenate([np.array(row.assistant, dtype=np.bool_) for row in rows]),
+        )
+
+
+def read_rows(file: Path) -> list[EncodedRow]:
+    """The inverse of ``write_rows``."""
+    with np.load(file, allow_pickle=False) as stored:
+        ends = np.cumsum(stored["lengths"])[:-1]
+        input_ids = np.split(stored["input_ids"], ends)
+        assistant = np.split(stored["assistant"], ends)
+    return [
+        EncodedRow(tuple(ids.tolist()), tuple(counts.tolist()))
+        for ids, counts in zip(input_ids, assistant, strict=True)
+    ]

@@ -1,0 +1,239 @@
+"""A seat: one device, the worker that sits at it, and whether it is to be had."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flockoff.errors import EvaluationFault, EvaluationStopped, FlockoffError, MinerFault
+from flockoff.metrics import WORKER_MEMORY
+from flockoff.records import Measurement, Progress, device_kind
+from flockoff.training.limits import Patience, WorkerLimits
+from flockoff.training.messages import (
+    Alive,
+    Assignment,
+    Ready,
+    Request,
+    WorkerFault,
+    decode_reply,
+    encode_assignment,
+    encode_request,
+)
+from flockoff.training.process import WorkerProcess
+
+POLL_SECONDS = 1.0
+_FIRST_REST = 30.0  # seconds; doubles with every fault on end
+_LONGEST_REST = 600.0
+
+OnProgress = Callable[[Progress], None]
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """What to start a worker with: ``python -m MODULE ARGUMENTS``, which speaks as ``messages`` says."""
+
+    device: str | None = None  # cpu, cuda, cuda:N; None: a GPU where there is one
+    threads: int | None = None  # None: as many as torch takes
+    module: str = "flockoff.training.worker"
+    arguments: tuple[str, ...] = ()
+
+
+class Seat:
+    """One device. Its worker is started by the first request, stays, and is replaced after a fault.
+
+    Whoever has taken it from ``Seats`` may use it, one thread at a time.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        plan: WorkerPlan,
+        assignment: Assignment,
+        *,
+        log_file: Path | None,
+        memory_limit: int | None,
+    ) -> None:
+        self.number = number
+        self.kind: str | None = None  # of the device, once its worker has told
+        self.rested_at = 0.0  # time.monotonic() until which it is left alone
+        self.unusable = False  # something was missing or misconfigured there the last time
+        self._faults = 0  # on end
+        self._plan = plan
+        self._assignment = replace(assignment, device=plan.device, threads=plan.threads)
+        self._log_file = log_file
+        self._memory_limit = memory_limit
+        self._worker: WorkerProcess | None = None
+        self._frugal = False  # the worker that is there
+
+    def get_ready(
+        self, limits: WorkerLimits, frugal: bool, on_progress: OnProgress, should_stop: ShouldStop
+    ) -> str:
+        """Have a worker with its base model loaded; returns the kind of device that it found.
+
+        Raises SetupError, WorkerFault, EvaluationFault and EvaluationStopped; then there is no worker.
+        """
+        if self._worker is not None and self._frugal != frugal:
+            self.close()
+        if self._worker is None:
+            with self._closing_unless_answered():
+                self._worker, self._frugal = self._start(), frugal
+                self._worker.send(encode_assignment(replace(self._assignment, frugal=frugal)))
+                loading = Patience(limits.while_loading)
+                ready = self._reply(self._worker, loading, on_progress, should_stop)
+                assert isinstance(ready, Ready)
+                self.kind, self.unusable = device_kind(ready.device), False
+        assert self.kind is not None, "a worker that is ready has told"
+        return self.kind
+
+    def measure(
+        self, request: Request, limits: WorkerLimits, on_progress: OnProgress, should_stop: ShouldStop
+    ) -> Measurement:
+        """The worker's answer. Raises as ``get_ready``, and then there is no worker, MinerFault aside."""
+        assert self._worker is not None, "a seat is made ready first"
+        with self._closing_unless_answered():
+            self._worker.send(encode_request(request))
+            reply = self._reply(self._worker, Patience(limits), on_progress, should_stop)
+            assert isinstance(reply, Measurement)
+        self._faults = 0
+        return reply
+
+    def rest(self, *, at_once: bool) -> None:
+        """After a fault: leave the seat alone for a while, the first time only if ``at_once``.
+
+        So a broken device does not fail one dataset after the other while other devices are well.
+        """
+        self._faults += 1
+        doublings = self._faults - 1 if at_once else self._faults - 2
+        if doublings >= 0:
+            self.rested_at = time.monotonic() + min(_FIRST_REST * 2**doublings, _LONGEST_REST)
+
+    def close(self) -> None:
+        """Stop the worker; no process is left behind."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+        self.kind = None
+
+    @contextlib.contextmanager
+    def _closing_unless_answered(self) -> Iterator[None]:
+        """Only a worker that answered may take another request; a miner's fault is an answer."""
+        answered = False
+        try:
+            yield
+            answered = True
+        except MinerFault:
+            answered = True
+            raise
+        finally:
+            if not answered:
+                self.close()
+
+    def _start(self) -> WorkerProcess:
+        plan = self._plan
+        try:
+            return WorkerProcess(plan.module, *plan.arguments, device=plan.device, log_file=self._log_file)
+        except OSError as error:
+            raise EvaluationFault(
+                f"The evaluation worker cannot be started: {error}.",
+                remedy="Look for a full disk and for too little memory.",
+            ) from error
+
+    def _reply(
+        self, worker: WorkerProcess, patience: Patience, on_progress: OnProgress, should_stop: ShouldStop
+    ) -> Ready | Measurement:
+        """The worker's answer, its progress passed on; the worker's errors are raised."""
+        looked = time.monotonic()
+        while True:
+            began = time.monotonic()
+            line = worker.receive(POLL_SECONDS)
+            now = time.monotonic()
+            patience.listened(min(now - began, POLL_SECONDS))  # longer: this process was not running
+            if line is not None:
+                match decode_reply(line):
+                    case Alive() as alive:
+                        patience.heard(None)
+                        self._check_memory(alive)
+                    case Progress() as progress:
+                        patience.heard(progress)
+                        on_progress(progress)
+                    case FlockoffError() as error:
+                        raise error
+                    case reply:
+                        return reply
+            if now - looked >= POLL_SECONDS:
+                if should_stop():
+                    raise EvaluationStopped("The evaluation was stopped.")
+                looked = time.monotonic()
+            patience.check()
+
+    def _check_memory(self, alive: Alive) -> None:
+        WORKER_MEMORY.labels(worker=str(self.number)).set(alive.memory)
+        limit = self._memory_limit or alive.limit
+        if alive.memory > limit:
+            raise WorkerFault(
+                "memory",
+                f"The evaluation worker took {alive.memory / 2**30:.1f} GiB of memory, "
+                f"more than the {limit / 2**30:.1f} GiB it may have.",
+                remedy="Close what else uses this machine's memory.",
+            )
+
+
+class Seats:
+    """The seats that are free, and who waits for one: first come, first served. Safe from several threads."""
+
+    def __init__(self, seats: Sequence[Seat]) -> None:
+        self._all = tuple(seats)
+        self._free = set(self._all)
+        self._waiting: set[int] = set()
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def take(self, ticket: int, suits: Callable[[Seat], bool], should_stop: ShouldStop) -> Seat:
+        """The first free seat that ``suits``, once nobody with a smaller ticket waits.
+
+        Raises EvaluationStopped.
+        """
+        with self._changed:
+            self._waiting.add(ticket)
+            try:
+                while True:
+                    if should_stop():
+                        raise EvaluationStopped("The evaluation was stopped before it began.")
+                    seat = self._best(suits) if ticket == min(self._waiting) else None
+                    if seat is not None:
+                        self._free.remove(seat)
+                        return seat
+                    self._changed.wait(POLL_SECONDS)
+            finally:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+
+    def give_back(self, seat: Seat) -> None:
+        with self._changed:
+            self._free.add(seat)
+            self._changed.notify_all()
+
+    def set_aside(self, seat: Seat) -> bool:
+        """Leave a seat alone that cannot be used; returns whether there is no other that may be."""
+        with self._changed:
+            seat.unusable = True
+            none_left = all(seat.unusable for seat in self._all)
+            if not none_left:
+                seat.rest(at_once=True)
+            return none_left
+
+    def close(self) -> None:
+        """Stop all workers. Nobody may be using a seat."""
+        for seat in self._all:
+            seat.close()
+
+    def _best(self, suits: Callable[[Seat], bool]) -> Seat | None:
+        """Those with a worker come first: it has the base model loaded."""
+        now = time.monotonic()
+        able = [seat for seat in self._free if suits(seat) and seat.rested_at <= now]
+        return min(able, key=lambda seat: (seat.kind is None, seat.number), default=None)
