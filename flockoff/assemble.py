@@ -9,11 +9,12 @@ from pathlib import Path
 
 from flockoff.chain import SubtensorChain, WalletRef, open_chain, resolve_endpoint
 from flockoff.competition import Competition, load_competition
-from flockoff.dataset import EvaluationAnswers, load_rows
+from flockoff.dataset import EvaluationAnswers, Sketch, Sketcher, load_numbered_rows, load_rows
 from flockoff.errors import SetupError
 from flockoff.hub import DatasetCache, HubClient
 from flockoff.launch import require_installed
 from flockoff.ledger import Ledger
+from flockoff.ports import RowEncoder
 from flockoff.retry import outlast
 from flockoff.settings import PROJECT_ROOT, Credentials, NeuronSettings, ValidatorSettings
 from flockoff.tokens import TokenizerEncoder, load_encoder
@@ -100,6 +101,23 @@ def open_answers(file: Path, competition: Competition, encoder: TokenizerEncoder
     return EvaluationAnswers(load_rows(file, competition.limits, encoder.special_tokens))
 
 
+def open_public_sample(
+    competition: Competition, hub: HubClient, eval_data_dir: Path, encoder: RowEncoder, key: bytes
+) -> Sketch | None:
+    """What the competition's public sample looks like under a ledger's ``key``; None where it names none.
+
+    Raises as ``evaluation_file``.
+    """
+    public = competition.overlap.public
+    if public is None:
+        return None
+    file = hub.fetch_evaluation_set(public, eval_data_dir)
+    sketcher = Sketcher(key)
+    for line, row in load_numbered_rows(file, competition.limits, encoder.special_tokens):
+        sketcher.add(line, row, 0)
+    return sketcher.sketch()
+
+
 def answers_here(
     competition: Competition, hub: HubClient, encoder: TokenizerEncoder
 ) -> EvaluationAnswers | None:
@@ -142,6 +160,12 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
         outlast(hub.account, stop)
         directory = outlast(lambda: model_directory(competition, hub, settings.cache_dir), stop)
         encoder = load_encoder(directory, competition.training.context_length)
+        public_sample = outlast(
+            lambda: open_public_sample(
+                competition, hub, settings.eval_data_dir, encoder, ledger.sketches.key
+            ),
+            stop,
+        )
         evaluator = WorkerEvaluator(
             competition,
             model_dir=directory,
@@ -160,6 +184,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             encoder=encoder,
             answers=open_answers(file, competition, encoder),
             sealed_answers=open_answers(sealed, competition, encoder) if sealed else None,
+            public_sample=public_sample,
             competition=competition,
             netuid=neuron.netuid,
             miner_sample_size=settings.miner_sample_size,

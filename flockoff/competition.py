@@ -165,12 +165,28 @@ class Contamination:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublicSample:
+    """Rows that are nobody's, because everybody has them: ``data.jsonl`` of a public Hub dataset repo."""
+
+    repo: str
+    commit: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(_HEX64.fullmatch(self.sha256)), "overlap.public.sha256 must be 64 lower-case hex digits"
+        )
+        _require(bool(_HEX40.fullmatch(self.commit)), "overlap.public.commit must be 40 hex digits")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Overlap:
     """How much of other people's rows a dataset may have; ``flockoff/dataset/README.md`` has the rule."""
 
     max_share: float = 0.5  # of the assistant tokens; more makes the dataset a near-duplicate
     common_owners: int = 5  # coldkeys that must bear witness before an answer is common property
     witness_share: float = 0.25  # of others' rows that a dataset may have and still bear witness
+    public: PublicSample | None = None
 
     def __post_init__(self) -> None:
         _require(0 <= self.max_share <= 1, "overlap.max_share must be in [0, 1]")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flockoff.competition import Competition, Queue, SealedSet, load_competition
+from flockoff.competition import Competition, PublicSample, Queue, SealedSet, load_competition
 from flockoff.errors import UsageError
 from flockoff.settings import PROJECT_ROOT
 
@@ -51,9 +51,20 @@ def test_competition_sealed_set_is_there_only_where_it_is_named(tmp_path: Path) 
     assert load_competition(None).sealed is None
 
 
+def test_competition_public_sample_is_there_only_where_it_is_named(tmp_path: Path) -> None:
+    table = f"[overlap]\nmax_share = 0.3\n[overlap.public]\nrepo = 'a/b'\ncommit = '{'c' * 40}'\n"
+    overlap = load_competition(written(tmp_path, f"{table}sha256 = '{'d' * 64}'")).overlap
+    assert overlap.max_share == 0.3
+    assert overlap.public == PublicSample(repo="a/b", commit="c" * 40, sha256="d" * 64)
+    assert load_competition(None).overlap.public is None
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("[overlap]\nmax_share = 1.5", "overlap.max_share must be in"),
+        ("[overlap]\ncommon_owners = 0", "overlap.common_owners must be at least 1"),
+        ("[overlap]\nwitness_share = -1", "overlap.witness_share must be in"),
         ("id = ", "not valid TOML"),
         ("idd = 'x'", "unknown key 'idd'"),
         ("[training]\nepoch = 1", "unknown key 'epoch'"),

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from flockoff.competition import BaseModel, EvaluationSet, SealedSet
+from flockoff.competition import BaseModel, EvaluationSet, PublicSample, SealedSet
 from flockoff.errors import HubTransient, HubUnauthorized, MinerFault, Reason, SetupError, UsageError
 from flockoff.hub.files import ContentGone, Missing, RemoteFile, dataset_key, digest_of
 from flockoff.hub.retries import Patience, Stop, retrying
@@ -24,6 +24,11 @@ MAX_EVALUATION_BYTES = 64 * 1024 * 1024
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TOKEN_MEMORY = 600.0  # seconds for which a token that was good is believed to be good
 _CONTENT_MEMORY = 3600.0  # seconds for which a hub that gave some content is believed to have its storage
+_SET_NAMES = {
+    EvaluationSet: "evaluation set",
+    SealedSet: "sealed evaluation set",
+    PublicSample: "public sample",
+}
 _COMPLETE, _TOKENIZER_COMPLETE = ".complete", ".tokenizer-complete"  # marks in a model's folder
 _WEIGHTS = re.compile(r"[\w.-]+\.safetensors")
 _TOKENIZER_FILES = re.compile(
@@ -286,8 +291,10 @@ class HubClient:
                 )
         return self._retrying(lambda: self._remote.files(base.repo, base.revision, names, "model"))
 
-    def fetch_evaluation_set(self, evaluation: EvaluationSet | SealedSet, directory: Path) -> Path:
-        """The evaluation set that the competition names by repo and commit, checked against its SHA-256.
+    def fetch_evaluation_set(
+        self, evaluation: EvaluationSet | SealedSet | PublicSample, directory: Path
+    ) -> Path:
+        """The set of rows that the competition names by repo and commit, checked against its SHA-256.
 
         Raises SetupError where the hub has no such file, keeps it from this token or has another one, and
         HubError's kinds.
@@ -295,7 +302,7 @@ class HubClient:
         if evaluation.repo is None or evaluation.commit is None:
             raise UsageError("The competition names no repo for its evaluation set.")
         repo, commit, pinned = evaluation.repo, evaluation.commit, evaluation.sha256
-        name = "sealed evaluation set" if isinstance(evaluation, SealedSet) else "evaluation set"
+        name = _SET_NAMES[type(evaluation)]
         target = directory / f"{pinned}.jsonl"
         if not target.exists() or digest_of(target).sha256 != pinned:
             try:
