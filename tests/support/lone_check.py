@@ -44,7 +44,7 @@ def _check(model_dir: Path, file: Path, mib: float) -> LoneCheck:
     answers = EvaluationAnswers(load_rows(evaluation_set, full, encoder.special_tokens))
     part = mib * MIB / full.max_bytes
     limits = Limits(max_rows=int(full.max_rows * part), max_tokens=int(full.max_tokens * part))
-    before = _start_peak()
+    before = start_peak()
     start, started = time.perf_counter(), time.process_time()
     judgement = judge_dataset(file, limits, Contamination(), encoder, answers)
     return LoneCheck(
@@ -53,15 +53,20 @@ def _check(model_dir: Path, file: Path, mib: float) -> LoneCheck:
         tokens=judgement.report.tokens,
         seconds=time.perf_counter() - start,
         processor_seconds=time.process_time() - started,
-        peak_bytes=_status("VmHWM") - before,
+        peak_bytes=peak_memory() - before,
     )
 
 
-def _start_peak() -> int:
-    """Set the peak back to what is resident now; that, in bytes."""
+def start_peak() -> int:
+    """Set this process's peak of memory back to what is resident now; that, in bytes."""
     if _STATUS.exists():
         Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
+
+
+def peak_memory() -> int:
+    """The most that was resident since then, in bytes; 0 where there is no /proc."""
+    return _status("VmHWM")
 
 
 def _status(field: str) -> int:
