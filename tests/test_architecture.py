@@ -17,7 +17,7 @@ LAYERS = (
     ("logs", "metrics"),
     ("records", "competition", "launch", "retry"),
     ("ports", "settings"),
-    ("scoring", "dataset", "planner"),
+    ("scoring", "dataset", "planner", "yuma"),
     ("tokens",),
     ("chain", "hub", "training", "ledger"),
     ("mine", "validate", "localnet", "tracking"),
@@ -26,7 +26,7 @@ LAYERS = (
     ("commands", "demo", "simulate"),
     ("cli", "neurons"),
 )
-PURE_ROOMS = ("scoring", "dataset", "planner")
+PURE_ROOMS = ("scoring", "dataset", "planner", "yuma")
 OPEN_TO_PURE_ROOMS = {"errors", "records", "competition", "ports", "text", "numpy"}
 
 # Only these rooms import these libraries; a library that is not here is free.

@@ -52,8 +52,8 @@ def simulate(
     set_up_logging(logging.WARNING, None, "simulate")
 
     def program(stop: threading.Event) -> int:
-        # The consensus is the local chain's, whose room needs these two.
-        require_installed("websockets", "Crypto", *(["matplotlib"] if pictures else []))
+        if pictures:
+            require_installed("matplotlib")
         from flockoff.simulate.scenario import load_scenario
 
         game = load_scenario(scenario).resized(epochs=epochs, miners=miners, validators=validators)

@@ -8,7 +8,6 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from flockoff.localnet.node.yuma import YumaInputs, YumaResult, run_epoch
 from flockoff.records import Neuron, SubnetSnapshot, WeightsSet
 from flockoff.scoring import epoch_seed
 from flockoff.simulate.judgement import Entry, Memory, judge_epoch
@@ -16,6 +15,7 @@ from flockoff.simulate.noise import on_hardware, seed_losses
 from flockoff.simulate.population import Dataset, Miner, Strategy, Submission, populate
 from flockoff.simulate.scenario import Scenario
 from flockoff.validate.weights import choose_weights
+from flockoff.yuma import YumaInputs, YumaResult, run_epoch
 
 Matrix = NDArray[np.float64]
 

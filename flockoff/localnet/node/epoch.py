@@ -12,7 +12,7 @@ import numpy as np
 from flockoff.localnet.node import subnets
 from flockoff.localnet.node.context import Context
 from flockoff.localnet.node.state import NULL_ACCOUNT, Reader, State
-from flockoff.localnet.node.yuma import Floats, YumaInputs, YumaResult, run_epoch
+from flockoff.yuma import Floats, YumaInputs, YumaResult, run_epoch
 
 ALPHA_PER_BLOCK = 1_000_000_000  # rao
 _MILLION = 1_000_000

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from flockoff.localnet.node.yuma import Floats, YumaInputs, YumaResult, run_epoch
+from flockoff.yuma import Floats, YumaInputs, YumaResult, run_epoch
 
 
 def epoch_inputs(weights: Sequence[Sequence[float]], stake: Sequence[float], **changes: object) -> YumaInputs:
