@@ -135,6 +135,13 @@ def submit(submission: Submission, hub: Hub, chain: Chain, stop: threading.Event
     and Interrupted once ``stop`` is set: no further step is begun then.
     """
     before = _persist(lambda: hub.repo_state(submission.repo_id), submission, stop)
+    public = before is not None and not before.private
+    if public and not _persist(lambda: hub.holds(submission.repo_id, submission.dataset), submission, stop):
+        log.warning(
+            "%s is public: until the commitment is on chain anyone can copy what is uploaded now, and commit "
+            "it first. Next time use a new repo, or make this one private before.",
+            submission.repo_id,
+        )
     upload = _persist(lambda: hub.upload(submission.repo_id, submission.dataset), submission, stop)
     if upload.changed:
         about = event("uploaded", repo=submission.repo_id, commit=upload.commit)
@@ -145,12 +152,6 @@ def submit(submission: Submission, hub: Hub, chain: Chain, stop: threading.Event
             upload.commit,
             extra=about,
         )
-        if before is not None and not before.private:
-            log.warning(
-                "%s was public before this upload: until the commitment is on chain anyone can copy the data "
-                "and commit it first. Next time use a new repo, or make this one private before.",
-                submission.repo_id,
-            )
     else:
         log.info("%s holds this dataset already, at commit %s.", submission.repo_id, upload.commit)
     model_id = ModelId(submission.repo_id, submission.competition.id, upload.commit)
