@@ -42,7 +42,8 @@ def replay(
     data_dir: DataDir,
     cache_dir: CacheDir,
     evaluation: Annotated[
-        int | None, typer.Argument(metavar="[EVALUATION_ID]", help="As --list and the validator's log name it.")
+        int | None,
+        typer.Argument(metavar="[EVALUATION_ID]", help="The number that --list shows."),
     ] = None,
     listing: Annotated[
         bool, typer.Option("--list", help="List the latest evaluations with their ids instead.")
@@ -117,8 +118,9 @@ def _replay(
     as_json: bool,
 ) -> int:
     from flockoff import assemble
+    from flockoff.commands.progress import progress_bar
     from flockoff.commands.replaying import compared, replayed
-    from flockoff.commands.tables import console, progress_bar
+    from flockoff.commands.tables import console
     from flockoff.training.evaluator import WorkerEvaluator
 
     evaluation, rules = stored.evaluation, wish.competition

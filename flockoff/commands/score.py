@@ -2,8 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from flockoff.commands.measuring import Candidate, Measurements
     from flockoff.competition import Competition
     from flockoff.hub import HubClient
-    from flockoff.records import Measurement, Progress
+    from flockoff.records import Measurement
     from flockoff.tokens import TokenizerEncoder
 
 _EXTREMES = 3  # rows shown at each end
@@ -103,6 +103,7 @@ def score(
 def _score(wish: _Wish, hub: "HubClient", stop: threading.Event, *, as_json: bool) -> int:
     from flockoff import assemble
     from flockoff.commands.measuring import Measurements, measured
+    from flockoff.commands.progress import progress_bar
     from flockoff.commands.tables import console, duration, print_json
     from flockoff.tokens import load_encoder
     from flockoff.training.evaluator import WorkerEvaluator
@@ -117,14 +118,14 @@ def _score(wish: _Wish, hub: "HubClient", stop: threading.Event, *, as_json: boo
         rules, model_dir=directory, evaluation_file=evaluation_file, device=wish.device
     )
     with closing(evaluator):
-        with _progress(screen, "base model") as on_progress:
+        with progress_bar(screen, "base model") as on_progress:
             base = evaluator.base_loss(on_progress=on_progress, should_stop=stop.is_set)
         kept = Measurements(wish.cache_dir / "measurements", rules, base)
         _announce(screen, wish, candidates, base, kept, _tokens_in(evaluation_file, rules, encoder))
         results: dict[str, list[Measurement]] = {candidate.name: [] for candidate in candidates}
         for seed in wish.seeds:
             for candidate in candidates:
-                with _progress(screen, f"{candidate.name}, seed {seed}") as on_progress:
+                with progress_bar(screen, f"{candidate.name}, seed {seed}") as on_progress:
                     results[candidate.name].append(
                         measured(candidate, seed, evaluator, kept, on_progress, stop.is_set)
                     )
@@ -161,39 +162,6 @@ def _candidates(
         if judgement.fault is not None:
             raise judgement.fault
         yield Candidate(name, file, judgement)
-
-
-@contextmanager
-def _progress(screen: "Console", what: str) -> "Iterator[Callable[[Progress], None]]":
-    """A bar for as long as it takes, with the training loss of the last steps drawn beside it."""
-    from rich import progress as bars_of
-
-    from flockoff.commands.tables import sparkline
-
-    columns = (
-        bars_of.TextColumn("{task.description}"),
-        bars_of.BarColumn(bar_width=24),
-        bars_of.MofNCompleteColumn(),
-        bars_of.TimeRemainingColumn(),
-        bars_of.TextColumn("{task.fields[curve]}"),
-    )
-    losses: list[float] = []
-    with bars_of.Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
-        bar = bars.add_task(what, total=None, curve="")
-
-        def on_progress(progress: "Progress") -> None:
-            if progress.loss is not None:
-                losses.append(progress.loss)
-            curve = f"{sparkline(losses, 32)} {losses[-1]:.4f}" if losses else ""
-            bars.update(
-                bar,
-                description=f"{what}: {progress.phase}",
-                completed=progress.done,
-                total=progress.total,
-                curve=curve,
-            )
-
-        yield on_progress
 
 
 def _tokens_in(evaluation_file: Path, rules: "Competition", encoder: "TokenizerEncoder") -> int:

@@ -4,7 +4,7 @@ Importing it is cheap: huggingface_hub itself (half a second) is loaded at the f
 """
 
 from flockoff.hub.client import HubClient, cached_base_model
-from flockoff.hub.datasets import DatasetCache
+from flockoff.hub.datasets import DatasetCache, cached_dataset
 from flockoff.hub.retries import Patience
 
-__all__ = ["DatasetCache", "HubClient", "Patience", "cached_base_model"]
+__all__ = ["DatasetCache", "HubClient", "Patience", "cached_base_model", "cached_dataset"]

@@ -245,6 +245,19 @@ class DatasetCache:
         return lacking <= 0
 
 
+def cached_dataset(directory: Path, namespace: str, commit: str) -> Path | None:
+    """What a ``DatasetCache`` under ``directory`` has of a dataset, if it is intact.
+
+    Changes nothing, so that anybody may look beside the process whose cache it is. That one may remove the
+    file at any time.
+    """
+    wanted = dataset_key(namespace, commit)
+    for _, key, whole in _whole_files(directory):
+        if key == wanted and digest_of(whole.path).sha256 == whole.sha256:
+            return whole.path
+    return None
+
+
 def _whole_files(directory: Path) -> Iterator[tuple[float, str, _Whole]]:
     """When each whole file was last used, its key, and itself."""
     for path, status in _files_in(directory):

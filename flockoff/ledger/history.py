@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from flockoff.errors import Reason
 from flockoff.ledger.database import Database
+from flockoff.ledger.queries import MEASURED
+from flockoff.ledger.rows import StoredEvaluation, stored_evaluation_from
+from flockoff.ledger.series import Series
 from flockoff.records import Standing
 from flockoff.text import ELLIPSIS
 
@@ -38,6 +41,9 @@ WHERE CAST(uid AS TEXT) = :who
         AND substr(hotkey, length(hotkey) - length(:last) + 1) = :last)
 GROUP BY hotkey ORDER BY block DESC
 """
+
+
+_EVALUATIONS = f"SELECT recorded.id AS evaluation_id, * FROM evaluations AS recorded {MEASURED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,10 @@ class History:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def series(self) -> Series:
+        return Series(self._database)
+
     def epochs(self, limit: int) -> list[EpochSummary]:
         """The latest epochs, the last one first."""
         return self._database.records(lambda row: EpochSummary(**dict(row)), _EPOCHS, (limit,))
@@ -101,6 +111,19 @@ class History:
             ),
             _TURNS,
             (hotkey, limit),
+        )
+
+    def evaluation(self, identifier: int) -> StoredEvaluation | None:
+        """The evaluation of that id; None where there is none (any more)."""
+        found = self._database.records(
+            stored_evaluation_from, f"{_EVALUATIONS} WHERE recorded.id = ?", (identifier,)
+        )
+        return found[0] if found else None
+
+    def evaluations(self, limit: int) -> list[StoredEvaluation]:
+        """The latest evaluations, the last one first."""
+        return self._database.records(
+            stored_evaluation_from, f"{_EVALUATIONS} ORDER BY recorded.id DESC LIMIT ?", (limit,)
         )
 
     def results(self, start_block: int) -> dict[str, EpochResult]:

@@ -22,6 +22,15 @@ class LedgerIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredEvaluation:
+    """``id`` is the ledger's own name of it; ``recorded_at``: UTC seconds."""
+
+    id: int
+    recorded_at: float
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
 class LeaderboardRow:
     """One hotkey in one epoch. None: there is no such thing (yet), or it was not this hotkey's turn.
 
@@ -81,6 +90,10 @@ def evaluation_from(row: sqlite3.Row) -> Evaluation:
         measurement=measurement_from(row),
         left_out=tuple(json.loads(row["left_out"])),
     )
+
+
+def stored_evaluation_from(row: sqlite3.Row) -> StoredEvaluation:
+    return StoredEvaluation(row["evaluation_id"], row["recorded_at"], evaluation_from(row))
 
 
 def verdict_from(row: sqlite3.Row) -> Verdict:

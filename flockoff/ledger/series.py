@@ -132,7 +132,8 @@ class Series:
         """(epoch, hotkey, weight last set in it) of the epochs from these start blocks."""
         rows = self._database.read(
             "SELECT s.epoch, w.hotkey, w.weight"
-            " FROM weights AS w JOIN weights_sets AS s ON s.id = w.weights_set WHERE s.id IN (SELECT max(id) FROM weights_sets"
+            " FROM weights AS w JOIN weights_sets AS s ON s.id = w.weights_set"
+            " WHERE s.id IN (SELECT max(id) FROM weights_sets"
             " WHERE epoch IN (SELECT value FROM json_each(?)) GROUP BY epoch)",
             (json.dumps(list(epochs)),),
         )

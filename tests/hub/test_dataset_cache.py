@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flockoff.errors import HubTransient, MinerFault, Reason, SetupError
-from flockoff.hub import DatasetCache
+from flockoff.hub import DatasetCache, cached_dataset
 from flockoff.metrics import REGISTRY
 
 COMMIT = "c" * 40
@@ -343,3 +343,13 @@ def test_cache_never_exceeds_the_budget_nor_loses_what_is_needed(
             held = sizes_in(Path(folder))
             assert sum(held) <= 48
             assert needed <= set(held)
+
+
+def test_cached_dataset_is_found_by_others_while_intact(tmp_path: Path) -> None:
+    cache = DatasetCache(Shelf(), tmp_path, max_bytes=100, others=())
+    [path] = get(cache, 7)
+    assert cached_dataset(tmp_path, "any/7", COMMIT) == path
+    assert cached_dataset(tmp_path, "any/8", COMMIT) is None
+    path.write_bytes(b"changed")
+    assert cached_dataset(tmp_path, "any/7", COMMIT) is None
+    assert path.exists()

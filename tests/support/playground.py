@@ -70,9 +70,9 @@ class Playground:
     def run_miner(self, arguments: Sequence[str], token: str | None) -> Outcome:
         return run("neurons/miner.py", arguments, self.environment(token))
 
-    def validator_arguments(self, data_dir: Path) -> list[str]:
+    def validator_arguments(self, data_dir: Path, number: int = 0) -> list[str]:
         return [
-            *self.flags(self.subnet.validators[0]),
+            *self.flags(self.subnet.validators[number]),
             *("--data_dir", str(data_dir), "--eval_data_dir", str(self.eval_data_dir), "--device", "cpu"),
         ]
 
@@ -80,8 +80,8 @@ class Playground:
         arguments = [*self.validator_arguments(data_dir), *more]
         return run("neurons/validator.py", arguments, self.environment(self.reader()))
 
-    def start_validator(self, data_dir: Path, *more: str) -> "subprocess.Popen[str]":
-        arguments = [*self.validator_arguments(data_dir), *more]
+    def start_validator(self, data_dir: Path, *more: str, number: int = 0) -> "subprocess.Popen[str]":
+        arguments = [*self.validator_arguments(data_dir, number), *more]
         return start("neurons/validator.py", arguments, self.environment(self.reader()))
 
     def reader(self) -> str:
@@ -172,7 +172,9 @@ def write_competition(file: Path, model: tuple[str, str], eval_data_dir: Path) -
 
 
 @contextmanager
-def running_playground(directory: Path, *, miners: int, commitment_cooldown: int = 0) -> Iterator[Playground]:
+def running_playground(
+    directory: Path, *, miners: int, validators: int = 1, commitment_cooldown: int = 0
+) -> Iterator[Playground]:
     with ExitStack() as stack:
         settings = NodeSettings(port=0, block_seconds=0.1, commitment_cooldown=commitment_cooldown)
         node = stack.enter_context(Node(settings))
@@ -181,6 +183,7 @@ def running_playground(directory: Path, *, miners: int, commitment_cooldown: int
             endpoint=node.endpoint,
             wallet_path=directory / "wallets",
             miners=miners,
+            validators=validators,
             tempo=5000,
             weights_rate_limit=5,
         )
