@@ -9,6 +9,7 @@ from flockoff.commands.explain import explain
 from flockoff.commands.history import history
 from flockoff.commands.leaderboard import leaderboard
 from flockoff.commands.plan import plan
+from flockoff.commands.replay import replay
 from flockoff.commands.score import score
 from flockoff.commands.status import status
 from flockoff.localnet.command import localnet
@@ -29,6 +30,7 @@ app.command()(status)
 app.command()(leaderboard)
 app.command()(history)
 app.command()(explain)
+app.command()(replay)
 app.command()(doctor)
 app.command()(plan)
 app.command()(demo)
