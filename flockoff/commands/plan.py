@@ -74,27 +74,18 @@ def plan(
 
     def program(_stop: threading.Event) -> int:
         rules, size = _rules(competition, model_dir)
+        dataset = Load.uniform(rows, tokens_per_row, assistant_share)
+        time_left = seconds_for_evaluating(blocks_per_epoch, block_threshold)
         plans = [
             paper_plan(
-                size,
-                rules,
-                Load.uniform(rows, tokens_per_row, assistant_share),
-                card,
-                miners=miners,
-                workers=workers,
-                time_left=seconds_for_evaluating(blocks_per_epoch, block_threshold),
-                mfu=mfu,
+                size, rules, dataset, card, miners=miners, workers=workers, time_left=time_left, mfu=mfu
             )
             for card in _cards(gpu, tflops, float32_tflops, memory)
         ]
-        title = (
-            f"{miners} datasets of {rows:,} rows of {tokens_per_row} tokens, "
-            f"{rules.training.epochs} passes, {rules.base_model.repo}"
-        )
         if as_json:
             print_json({"mfu": mfu, "workers": workers, "plans": [asdict(one) for one in plans]})
         else:
-            _show(title, plans, workers, mfu)
+            _show(_title(rules, dataset, miners), plans, workers, mfu)
         return 0
 
     raise typer.Exit(run(program))
@@ -106,6 +97,13 @@ def _rules(file: Path | None, model_dir: Path | None) -> "tuple[Competition, Mod
 
     rules = load_competition(file)
     return rules, base_size(rules.base_model) if model_dir is None else read_size(model_dir)
+
+
+def _title(rules: "Competition", dataset: Load, miners: int) -> str:
+    return (
+        f"{miners} datasets of {dataset.rows:,} rows of {dataset.tokens // dataset.rows} tokens, "
+        f"{rules.training.epochs} passes, {rules.base_model.repo}"
+    )
 
 
 def _cards(name: str | None, tflops: float | None, float32: float | None, memory: float) -> Sequence[Gpu]:
