@@ -23,7 +23,8 @@ LAYERS = (
     ("mine", "validate", "localnet", "tracking"),
     ("assemble",),
     ("doctor",),
-    ("commands", "demo", "simulate"),
+    ("demo", "simulate"),
+    ("commands",),
     ("cli", "neurons"),
 )
 PURE_ROOMS = ("scoring", "dataset", "planner", "yuma")
