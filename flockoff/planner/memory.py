@@ -2,37 +2,65 @@
 
 from dataclasses import dataclass
 
-from flockoff.competition import Training
+from flockoff.competition import Competition
 from flockoff.planner.model import ModelSize
 
-HEAD_CHUNK = 512  # positions whose logits are in memory at a time
-COMFORT = 0.6  # of the device's memory: activations are kept, not computed again, where all fits into it
+HEAD_CHUNK = 256  # positions whose logits are in memory at a time
+COMFORT = 0.8  # of the device's memory: activations are kept, not computed again, where all fits into it
 _FLOAT32_BYTES = 4
+_ADAM = 4  # numbers for each of the adapter's: itself, its gradient and two moments
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """Bytes that training needs: with all activations kept, and with only each layer's input kept."""
+    """Bytes that training needs, and of how many tokens the longest row is."""
 
-    kept: int
-    recomputed: int
+    fixed: int  # weights, the adapter and its optimizer's state, the logits of one chunk
+    token: int  # for each token of a pass that keeps all activations
+    recomputed_token: int  # for each token of a pass that keeps each layer's input only
+    longest: int
+
+    @property
+    def kept(self) -> int:
+        """For a longest row, with all activations kept."""
+        return self.fixed + self.longest * self.token
+
+    @property
+    def recomputed(self) -> int:
+        """For a longest row, with only each layer's input kept: without this there is no training."""
+        return self.fixed + self.longest * self.recomputed_token
 
     def recomputes(self, memory: int) -> bool:
-        """Whether a device of ``memory`` bytes in all computes activations again, to save memory."""
+        """Whether a device of ``memory`` bytes in all computes longest rows again, to save memory."""
         return self.kept > COMFORT * memory
 
+    def kept_tokens(self, memory: int) -> int:
+        """Of how many tokens a pass on such a device may be, with all activations kept."""
+        return max(0, int(COMFORT * memory) - self.fixed) // self.token
 
-def memory_need(size: ModelSize, training: Training) -> MemoryNeed:
-    """An estimate for rows that fill the context, in float32.
 
-    Per token and layer about 18 hidden and 8 intermediate vectors are kept for the backward pass, which
-    reproduces the 46 GiB counted for Qwen2.5-1.5B at two rows of 4096 tokens in bfloat16.
+def memory_need(
+    size: ModelSize, competition: Competition, *, weight_bytes: int = 2, compute_bytes: int = 2
+) -> MemoryNeed:
+    """An estimate of what PyTorch's allocator hands out; the driver's context is not in it.
+
+    ``weight_bytes`` of a weight, ``compute_bytes`` of a number that a linear layer reads or makes. For each
+    token and layer the backward pass keeps: the layer's and the feed-forward's input in float32; what the
+    two norms make of them; rotated queries and keys, values, what attention makes of them, twice; gate, up,
+    the activated gate and the product; where there is dropout, a byte for each number a linear layer reads.
+    The gradients of one layer's feed-forward come on top.
     """
-    tokens = training.batch_size * training.context_length
-    layer = tokens * (18 * size.hidden + 8 * size.intermediate)
-    inputs = tokens * size.hidden * size.layers
-    fixed = size.parameters + 3 * HEAD_CHUNK * size.vocabulary
+    hidden, inner, attention = size.hidden, size.intermediate, size.attention_width
+    keys = size.key_value_heads * size.head_dim
+    layer = 2 * _FLOAT32_BYTES * hidden + compute_bytes * (2 * hidden + 3 * attention + 2 * keys + 4 * inner)
+    if competition.lora.dropout:
+        layer += sum(linear.inputs for linear in size.linears)
+    gradients = compute_bytes * 4 * inner + _FLOAT32_BYTES * 2 * hidden
+    logits = HEAD_CHUNK * size.vocabulary * (_FLOAT32_BYTES + 2 * compute_bytes)
+    adapter = _ADAM * _FLOAT32_BYTES * size.adapter_parameters(competition.lora.rank)
     return MemoryNeed(
-        kept=_FLOAT32_BYTES * (fixed + layer * size.layers),
-        recomputed=_FLOAT32_BYTES * (fixed + layer + inputs),
+        fixed=weight_bytes * size.parameters + adapter + logits,
+        token=layer * size.layers + gradients,
+        recomputed_token=_FLOAT32_BYTES * hidden * size.layers + layer + gradients,
+        longest=competition.training.context_length,
     )

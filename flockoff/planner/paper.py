@@ -32,8 +32,8 @@ class PaperPlan:
     gpu: Gpu
     training_flops: int  # that a dataset asks for
     evaluation_flops: int
-    recomputes: bool  # activations are computed again in the backward pass, for want of memory
-    memory: int  # bytes needed
+    recomputes: bool  # activations of such rows are computed again in the backward pass, for want of memory
+    memory: int  # bytes that the longest row the rules allow needs
     fits: bool
     seconds: float  # for one dataset
     forecast: Forecast
@@ -67,12 +67,12 @@ def paper_plan(
 ) -> PaperPlan:
     """The plan for ``miners`` datasets like ``dataset`` on ``workers`` cards, in ``time_left`` seconds.
 
-    Training is in bfloat16, evaluation in float32, each at the share ``mfu`` of its own peak. Where memory
-    asks for it every training pass goes forward twice, which counts as time and not as work.
+    Training is in bfloat16, evaluation in float32, each at the share ``mfu`` of its own peak. Where a
+    row's activations do not fit, training goes forward twice, which counts as time and not as work.
     """
-    need = memory_need(size, competition.training)
+    need = memory_need(size, competition)
     memory = int(gpu.memory * 2**30) - _RESERVE
-    recomputes = need.recomputes(memory)
+    recomputes = dataset.tokens > dataset.rows * need.kept_tokens(memory)
     training = training_flops(size, competition, dataset)
     evaluation = evaluation_flops(size, competition, evaluation_load(competition))
     again = competition.training.epochs * forward_flops(size, competition.lora.rank, dataset)
@@ -83,14 +83,13 @@ def paper_plan(
     )
     seconds = pace.seconds(dataset.tokens)
     per_card = int(time_left / seconds)
-    needed = need.recomputed if recomputes else need.kept
     return PaperPlan(
         gpu=gpu,
         training_flops=training,
         evaluation_flops=evaluation,
         recomputes=recomputes,
-        memory=needed,
-        fits=needed <= memory,
+        memory=need.recomputed,
+        fits=need.recomputed <= memory,
         seconds=seconds,
         forecast=forecast(
             [dataset.tokens] * miners,
@@ -98,7 +97,7 @@ def paper_plan(
             time_left,
             largest=dataset.tokens,
             workers=workers,
-            memory=needed,
+            memory=need.recomputed,
         ),
         cards_for_all=math.ceil(miners / per_card) if per_card else None,
     )
