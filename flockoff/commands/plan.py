@@ -100,9 +100,10 @@ def _rules(file: Path | None, model_dir: Path | None) -> "tuple[Competition, Mod
 
 
 def _title(rules: "Competition", dataset: Load, miners: int) -> str:
+    epochs = rules.training.epochs
     return (
         f"{miners} datasets of {dataset.rows:,} rows of {dataset.tokens // dataset.rows} tokens, "
-        f"{rules.training.epochs} passes, {rules.base_model.repo}"
+        f"{epochs} {'pass' if epochs == 1 else 'passes'}, {rules.base_model.repo}"
     )
 
 

@@ -61,15 +61,13 @@ class Forecast:
     memory: int | None  # bytes that training needs on the device; None where it was not counted
 
     def sentence(self) -> str:
+        text = (
+            f"{self.finished} of {self.places} datasets fit into the {duration(self.time_left)} that are left"
+        )
         if self.finished == self.places:
-            text = (
-                f"All {self.places} datasets fit, in {duration(self.seconds)} of {duration(self.time_left)}"
-            )
+            text += f", in {duration(self.seconds)}"
         else:
-            text = (
-                f"{self.finished} of {self.places} datasets fit into the {duration(self.time_left)} that are "
-                f"left; all would take {duration(self.seconds_for_all)}"
-            )
+            text += f"; all would take {duration(self.seconds_for_all)}"
         text += f": {self.tokens:,} tokens"
         if self.unseen:
             text += f", where {self.unseen} of unknown size count {self.assumed_tokens:,} each"
