@@ -1,19 +1,15 @@
-"""Evaluation sets, and padded batches of tokens in an order that the content and the seed decide."""
+"""Evaluation sets, and the order in which training takes rows."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b, sha256
 from pathlib import Path
-
-import torch
 
 from flockoff.competition import Competition, Limits, SealedSet
 from flockoff.dataset import load_rows
 from flockoff.errors import MinerFault, SetupError
 from flockoff.ports import RowEncoder
 from flockoff.records import EncodedRow
-
-IGNORED = -100  # label of a position that does not count in the loss
 
 
 def evaluation_rows(file: Path, competition: Competition, encoder: RowEncoder) -> list[EncodedRow]:
@@ -70,21 +66,3 @@ def epoch_order(lengths: Sequence[int], seed: int, epoch: int, rows_per_step: in
     )
     steps = (order[first : first + rows_per_step] for first in range(0, len(order), rows_per_step))
     return [row for step in steps for row in sorted(step, key=lambda row: (-lengths[row], row))]
-
-
-def labels_of(row: EncodedRow) -> list[int]:
-    """The tokens that count in the loss, at their own places; IGNORED elsewhere."""
-    return [token if counts else IGNORED for token, counts in zip(row.input_ids, row.assistant, strict=True)]
-
-
-def padded(rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
-    """``input_ids`` and ``labels``, each (n_rows, n_tokens), padded on the right.
-
-    No attention mask: under causal attention no token sees the padding behind it.
-    """
-    shape = (len(rows), max(len(row["input_ids"]) for row in rows))
-    batch = {"input_ids": torch.zeros(shape, dtype=torch.long), "labels": torch.full(shape, IGNORED)}
-    for name, tensor in batch.items():
-        for place, row in enumerate(rows):
-            tensor[place, : len(row[name])] = torch.tensor(row[name])
-    return batch

@@ -4,32 +4,19 @@ import contextlib
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import psutil
 import torch
-from transformers import PretrainedConfig
 
-from flockoff.competition import Competition, Training
 from flockoff.errors import SetupError
+from flockoff.planner.memory import MemoryNeed
 from flockoff.training.messages import WorkerFault
 
-HEAD_CHUNK = 512  # positions whose logits are in memory at a time
-_FLOAT32_BYTES = 4
+_PASS_TOKENS = {"cpu": 2048, "cuda": 16384}  # more make a pass no faster
 _NO_MEMORY = re.compile(r"can't allocate memory|out of memory|ALLOC_FAILED", re.IGNORECASE)
 _DEVICE = re.compile(
     r"CUDA (driver )?error|CUBLAS_STATUS|CUDNN_STATUS|cuDNN error|NCCL error|device-side assert"
 )
-_COMFORT = 0.6  # of the memory: activations are kept, not computed again, where all fits into it
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryNeed:
-    """Bytes that training needs: with all activations kept, and with only each layer's input kept."""
-
-    kept: int
-    recomputed: int
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -59,21 +46,11 @@ def compute_exactly(threads: int | None) -> None:
     torch.set_float32_matmul_precision("highest")
 
 
-def training_precision(device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 products on CUDA, float32 elsewhere. Weights, adapters and sums are float32 on both.
-
-    With the base model's weights in bfloat16, two thirds of what an adapter changes would round away.
+def training_precision(device: torch.device) -> torch.dtype:
+    """Of the products of training: bfloat16 on CUDA, float32 elsewhere. The adapter, the residual stream,
+    norms and sums are float32 on both, and so is all of measuring.
     """
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return contextlib.nullcontext()
-
-
-def precision_text(device: torch.device, training: Training, recompute: bool) -> str:
-    """How it is computed, as far as it moves the last digits: the rows of a pass too."""
-    compute = "bfloat16" if device.type == "cuda" else "float32"
-    passes = f"rows a pass: {training.batch_size}" + (", recomputed" if recompute else "")
-    return f"weights float32, training {compute} ({passes}), evaluation float32"
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 @contextlib.contextmanager
@@ -116,23 +93,6 @@ def device_text(device: torch.device) -> str:
     return f"cpu {platform.machine()} {instructions} ({torch.get_num_threads()} threads)"
 
 
-def memory_need(config: PretrainedConfig, parameters: int, competition: Competition) -> MemoryNeed:
-    """An estimate for rows that fill the context, in float32.
-
-    Per token and layer about 18 hidden and 8 intermediate vectors are kept for the backward pass, which
-    reproduces the 46 GiB counted for Qwen2.5-1.5B at two rows of 4096 tokens in bfloat16.
-    """
-    text = config.get_text_config()
-    tokens = competition.training.batch_size * competition.training.context_length
-    layer = tokens * (18 * text.hidden_size + 8 * text.intermediate_size)
-    inputs = tokens * text.hidden_size * text.num_hidden_layers
-    fixed = parameters + 3 * HEAD_CHUNK * text.vocab_size
-    return MemoryNeed(
-        kept=_FLOAT32_BYTES * (fixed + layer * text.num_hidden_layers),
-        recomputed=_FLOAT32_BYTES * (fixed + layer + inputs),
-    )
-
-
 def memory_bytes(device: torch.device) -> tuple[int, int]:
     """The device's memory: free now, and in all."""
     if device.type == "cuda":
@@ -140,11 +100,6 @@ def memory_bytes(device: torch.device) -> tuple[int, int]:
         return free, total
     memory = psutil.virtual_memory()
     return memory.available, memory.total
-
-
-def recompute_activations(need: MemoryNeed, device: torch.device) -> bool:
-    """Whether to trade time for memory. Decided by the whole memory, not by what is free at the moment."""
-    return need.kept > _COMFORT * memory_bytes(device)[1]
 
 
 def require_memory(need: MemoryNeed, device: torch.device) -> None:
@@ -156,3 +111,8 @@ def require_memory(need: MemoryNeed, device: torch.device) -> None:
             f"{device_text(device)} has {free / 2**30:.1f} GiB free.",
             remedy="Use a device with more memory, or free some.",
         )
+
+
+def kept_tokens(need: MemoryNeed, device: torch.device) -> int:
+    """Tokens of a pass that keeps its activations. By the whole memory, not by what is free at the moment."""
+    return min(need.kept_tokens(memory_bytes(device)[1]), _PASS_TOKENS[device.type])

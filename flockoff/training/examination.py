@@ -4,17 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig
 
 from flockoff.competition import Competition
 from flockoff.training.device import (
     choose_device,
     device_text,
     memory_bytes,
-    memory_need,
-    recompute_activations,
+    training_precision,
 )
-from flockoff.training.model import parameters_in
+from flockoff.training.model import training_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +37,8 @@ def examine_device(name: str | None, competition: Competition, model_dir: Path |
     free, total = memory_bytes(device)
     needed = recomputes = None
     if model_dir is not None:
-        config = AutoConfig.from_pretrained(model_dir, local_files_only=True, trust_remote_code=False)
-        need = memory_need(config, parameters_in(model_dir), competition)
-        needed, recomputes = need.recomputed, recompute_activations(need, device)
+        need = training_memory(model_dir, competition, training_precision(device))
+        needed, recomputes = need.recomputed, need.recomputes(total)
     return DeviceExamination(
         device_text(device), device.type, total, free, needed, recomputes, torch.version.cuda
     )

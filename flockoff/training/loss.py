@@ -1,40 +1,68 @@
 """The two losses: what training descends on, and what a dataset is measured by.
 
 Both are negative log-likelihoods in nats over assistant tokens, and both run the output head only at the
-positions that predict one. ``labels`` has the assistant tokens at their own places; the position before
-predicts them.
+positions that predict one.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import fsum
 from typing import Any
 
 import torch
 from torch.nn import functional
 
+from flockoff.planner.memory import HEAD_CHUNK
 from flockoff.records import EncodedRow
-from flockoff.training.data import IGNORED, labels_of, padded
-from flockoff.training.device import HEAD_CHUNK
+from flockoff.training.dropout import RowDropout
 from flockoff.training.model import LanguageModel
+from flockoff.training.packing import Pack, pack, passes
 
-_BATCH_TOKENS = 4096  # padded tokens of an evaluation batch
-
-
-def answer_states(
-    model: LanguageModel, input_ids: torch.Tensor, labels: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The hidden states that predict assistant tokens, (n, hidden), and these tokens, (n,)."""
-    states = model.body(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
-    targets = labels[:, 1:]
-    counts = targets != IGNORED
-    return states[counts], targets[counts]
+_EVALUATION_TOKENS = 4096  # of a pass that keeps no activations: more make it no faster
 
 
-def summed_loss(states: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def answer_states(model: LanguageModel, batch: Pack) -> torch.Tensor:
+    """The hidden states that predict the batch's targets: (m, hidden), float32."""
+    embedded = model.network.get_input_embeddings()(batch.input_ids).float()
+    output = model.body(inputs_embeds=embedded, position_ids=batch.positions, rows=batch, use_cache=False)
+    states: torch.Tensor = output.last_hidden_state[0].float().index_select(0, batch.places)
+    return states
+
+
+def add_step_gradients(
+    model: LanguageModel, rows: Sequence[EncodedRow], rate: float, seed: int, step: int
+) -> float:
+    """Add the gradients of one optimizer step's loss to the adapters' own; returns that loss.
+
+    It is the mean over all assistant tokens of ``rows``, whatever passes they are computed in. ``rate``: the
+    adapters' dropout.
+    """
+    batches = [
+        (group.start, pack([rows[number] for number in group], model.device))
+        for group in passes([len(row.input_ids) for row in rows], model.kept_tokens)
+    ]
+    tokens = sum(len(batch.targets) for _, batch in batches)
+    losses = []
+    with model.adapters.training(model.compute):
+        for first, batch in batches:
+            model.recompute(again=sum(batch.lengths) > model.kept_tokens)
+            model.adapters.passing.dropout = RowDropout(rate, seed, step, first, batch.lengths)
+            states = answer_states(model, batch)
+            loss = summed_loss(states, model.head, batch.targets, model.compute) / tokens
+            torch.autograd.backward(loss)
+            losses.append(loss.detach())
+    return fsum(torch.stack(losses).tolist())
+
+
+def summed_loss(
+    states: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, compute: torch.dtype = torch.float32
+) -> torch.Tensor:
     """The sum of the targets' negative log-likelihoods, differentiable in ``states``.
 
-    ``head``: (vocabulary, hidden), frozen. Logits exist for HEAD_CHUNK positions at a time.
+    ``head``: (vocabulary, hidden), frozen; its products are in ``compute``. Logits exist for HEAD_CHUNK
+    positions at a time.
     """
-    total: torch.Tensor = _SummedLoss.apply(states, head, targets)
+    total: torch.Tensor = _SummedLoss.apply(states, head.to(compute), targets)
     return total
 
 
@@ -51,11 +79,13 @@ class _SummedLoss(torch.autograd.Function):
         for first in range(0, len(states), HEAD_CHUNK):
             chunk = slice(first, first + HEAD_CHUNK)
             rows = torch.arange(len(targets[chunk]), device=targets.device)
-            logarithms = functional.log_softmax(functional.linear(states[chunk], head).float(), dim=-1)
+            logits = functional.linear(states[chunk].to(head.dtype), head)
+            logarithms = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            del logits
             total -= logarithms[rows, targets[chunk]].sum()
             error = logarithms.exp_()
             error[rows, targets[chunk]] -= 1
-            gradient[chunk] = functional.linear(error, head.t())
+            gradient[chunk] = error.to(head.dtype) @ head
         ctx.save_for_backward(gradient)
         return total
 
@@ -65,37 +95,54 @@ class _SummedLoss(torch.autograd.Function):
         return gradient * outputs[0].to(gradient.dtype), None, None
 
 
+@dataclass(frozen=True, slots=True)
+class RowLosses:
+    """What a set of rows was measured to: each row's summed negative log-likelihood, in the rows' order."""
+
+    nll: tuple[float, ...]  # nats
+    tokens: int  # assistant tokens of all rows
+
+    @property
+    def mean(self) -> float:
+        """Nats per assistant token."""
+        return fsum(self.nll) / self.tokens
+
+
+def row_losses(model: LanguageModel, rows: Sequence[EncodedRow], on_rows: Callable[[int], None]) -> RowLosses:
+    """Measure ``rows`` without dropout, in float32, summed in float64, with the adapter as it is.
+
+    ``on_rows`` gets the number of rows that are done. Rows of like length are computed together, so a row's
+    loss does not depend on where in ``rows`` it is.
+    """
+    order = sorted(range(len(rows)), key=lambda row: (len(rows[row].input_ids), rows[row].input_ids))
+    nll = [0.0] * len(rows)
+    tokens = done = 0
+    with torch.no_grad():
+        for group in passes([len(rows[row].input_ids) for row in order], _EVALUATION_TOKENS):
+            members = [order[place] for place in group]
+            batch = pack([rows[row] for row in members], model.device)
+            for row, value in zip(members, _row_sums(model, batch), strict=True):
+                nll[row] = value
+            tokens += len(batch.targets)
+            done += len(members)
+            on_rows(done)
+    return RowLosses(tuple(nll), tokens)
+
+
+def _row_sums(model: LanguageModel, batch: Pack) -> list[float]:
+    states, head = answer_states(model, batch), model.head.float()
+    sums = torch.zeros(len(batch.lengths), dtype=torch.float64, device=model.device)
+    for first in range(0, len(states), HEAD_CHUNK):
+        chunk = slice(first, first + HEAD_CHUNK)
+        logits = functional.linear(states[chunk], head)
+        losses = functional.cross_entropy(logits, batch.targets[chunk], reduction="none")
+        sums.index_add_(0, batch.row_of[chunk], losses.double())
+    return sums.tolist()
+
+
 def evaluation_loss(
     model: LanguageModel, rows: Sequence[EncodedRow], on_rows: Callable[[int], None]
 ) -> tuple[float, int]:
-    """The mean negative log-likelihood of all assistant tokens, and their number.
-
-    Without dropout, in float32, summed in float64; with whatever adapter the model has at the time.
-    ``on_rows`` gets the number of rows that are done.
-    """
-    model.network.train(False)
-    total = torch.zeros((), dtype=torch.float64, device=model.device)
-    tokens = done = 0
-    with torch.no_grad():
-        for batch in _batches(rows):
-            tensors = padded([{"input_ids": row.input_ids, "labels": labels_of(row)} for row in batch])
-            on_device = {name: tensor.to(model.device) for name, tensor in tensors.items()}
-            states, targets = answer_states(model, **on_device)
-            for first in range(0, len(states), HEAD_CHUNK):
-                chunk = slice(first, first + HEAD_CHUNK)
-                logits = functional.linear(states[chunk], model.head)
-                total += functional.cross_entropy(logits, targets[chunk], reduction="none").double().sum()
-            tokens += len(targets)
-            done += len(batch)
-            on_rows(done)
-    return (total / tokens).item(), tokens
-
-
-def _batches(rows: Sequence[EncodedRow]) -> list[list[EncodedRow]]:
-    """Rows of like length together, so that little is padding."""
-    batches: list[list[EncodedRow]] = []
-    for row in sorted(rows, key=lambda row: (len(row.input_ids), row.input_ids)):
-        if not batches or (len(batches[-1]) + 1) * len(row.input_ids) > _BATCH_TOKENS:
-            batches.append([])
-        batches[-1].append(row)
-    return batches
+    """The mean negative log-likelihood of all assistant tokens, and their number; see ``row_losses``."""
+    measured = row_losses(model, rows, on_rows)
+    return measured.mean, measured.tokens

@@ -1,40 +1,54 @@
-"""The base model as it stays in memory: frozen, float32, and the same after every dataset."""
+"""The base model as it stays in memory: frozen, and the same after every dataset."""
 
 import json
-from dataclasses import dataclass, replace
-from math import prod
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from flockoff.competition import Competition
 from flockoff.errors import SetupError
-from flockoff.training.device import memory_need, recompute_activations, require_memory
+from flockoff.planner.memory import MemoryNeed, memory_need
+from flockoff.planner.model import read_size
+from flockoff.records import EncodedRow
+from flockoff.training.device import kept_tokens, require_memory, training_precision
+from flockoff.training.lora import Adapters
+from flockoff.training.packing import ATTENTION, pack, register_attention
 
 _REMEDY = "Delete its folder, so that it is fetched again; choose a base model that transformers supports."
+_WEIGHTS = torch.float32
+_TRIAL = EncodedRow(tuple(range(8)), (True,) * 8)
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
-    """A causal language model in its three parts: the body, the output head, and how it fits the device."""
+    """A causal language model with an adapter that has no effect, and how it fits the device."""
 
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase  # for the trainer's signature; rows are encoded by flockoff.tokens
     device: torch.device
-    recompute: bool  # activations are computed again in the backward pass, to save memory
+    adapters: Adapters
+    compute: torch.dtype  # of the products of training; measuring is in float32
+    kept_tokens: int  # of a pass that keeps its activations; a longer row is computed alone, and again
+
+    @property
+    def precision(self) -> str:
+        """What moves the last digits of a loss, in words."""
+        weights = str(self.head.dtype).removeprefix("torch.")
+        compute = str(self.compute).removeprefix("torch.")
+        passes = f"passes of {self.kept_tokens} tokens" if self.kept_tokens else "rows apart, recomputed"
+        return f"weights {weights}, training {compute} ({passes}), evaluation float32"
 
     @property
     def body(self) -> torch.nn.Module:
-        """From tokens to the states that the head reads, with the adapter where there is one."""
+        """From embedded tokens to the states that the head reads."""
         body = self.network.base_model
         assert isinstance(body, torch.nn.Module)
         return body
@@ -46,32 +60,37 @@ class LanguageModel:
         assert isinstance(weight, torch.Tensor)
         return weight
 
-
-def one_row_at_a_time(competition: Competition) -> Competition:
-    """The same optimizer steps of the same rows, in passes of one row each."""
-    training = competition.training
-    return replace(
-        competition,
-        training=replace(training, batch_size=1, gradient_accumulation=training.rows_per_step),
-    )
+    def recompute(self, again: bool) -> None:
+        """Whether the next pass computes its activations again in the backward pass."""
+        if again:
+            kwargs = {"use_reentrant": False, "preserve_rng_state": False}
+            self.network.activation_checkpointing_enable(kwargs)
+        else:
+            self.network.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
 
 
 def load_model(
-    directory: Path, competition: Competition, device: torch.device, frugal: bool = False
+    directory: Path,
+    competition: Competition,
+    device: torch.device,
+    frugal: bool = False,
+    compute: torch.dtype | None = None,
 ) -> LanguageModel:
     """The base model in ``directory`` on ``device``, from safetensors, without code from the repo.
 
-    ``frugal``: activations are computed again in any case.
+    ``frugal``: one row at a time, and activations are computed again in any case. ``compute``: the precision
+    of training's products; None for the device's own.
     Raises SetupError where it does not fit the device, is damaged, or is of a kind that is not supported.
     """
+    register_attention()
     try:
         _require_safetensors(directory)
-        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        need = memory_need(config, parameters_in(directory), competition)
+        compute = compute or training_precision(device)
+        need = training_memory(directory, competition, compute)
         require_memory(need, device)
         network = AutoModelForCausalLM.from_pretrained(
             directory,
-            dtype=torch.float32,
+            dtype=_WEIGHTS,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -84,8 +103,17 @@ def load_model(
         ) from error
     network.requires_grad_(False)
     network.train(False).to(device)
-    model = LanguageModel(network, tokenizer, device, frugal or recompute_activations(need, device))
-    _require_plain_head(model, config)
+    logits = _trial_logits(network, device)
+    model = LanguageModel(
+        network=network,
+        tokenizer=tokenizer,
+        device=device,
+        adapters=Adapters(network, competition.lora),
+        compute=compute,
+        kept_tokens=0 if frugal else kept_tokens(need, device),
+    )
+    network.set_attn_implementation(ATTENTION)
+    _require_same_logits(model, logits)
     return model
 
 
@@ -99,25 +127,36 @@ def _require_safetensors(directory: Path) -> None:
             raise SetupError(f"{index} names {name}, which is not a safetensors file.", remedy=_REMEDY)
 
 
-def parameters_in(directory: Path) -> int:
-    """How many numbers the model has, read from the files' headers."""
-    total = 0
-    for file in sorted(directory.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            total += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    if total == 0:
-        raise SetupError(f"The base model in {directory} has no safetensors file.", remedy=_REMEDY)
-    return total
+def training_memory(directory: Path, competition: Competition, compute: torch.dtype) -> MemoryNeed:
+    """What training on the model in ``directory`` takes. Raises SetupError as ``load_model``."""
+    return memory_need(
+        read_size(directory),
+        competition,
+        weight_bytes=_WEIGHTS.itemsize,
+        compute_bytes=compute.itemsize,
+    )
 
 
-def _require_plain_head(model: LanguageModel, config: PretrainedConfig) -> None:
-    """Raises SetupError for a model whose logits are not just states times head (scaled, capped, biased)."""
-    ids = torch.arange(min(8, config.get_text_config().vocab_size), device=model.device)[None]
+def _trial_logits(network: PreTrainedModel, device: torch.device) -> torch.Tensor:
+    """What transformers makes of ``_TRIAL``: (tokens, vocabulary)."""
+    ids = torch.tensor([_TRIAL.input_ids], device=device)
     with torch.no_grad():
-        expected = model.network(input_ids=ids, use_cache=False).logits
-        logits = model.body(input_ids=ids, use_cache=False).last_hidden_state @ model.head.t()
-    if not torch.allclose(logits, expected, rtol=1e-4, atol=1e-4):
+        logits: torch.Tensor = network(input_ids=ids, use_cache=False).logits[0]
+    return logits
+
+
+def _require_same_logits(model: LanguageModel, expected: torch.Tensor) -> None:
+    """Raises SetupError for a model that is more than its states times its head (scaled, capped, biased), or
+    whose attention or norms are not of the kinds that are computed here.
+    """
+    batch = pack([_TRIAL, _TRIAL], model.device)
+    with torch.no_grad():
+        embedded = model.network.get_input_embeddings()(batch.input_ids).float()
+        states = model.body(inputs_embeds=embedded, position_ids=batch.positions, rows=batch, use_cache=False)
+        logits = states.last_hidden_state[0].float() @ model.head.float().t()
+    same = torch.allclose(logits, torch.cat([expected, expected]).float(), rtol=1e-3, atol=1e-3)
+    if not same or getattr(model.network.config, "sliding_window", None) is not None:
         raise SetupError(
-            f"The base model's output head is of a kind that is not supported ({config.model_type}).",
-            remedy="Choose a base model whose logits are its last states times its head's weights.",
+            f"The base model is of a kind that is not supported ({model.network.config.model_type}).",
+            remedy="Choose a base model of Llama's or Qwen2's kind.",
         )

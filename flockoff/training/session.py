@@ -19,11 +19,10 @@ from flockoff.training.device import (
     compute_exactly,
     device_faults,
     device_text,
-    precision_text,
 )
-from flockoff.training.loss import evaluation_loss
+from flockoff.training.loss import RowLosses, row_losses
 from flockoff.training.messages import Assignment, Request
-from flockoff.training.model import LanguageModel, load_model, one_row_at_a_time
+from flockoff.training.model import LanguageModel, load_model
 from flockoff.training.rows import read_rows
 from flockoff.training.trainer import trained_adapter
 
@@ -33,10 +32,10 @@ _LIBRARIES = ("torch", "transformers", "peft", "trl", "tokenizers")
 
 @dataclass(frozen=True, slots=True)
 class _Evaluated:
-    """``loss`` is what is competed on; ``tokens`` are the public evaluation set's."""
+    """``loss`` is what is competed on; ``public`` is of the public evaluation set."""
 
     loss: float
-    tokens: int
+    public: RowLosses
     sealed_loss: float | None
 
 
@@ -54,8 +53,6 @@ class Session:
     def load(cls, assignment: Assignment) -> "Session":
         """Raises SetupError for what is missing, damaged or too large, WorkerFault as ``measure``."""
         competition, directory = assignment.competition, Path(assignment.model_dir)
-        if assignment.frugal:
-            competition = one_row_at_a_time(competition)
         compute_exactly(assignment.threads)
         device = choose_device(assignment.device)
         encoder = load_encoder(directory, competition.training.context_length)
@@ -84,12 +81,13 @@ class Session:
         evaluated = self._evaluate(on_progress)
         return Measurement(
             loss=evaluated.loss,
-            eval_tokens=evaluated.tokens,
+            eval_tokens=evaluated.public.tokens,
             train_rows=0,
             train_tokens=0,
             steps=0,
             seconds=time.monotonic() - start,
             provenance=self._provenance(0),
+            row_nll=evaluated.public.nll,
             sealed_loss=evaluated.sealed_loss,
         )
 
@@ -109,12 +107,13 @@ class Session:
             )
         return Measurement(
             loss=evaluated.loss,
-            eval_tokens=evaluated.tokens,
+            eval_tokens=evaluated.public.tokens,
             train_rows=len(rows),
             train_tokens=sum(len(row.input_ids) for row in rows),
             steps=steps,
             seconds=time.monotonic() - start,
             provenance=self._provenance(seed),
+            row_nll=evaluated.public.nll,
             sealed_loss=evaluated.sealed_loss,
         )
 
@@ -125,18 +124,18 @@ class Session:
         def on_rows(done: int) -> None:
             on_progress(Progress("evaluating", done, total))
 
-        loss, tokens = evaluation_loss(self.model, self.evaluation_set, on_rows)
+        losses = row_losses(self.model, self.evaluation_set, on_rows)
         if self.competition.sealed is None:
-            return _Evaluated(loss, tokens, None)
-        sealed, _ = evaluation_loss(self.model, self.sealed_set, lambda done: on_rows(public + done))
-        return _Evaluated(self.competition.sealed.blend(loss, sealed), tokens, sealed)
+            return _Evaluated(losses.mean, losses, None)
+        sealed = row_losses(self.model, self.sealed_set, lambda done: on_rows(public + done)).mean
+        return _Evaluated(self.competition.sealed.blend(losses.mean, sealed), losses, sealed)
 
     def _provenance(self, seed: int) -> Provenance:
         return Provenance(
             code_version=__version__,
             libraries={name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
             device=self.device,
-            precision=precision_text(self.model.device, self.competition.training, self.model.recompute),
+            precision=self.model.precision,
             base_model=_base_model_name(self.competition.base_model),
             evaluation_set=evaluation_name(self.competition),
             seed=seed,

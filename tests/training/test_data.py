@@ -8,15 +8,11 @@ from tiny_model import row, rules, write_dataset, write_tokenizer
 
 from flockoff.competition import Competition, EvaluationSet
 from flockoff.errors import SetupError
-from flockoff.records import EncodedRow
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.data import (
-    IGNORED,
     epoch_order,
     evaluation_name,
     evaluation_rows,
-    labels_of,
-    padded,
 )
 
 ROWS = [row(f"Say {n}.", "yes " * n) for n in range(1, 6)]
@@ -87,10 +83,3 @@ def test_evaluation_rows_that_are_malformed_are_a_setup_error(
     path.write_text("{}\n", encoding="utf-8")
     with pytest.raises(SetupError, match="not a valid dataset"):
         evaluation_rows(path, rules(path), encoder)
-
-
-def test_padded_puts_padding_behind_and_out_of_the_loss() -> None:
-    encoded = [EncodedRow((5, 6, 7), (False, True, True)), EncodedRow((8,), (False,))]
-    batch = padded([{"input_ids": one.input_ids, "labels": labels_of(one)} for one in encoded])
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
-    assert batch["labels"].tolist() == [[IGNORED, 6, 7], [IGNORED] * 3]

@@ -8,20 +8,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from tiny_model import rules
-from transformers import AutoConfig
 
-from flockoff.competition import Competition
 from flockoff.errors import SetupError
-from flockoff.training.device import (
-    MemoryNeed,
-    choose_device,
-    device_text,
-    memory_bytes,
-    memory_need,
-    recompute_activations,
-    require_memory,
-)
+from flockoff.planner.memory import MemoryNeed
+from flockoff.training.device import choose_device, device_text, kept_tokens, memory_bytes, require_memory
 from flockoff.training.model import load_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
 
 CPU = torch.device("cpu")
 
@@ -51,7 +44,7 @@ def test_load_model_without_safetensors_unpickles_nothing(
 ) -> None:
     (copy / "model.safetensors").unlink()
     (copy / name).write_bytes(pickle.dumps(Touch(copy / "touched")))
-    with pytest.raises(SetupError, match="no safetensors"):
+    with pytest.raises(SetupError, match=r"no file named model\.safetensors"):
         load_model(copy, rules(evaluation_file), CPU)
     assert not (copy / "touched").exists()
 
@@ -78,7 +71,7 @@ def test_load_model_that_needs_code_of_its_own_is_a_setup_error(copy: Path, eval
     auto_map = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
     amend(copy / "config.json", {"model_type": "own", "auto_map": auto_map})
     (copy / "own.py").write_text("raise SystemExit('ran code of the repo')")
-    with pytest.raises(SetupError, match="cannot be loaded"):
+    with pytest.raises(SetupError, match="of type 'own'"):
         load_model(copy, rules(evaluation_file), CPU)
 
 
@@ -105,32 +98,36 @@ def test_load_model_with_another_kind_of_head_is_a_setup_error(tmp_path: Path, e
         logits_scaling=8.0,
     )
     GraniteForCausalLM(config).save_pretrained(tmp_path)
-    with pytest.raises(SetupError, match="output head is of a kind"):
+    with pytest.raises(SetupError, match="of type 'granite'"):
         load_model(tmp_path, rules(evaluation_file), CPU)
 
 
+def test_load_model_whose_attention_slides_is_a_setup_error(copy: Path, evaluation_file: Path) -> None:
+    window: dict[str, object] = {
+        "use_sliding_window": True,
+        "sliding_window": 4096,
+        "max_window_layers": 0,
+        "layer_types": None,
+    }
+    amend(copy / "config.json", window)
+    with pytest.raises(SetupError, match="of a kind that is not supported"):
+        load_model(copy, rules(evaluation_file), CPU)
+
+
 def test_require_memory_too_little_says_both_numbers() -> None:
-    need = MemoryNeed(kept=2**60, recomputed=2**50)
+    need = MemoryNeed(fixed=2**50, token=2**20, recomputed_token=0, longest=4096)
     with pytest.raises(SetupError, match=r"takes about 1048576.0 GiB, and cpu .* GiB free"):
         require_memory(need, CPU)
-    assert recompute_activations(need, CPU)
+    assert kept_tokens(need, CPU) == 0 and need.recomputes(2**40)
 
 
 def test_require_memory_enough_passes() -> None:
-    need = MemoryNeed(kept=2**20, recomputed=2**20)
+    need = MemoryNeed(fixed=2**20, token=2**10, recomputed_token=2**5, longest=1)
     require_memory(need, CPU)
-    assert not recompute_activations(need, CPU)
     free, total = memory_bytes(CPU)
     assert 0 < free <= total
-
-
-def test_memory_need_of_the_default_competition_fits_twelve_gib() -> None:
-    config = AutoConfig.for_model(
-        "qwen2", hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, vocab_size=151936
-    )
-    need = memory_need(config, 1_543_714_304, Competition())
-    assert 10 < need.recomputed / 2**30 < 11.5
-    assert need.kept > 24 * 2**30
+    assert kept_tokens(need, CPU) == 2048 and not need.recomputes(total)
+    assert need.kept_tokens(10 * 2**20) == (8 * 2**20 - 2**20) // 2**10
 
 
 def test_choose_device_without_gpu() -> None:

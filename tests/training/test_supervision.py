@@ -114,10 +114,10 @@ def test_supervision_out_of_memory_is_tried_again_one_row_at_a_time(
 
     frugal = measure(evaluator, tmp_path, enough_again)
 
-    assert "rows a pass: 1, recomputed" in frugal.provenance.precision
-    assert "rows a pass: 2)" in undisturbed.provenance.precision
+    assert "rows apart, recomputed" in frugal.provenance.precision
+    assert "passes of 2048 tokens" in undisturbed.provenance.precision
     assert (frugal.steps, frugal.train_rows) == (undisturbed.steps, undisturbed.train_rows)
-    assert frugal.loss == pytest.approx(undisturbed.loss, rel=0.01)  # another draw of the dropout
+    assert frugal.loss == pytest.approx(undisturbed.loss, rel=1e-5)  # the same numbers are dropped
     assert not workers()  # the next dataset gets an ordinary one
 
 

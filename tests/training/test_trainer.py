@@ -5,18 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftModel
+from plain_training import plain_loss, plain_network, plain_training
 from tiny_model import row, rules
-from torch.nn import functional
 
 from flockoff.competition import Competition
 from flockoff.records import EncodedRow
 from flockoff.tokens import load_encoder
 from flockoff.training.data import epoch_order
 from flockoff.training.device import compute_exactly
-from flockoff.training.loss import evaluation_loss
+from flockoff.training.loss import add_step_gradients, evaluation_loss
 from flockoff.training.model import LanguageModel, load_model
-from flockoff.training.trainer import AdapterTrainer, trained_adapter
+from flockoff.training.trainer import trained_adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
 
@@ -44,9 +43,13 @@ def dataset(model_dir: Path) -> list[EncodedRow]:
 
 
 def checksum(model: LanguageModel) -> str:
+    """Of the base model's weights; the adapters must have no effect."""
     digest = sha256()
     for name, tensor in sorted(model.network.state_dict().items()):
-        digest.update(name.encode() + tensor.numpy().tobytes())
+        if "lora_B" in name:
+            assert not tensor.any()
+        elif "lora_A" not in name:
+            digest.update(name.encode() + tensor.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -71,15 +74,12 @@ def test_trained_adapter_learns_and_leaves_the_base_model_as_it_was(
     model: LanguageModel, dataset: list[EncodedRow], competition: Competition
 ) -> None:
     before = checksum(model)
-    modules = [type(module) for module in model.network.modules()]
     base, _ = evaluation_loss(model, dataset, lambda done: None)
     many = replace(competition, training=replace(competition.training, epochs=20))
     trained, losses = train(model, dataset, many, seed=1)
     assert len(losses) == 60  # three steps an epoch: 8, 8 and 3 rows
     assert trained < base - 0.5 and losses[-1] < losses[0] - 0.5
     assert checksum(model) == before
-    assert [type(module) for module in model.network.modules()] == modules
-    assert not any(parameter.requires_grad for parameter in model.network.parameters())
     assert evaluation_loss(model, dataset, lambda done: None)[0] == base
 
 
@@ -96,9 +96,21 @@ def test_trained_adapter_same_seed_gives_the_same_bits_whatever_ran_before(
 def test_trained_adapter_recomputing_activations_changes_no_bit(
     model: LanguageModel, dataset: list[EncodedRow], competition: Competition
 ) -> None:
-    kept = train(model, dataset, competition, seed=3)
-    assert train(replace(model, recompute=True), dataset, competition, seed=3) == kept
-    assert train(model, dataset, competition, seed=3) == kept
+    alone = replace(model, kept_tokens=1)  # every row alone, and computed again
+    kept = [train(replace(model, kept_tokens=most), dataset[:1], competition, seed=3) for most in (1, 10**6)]
+    assert kept[0] == kept[1]
+    together, apart = train(model, dataset, competition, seed=3), train(alone, dataset, competition, seed=3)
+    assert together[0] == pytest.approx(apart[0], rel=1e-5)
+    assert train(model, dataset, competition, seed=3) == together
+
+
+def test_trained_adapter_drops_the_same_however_rows_are_grouped(
+    model: LanguageModel, dataset: list[EncodedRow], competition: Competition
+) -> None:
+    losses = [train(replace(model, kept_tokens=most), dataset, competition, 4) for most in (10**6, 200, 50)]
+    for loss, steps in losses[1:]:
+        assert loss == pytest.approx(losses[0][0], rel=1e-5)
+        assert steps == pytest.approx(losses[0][1], rel=1e-5)
 
 
 def test_trainer_adapts_every_linear_layer_but_the_head(
@@ -119,9 +131,9 @@ def test_trainer_adapts_every_linear_layer_but_the_head(
 def test_trainer_takes_rows_in_epoch_order(
     model: LanguageModel, dataset: list[EncodedRow], competition: Competition
 ) -> None:
-    seen: list[tuple[int, ...]] = []
+    seen: list[int] = []
     hook = model.network.get_input_embeddings().register_forward_pre_hook(
-        lambda module, args: seen.extend(tuple(ids.tolist()) for ids in args[0])
+        lambda module, args: seen.extend(args[0].flatten().tolist())
     )
     try:
         with trained_adapter(model, dataset, competition, 5, lambda *_: None):
@@ -130,53 +142,48 @@ def test_trainer_takes_rows_in_epoch_order(
         hook.remove()
     lengths = [len(one.input_ids) for one in dataset]
     expected = [dataset[place].input_ids for epoch in (0, 1) for place in epoch_order(lengths, 5, epoch, 8)]
-    assert [ids[: len(want)] for ids, want in zip(seen, expected, strict=True)] == expected
+    assert seen == [token for ids in expected for token in ids]
 
 
-def test_trainer_step_gradient_is_the_mean_over_the_assistant_tokens_of_its_rows(
-    model: LanguageModel, dataset: list[EncodedRow], evaluation_file: Path, tmp_path: Path
+def test_trained_adapter_equals_a_plain_reference_over_thirty_steps(
+    model_dir: Path, model: LanguageModel, dataset: list[EncodedRow], evaluation_file: Path
 ) -> None:
-    """Four micro-batches of two rows against all eight rows at once in plain torch."""
-    competition = rules(evaluation_file, dropout=0.0, epochs=1, max_grad_norm=1e9)
-    eight = dataset[3:11]
-    trainer = AdapterTrainer(model, eight, competition, 1, lambda *_: None, str(tmp_path))
-    network = trainer.model
-    assert isinstance(network, PeftModel)
-    captured: dict[str, torch.Tensor] = {}
-
-    def capture(optimizer: object, args: object, kwargs: object) -> None:
-        captured.update({n: p.grad.clone() for n, p in named_adapters(network) if p.grad is not None})
-
-    for name, parameter in named_adapters(network):
-        if "lora_B" in name:  # zero at first, which would leave lora_A without any gradient
-            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(len(name)))
-    expected = plain_gradient(network, eight)
-    trainer.create_optimizer()
-    handle = trainer.optimizer.register_step_pre_hook(capture)  # type: ignore[union-attr]
-    trainer.train()
-    handle.remove()
-    network.unload()
-    del model.network.forward
-    assert captured.keys() == expected.keys() and len(captured) == 28
-    for name, gradient in expected.items():
-        torch.testing.assert_close(captured[name], gradient, rtol=1e-4, atol=1e-6)
+    competition = rules(evaluation_file, dropout=0.0, epochs=10)
+    network = plain_network(model_dir, competition, seed=6)
+    expected = list(plain_training(network, dataset, competition, seed=6))
+    with torch.no_grad():
+        after = plain_loss(network.eval(), dataset).item()
+    loss, losses = train(replace(model, kept_tokens=100), dataset, competition, seed=6)
+    assert len(losses) == 30
+    assert losses == pytest.approx(expected, rel=1e-5)
+    assert loss == pytest.approx(after, rel=1e-5)
 
 
-def named_adapters(network: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
-    return [(name, value) for name, value in network.named_parameters() if value.requires_grad]
+def test_first_step_has_the_gradients_of_a_plain_reference(
+    model_dir: Path, model: LanguageModel, dataset: list[EncodedRow], evaluation_file: Path
+) -> None:
+    competition = rules(evaluation_file, dropout=0.0)
+    network = plain_network(model_dir, competition, seed=7)
+    model.adapters.reset(seed=7)
+    stir(network)
+    stir(model.adapters.model)
+    rows = dataset[3:11]
+    torch.autograd.backward(expected := plain_loss(network, rows))
+    loss = add_step_gradients(model, rows, 0.0, seed=7, step=0)
+    ours, plain = gradients(model.adapters.model), gradients(network)
+    model.adapters.clear()
+    assert loss == pytest.approx(expected.item(), rel=1e-6)
+    assert ours.keys() == plain.keys() and len(ours) == 28
+    for name, gradient in plain.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-7)
 
 
-def plain_gradient(network: PeftModel, rows: list[EncodedRow]) -> dict[str, torch.Tensor]:
-    total, tokens = torch.zeros(()), 0
-    for one in rows:
-        logits = network(input_ids=torch.tensor([one.input_ids])).logits[0]
-        counts = torch.tensor(one.assistant)[1:]
-        targets = torch.tensor(one.input_ids)[1:]
-        total = total + functional.cross_entropy(logits[:-1][counts], targets[counts], reduction="sum")
-        tokens += int(counts.sum())
-    torch.autograd.backward(total / tokens)
-    gradients = {
-        name: value.grad.clone() for name, value in named_adapters(network) if value.grad is not None
-    }
-    network.zero_grad()
-    return gradients
+def stir(network: torch.nn.Module) -> None:
+    """lora_B is zero at first, which would leave lora_A without any gradient."""
+    for name, value in network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.1, generator=torch.Generator().manual_seed(len(name)))
+
+
+def gradients(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.grad for name, value in network.named_parameters() if value.grad is not None}

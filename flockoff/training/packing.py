@@ -1,0 +1,131 @@
+"""Rows one behind the other in a flat pass, without padding; each row attends to itself alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.nn.attention.varlen import varlen_attn
+from transformers import AttentionInterface
+
+from flockoff.records import EncodedRow
+
+ATTENTION = "flockoff_rows"  # the name under which transformers knows ``row_attention``
+_FLASH_CAPABILITY = (8, 0)  # Ampere: what the kernels of ``varlen_attn`` need
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Rows of ``lengths`` tokens, ``n`` in all, and the ``m`` assistant tokens that are predicted in them."""
+
+    lengths: tuple[int, ...]
+    ends: torch.Tensor  # (rows + 1,) int32: 0, and where each row ends
+    input_ids: torch.Tensor  # (1, n)
+    positions: torch.Tensor  # (1, n): of each token in its row
+    places: torch.Tensor  # (m,): of the states that predict an assistant token
+    targets: torch.Tensor  # (m,): these tokens
+    row_of: torch.Tensor  # (m,): which row each of them is in
+
+
+def pack(rows: Sequence[EncodedRow], device: torch.device) -> Pack:
+    """The rows in their order. The first token of a row is predicted by nothing, and never counts."""
+    lengths = tuple(len(row.input_ids) for row in rows)
+    ends = [0, *accumulate(lengths)]
+    counted = [
+        (number, ends[number] + place)
+        for number, row in enumerate(rows)
+        for place in range(1, len(row.input_ids))
+        if row.assistant[place]
+    ]
+    input_ids = torch.tensor([token for row in rows for token in row.input_ids])
+    row_of, places = torch.tensor(counted, dtype=torch.long).reshape(-1, 2).unbind(1)
+    return Pack(
+        lengths=lengths,
+        ends=torch.tensor(ends, dtype=torch.int32, device=device),
+        input_ids=input_ids[None].to(device),
+        positions=torch.cat([torch.arange(length) for length in lengths])[None].to(device),
+        places=(places - 1).to(device),
+        targets=input_ids[places].to(device),
+        row_of=row_of.to(device),
+    )
+
+
+def passes(lengths: Sequence[int], most: int) -> list[range]:
+    """Consecutive rows in groups of at most ``most`` tokens; a longer row is a group of its own."""
+    groups: list[range] = []
+    tokens = 0
+    for number, length in enumerate(lengths):
+        if groups and tokens + length <= most:
+            groups[-1] = range(groups[-1].start, number + 1)
+            tokens += length
+        else:
+            groups.append(range(number, number + 1))
+            tokens = length
+    return groups
+
+
+def register_attention() -> None:
+    """Let transformers find ``row_attention``. It makes no mask for an attention that it does not know."""
+    AttentionInterface.register(ATTENTION, row_attention)
+
+
+def row_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    rows: Pack | None = None,
+    **unused: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention within each row. ``query``: (1, heads, n, width), keys and values with fewer heads.
+
+    Returns (1, n, heads, width). Without ``rows``, each of the batch is one row, as transformers has it.
+    """
+    query, key = query.to(value.dtype), key.to(value.dtype)  # rotation is in float32
+    if rows is None:
+        return _attention(query, key, value, scaling).transpose(1, 2), None
+    if _has_flash(value):
+        return _flash_attention(query, key, value, rows, scaling), None
+    parts = (tensor.split(rows.lengths, dim=2) for tensor in (query, key, value))
+    attended = [_attention(*row, scaling).transpose(1, 2) for row in zip(*parts, strict=True)]
+    return torch.cat(attended, dim=1), None
+
+
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
+    return functional.scaled_dot_product_attention(
+        query, key, value, is_causal=True, scale=scaling, enable_gqa=True
+    )
+
+
+def _has_flash(value: torch.Tensor) -> bool:
+    return (
+        value.is_cuda
+        and value.dtype == torch.bfloat16
+        and torch.cuda.get_device_capability(value.device) >= _FLASH_CAPABILITY
+    )
+
+
+def _flash_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: Pack, scaling: float
+) -> torch.Tensor:
+    """All rows in one kernel."""
+    longest = max(rows.lengths)
+    attended = varlen_attn(
+        query[0].transpose(0, 1).contiguous(),
+        key[0].transpose(0, 1).contiguous(),
+        value[0].transpose(0, 1).contiguous(),
+        rows.ends,
+        rows.ends,
+        longest,
+        longest,
+        scale=scaling,
+        window_size=(-1, 0),  # causal
+        enable_gqa=True,
+    )
+    assert isinstance(attended, torch.Tensor)
+    return attended[None]
