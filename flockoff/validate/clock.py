@@ -68,6 +68,10 @@ class EpochClock:
         CHAIN_BLOCK.set(block)
         return max(0, self._end_block - block)
 
+    def seconds_left(self) -> float:
+        """Seconds until evaluating must end."""
+        return max(0, self.blocks_left() - self._threshold) * self.seconds_per_block
+
     def _ask(self) -> None:
         try:
             status = self._chain.epoch_status()

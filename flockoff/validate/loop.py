@@ -34,6 +34,7 @@ from flockoff.retry import backoff, note
 from flockoff.scoring import epoch_of, epoch_seed
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.judge import judge_all, log_verdict
+from flockoff.validate.outlook import log_outlook
 from flockoff.validate.plan import plan_places, read_commitments, withdrawn
 from flockoff.validate.setting import Validator
 from flockoff.validate.settle import settle
@@ -155,6 +156,7 @@ def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool | N
         if plan:
             _make_room(validator, plan)
             _log_base_loss(validator, clock)
+            log_outlook(validator, epoch, plan, clock)
             judge_all(validator, epoch, plan, clock)
         if validator.stop.is_set():
             raise Interrupted

@@ -120,6 +120,11 @@ def test_epoch_clock_with_epochs_of_its_own_ignores_the_tempo() -> None:
     assert clock.late()
 
 
+@pytest.mark.parametrize(("height", "seconds"), [(300, 10 * SECONDS_PER_BLOCK), (310, 0.0), (350, 0.0)])
+def test_epoch_clock_tells_the_seconds_left_for_evaluating(height: int, seconds: float) -> None:
+    assert clock_at(Heights(height), Time()).seconds_left() == seconds
+
+
 def test_epoch_clock_is_over_when_asked_to_stop() -> None:
     stop = threading.Event()
     clock = clock_at(Heights(0), Time(), stop=stop)

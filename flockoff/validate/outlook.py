@@ -1,0 +1,81 @@
+"""What a validator can tell before it evaluates: how much of the queue it will finish."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from flockoff.competition import Competition
+from flockoff.ledger import Ledger
+from flockoff.logs import event
+from flockoff.planner.forecast import Forecast, forecast, measured_pace
+from flockoff.planner.memory import memory_need
+from flockoff.planner.model import KNOWN_SIZES
+from flockoff.records import Commitment, Epoch, Evaluation, ModelId
+from flockoff.validate.clock import EpochClock
+from flockoff.validate.setting import Validator
+
+log = logging.getLogger(__name__)
+
+_LOOK_BACK = 64  # evaluations from which pace and sizes are known
+
+
+def log_outlook(validator: Validator, epoch: Epoch, plan: Sequence[Commitment], clock: EpochClock) -> None:
+    """Tell how many of the plan's datasets that have no verdict yet will be evaluated in time."""
+    judged = {verdict.hotkey for verdict in validator.ledger.verdicts(epoch.start_block)}
+    waiting = [commitment.model_id for commitment in plan if commitment.hotkey not in judged]
+    made = outlook(
+        validator.ledger,
+        validator.competition,
+        waiting,
+        clock.seconds_left(),
+        workers=validator.evaluator.slots,
+    )
+    if made is None:
+        log.info("Nothing was evaluated on this device yet: how long the queue will take is not known.")
+        return
+    about = event(
+        "forecast",
+        epoch=epoch.start_block,
+        places=made.places,
+        finished=made.finished,
+        seconds=round(made.seconds_for_all),
+    )
+    log.info("Forecast: %s", made.sentence(), extra=about)
+
+
+def outlook(
+    ledger: Ledger, competition: Competition, queue: Sequence[ModelId], time_left: float, *, workers: int
+) -> Forecast | None:
+    """What becomes of ``queue`` in ``time_left`` seconds, by what evaluations took so far.
+
+    Sizes are known of what was evaluated before; the others are only downloaded now. None where no
+    evaluation was made by the same code and rules on the same kind of device.
+    """
+    base = ledger.base_loss()
+    past = [stored.evaluation for stored in ledger.history.evaluations(_LOOK_BACK)]
+    pace = measured_pace(base, [one.measurement for one in past]) if base is not None else None
+    if base is None or pace is None:
+        return None
+    sizes = _sizes(past)
+    return forecast(
+        [sizes.get(model_id) for model_id in queue],
+        pace,
+        time_left,
+        largest=competition.limits.max_tokens,
+        workers=workers,
+        known=list(sizes.values()),
+        memory=_memory(competition, base.provenance.device),
+    )
+
+
+def _sizes(past: Sequence[Evaluation]) -> Mapping[ModelId, int]:
+    """Tokens of one pass over each dataset."""
+    return {one.model_id: one.measurement.train_tokens for one in past}
+
+
+def _memory(competition: Competition, device: str) -> int | None:
+    """Bytes that training on the longest rows takes; None for a base model whose sizes are not known."""
+    size = KNOWN_SIZES.get(competition.base_model.repo)
+    if size is None:
+        return None
+    compute = 2 if device.startswith("cuda") else 4  # bfloat16 and float32
+    return memory_need(size, competition, compute_bytes=compute).recomputed

@@ -1,0 +1,57 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ledger_records import EPOCH, begin, evaluation, measurement, model_id, open_ledger
+
+from flockoff.competition import BaseModel, Competition
+from flockoff.ledger import Ledger
+from flockoff.validate.outlook import outlook
+
+RULES = Competition()
+
+
+def fill(ledger: Ledger, *, device: str = "cpu") -> None:
+    """A base model that is measured in 5 s, and two datasets: 100 tokens in 6 s, 300 tokens in 8 s."""
+    ledger.record_base_loss(replace(measurement(2.0), seconds=5.0, train_tokens=0, row_nll=()))
+    begin(ledger)
+    for hotkey, commit, tokens, seconds in (("ann", "a", 100, 6.0), ("bob", "b", 300, 8.0)):
+        measured = replace(measurement(device=device), train_tokens=tokens, seconds=seconds)
+        ledger.record_evaluation(replace(evaluation(hotkey), model_id=model_id(commit), measurement=measured))
+
+
+def test_outlook_takes_pace_and_sizes_from_the_ledger(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+        fill(ledger)
+        queue = [model_id("b"), model_id("c")]
+        made = outlook(ledger, RULES, queue, 10.0, workers=1)
+    assert made is not None
+    assert (made.places, made.finished, made.unseen, made.assumed_tokens) == (2, 1, 1, 300)
+    assert made.seconds == pytest.approx(5 + 300 * 0.01)
+    assert made.seconds_for_all == pytest.approx(16.0)
+    assert "training needs about 8.5 GiB" in made.sentence()
+
+
+def test_outlook_without_evaluations_on_this_kind_of_device_is_none(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert outlook(ledger, RULES, [model_id()], 10.0, workers=1) is None
+        fill(ledger, device="cuda NVIDIA GeForce RTX 4090")
+        assert outlook(ledger, RULES, [model_id()], 10.0, workers=1) is None
+
+
+def test_outlook_of_a_base_model_of_unknown_size_leaves_the_memory_out(tmp_path: Path) -> None:
+    other = Competition(base_model=BaseModel(repo="ann/model", revision="0" * 40))
+    with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+        fill(ledger)
+        made = outlook(ledger, other, [model_id()], 10.0, workers=1)
+    assert made is not None and made.memory is None
+    assert "GiB" not in made.sentence()
+
+
+def test_outlook_looks_back_into_epochs_that_are_closed(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+        fill(ledger)
+        ledger.close_epoch(
+            EPOCH.start_block, block=EPOCH.end_block, scores={}, evaluated=[], win_rates={}, shares={}
+        )
+        assert outlook(ledger, RULES, [model_id()], 10.0, workers=1) is not None
