@@ -155,13 +155,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contamination:
-    """How much of the evaluation set a dataset may contain before it is contaminated."""
+    """How much of the evaluation set a dataset may contain before it is contaminated.
+
+    ``flockoff/dataset/contamination.py`` has the rule for a row, and what a run of an answer is.
+    """
 
     max_rows: int = 2  # one more makes the dataset contaminated
     max_share: float = 0.01  # of the dataset's rows
+    answer_share: float = 0.15  # of an answer's runs makes a row one that contains it
+    runs: int = 30  # of an answer do so too, if that is less
+    together_share: float = 0.2  # of an answer's runs in several rows that have pieces of it
 
     def __post_init__(self) -> None:
         _require(self.max_rows >= 0 and 0 <= self.max_share <= 1, "the contamination bounds are out of range")
+        _require(0 < self.answer_share <= 1, "contamination.answer_share must be in (0, 1]")
+        _require(0 < self.together_share <= 1, "contamination.together_share must be in (0, 1]")
+        _require(self.runs >= 1, "contamination.runs must be at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

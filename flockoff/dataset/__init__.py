@@ -1,7 +1,7 @@
 """Datasets: format, content hash, duplicates, contamination. README.md has the format and the room's rule."""
 
 from flockoff.dataset.check import Judgement, check_dataset, fault_of, judge_dataset
-from flockoff.dataset.contamination import EvaluationAnswers, contamination_fault
+from flockoff.dataset.contamination import AnswerSearch, EvaluationAnswers, FoundAnswer, contamination_fault
 from flockoff.dataset.content import ContentHasher, canonical_order, content_hash
 from flockoff.dataset.duplicates import (
     Claim,
@@ -24,11 +24,13 @@ from flockoff.dataset.overlap import (
 from flockoff.dataset.sketch import Sketch, Sketcher
 
 __all__ = [
+    "AnswerSearch",
     "Borrowed",
     "BorrowedAnswer",
     "Claim",
     "ContentHasher",
     "EvaluationAnswers",
+    "FoundAnswer",
     "Holding",
     "Judgement",
     "Sketch",

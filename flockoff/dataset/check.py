@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flockoff.competition import Contamination, Limits
-from flockoff.dataset.contamination import EvaluationAnswers, contamination_fault
+from flockoff.dataset.contamination import AnswerSearch, EvaluationAnswers, FoundAnswer, contamination_fault
 from flockoff.dataset.content import ContentHasher
 from flockoff.dataset.format import MAX_DETAIL, described, file_size, read_rows
 from flockoff.errors import MinerFault, Reason
@@ -47,12 +47,14 @@ class _Encoded:
 class Judgement:
     """What a dataset is. ``fault`` is None for one that is valid and not contaminated.
 
-    ``left_out``: the 1-based lines that are not to be trained on, in order.
+    ``left_out``: the 1-based lines that are not to be trained on, in order. ``answers``: of those, the ones
+    with answers of the public evaluation set, and which; the others have answers of the sealed one.
     """
 
     report: DatasetReport
     fault: MinerFault | None
     left_out: tuple[int, ...] = ()
+    answers: tuple[FoundAnswer, ...] = ()
 
 
 def judge_dataset(
@@ -70,20 +72,18 @@ def judge_dataset(
     Of the sealed set's answers the judgement's fault tells how many rows have one, and no more.
     Raises SetupError where the file cannot be read.
     """
-    contaminated: list[int] = []
-    sealed: list[int] = []
-
-    def look(line: int, row: Row, _: int) -> None:
-        if answers is not None and answers.is_in(row):
-            contaminated.append(line)
-        elif sealed_answers is not None and sealed_answers.is_in(row):
-            sealed.append(line)
-
-    report = check_dataset(path, limits, encoder, [look, *visitors])
+    public, sealed = (
+        None if each is None else AnswerSearch(each, rules) for each in (answers, sealed_answers)
+    )
+    searches = [search.add for search in (public, sealed) if search is not None]
+    report = check_dataset(path, limits, encoder, [*searches, *visitors])
     if not report.valid:
         return Judgement(report, fault_of(report))
-    fault = contamination_fault(contaminated, report.rows, rules, sealed=len(sealed))
-    return Judgement(report, fault, left_out=tuple(sorted([*contaminated, *sealed])))
+    found = public.found() if public is not None else ()
+    lines = {each.line for each in found}
+    others = {each.line for each in sealed.found()} - lines if sealed is not None else set()
+    fault = contamination_fault(sorted(lines), report.rows, rules, sealed=len(others))
+    return Judgement(report, fault, left_out=tuple(sorted(lines | others)), answers=found)
 
 
 def check_dataset(

@@ -24,7 +24,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from flockoff.dataset.contamination import words_of
+from flockoff.dataset.words import words_of
 from flockoff.records import Row
 
 SHINGLE_WORDS = 3

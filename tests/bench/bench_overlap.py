@@ -31,8 +31,8 @@ from lone_check import MIB, peak_memory, start_peak
 
 from flockoff.competition import Overlap
 from flockoff.dataset import Borrowed, Claim, Holding, Sketch, Sketcher, borrowed
-from flockoff.dataset.contamination import windows, words_of
 from flockoff.dataset.sketch import HASHES, SHINGLE_WORDS
+from flockoff.dataset.words import windows, words_of
 from flockoff.ledger import Ledger
 from flockoff.records import Epoch, ModelId, Row, Turn
 

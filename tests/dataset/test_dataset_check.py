@@ -120,7 +120,7 @@ def test_check_dataset_visitors_see_rows_as_far_as_the_context_reaches(dataset: 
 
 
 def test_judge_dataset_answer_within_the_context_is_contamination(dataset: Write) -> None:
-    answer = "one two three four five six seven eight"
+    answer = "one two three four five six seven eight nine ten"
     answers = EvaluationAnswers([row_of("Count", answer)])
     rules = Contamination(max_rows=0)
     path = dataset(lines(line_of("a", "b"), line_of("a", f"{answer}!")))
@@ -136,7 +136,7 @@ def test_judge_dataset_answer_within_the_context_is_contamination(dataset: Write
 
 
 def test_judge_dataset_invalid_dataset_is_not_called_contaminated(dataset: Write) -> None:
-    answer = "one two three four five six seven eight"
+    answer = "one two three four five six seven eight nine ten"
     judgement = judge_dataset(
         dataset(lines(line_of("a", answer), b"{}")),
         Limits(),

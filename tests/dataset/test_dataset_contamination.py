@@ -1,23 +1,36 @@
+from collections import defaultdict
+from collections.abc import Iterable
+
 import pytest
+from contamination_cases import DISGUISES, Case, evaluation_rows, negatives, positives
 from dataset_texts import CONTENT, EXAMPLES, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flockoff.competition import Contamination
-from flockoff.dataset import EvaluationAnswers, contamination_fault
-from flockoff.dataset.contamination import MIN_ANSWER_WORDS, words_of
+from flockoff.dataset import AnswerSearch, EvaluationAnswers, FoundAnswer, contamination_fault
+from flockoff.dataset.contamination import MIN_RUNS, RUN_LETTERS, SHORT_LETTERS
 from flockoff.errors import Reason
 from flockoff.records import Row, Turn
 
 ANSWER = "The tide turns twice a day, because the Earth rotates under the Moon's pull."
-OTHER = "The tide turns twice a day, because water is curious."
-CHINESE = "月球的引力使海水每天涨落两次。"
+OTHER = "Bread rises when yeast eats sugar and breathes out gas that the dough holds."
+CHINESE = "\u6708\u7403\u7684\u5f15\u529b\u4f7f\u6d77\u6c34\u6bcf\u5929\u6da8\u843d\u4e24\u6b21"
+QUESTION = "How often does it turn, and who told you that?"
+RULES = Contamination()
 
 
 def answers(*contents: str) -> EvaluationAnswers:
-    return EvaluationAnswers(
-        [row_of("a question that is long enough to be nine words", text) for text in contents]
-    )
+    return EvaluationAnswers([row_of(QUESTION, text) for text in contents])
+
+
+def found(
+    of: EvaluationAnswers, rows: Iterable[Row], rules: Contamination = RULES
+) -> tuple[FoundAnswer, ...]:
+    search = AnswerSearch(of, rules)
+    for line, row in enumerate(rows, start=1):
+        search.add(line, row, 1)
+    return search.found()
 
 
 @pytest.mark.parametrize(
@@ -31,72 +44,163 @@ def answers(*contents: str) -> EvaluationAnswers:
         row_of("Why?", ANSWER.replace(" ", "\n\u00a0* ").replace(",", " --").replace("'", "\u2019")),
         row_of("Why?", "".join(chr(ord(c) + 0xFEE0) if c.isalpha() else c for c in ANSWER)),  # full width
         row_of("Why?", ANSWER.replace("i", "i\u200b").replace("t", "t\u00ad\u0334")),
-        row_of("Why?", f"The tide turns twice a day, because the {ANSWER}"),
+        row_of("Why?", " ".join(ANSWER)),
+        row_of(ANSWER[:30], ANSWER[30:]),
+        row_of("Why?", ANSWER.replace("Earth", "planet")),
         Row(None, (Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c"), Turn("assistant", ANSWER))),
     ],
 )
-def test_contaminated_rows_answer_in_any_dress_is_found(row: Row) -> None:
-    assert answers(OTHER, ANSWER).contaminated_rows([row_of("a", "b"), row, row_of("c", "d")]) == [1]
+def test_answer_search_answer_in_any_dress_is_found_with_its_row(row: Row) -> None:
+    (one,) = found(answers(OTHER, ANSWER), [row_of("a", "b"), row, row_of("c", "d")])
+    assert (one.line, one.row, one.whole) == (2, 2, True)
+    assert RULES.answer_share <= one.share <= 1
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "The tide turns twice a day, because the Earth rotates under the Moon's",
-        "tide turns twice a day, because the Earth rotates under the Moon's pull.",
-        ANSWER.replace("Earth", "planet"),
-        "a question that is long enough to be nine words",
+        "The tide turns.",
+        "Because the Earth rotates, the Moon's pull makes the tide turn twice.",
+        QUESTION,
         "",
     ],
 )
-def test_contaminated_rows_part_of_an_answer_or_a_question_is_not(text: str) -> None:
-    assert answers(ANSWER).contaminated_rows([row_of("Why?", text)]) == []
+def test_answer_search_same_topic_and_question_are_not(text: str) -> None:
+    assert found(answers(ANSWER), [row_of(QUESTION, text)]) == ()
 
 
-def test_contaminated_rows_answer_split_over_turns_is_not() -> None:
-    first, second = ANSWER[:40], ANSWER[40:]
-    assert answers(ANSWER).contaminated_rows([row_of(first, second)]) == []
+def test_answer_search_share_is_of_the_answers_runs() -> None:
+    letters = sum(map(str.isalnum, ANSWER))
+    (whole,) = found(answers(ANSWER), [row_of("Why?", ANSWER)])
+    assert whole.share == 1
+    (part,) = found(answers(ANSWER), [row_of("Why?", ANSWER[: ANSWER.index(" Moon")])])
+    assert part.share == (letters - 9 - RUN_LETTERS + 1) / (letters - RUN_LETTERS + 1)
 
 
-def test_contaminated_rows_short_answer_is_not_looked_for() -> None:
-    words = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
-    assert len(words) == MIN_ANSWER_WORDS
-    row = row_of("Count", " ".join(words) + " nine")
-    assert answers(" ".join(words[:-1])).contaminated_rows([row]) == []
-    assert answers(" ".join(words)).contaminated_rows([row]) == [0]
+def test_answer_search_short_answer_counts_whole_and_after_its_question() -> None:
+    short = "Twice, says my aunt."
+    assert found(answers(short), [row_of("Who says so?", short)]) == ()
+    assert found(answers(short), [row_of(QUESTION, "Twice, says my uncle.")]) == ()
+    assert [one.share for one in found(answers(short), [row_of(QUESTION, short.upper())])] == [1]
 
 
-def test_contaminated_rows_shortest_answers_are_found() -> None:
-    for shortest in ("1 2 3 4 5 6 7 8", "潮汐月球引力海水"):
-        assert answers(shortest).contaminated_rows([row_of("Count", shortest)]) == [0]
+def test_answer_search_answer_of_few_letters_is_not_looked_for() -> None:
+    for letters, hits in ((MIN_RUNS, 1), (MIN_RUNS - 1, 0)):
+        assert len(found(answers("x" * letters), [row_of(QUESTION, "x" * letters)])) == hits
 
 
-def test_contaminated_rows_answer_without_spaces_is_found() -> None:
-    assert answers(CHINESE).contaminated_rows([row_of("潮汐", f"好的。{CHINESE[:-1]}…")]) == [0]
+def test_answer_search_answer_that_is_not_short_is_found_under_any_prompt() -> None:
+    for letters, hits in ((SHORT_LETTERS, 1), (SHORT_LETTERS - 1, 0)):
+        text = ("thetideturnstwiceaday" * 2)[:letters]
+        assert len(found(answers(text), [row_of("Why?", text)])) == hits
 
 
-def test_contaminated_rows_answers_that_begin_alike_are_told_apart() -> None:
-    longer = ANSWER + " So it has always been."
-    assert answers(longer, ANSWER).contaminated_rows([row_of("a", ANSWER)]) == [0]
-    assert answers(longer).contaminated_rows([row_of("a", ANSWER)]) == []
+def test_answer_search_ideographs_count_three_times() -> None:
+    assert len(found(answers(CHINESE), [row_of("\u6f6e", f"\u597d\u7684\u3002{CHINESE}\u2026")])) == 1
+    assert found(answers(CHINESE), [row_of("\u6f6e", CHINESE[:9])]) == ()
 
 
-def test_contaminated_rows_empty_evaluation_set_finds_nothing() -> None:
-    assert EvaluationAnswers([]).contaminated_rows([row_of("a", ANSWER)]) == []
+def test_answer_search_what_two_answers_share_is_nobodys() -> None:
+    shared = "I am only an assistant, so please ask somebody who knows about it."
+    of = answers(f"{shared} {ANSWER}", f"{shared} {OTHER}")
+    assert found(of, [row_of("Why?", shared)]) == ()
+    assert [one.row for one in found(of, [row_of("Why?", OTHER)])] == [2]
 
 
-def test_words_of_long_run_of_combining_marks_takes_no_quadratic_time() -> None:
-    # In one piece this takes Python's normalisation a minute.
-    assert words_of("a" + "\u0301\u0316" * 130_000) == ["á"]
+def test_answer_search_quoted_question_is_nobodys() -> None:
+    quoted = f"Repeat after me: {ANSWER}"
+    of = EvaluationAnswers([row_of(quoted, f"{ANSWER} {OTHER}")])
+    assert found(of, [row_of(quoted, "No.")]) == ()
+    assert len(found(of, [row_of("Why?", OTHER)])) == 1
+
+
+def test_answer_search_end_of_a_row_is_the_end() -> None:
+    parts = [ANSWER[start : start + 20] for start in range(0, len(ANSWER), 20)]
+    assert found(answers(ANSWER), [row_of("a", part) for part in parts]) == ()
+
+
+def test_answer_search_pieces_in_several_rows_are_found_together() -> None:
+    (answer,) = (row.turns[-1].content for row in evaluation_rows()[4:5])
+    parts = answer.split()
+    pieces = [" ".join(parts[start : start + 8]) for start in range(0, len(parts), 8)]
+    rows = [row_of("Go on.", piece) for piece in pieces]
+    of = EvaluationAnswers(evaluation_rows())
+    one_by_one = [one for row in rows for one in found(of, [row])]
+    together = found(of, rows)
+    assert len(one_by_one) < len(rows) / 3 < len(rows) / 2 < len(together)
+    assert not all(one.whole for one in together)
+
+
+def test_answer_search_pieces_of_many_answers_in_a_row_are_found() -> None:
+    texts = [row.turns[-1].content.split() for row in evaluation_rows()]
+    mosaic = ", ".join(" ".join(words[3:11]) for words in texts[:40])
+    of = EvaluationAnswers(evaluation_rows())
+    rules = Contamination(answer_share=0.5, runs=40)
+    (one,) = found(of, [row_of("Go on.", mosaic)], rules)
+    assert not one.whole
+    assert not found(of, [row_of("Go on.", mosaic[: len(mosaic) // 4])], rules)
+
+
+def test_answer_search_thresholds_are_the_competitions() -> None:
+    half = row_of("Why?", ANSWER[: len(ANSWER) * 2 // 3])
+    assert found(answers(ANSWER), [half])
+    assert not found(answers(ANSWER), [half], Contamination(answer_share=0.5, runs=1000))
+    long, little = f"{OTHER} {ANSWER}", row_of("Why?", OTHER[:40])
+    assert not found(answers(long), [little])
+    assert found(answers(long), [little], Contamination(runs=1))
+
+
+def test_answer_search_one_run_many_times_counts_once() -> None:
+    of = EvaluationAnswers(evaluation_rows())
+    opening = " ".join(evaluation_rows()[4].turns[-1].content.split()[:6])
+    assert found(of, [row_of("Go on.", f"{opening}. So. " * 5_000)] * 3) == ()
+
+
+def test_answer_search_empty_evaluation_set_finds_nothing() -> None:
+    assert found(EvaluationAnswers([]), [row_of("a", ANSWER)]) == ()
+    assert found(answers(ANSWER), []) == ()
+
+
+def test_contaminated_rows_are_places_from_zero() -> None:
+    assert answers(ANSWER).contaminated_rows([row_of("a", "b"), row_of("Why?", ANSWER)]) == [1]
 
 
 @EXAMPLES
 @given(st.lists(CONTENT, max_size=4), CONTENT, CONTENT)
-def test_contaminated_rows_text_around_an_answer_hides_nothing(
-    some: list[str], before: str, after: str
-) -> None:
+def test_answer_search_text_around_an_answer_hides_nothing(some: list[str], before: str, after: str) -> None:
     row = row_of("Why?", f"{before} {ANSWER} {after}")
-    assert answers(*some, ANSWER).contaminated_rows([row]) == [0]
+    assert len(found(answers(*some, ANSWER), [row])) == 1
+
+
+@EXAMPLES
+@given(st.permutations([(1, ANSWER), (2, OTHER), (3, "Nothing."), (4, "x" * 40_000), (5, "")]))
+def test_answer_search_rows_are_found_in_any_order_and_company(rows: list[tuple[int, str]]) -> None:
+    search = AnswerSearch(answers(ANSWER, OTHER), Contamination())
+    for line, text in rows:
+        search.add(line, row_of("Why?", text), 1)
+    assert [(one.line, one.row) for one in search.found()] == [(1, 1), (2, 2)]
+
+
+def _share_found(of: EvaluationAnswers, cases: Iterable[Case]) -> dict[str, float]:
+    """By kind of case, of all rows."""
+    rows: defaultdict[str, int] = defaultdict(int)
+    hits: defaultdict[str, int] = defaultdict(int)
+    for case in cases:
+        rows[case.kind] += len(case.rows)
+        hits[case.kind] += len(found(of, case.rows))
+    return {kind: hits[kind] / rows[kind] for kind in rows}
+
+
+def test_answer_search_disguised_answers_of_the_labelled_set_are_found() -> None:
+    shares = _share_found(EvaluationAnswers(evaluation_rows()), positives(DISGUISES, each=30))
+    assert len(shares) >= 10
+    assert sum(shares.values()) / len(shares) > 0.95
+    assert min(shares.values()) > 0.7, shares
+
+
+def test_answer_search_honest_rows_of_the_labelled_set_are_not() -> None:
+    shares = _share_found(EvaluationAnswers(evaluation_rows()), negatives(each=60))
+    assert not any(shares.values()), shares
 
 
 @pytest.mark.parametrize(
