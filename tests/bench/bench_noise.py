@@ -30,8 +30,6 @@ from flockoff.settings import PROJECT_ROOT
 from flockoff.tokens import load_encoder
 from flockoff.training.evaluator import WorkerEvaluator
 
-CONTEXT_LENGTH = 160  # tokens: a third of the usual row's is cut off, to afford more of them
-
 
 @dataclass(frozen=True)
 class Job:
@@ -49,13 +47,13 @@ def say(text: str = "") -> None:
     sys.stdout.flush()
 
 
-def rules(evaluation_rows: int, learning_rate: float) -> Competition:
+def rules(options: argparse.Namespace) -> Competition:
     """The main competition's arguments on the local one's base model, on fewer and shorter rows."""
     return dataclasses.replace(
         Competition(),
         base_model=load_competition(local_competition()).base_model,
-        training=Training(context_length=CONTEXT_LENGTH, learning_rate=learning_rate),
-        evaluation=EvaluationSet(rows=evaluation_rows),
+        training=Training(context_length=options.context_length, learning_rate=options.learning_rate),
+        evaluation=EvaluationSet(rows=options.evaluation_rows),
     )
 
 
@@ -92,8 +90,8 @@ def result_of(job: Job, setup: str, base: Measurement, measured: Measurement) ->
 
 def measure(options: argparse.Namespace) -> None:
     """Measure what is not in the file yet: all datasets under one seed before the next seed."""
-    competition = rules(options.evaluation_rows, options.learning_rate)
-    encoder = load_encoder(options.model_dir, CONTEXT_LENGTH)
+    competition = rules(options)
+    encoder = load_encoder(options.model_dir, options.context_length)
     datasets = graded_datasets(options.rows, competition.evaluation, encoder)
     with tempfile.TemporaryDirectory() as directory:
         files = {name: Path(directory, f"{place}.jsonl") for place, name in enumerate(datasets)}
@@ -154,6 +152,9 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", choices=[*GRADES, NOISE], default=[*GRADES, NOISE])
     parser.add_argument("--rows", type=int, default=48, help="of each dataset")
     parser.add_argument("--evaluation-rows", type=int, default=64)
+    parser.add_argument(
+        "--context-length", type=int, default=160, help="tokens: of longer rows the rest is cut off"
+    )
     parser.add_argument("--learning-rate", type=float, default=Training().learning_rate)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--report", action="store_true", help="measure nothing more")
