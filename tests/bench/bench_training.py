@@ -35,7 +35,7 @@ from tests.bench.training.models import MODELS, model_directory, write_evaluatio
 
 Rounds = list[dict[str, dict[str, Any]]]  # of each round, each pipeline's result
 
-LEARNERS = ("naive", "trl", "ours")
+LEARNERS = ("naive", "trl", "ours", "ours-bf16")
 PEAKS = "gemm"
 
 

@@ -2,10 +2,13 @@
 
 import json
 import shutil
-from importlib.resources import files
+from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from flockoff.competition import BaseModel, load_competition
+from flockoff.competition import BaseModel, Limits, load_competition
+from flockoff.dataset import load_rows
+from flockoff.records import Row
 from flockoff.settings import PROJECT_ROOT, default_cache_dir
 from flockoff.training.prepare import resolve_base_model
 
@@ -54,10 +57,19 @@ def write_small_qwen2(directory: Path, tokenizer_from: Path) -> Path:
     return directory
 
 
+def sample_rows() -> list[Row]:
+    """The local network's sample conversations."""
+    with as_file(_samples()) as file:
+        return load_rows(file, Limits(), frozenset())
+
+
+def _samples() -> Traversable:
+    return files("flockoff.localnet").joinpath("samples/conversations.jsonl")
+
+
 def write_rows(file: Path, count: int) -> Path:
     """A dataset of the first ``count`` of the local network's sample conversations."""
-    samples = files("flockoff.localnet").joinpath("samples/conversations.jsonl").read_text(encoding="utf-8")
-    return _write_first(file, samples, count)
+    return _write_first(file, _samples().read_text(encoding="utf-8"), count)
 
 
 def write_evaluation_rows(file: Path, count: int) -> Path:

@@ -4,7 +4,8 @@
   Trainer on padded rows and full logits, save the adapter, load the base model again and merge, evaluate row
   by row with full logits.
 - ``trl``: TRL's SFTTrainer as it comes, its gradient checkpointing too, on a base model that stays loaded.
-- ``ours``: what a validator runs, on a base model that stays loaded.
+- ``ours`` and ``ours-bf16``: what a validator runs, on a base model that stays loaded, with the products of
+  training in float32 and in bfloat16.
 
 ``gemm`` is no pipeline: it tells what matrix products this device does at best.
 """
@@ -13,6 +14,8 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +100,15 @@ def trl(assignment: Assignment) -> Pipeline:
     return run
 
 
-def ours(assignment: Assignment) -> Pipeline:
+def ours(assignment: Assignment, compute: torch.dtype = torch.float32) -> Pipeline:
     _set_up(assignment)
-    session = Session.load(assignment)
+    loaded = Session.load(assignment)
+    session = replace(loaded, model=replace(loaded.model, compute=compute))
     limits = assignment.competition.limits
 
     def run(dataset: Path, seed: int) -> Result:
-        loaded = load_rows(dataset, limits, session.encoder.special_tokens)
-        rows = session.encoder.encode(canonical_order(loaded))
+        read = load_rows(dataset, limits, session.encoder.special_tokens)
+        rows = session.encoder.encode(canonical_order(read))
         with tempfile.TemporaryDirectory() as directory:
             file = Path(directory) / "rows.npz"
             write_rows(rows, file)
@@ -130,6 +134,7 @@ PIPELINES: dict[str, Callable[[Assignment], Pipeline]] = {
     "naive": naive,
     "trl": trl,
     "ours": ours,
+    "ours-bf16": partial(ours, compute=torch.bfloat16),
 }
 
 
