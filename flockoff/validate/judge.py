@@ -1,13 +1,12 @@
-"""One dataset in, one verdict out. Whatever goes wrong has an owner; only the miner's own doing counts."""
+"""Datasets in, verdicts out. Whatever goes wrong has an owner; only the miner's own doing counts."""
 
 import logging
-import math
 import random
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
+from typing import Any
 
-from flockoff.dataset import duplicate_fault
 from flockoff.errors import (
     EvaluationFault,
     EvaluationStopped,
@@ -19,13 +18,14 @@ from flockoff.errors import (
     Reason,
     SetupError,
 )
-from flockoff.logs import TRACE, event
-from flockoff.metrics import EVAL_LOSS, EVALUATION_SECONDS, JUDGED, RETRIES, TRAINED_TOKENS, VERDICTS
-from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Progress, Standing, Verdict
+from flockoff.logs import event
+from flockoff.metrics import EVAL_LOSS, JUDGED, RETRIES, VERDICTS
+from flockoff.records import Commitment, Epoch, Measurement, Standing, Verdict
 from flockoff.retry import note
 from flockoff.text import short_hotkey
 from flockoff.validate.clock import EpochClock
-from flockoff.validate.prepare import Preparation, Prepared, without_borrowed
+from flockoff.validate.evaluations import Admitted, Evaluations, Running, admit
+from flockoff.validate.prepare import Preparation, Prepared
 from flockoff.validate.setting import Validator
 
 log = logging.getLogger(__name__)
@@ -34,41 +34,167 @@ _LOOK_SECONDS = 1.0
 _NOT_THERE = frozenset({Reason.REPO_MISSING, Reason.COMMIT_MISSING, Reason.FILE_MISSING})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Place:
-    """A commitment that has no verdict yet, or one that may change within the epoch."""
+    """A commitment that has no verdict yet, or one that may change within the epoch.
+
+    Its dataset is first prepared, then admitted (claimed and looked at), then evaluated.
+    """
 
     commitment: Commitment
     tries: int = 0  # that came to nothing through no doing of the miner's
     due: float = 0.0  # time.monotonic() of the next try
     dataset: Future[Prepared] | None = None
+    admitted: Admitted | None = None
+    evaluation: Running | None = None
+
+    def try_later(self, pause: float) -> None:
+        self.tries += 1
+        self.due = time.monotonic() + pause
+        self.dataset = self.admitted = self.evaluation = None
+
+
+_Judged = tuple[Verdict, Fault | None]  # and the fault that kept the dataset from being evaluated
 
 
 def judge_all(validator: Validator, epoch: Epoch, plan: list[Commitment], clock: EpochClock) -> None:
     """Judge the plan until everyone has a verdict or ``clock`` says it is over.
 
-    Of the datasets that are ready, the one with the first place is evaluated next. Verdicts are stored one
-    by one; those from before a restart are not made again. What could not be had through no doing of its
-    miner is tried again after each of ``validator.retry_pauses``, or when the hub says, and so is what the
-    hub does not have: it may be the hub that errs. What the worker failed on is set aside for the epoch.
+    As many datasets are evaluated at once as the evaluator has slots; of those that are ready, the one with
+    the first place is next. Everything else is done by the caller's thread, one after the other: claims, and
+    the storing of each evaluation and verdict the moment it exists. Verdicts from before a restart are not
+    made again. What could not be had through no doing of its miner is tried again after each of
+    ``validator.retry_pauses``, or when the hub says, and so is what the hub does not have: it may be the hub
+    that errs. What the worker failed on is set aside for the epoch.
     """
-    places = [_Place(commitment) for commitment in _left(validator, epoch, plan)]
-    with Preparation(validator) as preparation:
-        while places and not clock.over():
-            ready = _first_ready(places, preparation)
-            if ready is None:
-                _wait(validator, places)
+    _Judge(validator, epoch, plan, clock).judge()
+
+
+class _Judge:
+    def __init__(self, validator: Validator, epoch: Epoch, plan: list[Commitment], clock: EpochClock) -> None:
+        self._validator = validator
+        self._epoch = epoch
+        self._plan = plan
+        self._clock = clock
+        self._places = [_Place(commitment) for commitment in _left(validator, epoch, plan)]
+
+    def judge(self) -> None:
+        validator = self._validator
+        with Preparation(validator) as preparation, Evaluations(validator, self._epoch) as evaluations:
+            while self._places and not self._clock.over():
+                self._have_prepared(preparation)
+                place = self._next(evaluations)
+                if place is None:
+                    self._wait(evaluations)
+                    continue
+                try:
+                    self._go_on(place, evaluations)
+                except LedgerUnavailable as fault:
+                    if not evaluations.under_way():
+                        raise
+                    self._hold(fault)  # what is under way would be lost
+            evaluations.stop()  # what is not done by now is told so, and ends within moments
+            for place in [place for place in self._places if place.evaluation is not None]:
+                self._go_on(place, evaluations)
+
+    def _have_prepared(self, preparation: Preparation) -> None:
+        now = time.monotonic()
+        for place in self._places:
+            if place.dataset is None and place.due <= now:
+                place.dataset = preparation.begin(place.commitment)
+
+    def _next(self, evaluations: Evaluations) -> _Place | None:
+        """The first place whose evaluation has ended, or else that can be judged or evaluated now."""
+        for place in self._places:
+            if place.evaluation is not None and place.evaluation.measurement.done():
+                return place
+        if not evaluations.have_room:
+            return None
+        for place in self._places:
+            if place.evaluation is not None or place.dataset is None or not place.dataset.done():
                 continue
-            place, dataset = ready
-            judged = _judge(validator, epoch, place, dataset, clock)
-            if judged is None:
-                return
-            verdict, fault = judged
-            validator.ledger.record_verdict(verdict)
-            log_verdict(verdict)
-            if not _try_again(validator, place, verdict, fault):
-                places.remove(place)
-            JUDGED.set(len(plan) - len(places))
+            if place.admitted is None or not evaluations.include(place.admitted.content_hash):
+                return place
+        return None
+
+    def _wait(self, evaluations: Evaluations) -> None:
+        datasets = [place.dataset for place in self._places if place.dataset is not None]
+        awaited: list[Future[Any]] = [*evaluations.under_way()]
+        if evaluations.have_room:
+            awaited += [dataset for dataset in datasets if not dataset.done()]
+        if awaited:
+            wait(awaited, _LOOK_SECONDS, FIRST_COMPLETED)
+        else:
+            soonest = min(place.due for place in self._places) - time.monotonic()
+            self._validator.stop.wait(min(max(soonest, 0.0), _LOOK_SECONDS))
+
+    def _hold(self, fault: LedgerUnavailable) -> None:
+        note(fault)
+        log.warning("%s Trying again in %.0f s.", fault, self._validator.fault_pause)
+        self._validator.stop.wait(self._validator.fault_pause)
+
+    def _go_on(self, place: _Place, evaluations: Evaluations) -> None:
+        """Take the place's next step; store the verdict where that is one."""
+        judged = self._judged(place, evaluations)
+        if judged is None:
+            return
+        verdict, fault = judged
+        self._validator.ledger.record_verdict(verdict)
+        log_verdict(verdict)
+        if not _try_again(self._validator, place, verdict, fault):
+            self._places.remove(place)
+        JUDGED.set(len(self._plan) - len(self._places))
+
+    def _judged(self, place: _Place, evaluations: Evaluations) -> _Judged | None:
+        """The verdict on the place's commitment; None while its evaluation goes on, or where none began."""
+        validator, epoch, commitment = self._validator, self._epoch, place.commitment
+        running = place.evaluation
+        content_hash: str | None = None
+        try:
+            if place.admitted is None:
+                assert place.dataset is not None, "what is gone on with is prepared"
+                content_hash = place.dataset.result().content_hash
+                place.admitted = admit(validator, epoch, commitment, place.dataset.result())
+            content_hash = place.admitted.content_hash
+            measurement = self._measured(place, place.admitted, evaluations)
+            if measurement is None:
+                return None
+        except MinerFault as error:
+            waiting = error.reason in _NOT_THERE and (
+                not _is_last_try(validator, place) or _may_still_appear(validator, epoch, commitment)
+            )
+            standing: Standing = "not_evaluated" if waiting else "at_fault"
+            return _verdict(epoch, commitment, standing, error.reason, str(error), content_hash), None
+        except EvaluationStopped as fault:
+            if validator.stop.is_set() or (self._clock.over() and not _begun(running)):
+                return None
+            detail = "The epoch's time for evaluating ended before this dataset was measured."
+            return _not_evaluated(epoch, commitment, fault, detail, content_hash), fault
+        except (HubError, EvaluationFault, SetupError) as fault:
+            note(fault)
+            return _not_evaluated(epoch, commitment, fault, str(fault), content_hash), fault
+        admitted = place.admitted
+        told = admitted.dataset.note
+        return _verdict(
+            epoch, commitment, "eligible", None, told, content_hash, admitted.block, measurement.loss
+        ), None
+
+    def _measured(self, place: _Place, admitted: Admitted, evaluations: Evaluations) -> Measurement | None:
+        """The dataset's measurement in this epoch, new or stored; None while it is under way.
+
+        A content that is being evaluated as another's is waited for: it has one measurement an epoch.
+        """
+        running, place.evaluation = place.evaluation, None
+        if running is not None:
+            return evaluations.end(running, self._clock)
+        stored = evaluations.stored(admitted)
+        if stored is None and not evaluations.include(admitted.content_hash):
+            place.evaluation = evaluations.begin(admitted)
+        return stored
+
+
+def _begun(running: Running | None) -> bool:
+    return running is not None and running.begun.is_set()
 
 
 def _left(validator: Validator, epoch: Epoch, plan: list[Commitment]) -> list[Commitment]:
@@ -79,27 +205,6 @@ def _left(validator: Validator, epoch: Epoch, plan: list[Commitment]) -> list[Co
         if verdict.standing != "not_evaluated" or verdict.set_aside
     }
     return [commitment for commitment in plan if commitment.hotkey not in settled]
-
-
-def _first_ready(places: list[_Place], preparation: Preparation) -> tuple[_Place, Future[Prepared]] | None:
-    """Have everything that is due prepared; the first place whose dataset is ready, or came to nothing."""
-    now = time.monotonic()
-    for place in places:
-        if place.dataset is None and place.due <= now:
-            place.dataset = preparation.begin(place.commitment)
-    for place in places:
-        if place.dataset is not None and place.dataset.done():
-            return place, place.dataset
-    return None
-
-
-def _wait(validator: Validator, places: list[_Place]) -> None:
-    under_way = [place.dataset for place in places if place.dataset is not None]
-    if under_way:
-        wait(under_way, _LOOK_SECONDS, FIRST_COMPLETED)
-    else:
-        soonest = min(place.due for place in places) - time.monotonic()
-        validator.stop.wait(min(max(soonest, 0.0), _LOOK_SECONDS))
 
 
 def _try_again(validator: Validator, place: _Place, verdict: Verdict, fault: Fault | None) -> bool:
@@ -116,9 +221,7 @@ def _try_again(validator: Validator, place: _Place, verdict: Verdict, fault: Fau
     RETRIES.labels(of="dataset").inc()
     about = event("retry", uid=verdict.uid, hotkey=short_hotkey(verdict.hotkey), seconds=pause)
     log.info("uid %d: trying again in %.0f s.", verdict.uid, pause, extra=about)
-    place.tries += 1
-    place.due = time.monotonic() + pause
-    place.dataset = None
+    place.try_later(pause)
     return True
 
 
@@ -150,119 +253,6 @@ def log_verdict(verdict: Verdict) -> None:
     else:
         told = "uid %d: not evaluated, which costs the miner nothing: %s"
         log.warning(told, uid, verdict.detail, extra=about)
-
-
-def _judge(
-    validator: Validator, epoch: Epoch, place: _Place, dataset: Future[Prepared], clock: EpochClock
-) -> tuple[Verdict, Fault | None] | None:
-    """The verdict on the place's commitment, and the fault that kept it from being evaluated.
-
-    None where the validator was asked to stop before there was one.
-    """
-    commitment = place.commitment
-    content_hash: str | None = None
-    try:
-        prepared = dataset.result()
-        content_hash = prepared.content_hash
-        block = _claim(validator, commitment, content_hash)
-        prepared = without_borrowed(validator, epoch, prepared)
-        measurement = _measured(validator, epoch, commitment, prepared, clock)
-    except MinerFault as error:
-        waiting = error.reason in _NOT_THERE and (
-            not _is_last_try(validator, place) or _may_still_appear(validator, epoch, commitment)
-        )
-        standing: Standing = "not_evaluated" if waiting else "at_fault"
-        return _verdict(epoch, commitment, standing, error.reason, str(error), content_hash), None
-    except EvaluationStopped as fault:
-        if validator.stop.is_set():
-            return None
-        detail = "The epoch's time for evaluating ended before this dataset was measured."
-        return _not_evaluated(epoch, commitment, fault, detail, content_hash), fault
-    except (HubError, EvaluationFault, SetupError) as fault:
-        note(fault)
-        return _not_evaluated(epoch, commitment, fault, str(fault), content_hash), fault
-    loss, note_to_miner = measurement.loss, prepared.note
-    return _verdict(epoch, commitment, "eligible", None, note_to_miner, content_hash, block, loss), None
-
-
-def _claim(validator: Validator, commitment: Commitment, content_hash: str) -> int:
-    """Remember who committed this content; returns the first block in which this hotkey did.
-
-    Raises MinerFault where another hotkey was first, as far as is known by now.
-    """
-    validator.ledger.claim_content(
-        content_hash, commitment.hotkey, commitment.model_id, commitment.block, commitment.uid
-    )
-    owner = validator.ledger.owner(content_hash)
-    assert owner is not None, "a content that was just claimed has an owner"
-    if owner.hotkey != commitment.hotkey:
-        raise duplicate_fault(owner)
-    return owner.block
-
-
-def _measured(
-    validator: Validator, epoch: Epoch, commitment: Commitment, dataset: Prepared, clock: EpochClock
-) -> Measurement:
-    """The dataset's measurement in this epoch: the stored one, or a new one that is stored at once."""
-    stored = validator.ledger.find_evaluation(epoch.start_block, dataset.content_hash)
-    if stored is not None:
-        return stored.measurement
-    log.info(
-        "uid %d: training on %s",
-        commitment.uid,
-        commitment.model_id,
-        extra=event("evaluation_started", uid=commitment.uid, model_id=commitment.model_id),
-    )
-
-    def on_progress(progress: Progress) -> None:
-        loss = "" if progress.loss is None else f", loss {progress.loss:.4f}"
-        log.log(
-            TRACE, "uid %d: %s %d/%d%s", commitment.uid, progress.phase, progress.done, progress.total, loss
-        )
-
-    measurement = validator.evaluator.evaluate(
-        dataset.path,
-        dataset.content_hash,
-        epoch.seed,
-        tokens=dataset.tokens,
-        left_out=dataset.left_out,
-        on_progress=on_progress,
-        should_stop=clock.over,
-    )
-    if not math.isfinite(measurement.loss):
-        raise MinerFault(
-            Reason.LOSS_NOT_FINITE, f"Training on this dataset ends in a loss of {measurement.loss}."
-        )
-    evaluation = Evaluation(
-        epoch.start_block,
-        commitment.hotkey,
-        commitment.model_id,
-        dataset.content_hash,
-        measurement,
-        dataset.left_out,
-    )
-    _store(validator, evaluation, clock)
-    EVALUATION_SECONDS.observe(measurement.seconds)
-    TRAINED_TOKENS.inc(measurement.train_tokens * validator.competition.training.epochs)
-    return measurement
-
-
-def _store(validator: Validator, evaluation: Evaluation, clock: EpochClock) -> None:
-    """Store an evaluation, also where the disk must be mended first: to lose it would be to train again."""
-    while True:
-        try:
-            validator.ledger.record_evaluation(evaluation)
-            return
-        except LedgerUnavailable as fault:
-            if clock.over():
-                raise
-            note(fault)
-            log.error(
-                "%s A finished evaluation waits to be stored: trying again every %.0f s.",
-                fault,
-                validator.fault_pause,
-            )
-            validator.stop.wait(validator.fault_pause)
 
 
 def _may_still_appear(validator: Validator, epoch: Epoch, commitment: Commitment) -> bool:
