@@ -18,7 +18,7 @@ from flockoff.settings import read_credentials
 
 if TYPE_CHECKING:
     from flockoff.competition import Competition
-    from flockoff.dataset import Borrowed, EvaluationAnswers, Judgement
+    from flockoff.dataset import Borrowed, EvaluationAnswers, FoundAnswer, Judgement
     from flockoff.hub import HubClient
     from flockoff.records import DatasetReport
     from flockoff.tokens import TokenizerEncoder
@@ -65,7 +65,8 @@ def check(
         fault = judgement.fault or _overlap_fault(common, judgement, rules)
         if as_json:
             told: dict[str, object] = {"valid": fault is None, "fault": str(fault) if fault else None}
-            told |= {"left_out": judgement.left_out, **asdict(judgement.report)}
+            told |= {"left_out": judgement.left_out, "answers": [asdict(each) for each in judgement.answers]}
+            told |= asdict(judgement.report)
             if common is not None:
                 told["overlap"] = {"share": common.share, "lines": common.lines}
             print_json(told)
@@ -148,8 +149,7 @@ def _lines(
         yield f"{dataset} is not valid. Every line must be one whole JSON object; the README has the format."
         return
     yield from _histogram(report)
-    if judgement.left_out:
-        yield f"Not trained on, for they hold answers of the evaluation set: {_named(judgement.left_out)}."
+    yield from _answers(judgement.answers)
     if report.repeated_rows:
         yield f"{report.repeated_rows:,} rows repeat others: they count as often as they are there."
     if common is not None:
@@ -163,6 +163,17 @@ def _lines(
         f"{dataset} is valid: {report.rows:,} rows, {report.tokens:,} tokens, "
         f"{report.assistant_tokens:,} of them the assistant's, {report.cut_rows:,} rows cut at the context."
     )
+
+
+def _answers(answers: "tuple[FoundAnswer, ...]") -> Iterator[str]:
+    if not answers:
+        return
+    yield "These rows hold answers of the evaluation set and are not trained on. Remove them:"
+    for found in answers[:_LINES_SHOWN]:
+        alone = "" if found.whole else ", with more in other rows, or of other answers in this one"
+        yield f"line {found.line}: {found.share:.0%} of an answer in the set's row {found.row}{alone}"
+    if len(answers) > _LINES_SHOWN:
+        yield f"… and {len(answers) - _LINES_SHOWN:,} more"
 
 
 def _histogram(report: "DatasetReport") -> Iterator[str]:

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,9 @@ Places = NDArray[np.intp]
 
 _MOST = 4  # characters that stand for one; a ligature of a whole phrase is cut
 _CODE_POINTS = 0x110000
-# Beyond it are no letters yet. Surrogates are in no text, and private use means nothing.
-_ASSIGNED = range(0x32400)
-_NO_LETTERS = range(0xD800, 0xF900)
 _IDEOGRAPHS = (range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0x20000, 0x32400))
+# Beyond them are no letters yet. Surrogates are in no text, and private use means nothing.
+_OTHERS = (range(0x3400), range(0x4DC0, 0x4E00), range(0xA000, 0xD800), range(0xF900, 0x20000))
 # Of the three letters of an ideograph two are numbers that no character has.
 _THREE = np.array([0, _CODE_POINTS, 2 * _CODE_POINTS], dtype=np.uint32)
 # Cyrillic, Greek and other letters, and digits, as the Latin letter that they pass for.
@@ -83,9 +83,7 @@ def _table() -> _Table:
 
 def _spelled() -> Iterator[tuple[int, list[int]]]:
     """Each character that is a letter or digit and no ideograph, with the letters that stand for it."""
-    for code in _ASSIGNED:
-        if code in _NO_LETTERS or _is_ideograph(code):
-            continue
+    for code in chain(*_OTHERS):
         folded = unicodedata.normalize("NFKD", chr(code)).casefold().translate(_ALIKE)
         found = [each for each in unicodedata.normalize("NFKD", folded) if each.isalnum()][:_MOST]
         if found:
@@ -93,8 +91,4 @@ def _spelled() -> Iterator[tuple[int, list[int]]]:
 
 
 def _weighed(code: int) -> list[int]:
-    return (code + _THREE).tolist() if _is_ideograph(code) else [code]
-
-
-def _is_ideograph(code: int) -> bool:
-    return any(code in ideographs for ideographs in _IDEOGRAPHS)
+    return (code + _THREE).tolist() if any(code in ideographs for ideographs in _IDEOGRAPHS) else [code]

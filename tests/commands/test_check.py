@@ -1,13 +1,17 @@
 """``flockoff check`` with the tokenizer of a local hub's tiny model."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from contamination_cases import evaluation_rows
 from playground import Playground
 from tiny_model import row, write_dataset
 from typer.testing import Result
+
+from flockoff.competition import EvaluationSet
 
 THEIRS = [
     row(
@@ -53,6 +57,30 @@ def test_check_of_an_invalid_dataset_names_lines_and_reasons(
     assert "line 1: no_turns: 'conversations' is empty" in done.stdout
     assert "line 2: not_json: " in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_check_of_rows_with_evaluation_answers_tells_which_and_whose(
+    playground: Playground,
+    check: Callable[..., Result],
+    command: Callable[..., Result],
+    tmp_path: Path,
+) -> None:
+    rules = playground.competition.read_text(encoding="utf-8")
+    competition = tmp_path / "competition.toml"
+    competition.write_text(re.sub(r"[0-9a-f]{64}", EvaluationSet().sha256, rules), encoding="utf-8")
+    file = tmp_path / "data.jsonl"
+    answers = [evaluation_rows()[place].turns[-1].content.upper()[:150] for place in (4, 9, 11)]
+    write_dataset(file, [*OWN, *(row("Go on.", answer) for answer in answers)])
+    flags = ["--competition", str(competition), "--cache-dir", str(tmp_path / "cache")]
+    done = command("check", str(file), *flags)
+    assert done.exit_code == 1, done.stderr
+    for line, place in ((10, 5), (11, 10), (12, 12)):
+        assert re.search(
+            rf"line {line}: \d+% of an answer in the set's row {place}$", done.stdout, re.MULTILINE
+        )
+    assert "3 of 12 rows contain answers of the evaluation set: lines 10, 11, 12." in done.stdout
+    told = json.loads(command("check", str(file), "--json", *flags).stdout)
+    assert told["left_out"] == [each["line"] for each in told["answers"]] == [10, 11, 12]
 
 
 def test_check_against_another_tells_what_is_not_ones_own(

@@ -10,6 +10,7 @@ from random import Random
 MIB = 1024 * 1024
 _SHORT = 3270  # bytes of text in a row: nearly 20,000 such rows are 64 MiB
 _LONG = 250_000  # nearly the longest line
+_EVALUATION_SET = Path(__file__).parents[2] / "eval_data" / "data.jsonl"
 
 Lines = Callable[[Random], Iterable[bytes]]
 
@@ -77,6 +78,23 @@ def _numbered(draw: Random) -> Iterator[bytes]:
         yield b"{" + b",".join(b'"%d":%d' % (draw.getrandbits(20), n) for n in range(250)) + b"}\n"
 
 
+def _evaluation_words() -> list[str]:
+    rows = [json.loads(row) for row in _EVALUATION_SET.read_text(encoding="utf-8").splitlines()]
+    return " ".join(turn["content"] for row in rows for turn in row["conversations"]).split(" ")
+
+
+def _of_answers(length: int) -> Lines:
+    """Rows of pieces of that many words of the evaluation set."""
+
+    def lines(draw: Random) -> Iterator[bytes]:
+        words = _evaluation_words()
+        while True:
+            starts = [draw.randrange(len(words) - length) for _ in range(580 // length)]
+            yield line("Hi", " so ".join(" ".join(words[start : start + length]) for start in starts))
+
+    return lines
+
+
 _CJK = "".join(map(chr, range(0x4E00, 0x9000, 7)))
 _ANSWER_OPENING = "The tide turns twice a day, because the "
 
@@ -113,6 +131,8 @@ KINDS: dict[str, Lines] = {
     "brackets in strings": _short("[{"),
     "beginnings of an answer": _short(_ANSWER_OPENING),
     "beginnings of an answer, long rows": _long(_ANSWER_OPENING),
+    "evaluation set, long pieces": _of_answers(290),
+    "evaluation set, short pieces": _of_answers(7),
     # Not valid.
     "one line": _raw(b"a" * MIB),
     "one string": _raw(b'{"system": "' + b"a" * (MIB - 12)),
