@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from flockoff.competition import Queue
+from flockoff.competition import Queue, Scoring
 from flockoff.simulate.game import Role, play
 from flockoff.simulate.noise import NoiseModel
 from flockoff.simulate.outcome import Outcome, measure
@@ -45,14 +45,23 @@ def prices() -> Iterator[tuple[str, Scenario]]:
 
 def noises() -> Iterator[tuple[str, Scenario]]:
     base = of_size("mixed", 64, ALL_FOUND)
-    for seed in (0.002, 0.004, 0.008, 0.016):
+    for seed in (0.0002, 0.0035, 0.007, 0.014):
         for correlation in (0.0, 0.5):
             model = NoiseModel(seed=seed, correlation=correlation)
-            yield f"seed {seed:.1%}, correlation {correlation}", replace(base, noise=model)
+            yield f"seed {seed:.2%}, correlation {correlation}", replace(base, noise=model)
     for miners in (64, 256):
         for hardware in (0.0, 4e-7, 1e-4, 1e-3):
             scenario = replace(of_size("honest", miners, Data()), noise=NoiseModel(hardware=hardware))
             yield f"honest, {miners} miners, hardware {hardware:g}", scenario
+
+
+def quiet() -> Iterator[tuple[str, Scenario]]:
+    """The noise of small steps: then a smaller epsilon tells more datasets apart."""
+    noise = NoiseModel(seed=0.0002)
+    for epsilon in (0.0, 0.0005, 0.001, 0.0025, 0.005):
+        for preset, data in (("mixed", ALL_FOUND), ("undetected", NONE_FOUND)):
+            base = replace(of_size(preset, 64, data), noise=noise, scoring=Scoring(timestamp_epsilon=epsilon))
+            yield f"{preset}, seed 0.02%, epsilon {epsilon:g}", base
 
 
 def queues() -> Iterator[tuple[str, Scenario]]:
@@ -90,6 +99,7 @@ def main(games: int) -> None:
         ("promises", promises()),
         ("prices", prices()),
         ("noise", noises()),
+        ("quiet", quiet()),
         ("queue", queues()),
     ):
         sys.stdout.write(f"\n{title}\n\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}\n")

@@ -65,3 +65,9 @@ def test_told_has_every_dataset_and_pair() -> None:
     assert lines[0].startswith("3 datasets, 2 seeds")
     for start in ("| good | -9.50%", "| good, fair | ", "| fair, noise | ", "| 0.005 | "):
         assert any(line.startswith(start) for line in lines)
+
+
+def test_told_of_one_seed_says_that_there_are_too_few() -> None:
+    assert list(told([result("a", 1, 1.0), result("b", 1, 2.0)], RULES)) == [
+        "Two seeds at least must have been measured with every dataset."
+    ]

@@ -104,10 +104,13 @@ def ahead_after(epochs: int, wins: float, scoring: Scoring) -> float:
 def told(results: Sequence[Mapping[str, object]], scoring: Scoring) -> Iterator[str]:
     """The tables of .github/docs/noise.md, line by line."""
     changes = changes_by_dataset(results)
+    seeds = len(next(iter(changes.values())))
+    if seeds < 2:
+        yield "Two seeds at least must have been measured with every dataset."
+        return
     pairs = pairs_of(changes)
     helpful = [name for name, values in changes.items() if values.mean() < 0]
     among_helpful = [pair for pair in pairs if {pair.better, pair.worse} <= set(helpful)]
-    seeds = len(next(iter(changes.values())))
     yield f"{len(changes)} datasets, {seeds} seeds of each. Of the base model's loss:"
     yield from _datasets(changes)
     yield from _model(changes, helpful, among_helpful)
@@ -130,7 +133,7 @@ def _datasets(changes: Mapping[str, Array]) -> Iterator[str]:
     rows = []
     for name, of in ranked:
         least, mean, most = (f"{np.expm1(value):+.2%}" for value in (of.min(), of.mean(), of.max()))
-        rows.append((name, mean, f"{of.std(ddof=1):.2%}", least, most))
+        rows.append((name, mean, f"{of.std(ddof=1):.3%}", least, most))
     return _table(("dataset", "mean change", "sd over seeds", "least", "most"), rows)
 
 
@@ -163,7 +166,7 @@ def _pairs(pairs: Sequence[Pair], scoring: Scoring) -> Iterator[str]:
             (
                 f"{pair.better}, {pair.worse}",
                 f"{pair.gap:.2%}",
-                f"{pair.deviation:.2%}",
+                f"{pair.deviation:.3%}",
                 f"{pair.correlation:+.2f}",
                 f"{pair.wins_of_worse} of {pair.seeds}",
                 *_odds([pair], (0.0, lead, -lead), scoring),
