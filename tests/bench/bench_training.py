@@ -7,8 +7,9 @@
 Each pipeline (tests/bench/training/pipelines.py) is a process of its own, and they take turns, so that a
 machine that is slower for a while is so for all of them. All make the same optimizer steps from the same
 rows. In each round the machine's best matrix products are measured too. All numbers are medians over the
-rounds: of the ratio to the naive pipeline and of the MFU, which is useful operations
-(flockoff/planner/flops.py) a second divided by the peak, the medians of what each round gave by itself.
+rounds: of the ratio to the naive pipeline and of the MFU, which is the seconds that the useful operations
+(flockoff/planner/flops.py) take at the peak of their precision divided by the seconds they took, the medians
+of what each round gave by itself.
 Time goes from the dataset's file to the loss; loading of what stays loaded is not in it.
 """
 
@@ -46,7 +47,8 @@ class Task:
     assignment: Assignment
     warm_up: Path
     dataset: Path
-    flops: int
+    training: int  # operations
+    evaluation: int
     tokens: int  # of one pass
     evaluation_tokens: int
 
@@ -96,7 +98,8 @@ def task_of(model: str, options: argparse.Namespace, scratch: Path) -> Task:
         ),
         warm_up=write_rows(scratch / "warm_up.jsonl", 2),
         dataset=dataset,
-        flops=training_flops(size, competition, trained) + evaluation_flops(size, competition, evaluated),
+        training=training_flops(size, competition, trained),
+        evaluation=evaluation_flops(size, competition, evaluated),
         tokens=trained.tokens,
         evaluation_tokens=evaluated.tokens,
     )
@@ -119,10 +122,13 @@ def play(task: Task, repeats: int, seed: int, scratch: Path) -> Rounds:
         return rounds
 
 
-def peak(results: Mapping[str, Mapping[str, Any]], name: str) -> float:
-    """Of the products in which the pipeline ``name`` trains, in operations a second."""
+def at_peak(task: Task, results: Mapping[str, Mapping[str, Any]], name: str) -> float:
+    """The seconds of the pipeline ``name``, if it did useful operations only, as fast as the device can."""
+    peaks = results[PEAKS]
     bfloat16 = "training bfloat16" in results[name].get("precision", "")
-    return float(results[PEAKS]["bfloat16" if bfloat16 else "float32"])
+    training: float = task.training / peaks["bfloat16" if bfloat16 else "float32"]
+    evaluation: float = task.evaluation / peaks["float32"]
+    return training + evaluation
 
 
 def summary(name: str, task: Task, rounds: Rounds) -> dict[str, float | str]:
@@ -131,7 +137,7 @@ def summary(name: str, task: Task, rounds: Rounds) -> dict[str, float | str]:
         "seconds": median(one[name]["seconds"] for one in rounds),
         "cpu": median(one[name]["cpu"] for one in rounds),
         "speed": median(one[LEARNERS[0]]["seconds"] / one[name]["seconds"] for one in rounds),
-        "mfu": median(task.flops / one[name]["seconds"] / peak(one, name) for one in rounds),
+        "mfu": median(at_peak(task, one, name) / one[name]["seconds"] for one in rounds),
         "memory": max(one[name]["memory"] for one in rounds),
         "loss": rounds[-1][name]["loss"],
         "precision": rounds[-1][name].get("precision", "float32"),
@@ -142,14 +148,16 @@ def show(task: Task, rounds: Rounds, summaries: Sequence[Mapping[str, Any]]) -> 
     best = {kind: median(one[PEAKS][kind] for one in rounds) for kind in ("float32", "bfloat16")}
     say(
         f"  {task.tokens} tokens a pass, {task.assignment.competition.training.epochs} passes, "
-        f"{task.evaluation_tokens} tokens of evaluation: {task.flops / 1e12:.2f} TFLOP. Peak: "
+        f"{task.evaluation_tokens} tokens of evaluation: {task.training / 1e12:.2f} and "
+        f"{task.evaluation / 1e12:.2f} TFLOP. Peak: "
         + ", ".join(f"{value / 1e9:.0f} GFLOP/s in {kind}" for kind, value in best.items())
     )
-    say(f"  {'pipeline':10}{'s':>8}{'CPU s':>8}{'speed':>7}{'MFU':>6}{'GiB':>6}{'loss':>12}  precision")
+    say("| pipeline | s | CPU s | speed | MFU | GiB | loss | precision |")
+    say("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for one in summaries:
         say(
-            f"  {one['pipeline']:10}{one['seconds']:8.2f}{one['cpu']:8.1f}{one['speed']:7.2f}"
-            f"{one['mfu']:6.2f}{one['memory'] / 2**30:6.2f}{one['loss']:12.7f}  {one['precision']}"
+            f"| {one['pipeline']} | {one['seconds']:.2f} | {one['cpu']:.1f} | {one['speed']:.2f} "
+            f"| {one['mfu']:.2f} | {one['memory'] / 2**30:.2f} | {one['loss']:.7f} | {one['precision']} |"
         )
 
 
@@ -183,7 +191,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rounds = play(task, options.repeats, options.seed, scratch)
             summaries = [summary(name, task, rounds) for name in LEARNERS]
             show(task, rounds, summaries)
-            told.append({"model": model, "flops": task.flops, "summary": summaries, "rounds": rounds})
+            told.append(
+                {
+                    "model": model,
+                    "training": task.training,
+                    "evaluation": task.evaluation,
+                    "summary": summaries,
+                    "rounds": rounds,
+                }
+            )
     if options.json:
         options.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
