@@ -143,6 +143,7 @@ class Evaluator(Protocol):
     under way at the same time, the ones that came first are evaluated first.
     """
 
+    devices: int  # datasets that are trained on at the same time
     slots: int  # calls of ``evaluate`` that can be of use at the same time, each from a thread of its own
 
     def base_loss(

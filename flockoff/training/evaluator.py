@@ -73,7 +73,8 @@ class WorkerEvaluator:
                 for number, plan in enumerate(workers or [WorkerPlan(device, threads)])
             ]
         )
-        self.slots = 2 * len(self._seats)
+        self.devices = len(self._seats)
+        self.slots = 2 * self.devices
         self._tickets = itertools.count()
         self._lock = threading.Lock()  # of what follows
         self._pace = Pace(self._limits, competition.training)

@@ -17,7 +17,7 @@ class StandInEvaluator:
 
     def __init__(self, loss_of: Callable[[str, int], float]) -> None:
         self._loss_of = loss_of
-        self.slots = 1
+        self.devices = self.slots = 1
         self.evaluated: list[str] = []
 
     def base_loss(

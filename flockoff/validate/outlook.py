@@ -27,7 +27,7 @@ def log_outlook(validator: Validator, epoch: Epoch, plan: Sequence[Commitment], 
         validator.competition,
         waiting,
         clock.seconds_left(),
-        workers=validator.evaluator.slots,
+        workers=validator.evaluator.devices,
     )
     if made is None:
         log.info("Nothing was evaluated on this device yet: how long the queue will take is not known.")
