@@ -1,6 +1,7 @@
 """Puts the adapters together from settings, so that every program does it the same way."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -21,7 +22,9 @@ from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.tracking import tracked
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.limits import WorkerLimits
+from flockoff.training.plans import local_plans, usable_cores, visible_gpus
 from flockoff.training.prepare import resolve_base_model
+from flockoff.training.seat import WorkerPlan
 from flockoff.validate import Validator
 
 
@@ -141,6 +144,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
     NotRegistered, LedgerError, HubUnauthorized, what else waiting does not heal, and Interrupted at ``stop``.
     """
     require_installed("torch", "transformers", "peft", "trl")
+    plans = _worker_plans(settings)
     neuron = settings.neuron
     competition = load_competition(neuron.competition)
     with ExitStack() as stack:
@@ -160,19 +164,16 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
         outlast(hub.account, stop)
         directory = outlast(lambda: model_directory(competition, hub, settings.cache_dir), stop)
         encoder = load_encoder(directory, competition.training.context_length)
-        public_sample = outlast(
-            lambda: open_public_sample(
-                competition, hub, settings.eval_data_dir, encoder, ledger.sketches.key
-            ),
-            stop,
-        )
+        key, folder = ledger.sketches.key, settings.eval_data_dir
+        public_sample = outlast(lambda: open_public_sample(competition, hub, folder, encoder, key), stop)
         evaluator = WorkerEvaluator(
             competition,
             model_dir=directory,
             evaluation_file=file,
             sealed_file=sealed,
-            device=settings.device,
+            workers=plans,
             limits=WorkerLimits(dataset=settings.max_seconds_per_miner),
+            mixed=settings.allow_mixed_devices,
         )
         stack.enter_context(closing(evaluator))
         tell = stack.enter_context(_tracked(settings, chain.hotkey, competition))
@@ -190,9 +191,14 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             miner_sample_size=settings.miner_sample_size,
             blocks_per_epoch=settings.blocks_per_epoch,
             block_threshold=settings.block_threshold,
+            allow_mixed_devices=settings.allow_mixed_devices,
             after_epoch=(tell,),
             stop=stop,
         )
+
+
+def _worker_plans(settings: ValidatorSettings) -> list[WorkerPlan]:
+    return local_plans(settings.device, settings.workers, gpus=visible_gpus(os.environ), cores=usable_cores())
 
 
 def _dataset_cache(settings: ValidatorSettings, hub: HubClient) -> DatasetCache:

@@ -84,6 +84,8 @@ class ValidatorSettings:
     data_dir: Path
     eval_data_dir: Path
     device: str | None  # None: CUDA where there is one, else CPU
+    workers: int | None  # None: one a GPU
+    allow_mixed_devices: bool
     max_seconds_per_miner: float
     max_disk_gb: float
     epochs: int | None  # None: for ever
@@ -185,6 +187,8 @@ def validator_settings(argv: Sequence[str] | None = None) -> ValidatorSettings:
         data_dir=args.data_dir,
         eval_data_dir=args.eval_data_dir,
         device=args.device,
+        workers=args.workers,
+        allow_mixed_devices=args.allow_mixed_devices,
         max_seconds_per_miner=args.max_seconds_per_miner,
         max_disk_gb=args.max_disk_gb,
         epochs=args.epochs,
@@ -217,6 +221,20 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("machine")
     group.add_argument(
         "--device", metavar="NAME", help="cuda, cuda:1, cpu … (default: cuda where there is one, else cpu)"
+    )
+    group.add_argument(
+        "--workers",
+        type=_workers,
+        default="auto",
+        metavar="auto|N",
+        help="evaluate on so many GPUs at once, or in so many shares of the CPU "
+        "(default: auto, which is all GPUs of this machine, else the whole CPU)",
+    )
+    group.add_argument(
+        "--allow_mixed_devices",
+        action="store_true",
+        help="compare losses of different kinds of GPU or CPU, whose last digits differ "
+        "(default: an epoch keeps to one kind)",
     )
     group.add_argument(
         "--max_seconds_per_miner",
@@ -370,6 +388,11 @@ def _whole_number(low: int, high: int) -> Callable[[str], int]:
 _netuid = _whole_number(0, 2**16 - 1)
 _count = _whole_number(1, 2**31 - 1)
 _port = _whole_number(1, 2**16 - 1)
+
+
+def _workers(text: str) -> int | None:
+    """A number, or None for "auto"."""
+    return None if text == "auto" else _count(text)
 
 
 def _positive_number(text: str) -> float:

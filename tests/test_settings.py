@@ -43,6 +43,16 @@ def test_validator_settings_readme_command_has_the_documented_defaults() -> None
     assert settings.eval_data_dir.joinpath("data.jsonl").exists()
 
 
+@pytest.mark.parametrize(("flags", "workers"), [((), None), (("auto",), None), (("2",), 2)])
+def test_validator_settings_workers_are_one_a_gpu_or_so_many(
+    flags: tuple[str, ...], workers: int | None
+) -> None:
+    given = [part for flag in flags for part in ("--workers", flag)]
+    settings = validator_settings(["--netuid", "1", *given])
+    assert settings.workers == workers
+    assert not settings.allow_mixed_devices
+
+
 def test_settings_without_a_logging_flag_log_at_info() -> None:
     assert miner_settings(MINER).neuron.log_level == logging.INFO
 

@@ -1,0 +1,67 @@
+"""Which workers this machine has room for. Imports no torch."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+
+from flockoff.errors import UsageError
+from flockoff.training.seat import WorkerPlan
+
+_NVIDIA_SMI_SECONDS = 30.0
+
+
+def local_plans(device: str | None, workers: int | None, *, gpus: int, cores: int) -> list[WorkerPlan]:
+    """``workers`` on this machine's ``gpus`` GPUs, or in equal shares of its ``cores``.
+
+    ``device`` "cuda:N" is one GPU and so one worker. ``workers`` None: one for each GPU; on a CPU one, which
+    is as fast as several and takes less memory. Raises UsageError for more workers than there is room for.
+    """
+    if device not in (None, "cpu", "cuda"):
+        if workers not in (None, 1):
+            raise UsageError(
+                f"{workers} workers cannot share {device}.", remedy="Leave out --device or --workers."
+            )
+        return [WorkerPlan(device)]
+    on_gpus = device != "cpu" and gpus > 0
+    if workers is None:
+        workers = gpus if on_gpus else 1
+    if workers == 1:
+        return [WorkerPlan(device)]
+    if on_gpus or device == "cuda":
+        if workers > gpus:
+            raise UsageError(
+                f"There are {gpus} GPUs for {workers} workers.",
+                remedy="Give at most that many --workers, and look at nvidia-smi if there should be more.",
+            )
+        return [WorkerPlan(f"cuda:{number}") for number in range(workers)]
+    if workers > cores:
+        raise UsageError(
+            f"There are {cores} cores for {workers} workers.", remedy="Give at most that many --workers."
+        )
+    return [WorkerPlan("cpu", cores // workers) for _ in range(workers)]
+
+
+def visible_gpus(environ: Mapping[str, str]) -> int:
+    """How many GPUs a program may use under ``environ``, as NVIDIA's driver has it; 0 without the driver."""
+    names = environ.get("CUDA_VISIBLE_DEVICES")
+    if names is not None:
+        return len([name for name in names.split(",") if name.strip() and not name.strip().startswith("-")])
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "-L"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_NVIDIA_SMI_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
