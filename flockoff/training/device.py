@@ -4,6 +4,7 @@ import contextlib
 import platform
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import psutil
 import torch
@@ -46,11 +47,31 @@ def compute_exactly(threads: int | None) -> None:
     torch.set_float32_matmul_precision("highest")
 
 
-def training_precision(device: torch.device) -> torch.dtype:
-    """Of the products of training: bfloat16 on CUDA, float32 elsewhere. The adapter, the residual stream,
-    norms and sums are float32 on both, and so is all of measuring.
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """Of the base model's ``weights`` in memory, and of the products that training ``compute``s with them.
+
+    The adapter, the residual stream, norms and sums are float32 in any case, and so is all of measuring.
     """
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+    weights: torch.dtype
+    compute: torch.dtype
+
+    def __str__(self) -> str:
+        weights, compute = (str(kind).removeprefix("torch.") for kind in (self.weights, self.compute))
+        return f"weights {weights}, training {compute}"
+
+
+def training_precision(device: torch.device, stored: torch.dtype) -> Precision:
+    """On CUDA bfloat16 products, float32 ones elsewhere.
+
+    ``stored``: of the weights in the model's files. Only weights that are bfloat16 there are held as such:
+    rounding others would hide two thirds of what an adapter changes.
+    """
+    if device.type == "cuda":
+        exact = torch.bfloat16 if stored == torch.bfloat16 else torch.float32
+        return Precision(exact, torch.bfloat16)
+    return Precision(torch.float32, torch.float32)
 
 
 @contextlib.contextmanager

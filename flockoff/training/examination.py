@@ -12,7 +12,7 @@ from flockoff.training.device import (
     memory_bytes,
     training_precision,
 )
-from flockoff.training.model import training_memory
+from flockoff.training.model import stored_precision, training_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ def examine_device(name: str | None, competition: Competition, model_dir: Path |
     free, total = memory_bytes(device)
     needed = recomputes = None
     if model_dir is not None:
-        need = training_memory(model_dir, competition, training_precision(device))
+        precision = training_precision(device, stored_precision(model_dir))
+        need = training_memory(model_dir, competition, precision)
         needed, recomputes = need.recomputed, need.recomputes(total)
     return DeviceExamination(
         device_text(device), device.type, total, free, needed, recomputes, torch.version.cuda

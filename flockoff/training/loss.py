@@ -35,13 +35,13 @@ def add_step_gradients(
     """Add the gradients of one optimizer step's loss to the adapters' own; returns that loss.
 
     It is the mean over all assistant tokens of ``rows``, whatever passes they are computed in. ``rate``: the
-    adapters' dropout.
+    adapters' dropout. Rows without any assistant token have a loss of 0, and teach nothing.
     """
     batches = [
         (group.start, pack([rows[number] for number in group], model.device))
         for group in passes([len(row.input_ids) for row in rows], model.kept_tokens)
     ]
-    tokens = sum(len(batch.targets) for _, batch in batches)
+    tokens = max(1, sum(len(batch.targets) for _, batch in batches))
     losses = []
     with model.adapters.training(model.compute):
         for first, batch in batches:

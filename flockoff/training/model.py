@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -18,13 +18,13 @@ from flockoff.errors import SetupError
 from flockoff.planner.memory import MemoryNeed, memory_need
 from flockoff.planner.model import read_size
 from flockoff.records import EncodedRow
-from flockoff.training.device import kept_tokens, require_memory, training_precision
+from flockoff.training.device import Precision, kept_tokens, require_memory, training_precision
 from flockoff.training.lora import Adapters
 from flockoff.training.packing import ATTENTION, pack, register_attention
 
 _REMEDY = "Delete its folder, so that it is fetched again; choose a base model that transformers supports."
-_WEIGHTS = torch.float32
 _TRIAL = EncodedRow(tuple(range(8)), (True,) * 8)
+_ALIKE = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # transformers computes in the weights' precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,9 @@ class LanguageModel:
     @property
     def precision(self) -> str:
         """What moves the last digits of a loss, in words."""
-        weights = str(self.head.dtype).removeprefix("torch.")
-        compute = str(self.compute).removeprefix("torch.")
+        computed = Precision(self.head.dtype, self.compute)
         passes = f"passes of {self.kept_tokens} tokens" if self.kept_tokens else "rows apart, recomputed"
-        return f"weights {weights}, training {compute} ({passes}), evaluation float32"
+        return f"{computed} ({passes}), evaluation float32"
 
     @property
     def body(self) -> torch.nn.Module:
@@ -74,23 +73,23 @@ def load_model(
     competition: Competition,
     device: torch.device,
     frugal: bool = False,
-    compute: torch.dtype | None = None,
+    precision: Precision | None = None,
 ) -> LanguageModel:
     """The base model in ``directory`` on ``device``, from safetensors, without code from the repo.
 
-    ``frugal``: one row at a time, and activations are computed again in any case. ``compute``: the precision
-    of training's products; None for the device's own.
+    ``frugal``: one row at a time, and activations are computed again in any case. ``precision``: None for
+    the device's own.
     Raises SetupError where it does not fit the device, is damaged, or is of a kind that is not supported.
     """
     register_attention()
     try:
         _require_safetensors(directory)
-        compute = compute or training_precision(device)
-        need = training_memory(directory, competition, compute)
+        precision = precision or training_precision(device, stored_precision(directory))
+        need = training_memory(directory, competition, precision)
         require_memory(need, device)
         network = AutoModelForCausalLM.from_pretrained(
             directory,
-            dtype=_WEIGHTS,
+            dtype=precision.weights,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -109,7 +108,7 @@ def load_model(
         tokenizer=tokenizer,
         device=device,
         adapters=Adapters(network, competition.lora),
-        compute=compute,
+        compute=precision.compute,
         kept_tokens=0 if frugal else kept_tokens(need, device),
     )
     network.set_attn_implementation(ATTENTION)
@@ -127,13 +126,22 @@ def _require_safetensors(directory: Path) -> None:
             raise SetupError(f"{index} names {name}, which is not a safetensors file.", remedy=_REMEDY)
 
 
-def training_memory(directory: Path, competition: Competition, compute: torch.dtype) -> MemoryNeed:
+def stored_precision(directory: Path) -> torch.dtype:
+    """bfloat16 where all weights in ``directory`` are; float32, which holds any others, where not."""
+    for file in directory.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as weights:
+            if any(weights.get_slice(name).get_dtype() != "BF16" for name in weights.keys()):  # noqa: SIM118
+                return torch.float32
+    return torch.bfloat16
+
+
+def training_memory(directory: Path, competition: Competition, precision: Precision) -> MemoryNeed:
     """What training on the model in ``directory`` takes. Raises SetupError as ``load_model``."""
     return memory_need(
         read_size(directory),
         competition,
-        weight_bytes=_WEIGHTS.itemsize,
-        compute_bytes=compute.itemsize,
+        weight_bytes=precision.weights.itemsize,
+        compute_bytes=precision.compute.itemsize,
     )
 
 
@@ -154,8 +162,9 @@ def _require_same_logits(model: LanguageModel, expected: torch.Tensor) -> None:
         embedded = model.network.get_input_embeddings()(batch.input_ids).float()
         states = model.body(inputs_embeds=embedded, position_ids=batch.positions, rows=batch, use_cache=False)
         logits = states.last_hidden_state[0].float() @ model.head.float().t()
-    same = torch.allclose(logits, torch.cat([expected, expected]).float(), rtol=1e-3, atol=1e-3)
-    if not same or getattr(model.network.config, "sliding_window", None) is not None:
+    apart = (logits - expected.float().repeat(2, 1)).norm() / logits.norm()
+    slides = getattr(model.network.config, "sliding_window", None) is not None
+    if slides or not apart < _ALIKE[model.head.dtype]:
         raise SetupError(
             f"The base model is of a kind that is not supported ({model.network.config.model_type}).",
             remedy="Choose a base model of Llama's or Qwen2's kind.",

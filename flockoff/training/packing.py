@@ -86,13 +86,15 @@ def row_attention(
 
     Returns (1, n, heads, width). Without ``rows``, each of the batch is one row, as transformers has it.
     """
-    query, key = query.to(value.dtype), key.to(value.dtype)  # rotation is in float32
+    # rotation is in float32; on CPU, attention is several times slower in anything else
+    exact = torch.float32 if value.device.type == "cpu" else value.dtype
+    query, key, value = query.to(exact), key.to(exact), value.to(exact)
     if rows is None:
         return _attention(query, key, value, scaling).transpose(1, 2), None
     if _has_flash(value):
         return _flash_attention(query, key, value, rows, scaling), None
-    parts = (tensor.split(rows.lengths, dim=2) for tensor in (query, key, value))
-    attended = [_attention(*row, scaling).transpose(1, 2) for row in zip(*parts, strict=True)]
+    queries, keys, values = (torch.split(tensor, list(rows.lengths), dim=2) for tensor in (query, key, value))
+    attended = [_attention(*row, scaling).transpose(1, 2) for row in zip(queries, keys, values, strict=True)]
     return torch.cat(attended, dim=1), None
 
 

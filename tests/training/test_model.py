@@ -7,12 +7,23 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny_model import rules
 
 from flockoff.errors import SetupError
 from flockoff.planner.memory import MemoryNeed
-from flockoff.training.device import choose_device, device_text, kept_tokens, memory_bytes, require_memory
-from flockoff.training.model import load_model
+from flockoff.records import EncodedRow
+from flockoff.training.device import (
+    Precision,
+    choose_device,
+    device_text,
+    kept_tokens,
+    memory_bytes,
+    require_memory,
+    training_precision,
+)
+from flockoff.training.loss import row_losses
+from flockoff.training.model import load_model, stored_precision
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
 
@@ -112,6 +123,29 @@ def test_load_model_whose_attention_slides_is_a_setup_error(copy: Path, evaluati
     amend(copy / "config.json", window)
     with pytest.raises(SetupError, match="of a kind that is not supported"):
         load_model(copy, rules(evaluation_file), CPU)
+
+
+def test_load_model_weights_stored_in_bfloat16_are_held_so_and_give_the_same_losses(
+    copy: Path, evaluation_file: Path
+) -> None:
+    assert stored_precision(copy) == torch.float32
+    weights = load_file(copy / "model.safetensors")
+    halves = {name: value.to(torch.bfloat16) for name, value in weights.items()}
+    save_file(halves, copy / "model.safetensors", metadata={"format": "pt"})
+    assert stored_precision(copy) == torch.bfloat16
+    rows, competition = [EncodedRow(tuple(range(40)), (True,) * 40)], rules(evaluation_file)
+    held = load_model(copy, competition, CPU, precision=Precision(torch.bfloat16, torch.float32))
+    wide = load_model(copy, competition, CPU)
+    assert held.head.dtype == torch.bfloat16 and wide.head.dtype == torch.float32
+    assert row_losses(held, rows, lambda done: None) == row_losses(wide, rows, lambda done: None)
+    assert held.precision.startswith("weights bfloat16, training float32")
+
+
+def test_training_precision_rounds_no_weights() -> None:
+    gpu = torch.device("cuda", 0)
+    assert training_precision(gpu, torch.bfloat16) == Precision(torch.bfloat16, torch.bfloat16)
+    assert training_precision(gpu, torch.float32) == Precision(torch.float32, torch.bfloat16)
+    assert training_precision(CPU, torch.bfloat16) == Precision(torch.float32, torch.float32)
 
 
 def test_require_memory_too_little_says_both_numbers() -> None:

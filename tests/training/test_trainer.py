@@ -178,6 +178,13 @@ def test_first_step_has_the_gradients_of_a_plain_reference(
         torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-7)
 
 
+def test_step_without_assistant_tokens_has_no_gradient(model: LanguageModel) -> None:
+    model.adapters.reset(seed=1)
+    assert add_step_gradients(model, [EncodedRow((1, 2, 3), (True, False, False))], 0.0, seed=1, step=0) == 0
+    assert not any(gradient.any() for gradient in gradients(model.adapters.model).values())
+    model.adapters.clear()
+
+
 def stir(network: torch.nn.Module) -> None:
     """lora_B is zero at first, which would leave lora_A without any gradient."""
     for name, value in network.named_parameters():

@@ -1,0 +1,143 @@
+"""What a lower precision of training does to the differences that decide, and what it saves.
+
+    python -m tests.bench precision
+    python -m tests.bench precision --steps 50 --context 48 --evaluation-rows 8 --json result.json
+
+SmolLM2-135M is trained on the local network's good, small and noise datasets under each policy (weights in
+memory, products of training), under the same seed. What is measured afterwards is in float32 in any case. A
+policy is fit where what it moves a loss by, against float32, is far below the gaps between datasets: the
+last column is the smallest gap divided by the largest such move. Memory is the planner's count for the
+competition's longest rows.
+"""
+
+import argparse
+import gc
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import combinations
+from pathlib import Path
+
+import torch
+
+from flockoff.competition import Competition, EvaluationSet, Training
+from flockoff.dataset import load_rows
+from flockoff.localnet.sample_data import write_sample_datasets
+from flockoff.records import EncodedRow
+from flockoff.tokens import load_encoder
+from flockoff.training.data import evaluation_rows
+from flockoff.training.device import Precision, choose_device, compute_exactly
+from flockoff.training.loss import evaluation_loss
+from flockoff.training.model import load_model, training_memory
+from flockoff.training.trainer import trained_adapter
+from tests.bench.training.models import model_directory, write_evaluation_rows
+
+EXACT = "float32"
+POLICIES = {
+    EXACT: Precision(torch.float32, torch.float32),
+    "bfloat16 products": Precision(torch.float32, torch.bfloat16),
+    "bfloat16 weights": Precision(torch.bfloat16, torch.bfloat16),
+}
+NAMES = ("good", "small", "noise")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One policy: the losses by dataset, the base model's as "none"; CPU seconds of training a step."""
+
+    losses: dict[str, float]
+    seconds: float
+    memory: int
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def measure(
+    directory: Path,
+    competition: Competition,
+    precision: Precision,
+    datasets: Mapping[str, Sequence[EncodedRow]],
+    evaluation: Sequence[EncodedRow],
+    options: argparse.Namespace,
+) -> Measured:
+    model = load_model(directory, competition, choose_device(None), precision=precision)
+    losses = {"none": evaluation_loss(model, evaluation, lambda done: None)[0]}
+    seconds, steps = 0.0, 0
+    for name, rows in datasets.items():
+        epochs = -(-options.steps // -(-len(rows) // competition.training.rows_per_step))
+        long = replace(competition, training=replace(competition.training, epochs=epochs))
+        begun = time.process_time()
+        with trained_adapter(model, rows, long, options.seed, lambda *_: None) as made:
+            seconds, steps = seconds + time.process_time() - begun, steps + made
+            losses[name] = evaluation_loss(model, evaluation, lambda done: None)[0]
+        say(f"  {name}: {losses[name]:.6f} after {made} steps")
+    full = replace(competition, training=Training())
+    return Measured(losses, seconds / steps, training_memory(directory, full, precision).recomputed)
+
+
+def show(results: Mapping[str, Measured]) -> None:
+    say(
+        f"{'policy':20}"
+        + "".join(f"{name:>11}" for name in ("none", *NAMES))
+        + "   CPU s/step    GiB   gap/move"
+    )
+    exact = results[EXACT]
+    for policy, one in results.items():
+        losses = "".join(f"{one.losses[name]:11.6f}" for name in ("none", *NAMES))
+        gap = min(abs(exact.losses[a] - exact.losses[b]) for a, b in combinations(NAMES, 2))
+        move = max(abs(one.losses[name] - exact.losses[name]) for name in NAMES)
+        ratio = f"{gap / move:11.0f}" if move else f"{'-':>11}"
+        say(f"{policy:20}{losses}{one.seconds:13.2f}{one.memory / 2**30:7.2f}{ratio}")
+
+
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--steps", type=int, default=50, help="optimizer steps a dataset (default: 50)")
+    parser.add_argument("--context", type=int, default=256, help="tokens of a row (default: 256)")
+    parser.add_argument("--evaluation-rows", type=int, default=32, help="default: 32")
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="default: PyTorch's")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers here")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = options_of(arguments)
+    compute_exactly(options.threads)
+    results: dict[str, Measured] = {}
+    with tempfile.TemporaryDirectory(prefix="flockoff-bench-") as scratch:
+        directory = model_directory("smollm2", Path(scratch))
+        file = write_evaluation_rows(Path(scratch) / "evaluation.jsonl", options.evaluation_rows)
+        competition = Competition(
+            training=Training(context_length=options.context),
+            evaluation=EvaluationSet(sha256=sha256(file.read_bytes()).hexdigest()),
+        )
+        encoder = load_encoder(directory, options.context)
+        datasets = {
+            one.name: encoder.encode(load_rows(one.path, competition.limits, encoder.special_tokens))
+            for one in write_sample_datasets(Path(scratch) / "samples")
+            if one.name in NAMES
+        }
+        evaluation = evaluation_rows(file, competition, encoder)
+        for policy in dict.fromkeys([EXACT, *options.policies]):
+            say(policy)
+            results[policy] = measure(directory, competition, POLICIES[policy], datasets, evaluation, options)
+            gc.collect()
+    show(results)
+    if options.json:
+        options.json.write_text(
+            json.dumps({name: one.losses for name, one in results.items()}, indent=2) + "\n", encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()
