@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Mapping
 
 from flockoff.errors import UsageError
+from flockoff.training.environment import scrubbed_environment
 from flockoff.training.seat import WorkerPlan
 
 _NVIDIA_SMI_SECONDS = 30.0
@@ -49,6 +50,7 @@ def visible_gpus(environ: Mapping[str, str]) -> int:
     try:
         done = subprocess.run(
             ["nvidia-smi", "-L"],
+            env=scrubbed_environment(environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -105,14 +105,13 @@ def test_visible_gpus_are_those_of_the_environment(visible: str, count: int) -> 
 
 
 @pytest.mark.skipif(not Path("/bin/sh").exists(), reason="a stand-in of nvidia-smi in sh")
-def test_visible_gpus_without_a_word_are_the_drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_visible_gpus_without_a_word_are_the_drivers(tmp_path: Path) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA A (UUID: GPU-1)'\necho '  MIG 1g'\necho 'GPU 1: B'\n")
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert visible_gpus({}) == 2
+    assert visible_gpus({"PATH": str(tmp_path)}) == 2
     program.unlink()
-    assert visible_gpus({}) == 0
+    assert visible_gpus({"PATH": str(tmp_path)}) == 0
 
 
 def test_usable_cores_are_at_least_one() -> None:
