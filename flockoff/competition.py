@@ -162,8 +162,8 @@ class Contamination:
 
     max_rows: int = 2  # one more makes the dataset contaminated
     max_share: float = 0.01  # of the dataset's rows
-    answer_share: float = 0.15  # of an answer's runs makes a row one that contains it
-    runs: int = 30  # of an answer do so too, if that is less
+    answer_share: float = 0.2  # of an answer's runs makes a row one that contains it
+    runs: int = 50  # of an answer do so too, if that is less
     together_share: float = 0.2  # of an answer's runs in several rows that have pieces of it
 
     def __post_init__(self) -> None:

