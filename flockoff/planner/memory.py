@@ -40,15 +40,16 @@ class MemoryNeed:
 
 
 def memory_need(
-    size: ModelSize, competition: Competition, *, weight_bytes: int = 4, compute_bytes: int = 2
+    size: ModelSize, competition: Competition, *, weight_bytes: int = 2, compute_bytes: int = 2
 ) -> MemoryNeed:
     """An estimate of what PyTorch's allocator hands out; the driver's context is not in it.
 
-    ``weight_bytes`` of a weight, ``compute_bytes`` of a number that a linear layer reads or makes; where they
-    are not given, as on CUDA. For each token and layer the backward pass keeps: the layer's and the
-    feed-forward's input in float32; what the two norms make of them; rotated queries and keys, values, what
-    attention makes of them, twice; gate, up, the activated gate and the product; where there is dropout, a
-    byte for each number a linear layer reads. The gradients of one layer's feed-forward come on top.
+    ``weight_bytes`` of a weight, ``compute_bytes`` of a number that a linear layer reads or makes; without
+    them as on CUDA, for a model that ships in bfloat16. For each token and layer the backward pass keeps: the
+    layer's and the feed-forward's input in float32; what the two norms make of them; rotated queries and
+    keys, values, what attention makes of them, twice; gate, up, the activated gate and the product; where
+    there is dropout, a byte for each number a linear layer reads. The gradients of one layer's feed-forward
+    come on top.
     """
     hidden, inner, attention = size.hidden, size.intermediate, size.attention_width
     keys = size.key_value_heads * size.head_dim

@@ -63,19 +63,20 @@ class ModelSize:
         return self.layers * rank * sum(one.inputs + one.outputs for one in self.linears)
 
 
+QWEN2_5_1_5B = ModelSize(
+    vocabulary=151_936,
+    hidden=1536,
+    intermediate=8960,
+    layers=28,
+    heads=12,
+    key_value_heads=2,
+    head_dim=128,
+    tied=True,
+    attention_bias=True,
+)
 # From the config.json of these repos; other revisions of them have the same.
 KNOWN_SIZES: Mapping[str, ModelSize] = {
-    "Qwen/Qwen2.5-1.5B-Instruct": ModelSize(
-        vocabulary=151_936,
-        hidden=1536,
-        intermediate=8960,
-        layers=28,
-        heads=12,
-        key_value_heads=2,
-        head_dim=128,
-        tied=True,
-        attention_bias=True,
-    ),
+    "Qwen/Qwen2.5-1.5B-Instruct": QWEN2_5_1_5B,
     "HuggingFaceTB/SmolLM2-135M-Instruct": ModelSize(
         vocabulary=49_152,
         hidden=576,

@@ -63,7 +63,7 @@ def outlook(
         largest=competition.limits.max_tokens,
         workers=workers,
         known=list(sizes.values()),
-        memory=_memory(competition, base.provenance.device),
+        memory=_memory(competition, base.provenance.precision),
     )
 
 
@@ -72,10 +72,10 @@ def _sizes(past: Sequence[Evaluation]) -> Mapping[ModelId, int]:
     return {one.model_id: one.measurement.train_tokens for one in past}
 
 
-def _memory(competition: Competition, device: str) -> int | None:
+def _memory(competition: Competition, precision: str) -> int | None:
     """Bytes that training on the longest rows takes; None for a base model whose sizes are not known."""
     size = KNOWN_SIZES.get(competition.base_model.repo)
     if size is None:
         return None
-    compute = 2 if device.startswith("cuda") else 4  # bfloat16 and float32
-    return memory_need(size, competition, compute_bytes=compute).recomputed
+    weights, compute = (2 if f"{part} bfloat16" in precision else 4 for part in ("weights", "training"))
+    return memory_need(size, competition, weight_bytes=weights, compute_bytes=compute).recomputed

@@ -116,12 +116,12 @@ def compare(
 
 
 def compare_memory(session: Session, size: ModelSize, loads: Sequence[Load], before: int) -> None:
-    compute = session.model.compute.itemsize
-    need = memory_need(size, session.competition, compute_bytes=compute)
+    weights, compute = session.model.head.dtype.itemsize, session.model.compute.itemsize
+    need = memory_need(size, session.competition, weight_bytes=weights, compute_bytes=compute)
     step = session.competition.training.rows_per_step
     most = max(min(load.tokens // load.rows * step, load.tokens) for load in loads)
     kept = min(most, session.model.kept_tokens)
-    told = need.fixed - 4 * size.parameters + kept * need.token
+    told = need.fixed - weights * size.parameters + kept * need.token
     added = peak_memory() - before
     say(
         f"Memory that training adds, passes of {kept} tokens: {added / 2**30:.2f} GiB; "
