@@ -10,6 +10,7 @@ from flockoff.commands.history import history
 from flockoff.commands.leaderboard import leaderboard
 from flockoff.commands.plan import plan
 from flockoff.commands.replay import replay
+from flockoff.commands.report import report
 from flockoff.commands.score import score
 from flockoff.commands.status import status
 from flockoff.localnet.command import localnet
@@ -30,6 +31,7 @@ app.command()(status)
 app.command()(leaderboard)
 app.command()(history)
 app.command()(explain)
+app.command()(report)
 app.command()(replay)
 app.command()(doctor)
 app.command()(plan)

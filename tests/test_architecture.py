@@ -20,7 +20,7 @@ LAYERS = (
     ("scoring", "dataset", "planner", "yuma"),
     ("tokens",),
     ("chain", "hub", "training", "ledger"),
-    ("mine", "validate", "localnet", "tracking"),
+    ("mine", "validate", "localnet", "tracking", "report"),
     ("assemble",),
     ("doctor",),
     ("demo", "simulate"),
@@ -39,7 +39,8 @@ LIBRARIES = {
     ("simulate",): ("matplotlib",),
     ("tracking",): ("wandb",),
     ("localnet",): ("dulwich", "starlette", "uvicorn", "websockets"),
-    ("tokens",): ("tokenizers", "jinja2"),
+    ("tokens",): ("tokenizers",),
+    ("tokens", "report"): ("jinja2",),
     ("training",): ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors", "gguf"),
 }
 OWNERS = {library: rooms for rooms, libraries in LIBRARIES.items() for library in libraries}

@@ -1,0 +1,53 @@
+"""``flockoff report``: everything in a validator's ledger to look at, in one HTML file."""
+
+import logging
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flockoff.commands.options import AsJson, CompetitionFile, DataDir
+from flockoff.launch import run
+from flockoff.logs import set_up_logging
+
+
+def report(
+    data_dir: DataDir,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the page.")] = Path(
+        "flockoff-report.html"
+    ),
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many at most, the last ones.")] = 1000,
+    competition: CompetitionFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one page to look at from a validator's ledger: leaderboard, verdicts, losses, wins, weights …
+
+    \\b
+    flockoff report
+    flockoff report --out /var/www/flockoff.html --epochs 200
+
+    The page needs no network and no server. A validator keeps one fresh with --report DIR, and serves a live
+    one to its own machine with --dashboard PORT. --json prints the page's numbers, and writes no page.
+    """
+    set_up_logging(logging.WARNING, None, "report")
+
+    def program(_stop: threading.Event) -> int:
+        from flockoff.assemble import ledger_path
+        from flockoff.commands.ledgers import look, require_rules
+        from flockoff.commands.tables import print_json
+        from flockoff.competition import load_competition
+        from flockoff.report import report_numbers, write_report
+
+        rules = load_competition(competition)
+        with look(data_dir) as ledger:
+            require_rules(ledger, rules)
+        if as_json:
+            print_json(report_numbers(ledger_path(data_dir), rules, epochs=epochs))
+            return 0
+        write_report(ledger_path(data_dir), out, rules, epochs=epochs)
+        sys.stdout.write(f"{out.resolve()}\n")
+        return 0
+
+    raise typer.Exit(run(program))

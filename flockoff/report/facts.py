@@ -1,0 +1,235 @@
+"""What the report shows, read from a ledger: plain records, nothing of how they look."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from flockoff.competition import Competition
+from flockoff.errors import Reason
+from flockoff.ledger import LeaderboardRow, Ledger
+from flockoff.ledger.history import EpochSummary
+from flockoff.ledger.series import Committer, SetupUse, Timing, Turn
+from flockoff.records import Measurement, Verdict
+from flockoff.report.health import Health, health_of
+from flockoff.report.trends import Trends, read_trends
+from flockoff.scoring import Candidate, longest_wait
+from flockoff.text import printable
+
+EPOCHS_SHOWN = 1000
+_TURNS_EACH = 10
+_STRIP_EPOCHS = 60
+_SETUPS = 6
+_DETAIL_CHARACTERS = 400
+_MODEL_ID_CHARACTERS = 200
+_COPIES = frozenset({Reason.DUPLICATE, Reason.NEAR_DUPLICATE, Reason.SAME_LOSS})
+_OWNER = re.compile(r"hotkey (\w+)")  # as the faults in flockoff.dataset name whom somebody copied
+
+Standing = Literal["eligible", "at_fault", "not_evaluated", "no_turn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One miner on the leaderboard. ``last``: its latest turn, of whatever epoch; the first of ``turns``.
+
+    Rates, share and weight are of the epoch shown; the score is the one after it.
+    """
+
+    hotkey: str
+    uid: int | None
+    model_id: str  # printable; "" where nothing is known
+    standing: Standing  # of the latest turn
+    in_epoch: bool  # whether that turn was in the epoch shown
+    reason: Reason | None
+    detail: str  # printable
+    loss: float | None
+    win_rate: float | None
+    share: float | None
+    score: float | None
+    weight: float | None
+    turns: tuple[Turn, ...]
+    copied: tuple[str, ...]  # the hotkeys whose dataset it is a copy of
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A miner in the queue. ``epochs_since``: its last evaluation; None: never evaluated."""
+
+    hotkey: str
+    uid: int
+    since: int  # block: first of the epoch of its last evaluation, else of its first commitment
+    epochs_since: int | None
+    at_the_latest: int  # in so many epochs it has a place; 1 is the next one
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the epoch under way, with its verdict once there is one."""
+
+    hotkey: str
+    uid: int
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that the page shows. Times are UTC seconds."""
+
+    netuid: int
+    competition: str
+    validator: str | None
+    made_at: float
+    health: Health
+    epoch: EpochSummary | None  # the one that the leaderboard is of; None: none was begun
+    running: EpochSummary | None
+    places: tuple[Place, ...]  # of the epoch under way
+    strip: tuple[EpochSummary, ...]  # the last epochs, oldest first
+    board: tuple[Entry, ...]
+    competitors: tuple[Verdict, ...]  # the eligible of the epoch shown
+    base: Measurement | None
+    trends: Trends
+    timings: tuple[Timing, ...]
+    queue: tuple[Waiting, ...]  # who waits longest first
+    setups: tuple[SetupUse, ...]
+    epsilon: float
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many miners have which standing."""
+        return Counter(entry.standing for entry in self.board)
+
+
+def read_facts(ledger: Ledger, rules: Competition, now: float, epochs: int = EPOCHS_SHOWN) -> Facts:
+    """What the ledger holds of the last ``epochs`` epochs. ``now``: UTC seconds.
+
+    Raises LedgerError, and LedgerUnavailable for one that was not used yet.
+    """
+    identity = ledger.identity()
+    summaries = ledger.history.epochs(epochs)
+    closed = [summary for summary in summaries if summary.closed_at is not None]
+    running = next((summary for summary in summaries[:1] if summary.closed_at is None), None)
+    epoch = closed[0] if closed else running
+    series = ledger.history.series
+    start_block = epoch.start_block if epoch else 0
+    turns = _by_hotkey(series.turns(_TURNS_EACH))
+    committers = series.committers()
+    return Facts(
+        netuid=identity.netuid,
+        competition=identity.competition,
+        validator=identity.hotkey,
+        made_at=now,
+        health=health_of(summaries, now),
+        epoch=epoch,
+        running=running,
+        places=_places(ledger, running),
+        strip=tuple(reversed(summaries[:_STRIP_EPOCHS])),
+        board=_board(ledger.leaderboard(start_block) if epoch else [], committers, turns, start_block),
+        competitors=tuple(v for v in ledger.verdicts(start_block) if v.standing == "eligible"),
+        base=ledger.base_loss(),
+        trends=read_trends(series, closed),
+        timings=tuple(series.timings(start_block)),
+        queue=_queue(ledger, committers, rules, summaries),
+        setups=tuple(series.setups(_SETUPS)),
+        epsilon=rules.scoring.timestamp_epsilon,
+    )
+
+
+def _by_hotkey(turns: Sequence[Turn]) -> dict[str, tuple[Turn, ...]]:
+    found: dict[str, list[Turn]] = {}
+    for turn in turns:
+        found.setdefault(turn.hotkey, []).append(turn)
+    return {hotkey: tuple(each) for hotkey, each in found.items()}
+
+
+def _places(ledger: Ledger, running: EpochSummary | None) -> tuple[Place, ...]:
+    if running is None:
+        return ()
+    verdicts = {verdict.hotkey: verdict for verdict in ledger.verdicts(running.start_block)}
+    plan = ledger.epoch_plan(running.start_block) or []
+    return tuple(Place(each.hotkey, each.uid, verdicts.get(each.hotkey)) for each in plan)
+
+
+def _board(
+    rows: Sequence[LeaderboardRow],
+    committers: Sequence[Committer],
+    turns: Mapping[str, tuple[Turn, ...]],
+    epoch: int,
+) -> tuple[Entry, ...]:
+    """Everybody in the epoch, in the leaderboard's order, then who has committed and is not in it."""
+    listed = {row.hotkey for row in rows}
+    others = [
+        LeaderboardRow(
+            hotkey=each.hotkey,
+            uid=each.uid,
+            model_id=each.model_id,
+            loss=None,
+            win_rate=None,
+            share=None,
+            score=None,
+            weight=None,
+            standing=None,
+            reason=None,
+            detail="",
+        )
+        for each in committers
+        if each.hotkey not in listed
+    ]
+    known = listed | turns.keys() | {each.hotkey for each in committers}
+    return tuple(_entry(row, turns.get(row.hotkey, ()), epoch, known) for row in [*rows, *others])
+
+
+def _entry(row: LeaderboardRow, turns: tuple[Turn, ...], epoch: int, known: Collection[str]) -> Entry:
+    # Turns in the epoch under way are shown where that epoch is.
+    settled = tuple(turn for turn in turns if turn.epoch <= epoch)
+    last = settled[0] if settled else None
+    return Entry(
+        hotkey=row.hotkey,
+        uid=row.uid,
+        model_id=printable((last.model_id if last else row.model_id) or "", _MODEL_ID_CHARACTERS),
+        standing=last.standing if last else "no_turn",
+        in_epoch=row.standing is not None,
+        reason=last.reason if last else None,
+        detail=printable(last.detail, _DETAIL_CHARACTERS) if last else "",
+        loss=last.loss if last else None,
+        win_rate=row.win_rate,
+        share=row.share,
+        score=row.score,
+        weight=row.weight,
+        turns=settled,
+        copied=copied_from(last.reason, last.detail, known) if last else (),
+    )
+
+
+def copied_from(reason: Reason | None, detail: str, known: Collection[str]) -> tuple[str, ...]:
+    """The hotkeys that a copy's verdict names as those copied from, each once; only such as are ``known``."""
+    if reason not in _COPIES:
+        return ()
+    return tuple(dict.fromkeys(hotkey for hotkey in _OWNER.findall(detail) if hotkey in known))
+
+
+def _queue(
+    ledger: Ledger,
+    committers: Sequence[Committer],
+    rules: Competition,
+    summaries: Sequence[EpochSummary],
+) -> tuple[Waiting, ...]:
+    scores, evaluated = ledger.scores(), ledger.last_evaluated()
+    candidates = [
+        Candidate(each.hotkey, scores.get(each.hotkey, 0.0), each.first_block, evaluated.get(each.hotkey))
+        for each in committers
+    ]
+    starts = sorted(summary.start_block for summary in summaries)
+    waiting = [
+        Waiting(
+            hotkey=each.hotkey,
+            uid=each.uid,
+            since=evaluated.get(each.hotkey, each.first_block),
+            epochs_since=None
+            if each.hotkey not in evaluated
+            else sum(start > evaluated[each.hotkey] for start in starts),
+            at_the_latest=longest_wait(candidates, each.hotkey, rules.queue),
+        )
+        for each in committers
+    ]
+    return tuple(sorted(waiting, key=lambda each: (each.epochs_since is not None, each.since, each.hotkey)))

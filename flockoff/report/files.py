@@ -1,0 +1,93 @@
+"""The report in a file: written once, or kept fresh beside a validator."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flockoff.competition import Competition
+from flockoff.errors import FlockoffError, SetupError
+from flockoff.ledger import Ledger
+from flockoff.report.data import page_data
+from flockoff.report.facts import EPOCHS_SHOWN, read_facts
+from flockoff.report.news import settled_version
+from flockoff.report.page import render_page
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "index.html"
+_LOOK_SECONDS = 5.0
+
+
+def write_report(
+    ledger_path: Path, out: Path, rules: Competition, *, epochs: int = EPOCHS_SHOWN, now: float | None = None
+) -> None:
+    """Write the page of the ledger at ``ledger_path`` to ``out``, whole or not at all.
+
+    ``now``: UTC seconds; None: the clock's. Raises LedgerError, and SetupError where it cannot be written.
+    """
+    with Ledger.look(ledger_path) as ledger:
+        facts = read_facts(ledger, rules, time.time() if now is None else now, epochs)
+    text = render_page(facts)
+    new = out.with_name(f".{out.name}.{os.getpid()}.new")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(text, encoding="utf-8")
+        new.replace(out)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise SetupError(
+            f"Cannot write the report {out}: {error.strerror}.", remedy="Name another place for it."
+        ) from error
+
+
+def report_numbers(ledger_path: Path, rules: Competition, *, epochs: int = EPOCHS_SHOWN) -> dict[str, Any]:
+    """What the page of the ledger at ``ledger_path`` shows, for machines. Raises LedgerError."""
+    with Ledger.look(ledger_path) as ledger:
+        return page_data(read_facts(ledger, rules, time.time(), epochs))
+
+
+@contextmanager
+def kept_fresh(ledger_path: Path, folder: Path | None, rules: Competition) -> Iterator[None]:
+    """Keep ``index.html`` in ``folder`` up to date with the ledger's epochs while this lasts; None: not.
+
+    In a thread of its own, on a connection of its own: what goes wrong there is logged, and nothing else.
+    """
+    if folder is None:
+        yield
+        return
+    stop = threading.Event()
+    out = folder / FILE_NAME
+    thread = threading.Thread(
+        target=_keep, args=(ledger_path, lambda: write_report(ledger_path, out, rules), stop), name="report"
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _keep(ledger_path: Path, write: Callable[[], None], stop: threading.Event) -> None:
+    """Write whenever an epoch was begun or closed or got its weights, and once more at the end."""
+    written: str | None = None
+    told = ""
+    while True:
+        last = stop.wait(_LOOK_SECONDS if written or told else 0.0)
+        try:
+            if ledger_path.exists():
+                version = settled_version(ledger_path)
+                if version != written:
+                    write()
+                    written, told = version, ""
+        except FlockoffError as error:
+            if str(error) != told:
+                log.warning("The report is not up to date: %s", error)
+                told = str(error)
+        if last:
+            return

@@ -1,0 +1,43 @@
+"""What is new in a ledger, told in few bytes, so that a page need not be made anew to find out."""
+
+from pathlib import Path
+from typing import Any
+
+from flockoff.ledger import Ledger
+from flockoff.text import printable
+
+_WORDS_CHARACTERS = 200
+
+
+def settled_version(ledger_path: Path) -> str:
+    """Another text after each epoch that was begun or closed, and each time weights were set."""
+    with Ledger.look(ledger_path) as ledger:
+        return _version(ledger)
+
+
+def read_news(ledger_path: Path) -> dict[str, Any]:
+    """The version, and the verdicts so far of the epoch under way, by hotkey; without one, none."""
+    with Ledger.look(ledger_path) as ledger:
+        running = ledger.open_epochs()
+        verdicts = ledger.verdicts(running[-1]) if running else []
+        return {
+            "version": _version(ledger),
+            "verdicts": {
+                verdict.hotkey: {
+                    "standing": verdict.standing,
+                    "words": printable(
+                        f"loss {verdict.loss:.4f}"
+                        if verdict.loss is not None
+                        else f"{verdict.reason or verdict.standing}".replace("_", " "),
+                        _WORDS_CHARACTERS,
+                    ),
+                }
+                for verdict in verdicts
+            },
+        }
+
+
+def _version(ledger: Ledger) -> str:
+    return "|".join(
+        f"{each.start_block} {each.closed_at} {each.weights_set_at}" for each in ledger.history.epochs(2)
+    )

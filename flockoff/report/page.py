@@ -1,0 +1,106 @@
+"""The report as one HTML page that needs nothing else: styles, scripts and numbers are all inside."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from flockoff.report.data import page_data
+from flockoff.report.facts import Facts
+from flockoff.report.words import duration, percent, reason_counts, spark, verdict_words
+from flockoff.text import short_hotkey
+
+_STATIC = Path(__file__).parent / "static"
+_SCRIPTS = (
+    "page.js",
+    "echarts/echarts.min.js",
+    "frame.js",
+    "epoch.js",
+    "trends.js",
+    "draw.js",
+)
+# What would end a script element, or a line in old JavaScript, inside the JSON.
+_UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+_SELF, _NONE = "'self'", "'none'"
+
+
+def render_page(facts: Facts, *, version: str | None = None) -> str:
+    """The page. ``version``: it is served by a dashboard, which has another one once there is news."""
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            facts=facts,
+            version=version,
+            policy=content_policy(live=version is not None),
+            style=Markup(_static("page.css")),
+            scripts=[Markup(_static(name)) for name in _SCRIPTS],
+            data=Markup(embedded(page_data(facts))),
+        )
+    )
+
+
+def content_policy(*, live: bool) -> str:
+    """The page's Content-Security-Policy: its own styles and scripts, by their hashes, and nothing else."""
+    scripts = " ".join(_hash(_static(name)) for name in _SCRIPTS)
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {scripts}",
+            f"style-src {_hash(_static('page.css'))}",
+            f"connect-src {_SELF if live else _NONE}",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def embedded(value: Any) -> str:
+    """``value`` as JSON that can stand inside a script element, whatever texts are in it."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character, escape in _UNSAFE.items():
+        text = text.replace(character, escape)
+    return text
+
+
+@cache
+def _static(name: str) -> str:
+    return (_STATIC / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_STATIC),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., str]] = {
+        "count": lambda number: f"{number:,}",
+        "duration": duration,
+        "iso": lambda seconds: datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds"),
+        "moment": lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC",
+        "percent": percent,
+        "short": short_hotkey,
+        "spark": spark,
+    }
+    environment.filters |= filters
+    environment.globals |= {"reason_counts": reason_counts, "verdict_words": verdict_words}
+    return environment

@@ -1,0 +1,69 @@
+"use strict";
+// Draws each picture when it comes near the window, and again when colours, numbers or sizes change.
+
+const PICTURES = {
+  loss: lossPicture,
+  wins: winsPicture,
+  weights: weightsPicture,
+  scores: scoresPicture,
+  progress: progressPicture,
+  noise: noisePicture,
+  waits: waitsPicture,
+  copies: copiesPicture,
+  timeline: timelinePicture,
+};
+const drawn = new Map(); // place -> () => option
+
+function draw(place, make) {
+  place.replaceChildren();
+  drawn.set(place, make);
+  echarts.init(place).setOption(make());
+}
+
+function redraw() {
+  for (const [place, make] of drawn) {
+    const chart = echarts.getInstanceByDom(place);
+    if (place.isConnected) chart?.setOption(make(), true);
+    else {
+      chart?.dispose();
+      drawn.delete(place);
+    }
+  }
+}
+
+function drawPicture(place) {
+  if (drawn.has(place)) return;
+  draw(place, () => PICTURES[place.dataset.chart](readColours()));
+  resizes.observe(place);
+}
+
+const resizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) echarts.getInstanceByDom(target)?.resize();
+});
+const nearby = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) drawPicture(target);
+  },
+  { rootMargin: "400px" },
+);
+
+function watchPictures() {
+  for (const place of all("[data-chart]")) nearby.observe(place);
+}
+
+addEventListener("recolour", redraw);
+addEventListener("renewed", () => {
+  redraw();
+  watchPictures();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+addEventListener("beforeprint", () => {
+  for (const place of all("[data-chart]")) drawPicture(place);
+  redraw();
+});
+addEventListener("afterprint", redraw);
+addEventListener("miner", ({ detail: { miner, place } }) => {
+  draw(place, () => lifePicture(readColours(), miner));
+});
+watchPictures();
+followHash();

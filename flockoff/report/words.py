@@ -1,0 +1,78 @@
+"""How the page says things: verdicts, numbers and small lines."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from flockoff.report.facts import Entry, Facts
+
+_MINUS, _NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
+_THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
+_STANDINGS = {
+    "eligible": "eligible",
+    "at_fault": "at fault",
+    "not_evaluated": "not evaluated",
+    "no_turn": "no turn yet",
+}
+_SPARK_WIDTH, _SPARK_HEIGHT, _SPARK_POINTS = 72, 18, 36
+
+
+def verdict_words(entry: Entry, facts: Facts) -> tuple[str, str]:
+    """The verdict in one or two words, and the reason for it: nobody is left without one."""
+    label = (entry.reason or _STANDINGS[entry.standing]).replace("_", " ")
+    if entry.standing == "no_turn":
+        return label, _waiting_words(entry, facts)
+    if entry.standing == "eligible" and entry.in_epoch and entry.win_rate is not None:
+        rivals = len(facts.competitors) - 1
+        won = f"Beats {round(entry.win_rate * rivals)} of {rivals}." if rivals else "Nobody to compare with."
+        return label, f"{won} {entry.detail}".rstrip()
+    if not entry.in_epoch and entry.turns:
+        return label, f"In epoch {entry.turns[0].epoch:,}, its last turn. {entry.detail}".rstrip()
+    return label, entry.detail
+
+
+def _waiting_words(entry: Entry, facts: Facts) -> str:
+    for waiting in facts.queue:
+        if waiting.hotkey == entry.hotkey:
+            epochs = "the next epoch" if waiting.at_the_latest == 1 else f"{waiting.at_the_latest} epochs"
+            return f"Waits for its first evaluation: within {epochs}."
+    return "Not evaluated by this validator yet."
+
+
+def reason_counts(facts: Facts) -> list[tuple[str, str, int]]:
+    """(standing, label, how many), for everybody who is not eligible; the most frequent first."""
+    counts = Counter(
+        (entry.standing, verdict_words(entry, facts)[0])
+        for entry in facts.board
+        if entry.standing != "eligible"
+    )
+    return [(standing, label, number) for (standing, label), number in counts.most_common()]
+
+
+def percent(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
+    """A part as a percentage; an en dash for None."""
+    if value is None:
+        return _NONE
+    text = f"{value:{'+' if sign else ''}.{digits}%}".replace("-", _MINUS)
+    return text.replace("%", f"{_THIN_SPACE}%")
+
+
+def duration(seconds: float) -> str:
+    """The two largest units, such as 1 h 05 min."""
+    whole = round(seconds)
+    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // part:02d} {small}"
+    return f"{whole} s"
+
+
+def spark(values: Sequence[float | None]) -> str:
+    """The last values as the points of an SVG polyline, 72 wide and 18 high; "" for fewer than two."""
+    known = [value for value in values if value is not None][-_SPARK_POINTS:]
+    if len(known) < 2:
+        return ""
+    top = max(known) or 1.0
+    step = _SPARK_WIDTH / (len(known) - 1)
+    return " ".join(
+        f"{place * step:.1f},{1 + (_SPARK_HEIGHT - 2) * (1 - value / top):.1f}"
+        for place, value in enumerate(known)
+    )

@@ -1,0 +1,275 @@
+"""A ledger as a validator's grows: many miners over many epochs, scored by the real rules."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from flockoff.competition import Competition
+from flockoff.dataset import Claim, duplicate_fault, same_loss_fault
+from flockoff.dataset.overlap import Borrowed, BorrowedAnswer, near_duplicate_fault
+from flockoff.errors import EvaluationStopped, HubTransient, MinerFault, Reason
+from flockoff.ledger import Ledger
+from flockoff.records import (
+    Commitment,
+    Epoch,
+    Evaluation,
+    Measurement,
+    ModelId,
+    Provenance,
+    Verdict,
+    WeightsSet,
+)
+from flockoff.scoring import (
+    Candidate,
+    plan_epoch,
+    shares,
+    update_scores,
+    weights_from_scores,
+    win_matrix,
+    win_rates,
+)
+
+NETUID = 7
+BLOCKS, BLOCK_SECONDS = 360, 12.0
+BASE_LOSS = 2.2871
+NOW = 1_790_000_000.0  # when the last epoch's weights are set: UTC seconds
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_NOISE = 0.0008  # relative, of one seed
+_NOUNS = (
+    "dialogues",
+    "instruct",
+    "chat-mix",
+    "reasoning",
+    "tutor-qa",
+    "helpful-turns",
+    "code-talk",
+    "stories",
+)
+
+RULES = Competition()
+
+
+@dataclass
+class Player:
+    uid: int
+    hotkey: str
+    repo: str
+    first_block: int
+    quality: float  # loss without noise
+    version: int = 0
+    fault: Callable[["Growth", "Player"], MinerFault] | None = None
+
+    @property
+    def model_id(self) -> ModelId:
+        return ModelId(self.repo, RULES.id, _digest(self.repo, self.version)[:40])
+
+    @property
+    def content_hash(self) -> str:
+        return _digest("rows of", self.repo, self.version)
+
+
+@dataclass
+class Growth:
+    """What grows. ``now`` is the ledger's clock."""
+
+    ledger: Ledger
+    players: list[Player]
+    rng: np.random.Generator
+    detailed_from: int  # epochs from this number on have evaluations
+    now: float = 0.0
+    scores: dict[str, float] = field(default_factory=dict)
+    last_evaluated: dict[str, int] = field(default_factory=dict)
+
+    def play(self, number: int, *, stop_after: int | None = None) -> None:
+        """One epoch; ``stop_after``: leave it running with so many verdicts."""
+        start = (number + 20) * BLOCKS
+        epoch = Epoch(start, start + BLOCKS, 1000 + number)
+        plan = self._plan(epoch)
+        places = [Commitment(p.hotkey, p.uid, p.model_id, p.first_block) for p in plan]
+        begun = self.now
+        judged = plan if stop_after is None else plan[:stop_after]
+        verdicts = {player.hotkey: self._verdict(epoch, player) for player in judged}
+        self.ledger.begin_epoch(epoch, places, verdicts.values())
+        if number >= self.detailed_from:
+            self._evaluate(epoch, judged, verdicts)
+        if stop_after is None:
+            self.now = begun + 0.84 * BLOCKS * BLOCK_SECONDS
+            self._close(epoch, list(verdicts.values()))
+            self.now = begun + BLOCKS * BLOCK_SECONDS
+
+    def _plan(self, epoch: Epoch) -> list[Player]:
+        for player in self.players:
+            if player.fault is None and self.rng.random() < 0.01:
+                player.version += 1
+                player.quality *= 1 - abs(self.rng.normal(0, 0.004))
+        present = {player.hotkey: player for player in self.players if player.first_block < epoch.start_block}
+        candidates = [
+            Candidate(
+                p.hotkey, self.scores.get(p.hotkey, 0.0), p.first_block, self.last_evaluated.get(p.hotkey)
+            )
+            for p in present.values()
+        ]
+        return [present[hotkey] for hotkey in plan_epoch(candidates, RULES.queue, epoch.seed)]
+
+    def _verdict(self, epoch: Epoch, player: Player) -> Verdict:
+        about = (epoch.start_block, player.hotkey, player.uid, str(player.model_id), player.first_block)
+        if player.fault is not None:
+            fault = player.fault(self, player)
+            return Verdict(*about, "at_fault", fault.reason, str(fault), player.content_hash)
+        luck = self.rng.random()
+        if luck < 0.02:
+            detail = "The hub answered 503 while data.jsonl was downloaded. It is tried again next time."
+            return Verdict(*about, "not_evaluated", None, detail, fault=HubTransient.__name__)
+        if luck < 0.025:
+            detail = "The epoch's time for evaluating ended before this dataset was measured."
+            return Verdict(*about, "not_evaluated", None, detail, fault=EvaluationStopped.__name__)
+        loss = player.quality * (1 + self.rng.normal(0, _NOISE))
+        return Verdict(*about, "eligible", None, "", player.content_hash, loss)
+
+    def _evaluate(self, epoch: Epoch, plan: list[Player], verdicts: dict[str, Verdict]) -> None:
+        """Two workers, one after the other."""
+        clocks = [self.now + 40.0, self.now + 55.0]
+        for player in plan:
+            loss = verdicts[player.hotkey].loss
+            if loss is None:
+                continue
+            worker = clocks.index(min(clocks))
+            seconds = float(self.rng.gamma(9.0, 17.0))
+            clocks[worker] += seconds + 3.0
+            self.now = clocks[worker]
+            measured = _measurement(loss, epoch.seed, seconds, tokens=int(seconds * 5200))
+            self.ledger.record_evaluation(
+                Evaluation(epoch.start_block, player.hotkey, player.model_id, player.content_hash, measured)
+            )
+
+    def _close(self, epoch: Epoch, verdicts: list[Verdict]) -> None:
+        eligible = [verdict for verdict in verdicts if verdict.loss is not None]
+        losses = np.array([verdict.loss for verdict in eligible], dtype=np.float64)
+        blocks = np.array([verdict.block for verdict in eligible], dtype=np.int64)
+        rates = win_rates(win_matrix(losses, blocks, RULES.scoring.timestamp_epsilon))
+        hotkeys = [verdict.hotkey for verdict in eligible]
+        share = dict(zip(hotkeys, shares(rates, RULES.scoring.temperature).tolist(), strict=True))
+        at_fault = [verdict.hotkey for verdict in verdicts if verdict.standing == "at_fault"]
+        registered = [p.hotkey for p in self.players if p.first_block < epoch.start_block]
+        self.scores = update_scores(self.scores, share, at_fault, registered, RULES.scoring.score_decay)
+        evaluated = [*hotkeys, *at_fault]
+        self.last_evaluated.update(dict.fromkeys(evaluated, epoch.start_block))
+        self.ledger.close_epoch(
+            epoch.start_block,
+            block=epoch.end_block - 50,
+            scores=self.scores,
+            evaluated=evaluated,
+            win_rates=dict(zip(hotkeys, rates.tolist(), strict=True)),
+            shares=share,
+        )
+        uids = {p.uid: p.hotkey for p in self.players}
+        weights = weights_from_scores(self.scores, uids, {}, RULES.scoring) or {}
+        self.now += 20.0
+        self.ledger.record_weights(
+            WeightsSet(
+                epoch.start_block, epoch.end_block - 48, "1-1", {uids[u]: w for u, w in weights.items()}
+            )
+        )
+
+
+def grow(path: Path, *, miners: int, epochs: int, detailed: int = 12, running: int | None = None) -> None:
+    """Fill a new ledger at ``path``.
+
+    ``detailed``: so many last epochs have evaluations. ``running``: how many verdicts an epoch after the last
+    has by now; None: no epoch is under way.
+    """
+    rng = np.random.default_rng(miners)
+    players = [_player(uid, miners, epochs, rng) for uid in range(1, miners + 1)]
+    begun = NOW - epochs * BLOCKS * BLOCK_SECONDS
+    growth: Growth
+    with Ledger.open(
+        path, netuid=NETUID, competition=RULES.id, hotkey=_address("validator"), clock=lambda: growth.now
+    ) as ledger:
+        growth = Growth(ledger, players, rng, epochs - detailed, begun)
+        for player in players:
+            ledger.record_commitments(
+                [Commitment(player.hotkey, player.uid, player.model_id, player.first_block)]
+            )
+        ledger.record_base_loss(_measurement(BASE_LOSS, 0, 31.0, tokens=0))
+        for number in range(epochs):
+            growth.play(number)
+        if running is not None:
+            growth.play(epochs, stop_after=running)
+
+
+def _player(uid: int, miners: int, epochs: int, rng: np.random.Generator) -> Player:
+    # A few come while the game is on.
+    first_block = int(rng.integers(100, 7000)) if uid % 7 else int(rng.integers(7200, 7200 + epochs * 300))
+    quality = float(BASE_LOSS * (1 - abs(rng.normal(0.055, 0.03)) + (0.07 if rng.random() < 0.06 else 0)))
+    return Player(
+        uid=uid,
+        hotkey=_address(str(uid)),
+        repo=f"{['ada', 'grace', 'linus', 'barbara', 'edsger', 'margaret'][uid % 6]}-{uid}/{_NOUNS[uid % 8]}",
+        first_block=first_block,
+        quality=quality,
+        fault=_fault(uid, miners),
+    )
+
+
+def _fault(uid: int, miners: int) -> Callable[[Growth, Player], MinerFault] | None:
+    if uid % 11 == 5:
+        return _copied
+    if uid % 23 == 8:
+        return lambda growth, player: same_loss_fault(_claim(growth.players[player.uid % 3]))
+    if uid % 17 == 9:
+        return _nearly_copied
+    if uid % 29 == 3:
+        return lambda _growth, _player: MinerFault(
+            Reason.WRONG_ROLE, "Line 1,204: the turns must alternate, and turn 3 is the user's again."
+        )
+    if uid % 31 == 7:
+        return lambda _growth, _player: MinerFault(
+            Reason.CONTAMINATED, "5 rows of the dataset are rows of the evaluation set, for example line 88."
+        )
+    return None
+
+
+def _copied(growth: Growth, player: Player) -> MinerFault:
+    return duplicate_fault(_claim(growth.players[(player.uid * 3) % 4]))
+
+
+def _nearly_copied(growth: Growth, player: Player) -> MinerFault:
+    answers = tuple(
+        BorrowedAnswer(line, 300, _claim(growth.players[line % 3 + 1]), line + 40) for line in range(1, 30)
+    )
+    fault = near_duplicate_fault(Borrowed(10_000, answers), RULES.overlap, rows_left=3)
+    assert fault is not None
+    return fault
+
+
+def _claim(player: Player) -> Claim:
+    return Claim(player.content_hash, player.hotkey, player.first_block, player.uid)
+
+
+def _measurement(loss: float, seed: int, seconds: float, *, tokens: int) -> Measurement:
+    provenance = Provenance(
+        code_version="0.1.0",
+        libraries={
+            **{"torch": "2.15.0", "transformers": "5.23.1", "peft": "0.21.0", "trl": "1.16.0"},
+            **{"tokenizers": "0.23.1", "python": "3.11.14"},
+        },
+        device="cuda NVIDIA GeForce RTX 4090",
+        precision="weights float32, compute bfloat16",
+        base_model="Qwen/Qwen2.5-1.5B-Instruct@989aa7980e4cf806f80c7fef2b1adb7bc71aa306",
+        evaluation_set="17194d0b292c73ac2524a24e39e94a609d44907cc793550b5ccdaeb31a87a7eb",
+        seed=seed,
+    )
+    return Measurement(loss, 41_237, tokens // 256, tokens, tokens // 2048, seconds, provenance)
+
+
+def _address(name: str) -> str:
+    """Something that looks like a hotkey."""
+    number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=40).digest(), "big")
+    return "5" + "".join(_BASE58[number // 58**place % 58] for place in range(47))
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
