@@ -252,7 +252,8 @@ def _powers(count: int) -> tuple[Numbers, Numbers]:
 def _once(numbers: Places) -> Places:
     """Each number once, in order; none is negative. NumPy's ``unique`` takes many times as long for these."""
     ordered = np.sort(numbers)
-    return ordered[np.diff(ordered, prepend=-1) != 0]
+    is_new: NDArray[np.bool_] = np.diff(ordered, prepend=-1) != 0
+    return ordered[is_new]
 
 
 def _slots_of(hashes: Numbers) -> Places:
