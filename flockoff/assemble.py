@@ -16,6 +16,7 @@ from flockoff.hub import DatasetCache, HubClient
 from flockoff.launch import require_installed
 from flockoff.ledger import Ledger
 from flockoff.ports import RowEncoder
+from flockoff.report import dashboard, kept_fresh
 from flockoff.retry import outlast
 from flockoff.settings import PROJECT_ROOT, Credentials, NeuronSettings, ValidatorSettings
 from flockoff.tokens import TokenizerEncoder, load_encoder
@@ -134,6 +135,18 @@ def answers_here(
 
 def ledger_path(data_dir: Path) -> Path:
     return data_dir / "ledger.sqlite"
+
+
+@contextmanager
+def shown(settings: ValidatorSettings) -> Iterator[None]:
+    """Show the validator's ledger as a report while this lasts: in a folder, on loopback, as settings say.
+
+    The ledger may be made later. Raises SetupError for a port that is taken, and as ``load_competition``.
+    """
+    rules = load_competition(settings.neuron.competition)
+    ledger = ledger_path(settings.data_dir)
+    with kept_fresh(ledger, settings.report, rules), dashboard(ledger, settings.dashboard, rules):
+        yield
 
 
 @contextmanager

@@ -90,6 +90,8 @@ class ValidatorSettings:
     max_disk_gb: float
     epochs: int | None  # None: for ever
     metrics: int | None  # port; None: not served
+    report: Path | None  # folder; None: not written
+    dashboard: int | None  # port; None: not served
     wandb_project: str | None  # None: not tracked there
     wandb_entity: str | None
 
@@ -193,6 +195,8 @@ def validator_settings(argv: Sequence[str] | None = None) -> ValidatorSettings:
         max_disk_gb=args.max_disk_gb,
         epochs=args.epochs,
         metrics=args.metrics,
+        report=args.report,
+        dashboard=args.dashboard,
         wandb_project=args.wandb_project,
         wandb_entity=args.wandb_entity,
     )
@@ -205,6 +209,18 @@ def _add_watching(parser: argparse.ArgumentParser) -> None:
         type=_port,
         metavar="PORT",
         help="serve metrics for Prometheus on this port, to this machine only",
+    )
+    group.add_argument(
+        "--report",
+        type=_path,
+        metavar="DIR",
+        help="keep a report as index.html in this folder, made anew with each epoch",
+    )
+    group.add_argument(
+        "--dashboard",
+        type=_port,
+        metavar="PORT",
+        help="serve the report live on this port, to this machine only",
     )
     group.add_argument(
         "--wandb.project",

@@ -34,7 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
     """Returns 0 also when asked to stop: for a service that is its ordinary end."""
     try:
-        with served(settings.metrics), assemble.open_validator(settings, stop) as validator:
+        with (
+            served(settings.metrics),
+            assemble.shown(settings),
+            assemble.open_validator(settings, stop) as validator,
+        ):
             return 0 if run_epochs(validator, settings.epochs) else 1
     except Interrupted:
         log.info("Stopped on request. Started again, it goes on where it was.")

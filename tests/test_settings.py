@@ -53,6 +53,13 @@ def test_validator_settings_workers_are_one_a_gpu_or_so_many(
     assert not settings.allow_mixed_devices
 
 
+def test_validator_settings_report_and_dashboard_are_off_unless_asked_for() -> None:
+    settings = validator_settings(["--netuid", "1"])
+    assert (settings.report, settings.dashboard) == (None, None)
+    settings = validator_settings(["--netuid", "1", "--report", "www", "--dashboard", "9200"])
+    assert (settings.report, settings.dashboard) == (Path("www"), 9200)
+
+
 def test_settings_without_a_logging_flag_log_at_info() -> None:
     assert miner_settings(MINER).neuron.log_level == logging.INFO
 
