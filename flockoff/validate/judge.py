@@ -25,6 +25,7 @@ from flockoff.retry import note
 from flockoff.text import short_hotkey
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.evaluations import Admitted, Evaluations, Running, admit
+from flockoff.validate.outlook import log_outlook
 from flockoff.validate.prepare import Preparation, Prepared
 from flockoff.validate.setting import Validator
 
@@ -77,12 +78,14 @@ class _Judge:
         self._plan = plan
         self._clock = clock
         self._places = [_Place(commitment) for commitment in _left(validator, epoch, plan)]
+        self._told = False  # how many will be finished, by their sizes
 
     def judge(self) -> None:
         validator = self._validator
         with Preparation(validator) as preparation, Evaluations(validator, self._epoch) as evaluations:
             while self._places and not self._clock.over():
                 self._have_prepared(preparation)
+                self._tell_when_all_are_checked()
                 place = self._next(evaluations)
                 if place is None:
                     self._wait(evaluations)
@@ -102,6 +105,20 @@ class _Judge:
         for place in self._places:
             if place.dataset is None and place.due <= now:
                 place.dataset = preparation.begin(place.commitment)
+
+    def _tell_when_all_are_checked(self) -> None:
+        """Tell once more how many datasets will be evaluated in time: now their sizes are known."""
+        datasets = {place.commitment.model_id: place.dataset for place in self._places}
+        ready = {model_id: one for model_id, one in datasets.items() if one is not None and one.done()}
+        if self._told or len(ready) < len(datasets):
+            return
+        self._told = True
+        sizes = {model_id: one.result().tokens for model_id, one in ready.items() if one.exception() is None}
+        try:
+            log_outlook(self._validator, self._epoch, self._plan, self._clock, sizes)
+        except LedgerUnavailable as fault:  # what is under way goes on without
+            note(fault)
+            log.warning("%s No forecast from the datasets' sizes.", fault)
 
     def _next(self, evaluations: Evaluations) -> _Place | None:
         """The first place whose evaluation has ended, or else that can be judged or evaluated now."""

@@ -9,7 +9,7 @@ from flockoff.logs import event
 from flockoff.planner.forecast import Forecast, forecast, measured_pace
 from flockoff.planner.memory import memory_need
 from flockoff.planner.model import KNOWN_SIZES
-from flockoff.records import Commitment, Epoch, Evaluation, ModelId
+from flockoff.records import Commitment, Epoch, ModelId
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.setting import Validator
 
@@ -18,8 +18,17 @@ log = logging.getLogger(__name__)
 _LOOK_BACK = 64  # evaluations from which pace and sizes are known
 
 
-def log_outlook(validator: Validator, epoch: Epoch, plan: Sequence[Commitment], clock: EpochClock) -> None:
-    """Tell how many of the plan's datasets that have no verdict yet will be evaluated in time."""
+def log_outlook(
+    validator: Validator,
+    epoch: Epoch,
+    plan: Sequence[Commitment],
+    clock: EpochClock,
+    checked: Mapping[ModelId, int] | None = None,
+) -> None:
+    """Tell how many of the plan's datasets that have no verdict yet will be evaluated in time.
+
+    ``checked``: the tokens of those that are downloaded and checked by now.
+    """
     judged = {verdict.hotkey for verdict in validator.ledger.verdicts(epoch.start_block)}
     waiting = [commitment.model_id for commitment in plan if commitment.hotkey not in judged]
     made = outlook(
@@ -28,6 +37,7 @@ def log_outlook(validator: Validator, epoch: Epoch, plan: Sequence[Commitment], 
         waiting,
         clock.seconds_left(),
         workers=validator.evaluator.devices,
+        checked=checked or {},
     )
     if made is None:
         log.info("Nothing was evaluated on this device yet: how long the queue will take is not known.")
@@ -43,19 +53,25 @@ def log_outlook(validator: Validator, epoch: Epoch, plan: Sequence[Commitment], 
 
 
 def outlook(
-    ledger: Ledger, competition: Competition, queue: Sequence[ModelId], time_left: float, *, workers: int
+    ledger: Ledger,
+    competition: Competition,
+    queue: Sequence[ModelId],
+    time_left: float,
+    *,
+    workers: int,
+    checked: Mapping[ModelId, int],
 ) -> Forecast | None:
     """What becomes of ``queue`` in ``time_left`` seconds, by what evaluations took so far.
 
-    Sizes are known of what was evaluated before; the others are only downloaded now. None where no
-    evaluation was made by the same code and rules on the same kind of device.
+    Sizes are known of what is ``checked``, and of what was evaluated before. None where no evaluation was
+    made by the same code and rules on the same kind of device.
     """
     base = ledger.base_loss()
     past = [stored.evaluation for stored in ledger.history.evaluations(_LOOK_BACK)]
     pace = measured_pace(base, [one.measurement for one in past]) if base is not None else None
     if base is None or pace is None:
         return None
-    sizes = _sizes(past)
+    sizes = {one.model_id: one.measurement.train_tokens for one in past} | dict(checked)
     return forecast(
         [sizes.get(model_id) for model_id in queue],
         pace,
@@ -65,11 +81,6 @@ def outlook(
         known=list(sizes.values()),
         memory=_memory(competition, base.provenance.precision),
     )
-
-
-def _sizes(past: Sequence[Evaluation]) -> Mapping[ModelId, int]:
-    """Tokens of one pass over each dataset."""
-    return {one.model_id: one.measurement.train_tokens for one in past}
 
 
 def _memory(competition: Competition, precision: str) -> int | None:

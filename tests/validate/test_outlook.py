@@ -24,7 +24,7 @@ def test_outlook_takes_pace_and_sizes_from_the_ledger(tmp_path: Path) -> None:
     with open_ledger(tmp_path / "ledger.sqlite") as ledger:
         fill(ledger)
         queue = [model_id("b"), model_id("c")]
-        made = outlook(ledger, RULES, queue, 10.0, workers=1)
+        made = outlook(ledger, RULES, queue, 10.0, workers=1, checked={})
     assert made is not None
     assert (made.places, made.finished, made.unseen, made.assumed_tokens) == (2, 1, 1, 300)
     assert made.seconds == pytest.approx(5 + 300 * 0.01)
@@ -32,18 +32,26 @@ def test_outlook_takes_pace_and_sizes_from_the_ledger(tmp_path: Path) -> None:
     assert "training needs about 8.5 GiB" in made.sentence()
 
 
+def test_outlook_goes_by_the_sizes_of_what_is_checked(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+        fill(ledger)
+        made = outlook(ledger, RULES, [model_id("c")], 10.0, workers=1, checked={model_id("c"): 450})
+    assert made is not None
+    assert (made.unseen, made.tokens, made.finished) == (0, 450, 1)
+
+
 def test_outlook_without_evaluations_on_this_kind_of_device_is_none(tmp_path: Path) -> None:
     with open_ledger(tmp_path / "ledger.sqlite") as ledger:
-        assert outlook(ledger, RULES, [model_id()], 10.0, workers=1) is None
+        assert outlook(ledger, RULES, [model_id()], 10.0, workers=1, checked={}) is None
         fill(ledger, device="cuda NVIDIA GeForce RTX 4090")
-        assert outlook(ledger, RULES, [model_id()], 10.0, workers=1) is None
+        assert outlook(ledger, RULES, [model_id()], 10.0, workers=1, checked={}) is None
 
 
 def test_outlook_of_a_base_model_of_unknown_size_leaves_the_memory_out(tmp_path: Path) -> None:
     other = Competition(base_model=BaseModel(repo="ann/model", revision="0" * 40))
     with open_ledger(tmp_path / "ledger.sqlite") as ledger:
         fill(ledger)
-        made = outlook(ledger, other, [model_id()], 10.0, workers=1)
+        made = outlook(ledger, other, [model_id()], 10.0, workers=1, checked={})
     assert made is not None and made.memory is None
     assert "GiB" not in made.sentence()
 
@@ -54,4 +62,4 @@ def test_outlook_looks_back_into_epochs_that_are_closed(tmp_path: Path) -> None:
         ledger.close_epoch(
             EPOCH.start_block, block=EPOCH.end_block, scores={}, evaluated=[], win_rates={}, shares={}
         )
-        assert outlook(ledger, RULES, [model_id()], 10.0, workers=1) is not None
+        assert outlook(ledger, RULES, [model_id()], 10.0, workers=1, checked={}) is not None
