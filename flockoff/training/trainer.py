@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -85,6 +85,7 @@ class AdapterTrainer(SFTTrainer):
             processing_class=model.tokenizer,
             callbacks=[_StepReport(self, on_step)],
         )
+        self.remove_callback(PrinterCallback)  # it writes to the standard output
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> RowOrder:
         return self._order
