@@ -185,7 +185,8 @@ class Evaluations:
         )
         while True:
             try:
-                self._validator.ledger.record_evaluation(evaluation)
+                stored = self._validator.ledger.record_evaluation(evaluation)
+                log.debug("%s is evaluation %d: flockoff replay %d", evaluation.model_id, stored, stored)
                 return
             except LedgerUnavailable as fault:
                 if clock.over():
