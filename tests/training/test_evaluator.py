@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import fsum
 from pathlib import Path
 
 import psutil
@@ -106,6 +107,8 @@ def test_evaluator_measures_with_progress_and_provenance(
     assert measured.loss != first.loss
     assert (measured.train_rows, measured.steps) == (19, 6)
     assert measured.eval_tokens > 0 and measured.train_tokens > 19 and measured.seconds > 0
+    assert len(measured.row_nll) == 7
+    assert measured.loss == fsum(measured.row_nll) / measured.eval_tokens
     provenance = measured.provenance
     assert provenance.seed == 8 and provenance.device.startswith("cpu ")
     assert provenance.evaluation_set == rules(evaluation_file).evaluation.sha256
