@@ -140,3 +140,16 @@ def test_report_in_browser_follows_a_live_dashboard(fresh: Tab, ledger_file: Pat
         fresh.wait("document.querySelector('[data-live=state]').textContent === 'Live.'")
         assert fresh.run("document.querySelectorAll('[data-place]:not(.pending)').length") == 5
     assert (fresh.complaints, fresh.strays) == ([], [])
+
+
+@pytest.mark.slow
+def test_report_in_browser_holds_with_256_miners_and_1000_epochs(fresh: Tab, tmp_path: Path) -> None:
+    path, out = tmp_path / "ledger.sqlite", tmp_path / "report.html"
+    grow(path, miners=256, epochs=1000, detailed=2)
+    write_report(path, out, RULES, now=NOW + 600)
+    assert out.stat().st_size < 3_000_000
+    fresh.open(out.as_uri())
+    fresh.run(_SCROLL_THROUGH)
+    fresh.wait(_ALL_DRAWN)
+    assert fresh.run("report.data.trends.epochs.length") <= 160
+    assert (fresh.complaints, fresh.strays) == ([], [])
