@@ -1,5 +1,6 @@
 """The device that would train."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from flockoff.competition import Competition
 from flockoff.doctor.finding import Finding
 from flockoff.hub import cached_base_model
 from flockoff.launch import require_installed
+from flockoff.training.environment import scrubbed_environment
 
 GIB = 2**30
 
@@ -48,7 +50,14 @@ def _driver() -> str | None:
         return None
     asked = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            asked,
+            env=scrubbed_environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout else None

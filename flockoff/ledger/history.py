@@ -43,9 +43,6 @@ GROUP BY hotkey ORDER BY block DESC
 """
 
 
-_EVALUATIONS = f"SELECT recorded.id AS evaluation_id, * FROM evaluations AS recorded {MEASURED}"
-
-
 @dataclass(frozen=True, slots=True)
 class EpochSummary:
     """An epoch in numbers. Times are UTC seconds; ``seconds`` is the sum of its evaluations' times."""
@@ -116,14 +113,20 @@ class History:
     def evaluation(self, identifier: int) -> StoredEvaluation | None:
         """The evaluation of that id; None where there is none (any more)."""
         found = self._database.records(
-            stored_evaluation_from, f"{_EVALUATIONS} WHERE recorded.id = ?", (identifier,)
+            stored_evaluation_from,
+            f"SELECT recorded.id AS evaluation_id, * FROM evaluations AS recorded {MEASURED}"
+            " WHERE recorded.id = ?",
+            (identifier,),
         )
         return found[0] if found else None
 
     def evaluations(self, limit: int) -> list[StoredEvaluation]:
         """The latest evaluations, the last one first."""
         return self._database.records(
-            stored_evaluation_from, f"{_EVALUATIONS} ORDER BY recorded.id DESC LIMIT ?", (limit,)
+            stored_evaluation_from,
+            f"SELECT recorded.id AS evaluation_id, * FROM evaluations AS recorded {MEASURED}"
+            " ORDER BY recorded.id DESC LIMIT ?",
+            (limit,),
         )
 
     def results(self, start_block: int) -> dict[str, EpochResult]:

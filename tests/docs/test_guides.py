@@ -151,7 +151,7 @@ def test_guide_links_lead_somewhere(guide: Path) -> None:
 def test_guide_blocks_are_of_known_kinds(guide: Path) -> None:
     kinds = {kind for kind, _ in _BLOCK.findall(guide.read_text(encoding="utf-8"))}
     assert kinds <= {"bash", "sh", "toml", "text", "json", "python", ""}
-    assert "sh" not in kinds or guide.name in {"operations.md", "development.md", "cluster.md"}
+    assert "sh" not in kinds or guide.name in {"operations.md", "development.md", "noise.md"}
 
 
 def test_scoring_guide_has_its_numbers_right() -> None:
