@@ -2,14 +2,10 @@ import socket
 import urllib.request
 
 import pytest
+from free_port import free_port
 
 from flockoff.errors import SetupError
 from flockoff.metrics import FAULTS, served
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def read(port: int) -> str:

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ def write_report(
         new.write_text(text, encoding="utf-8")
         new.replace(out)
     except OSError as error:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):  # it may not be there, nor may its folder
+            new.unlink()
         raise SetupError(
             f"Cannot write the report {out}: {error.strerror}.", remedy="Name another place for it."
         ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_port import free_port
 
 from flockoff.chain import SubtensorChain, open_chain
 from flockoff.chain.connection import Access, Connection
@@ -23,11 +24,6 @@ def silent_endpoint() -> Iterator[str]:
     """Takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def reader(endpoint: str, read_seconds: float = 5) -> SubtensorChain:

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import pytest
+from free_port import free_port
 from playground import Playground, terminated
 from tiny_model import row
 
@@ -68,15 +70,20 @@ def test_validator_terminated_in_mid_epoch_leaves_no_worker_and_goes_on(
     submit_all(playground, [GOOD * 20, NOISE * 20])
     playground.next_epoch()
     before = workers()
-    with playground.start_validator(tmp_path, "--epochs", "1", "--logging.trace") as process:
+    report, port = tmp_path / "report", free_port()
+    shown = ("--report", str(report), "--dashboard", str(port))
+    with playground.start_validator(tmp_path, "--epochs", "1", "--logging.trace", *shown) as process:
         assert process.stdout is not None
         while "training 2/" not in (line := process.stdout.readline()):
             assert line, "the validator ended before it trained"
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=30) as page:
+            assert "is under way" in page.read().decode()
         asked = time.monotonic()
         outcome = terminated(process)
         assert outcome.status == 0, outcome.said
         assert time.monotonic() - asked < 10  # the promise, not a measurement
     assert workers() <= before
+    assert "is under way" in (report / "index.html").read_text("utf-8")
     outcome = playground.validate(tmp_path, "--epochs", "1")
     assert outcome.status == 0, outcome.said
     with opened(tmp_path, playground) as ledger:

@@ -1,11 +1,11 @@
 """The report as people see it, in a headless Chromium: it draws, complains of nothing, and fits."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Tab, running_browser
+from free_port import free_port
 from grown_ledger import NOW, RULES, grow
 from ledger_records import EPOCH, begin, commitment, open_ledger
 
@@ -133,8 +133,7 @@ def test_report_in_browser_shows_hostile_texts_as_text(fresh: Tab, tmp_path: Pat
 
 
 def test_report_in_browser_follows_a_live_dashboard(fresh: Tab, ledger_file: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = int(listener.getsockname()[1])
+    port = free_port()
     with dashboard(ledger_file, port, RULES):
         fresh.open(f"http://127.0.0.1:{port}/")
         fresh.wait("document.querySelector('[data-live=state]').textContent === 'Live.'")
