@@ -69,6 +69,9 @@ def test_score_is_the_evaluators_number_and_is_kept(
             should_stop=lambda: False,
         )
     assert told[str(file)]["loss"] == expected.loss
+    [kind] = told[str(file)]["kinds"]  # nobody has said of what kinds these rows are
+    assert (kind["kind"], kind["rows"]) == ("all", len(expected.row_nll))
+    assert kind["change"] == pytest.approx(expected.loss / told["base"]["loss"] - 1)
 
 
 def test_score_against_another_says_who_would_win(
@@ -82,6 +85,7 @@ def test_score_against_another_says_who_would_win(
     write_dataset(file, GOOD)
     done = score(str(file), "--against", f"{repo}@{commit}", "--seeds", "2")
     assert done.exit_code == 0, done.stderr
+    assert "What it helps" in done.stdout
     assert re.search(rf"Committed later than {repo}@{commit}, it wins under \d of 2 seeds", done.stdout)
 
 
