@@ -7,14 +7,19 @@ rows in the pass, nor of whether the pass is computed again. On CPU the random w
 CUDA they are torch's; 16 bits decide about one number.
 """
 
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
+from itertools import accumulate
 
 import numpy as np
 import torch
 
 _LEVELS = 2**16
 _LOWEST = -(2**15)  # words are read as signed
+_Key = tuple[int, int, int, int]
 
 
 def levels_dropped(rate: float) -> int:
@@ -38,22 +43,39 @@ class RowDropout:
 
     def kept(self, layer: int, width: int, device: torch.device) -> torch.Tensor:
         """(tokens, width) of int8: 1 where the number is kept, 0 where it is dropped."""
-        words = torch.empty((sum(self.lengths), width), dtype=torch.int16, device=device)
-        begin = 0
-        for number, length in enumerate(self.lengths):
-            key = (self.seed, self.step, self.first + number, layer)
-            words[begin : begin + length] = _words(key, length * width, device).view(length, width)
-            begin += length
+        draw = _draw_on_cpu if device.type == "cpu" else partial(_draw_on_cuda, device)
+        keys = [(self.seed, self.step, self.first + number, layer) for number in range(len(self.lengths))]
+        words = draw(keys, [length * width for length in self.lengths]).view(-1, width)
         highest_dropped = _LOWEST + levels_dropped(self.rate) - 1
         return words.clamp_(highest_dropped, highest_dropped + 1).sub_(highest_dropped).to(torch.int8)
 
 
-def _words(key: tuple[int, int, int, int], count: int, device: torch.device) -> torch.Tensor:
-    """``count`` random 16-bit words: the same for the same key on the same kind of device."""
-    quads = -(-count // 4)
-    if device.type == "cpu":
-        return torch.from_numpy(np.random.SFC64(key).random_raw(quads).view(np.int16)[:count])
-    (seed,) = np.random.SeedSequence(key).generate_state(1, np.uint64).tolist()
-    generator = torch.Generator(device).manual_seed(seed & (2**63 - 1))
-    drawn = torch.empty(quads, dtype=torch.int64, device=device)
-    return drawn.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
+def _draw_on_cpu(keys: Sequence[_Key], counts: Sequence[int]) -> torch.Tensor:
+    """``counts[i]`` random 16-bit words for each ``keys[i]``, one behind the other."""
+    words = np.empty(sum(counts), np.int16)
+
+    def fill(place: tuple[_Key, int, int]) -> None:
+        key, end, count = place
+        drawn = np.random.SFC64(key).random_raw(-(-count // 4)).view(np.int16)
+        words[end - count : end] = drawn[:count]
+
+    places = zip(keys, accumulate(counts), counts, strict=True)
+    deque(_pool(torch.get_num_threads()).map(fill, places), maxlen=0)
+    return torch.from_numpy(words)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="dropout")
+
+
+def _draw_on_cuda(device: torch.device, keys: Sequence[_Key], counts: Sequence[int]) -> torch.Tensor:
+    """As ``_draw_on_cpu``, with other words."""
+    words = torch.empty(sum(counts), dtype=torch.int16, device=device)
+    for key, end, count in zip(keys, accumulate(counts), counts, strict=True):
+        (seed,) = np.random.SeedSequence(key).generate_state(1, np.uint64).tolist()
+        generator = torch.Generator(device).manual_seed(seed & (2**63 - 1))
+        quads = torch.empty(-(-count // 4), dtype=torch.int64, device=device)
+        drawn = quads.random_(-(2**63), None, generator=generator).view(torch.int16)
+        words[end - count : end] = drawn[:count]
+    return words

@@ -21,17 +21,10 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from flockoff.competition import Lora
-from flockoff.training.dropout import RowDropout, keep_probability
+from flockoff.training.dropout import keep_probability
+from flockoff.training.layers import Passing, replace_layers
 
 _NAME = "default"  # PEFT's name of the only adapter
-
-
-@dataclass(slots=True)
-class Passing:
-    """What the layers know of the pass that runs through them."""
-
-    compute: torch.dtype = torch.float32  # of their inputs, products and outputs
-    dropout: RowDropout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +55,7 @@ class Adapters:
                 layer = _layer(module, len(self._layers))
                 module.forward = partial(_adapted, layer, self.passing)  # type: ignore[method-assign]
                 self._layers.append(layer)
-            elif hasattr(module, "variance_epsilon"):  # a norm of Llama's kind: others call it otherwise
-                module.forward = partial(_normalised, module, self.passing)
+        replace_layers(network, self.passing)
         self.clear()
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -126,12 +118,6 @@ def _adapted(layer: _Layer, passing: Passing, x: torch.Tensor) -> torch.Tensor:
         flat, layer.base.weight, layer.base.bias, layer.down, layer.up, scale, kept
     )
     return product.view(*x.shape[:-1], -1)
-
-
-def _normalised(norm: Any, passing: Passing, x: torch.Tensor) -> torch.Tensor:
-    """RMSNorm in one kernel, computed in float32 whatever the precision around it."""
-    scaled = functional.rms_norm(x.float(), norm.weight.shape, norm.weight.float(), norm.variance_epsilon)
-    return scaled.to(passing.compute)
 
 
 class _AdaptedProduct(torch.autograd.Function):

@@ -102,6 +102,7 @@ def load_model(
         ) from error
     network.requires_grad_(False)
     network.train(False).to(device)
+    _own_weights(network)
     logits = _trial_logits(network, device)
     model = LanguageModel(
         network=network,
@@ -114,6 +115,15 @@ def load_model(
     network.set_attn_implementation(ATTENTION)
     _require_same_logits(model, logits)
     return model
+
+
+def _own_weights(network: PreTrainedModel) -> None:
+    """Weights that need no conversion are the file itself, mapped: the kernel may take their pages back, to
+    be read from disk in the middle of a step, and they change when the file does.
+    """
+    for weight in network.parameters():
+        if weight.device.type == "cpu":
+            weight.data = weight.data.clone()
 
 
 def _require_safetensors(directory: Path) -> None:

@@ -1,5 +1,6 @@
 """What a worker keeps in memory between requests, and how it answers one."""
 
+import gc
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -62,6 +63,7 @@ class Session:
             sealed = sealed_rows(Path(assignment.sealed_file), competition.sealed, encoder)
         with device_faults(device):
             model = load_model(directory, competition, device, assignment.frugal)
+        gc.freeze()  # the trainer has garbage collected for each dataset: without what stays anyway
         return cls(competition, model, encoder, rows, sealed)
 
     def measure(self, request: Request, on_progress: OnProgress) -> Measurement:

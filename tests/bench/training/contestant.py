@@ -44,7 +44,10 @@ class Contestant:
 
 @contextmanager
 def start(pipeline: str, assignment: Assignment, log: Path) -> Iterator[Contestant]:
-    """The process of ``pipeline``, gone when the context ends. What it says besides goes to ``log``."""
+    """The process of ``pipeline``, gone when the context ends. What it says besides goes to ``log``.
+
+    Ours has the environment of a validator's worker, the others the one that this process was given.
+    """
     command = [sys.executable, "-m", "tests.bench.training.contestant", pipeline]
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
@@ -53,7 +56,7 @@ def start(pipeline: str, assignment: Assignment, log: Path) -> Iterator[Contesta
             stdout=subprocess.PIPE,
             stderr=file,
             cwd=PROJECT_ROOT,
-            env=current_environment(assignment.device),
+            env=current_environment(assignment.device) if pipeline.startswith("ours") else None,
             text=True,
             encoding="utf-8",
         )

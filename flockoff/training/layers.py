@@ -1,0 +1,91 @@
+"""Norms and attention of a decoder layer, in fewer and larger operations than transformers makes of them.
+
+They compute the same: a model's logits are compared with those of transformers before it is used
+(flockoff/training/model.py).
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.models.llama.modeling_llama import LlamaAttention
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
+
+from flockoff.training.dropout import RowDropout
+from flockoff.training.packing import Pack, row_attention
+
+
+@dataclass(slots=True)
+class Passing:
+    """What the layers know of the pass that runs through them."""
+
+    compute: torch.dtype = torch.float32  # of their inputs, products and outputs
+    dropout: RowDropout | None = None
+
+
+def replace_layers(network: nn.Module, passing: Passing) -> None:
+    """Let norms of Llama's kind, and attention of Llama's and Qwen2's, be computed here; all else stays."""
+    for module in network.modules():
+        if hasattr(module, "variance_epsilon"):  # others call it otherwise
+            module.forward = partial(_normalised, module, passing)
+        elif isinstance(module, LlamaAttention | Qwen2Attention):
+            module.forward = partial(_attended, module)  # type: ignore[method-assign]
+
+
+def _normalised(norm: Any, passing: Passing, x: torch.Tensor) -> torch.Tensor:
+    """RMSNorm in one kernel, computed in float32 whatever the precision around it."""
+    scaled = functional.rms_norm(x.float(), norm.weight.shape, norm.weight.float(), norm.variance_epsilon)
+    return scaled.to(passing.compute)
+
+
+def _attended(
+    attention: Any,
+    hidden_states: torch.Tensor,
+    position_embeddings: tuple[torch.Tensor, torch.Tensor],
+    attention_mask: torch.Tensor | None = None,
+    rows: Pack | None = None,
+    **unused: Any,
+) -> tuple[torch.Tensor, None]:
+    """``hidden_states``: (1, n, hidden); ``position_embeddings``: cosines and sines, (1, n, width) each."""
+    by_head = (*hidden_states.shape[:-1], -1, attention.head_dim)
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    query, key, value = (projection(hidden_states).view(by_head) for projection in projections)
+    query, key = (_Rotated.apply(states, *position_embeddings) for states in (query, key))
+    attended, _ = row_attention(
+        attention,
+        query.transpose(1, 2),
+        key.transpose(1, 2),
+        value.transpose(1, 2),
+        attention_mask,
+        scaling=attention.scaling,
+        rows=rows,
+    )
+    return attention.o_proj(attended.flatten(-2)), None
+
+
+class _Rotated(torch.autograd.Function):
+    """Rotary positions: x: (1, n, heads, width), ``cosine`` and ``sine``: (1, n, width), of which both halves
+    are the same. Each pair (x_i, x_{i + width/2}) is turned by its angle, and its gradient turned back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(cosine, sine)
+        return _rotate(x, cosine, sine)
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        cosine, sine = ctx.saved_tensors
+        return _rotate(outputs[0], cosine, -sine), None, None
+
+
+def _rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    half = x.shape[-1] // 2
+    sine = sine[..., None, :half]
+    rotated = x * cosine[..., None, :]
+    rotated[..., :half].addcmul_(x[..., half:], sine, value=-1)
+    rotated[..., half:].addcmul_(x[..., :half], sine)
+    return rotated
