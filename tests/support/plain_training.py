@@ -69,3 +69,14 @@ def plain_training(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
+
+
+def stir(network: torch.nn.Module) -> None:
+    """lora_B is zero at first, which would leave lora_A without any gradient."""
+    for name, value in network.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.1, generator=torch.Generator().manual_seed(len(name)))
+
+
+def gradients(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.grad for name, value in network.named_parameters() if value.grad is not None}

@@ -33,13 +33,14 @@ def write_tokenizer(directory: Path) -> int:
     return tokenizer.get_vocab_size()
 
 
-def write_tiny_model(directory: Path) -> Path:
+def write_tiny_model(directory: Path, vocabulary: int | None = None) -> Path:
+    """``vocabulary``: more ids than the tokenizer's, of which the upper ones stand for nothing."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=write_tokenizer(directory),
+        vocab_size=max(write_tokenizer(directory), vocabulary or 0),
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=2,

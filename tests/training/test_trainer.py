@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_training import plain_loss, plain_network, plain_training
+from plain_training import gradients, plain_loss, plain_network, plain_training, stir
 from tiny_model import row, rules
 
 from flockoff.competition import Competition
@@ -183,14 +183,3 @@ def test_step_without_assistant_tokens_has_no_gradient(model: LanguageModel) -> 
     assert add_step_gradients(model, [EncodedRow((1, 2, 3), (True, False, False))], 0.0, seed=1, step=0) == 0
     assert not any(gradient.any() for gradient in gradients(model.adapters.model).values())
     model.adapters.clear()
-
-
-def stir(network: torch.nn.Module) -> None:
-    """lora_B is zero at first, which would leave lora_A without any gradient."""
-    for name, value in network.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(value, std=0.1, generator=torch.Generator().manual_seed(len(name)))
-
-
-def gradients(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
