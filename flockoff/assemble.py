@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from flockoff.chain import SubtensorChain, WalletRef, open_chain, resolve_endpoint
+from flockoff.cluster.plans import cluster_plans
 from flockoff.competition import Competition, load_competition
 from flockoff.dataset import EvaluationAnswers, Sketch, Sketcher, load_numbered_rows, load_rows
 from flockoff.errors import SetupError
@@ -211,6 +212,9 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
 
 
 def _worker_plans(settings: ValidatorSettings) -> list[WorkerPlan]:
+    if isinstance(settings.workers, str):
+        require_installed("ray", extra="cluster")
+        return cluster_plans(settings.workers)
     return local_plans(settings.device, settings.workers, gpus=visible_gpus(os.environ), cores=usable_cores())
 
 

@@ -7,6 +7,7 @@ import argparse
 import logging
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ class ValidatorSettings:
     data_dir: Path
     eval_data_dir: Path
     device: str | None  # None: CUDA where there is one, else CPU
-    workers: int | None  # None: one a GPU
+    workers: int | str | None  # how many; or a Ray cluster's address; None: one a GPU
     allow_mixed_devices: bool
     max_seconds_per_miner: float
     max_disk_gb: float
@@ -242,8 +243,8 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=_workers,
         default="auto",
-        metavar="auto|N",
-        help="evaluate on so many GPUs at once, or in so many shares of the CPU "
+        metavar="auto|N|ray://HOST:PORT",
+        help="evaluate on so many GPUs at once, or in so many shares of the CPU, or on a Ray cluster "
         "(default: auto, which is all GPUs of this machine, else the whole CPU)",
     )
     group.add_argument(
@@ -406,9 +407,16 @@ _count = _whole_number(1, 2**31 - 1)
 _port = _whole_number(1, 2**16 - 1)
 
 
-def _workers(text: str) -> int | None:
-    """A number, or None for "auto"."""
-    return None if text == "auto" else _count(text)
+def _workers(text: str) -> int | str | None:
+    """A number, a Ray cluster's address, or None for "auto"."""
+    if text == "auto":
+        return None
+    if not text.startswith("ray://"):
+        return _count(text)
+    parts = re.fullmatch(r"ray://[^\s/@:]+:(\d{1,5})", text)
+    if parts is None or not 0 < int(parts[1]) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address of the form ray://HOST:PORT")
+    return text
 
 
 def _positive_number(text: str) -> float:

@@ -20,7 +20,7 @@ LAYERS = (
     ("scoring", "dataset", "planner", "yuma"),
     ("tokens",),
     ("chain", "hub", "training", "ledger"),
-    ("mine", "validate", "localnet", "tracking", "report"),
+    ("mine", "validate", "localnet", "tracking", "report", "cluster"),
     ("assemble",),
     ("doctor",),
     ("demo", "simulate"),
@@ -34,6 +34,7 @@ OPEN_TO_PURE_ROOMS = {"errors", "records", "competition", "ports", "text", "nump
 LIBRARIES = {
     ("chain", "localnet"): ("bittensor", "bittensor_core", "bittensor_wallet"),
     ("hub",): ("huggingface_hub",),
+    ("cluster",): ("ray",),
     ("ledger",): ("sqlite3",),
     ("metrics",): ("prometheus_client",),
     ("simulate",): ("matplotlib",),

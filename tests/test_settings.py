@@ -43,14 +43,25 @@ def test_validator_settings_readme_command_has_the_documented_defaults() -> None
     assert settings.eval_data_dir.joinpath("data.jsonl").exists()
 
 
-@pytest.mark.parametrize(("flags", "workers"), [((), None), (("auto",), None), (("2",), 2)])
-def test_validator_settings_workers_are_one_a_gpu_or_so_many(
-    flags: tuple[str, ...], workers: int | None
+@pytest.mark.parametrize(
+    ("flags", "workers"), [((), None), (("auto",), None), (("2",), 2), (("ray://h:10001",), "ray://h:10001")]
+)
+def test_validator_settings_workers_are_one_a_gpu_or_so_many_or_a_clusters(
+    flags: tuple[str, ...], workers: int | str | None
 ) -> None:
     given = [part for flag in flags for part in ("--workers", flag)]
     settings = validator_settings(["--netuid", "1", *given])
     assert settings.workers == workers
     assert not settings.allow_mixed_devices
+
+
+@pytest.mark.parametrize("workers", ["ray://h", "ray://h:0", "ray://h:70000", "ray://u:p@h:1"])
+def test_validator_settings_workers_of_a_cluster_need_host_and_port(
+    workers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        validator_settings(["--netuid", "1", "--workers", workers])
+    assert f"{workers!r} is not an address of the form ray://HOST:PORT" in capsys.readouterr().err
 
 
 def test_validator_settings_report_and_dashboard_are_off_unless_asked_for() -> None:

@@ -10,6 +10,7 @@ _NAMES = frozenset(
         *("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD"),
         *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
         *("TEMP", "TMP", "SYSTEMROOT", "WINDIR", "COMSPEC", "PATHEXT", "NUMBER_OF_PROCESSORS"),
+        *("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"),  # how to be let in, not the token
         *("USERPROFILE", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA", "DYLD_LIBRARY_PATH"),
     ]
 )

@@ -36,8 +36,11 @@ class Channel:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, reply: Reply) -> None:
+        self.send_line(encode_reply(reply))
+
+    def send_line(self, line: str) -> None:
         with self.lock:
-            self.stream.write(encode_reply(reply) + "\n")
+            self.stream.write(line + "\n")
             self.stream.flush()
 
 
@@ -45,7 +48,7 @@ def main() -> int:
     """Serve until stdin ends. This project's errors are replies; any other ends the process, visibly."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _offer_to_the_kernel()
-    channel = _take_stdout()
+    channel = take_stdout()
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_stdin, args=(lines,), daemon=True).start()
     threading.Thread(target=_say_alive, args=(channel,), daemon=True).start()
@@ -74,7 +77,7 @@ def _serve(session: "Session", line: str, channel: Channel) -> None:
         channel.send(fault)
 
 
-def _take_stdout() -> Channel:
+def take_stdout() -> Channel:
     """Keep stdout for replies, and let whatever a library prints go to stderr."""
     stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -1,0 +1,138 @@
+"""A Ray cluster of two nodes on this machine, one of which is lost in mid-epoch."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from free_port import free_port
+from tiny_model import row, rules, write_dataset, write_tiny_model
+
+from flockoff.cluster.plans import cluster_plans, room
+from flockoff.errors import SetupError
+from flockoff.records import Measurement, Progress
+from flockoff.training.evaluator import WorkerEvaluator
+from flockoff.training.seat import WorkerPlan
+
+SEED = 7
+
+
+@dataclass
+class Site:
+    """Two nodes of one CPU each; ``second`` is the one that can be lost."""
+
+    address: str
+    cluster: Any
+    second: Any
+    model_dir: Path
+    evaluation_file: Path
+    datasets: Sequence[tuple[Path, str]]
+
+    def evaluator(self, workers: Sequence[WorkerPlan]) -> WorkerEvaluator:
+        return WorkerEvaluator(
+            rules(self.evaluation_file),
+            model_dir=self.model_dir,
+            evaluation_file=self.evaluation_file,
+            workers=workers,
+        )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    evaluation_file = folder / "evaluation.jsonl"
+    write_dataset(evaluation_file, [row(f"What is {n}?", "It is " + "so " * n) for n in range(1, 8)])
+    files = [folder / f"{number}.jsonl" for number in range(4)]
+    datasets = [
+        (file, write_dataset(file, [row(f"Say {number} {n}.", "yes " * n) for n in range(1, 20)]))
+        for number, file in enumerate(files)
+    ]
+    token = folder / "token"
+    token.write_text("0" * 64, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))  # where nodes keep files
+        patch.setenv("HF_TOKEN", "hf_secret")
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        from ray.cluster_utils import Cluster  # reads how to be let in when it is imported
+
+        port = free_port()
+        head = {"num_cpus": 1, "include_dashboard": False, "ray_client_server_port": port}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            second = cluster.add_node(num_cpus=1)
+            yield Site(
+                f"ray://127.0.0.1:{port}",
+                cluster,
+                second,
+                write_tiny_model(folder / "model"),
+                evaluation_file,
+                datasets,
+            )
+        finally:
+            cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+def measure_all(evaluator: WorkerEvaluator, site: Site, on_progress: Any) -> list[Measurement]:
+    def measure(dataset: tuple[Path, str]) -> Measurement:
+        file, content_hash = dataset
+        measured = evaluator.evaluate(
+            file, content_hash, SEED, tokens=1000, on_progress=on_progress, should_stop=lambda: False
+        )
+        return replace(measured, seconds=0.0)
+
+    with ThreadPoolExecutor(evaluator.slots) as threads:
+        return list(threads.map(measure, site.datasets))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_cluster_node_lost_in_mid_epoch_loses_no_score_and_moves_no_bit(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(site.evaluator([WorkerPlan("cpu", 1)])) as one:
+        alone = measure_all(one, site, lambda _: None)
+    plans = cluster_plans(site.address)
+    assert [plan.threads for plan in plans] == [1, 1]
+    environments: list[str] = []
+
+    def lose_a_node(progress: Progress) -> None:
+        on_nodes = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if "flockoff.training.worker" in " ".join(process.info["cmdline"] or ())
+        ]
+        if progress.phase == "training" and len(on_nodes) == 2 and not environments:
+            environments.extend("".join(process.environ().values()) for process in on_nodes)
+            site.cluster.remove_node(site.second, allow_graceful=False)
+
+    with closing(site.evaluator(plans)) as two:
+        together = measure_all(two, site, lose_a_node)
+
+    assert together == alone
+    assert "was lost" in caplog.text
+    assert len(environments) == 2 and not any("secret" in environment for environment in environments)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "expected"),
+    [
+        ([8, 64, 64], [0, 4, 2], (0, 1, 6)),
+        ([4, 4], [0, 0], (4, 0, 2)),
+        ([0, 2, 5], [0, 0, 0], (2, 0, 3)),
+        ([0], [0], (1, 0, 0)),
+    ],
+)
+def test_room_is_a_worker_a_gpu_or_the_smallest_nodes_cpus(
+    cpus: list[int], gpus: list[int], expected: tuple[int, int, int]
+) -> None:
+    assert room(cpus, gpus) == expected
+
+
+def test_cluster_that_nobody_answers_for_is_a_setup_error() -> None:
+    with pytest.raises(SetupError, match="nobody answers there"):
+        cluster_plans("ray://127.0.0.1:1")
