@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from flockoff.competition import Competition
 from flockoff.planner.model import ModelSize
 
-HEAD_CHUNK = 256  # positions whose logits are in memory at a time
+HEAD_CHUNK = 512  # positions whose logits are in memory at a time
 COMFORT = 0.8  # of the device's memory: activations are kept, not computed again, where all fits into it
 _FLOAT32_BYTES = 4
 _ADAM = 4  # numbers for each of the adapter's: itself, its gradient and two moments

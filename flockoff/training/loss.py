@@ -47,11 +47,16 @@ def add_step_gradients(
         for first, batch in batches:
             model.recompute(again=sum(batch.lengths) > model.kept_tokens)
             model.adapters.passing.dropout = RowDropout(rate, seed, step, first, batch.lengths)
-            states = answer_states(model, batch)
-            loss = summed_loss(states, model.head, batch.targets, model.compute) / tokens
-            torch.autograd.backward(loss)
-            losses.append(loss.detach())
+            losses.append(add_pass_gradients(model, batch, tokens))
     return fsum(torch.stack(losses).tolist())
+
+
+def add_pass_gradients(model: LanguageModel, batch: Pack, tokens: int) -> torch.Tensor:
+    """Add the gradients of one pass, in a step of ``tokens`` assistant tokens; returns its loss share."""
+    states = answer_states(model, batch)
+    loss = summed_loss(states, model.head, batch.targets, model.compute) / tokens
+    torch.autograd.backward(loss)
+    return loss.detach()
 
 
 def summed_loss(

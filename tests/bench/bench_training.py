@@ -10,7 +10,8 @@ rows. In each round the machine's best matrix products are measured too. All num
 rounds: of the ratio to the naive pipeline and of the MFU, which is the seconds that the useful operations
 (flockoff/planner/flops.py) take at the peak of their precision divided by the seconds they took, the medians
 of what each round gave by itself.
-Time goes from the dataset's file to the loss; loading of what stays loaded is not in it.
+Time goes from the dataset's file to the loss. Each pipeline has done the same once before, uncounted, so that
+loading of what stays loaded, and getting memory that stays, are not in it.
 """
 
 import argparse
@@ -45,7 +46,6 @@ class Task:
     """One model, one dataset, and what that asks for."""
 
     assignment: Assignment
-    warm_up: Path
     dataset: Path
     training: int  # operations
     evaluation: int
@@ -96,7 +96,6 @@ def task_of(model: str, options: argparse.Namespace, scratch: Path) -> Task:
             device=None,
             threads=options.threads,
         ),
-        warm_up=write_rows(scratch / "warm_up.jsonl", 2),
         dataset=dataset,
         training=training_flops(size, competition, trained),
         evaluation=evaluation_flops(size, competition, evaluated),
@@ -114,7 +113,7 @@ def play(task: Task, repeats: int, seed: int, scratch: Path) -> Rounds:
 
         contestants = {name: contestant(name) for name in (PEAKS, *LEARNERS)}
         for one in contestants.values():
-            one.ask(task.warm_up, seed)
+            one.ask(task.dataset, seed)
         rounds: Rounds = []
         for _ in range(repeats):
             rounds.append({name: one.ask(task.dataset, seed) for name, one in contestants.items()})

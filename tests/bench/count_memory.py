@@ -14,24 +14,27 @@ import argparse
 import sys
 import weakref
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
-from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedTokenizerBase, Qwen2Config
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Qwen2Config
 
 from flockoff.competition import Competition
 from flockoff.planner.memory import HEAD_CHUNK, memory_need
 from flockoff.planner.model import KNOWN_SIZES, ModelSize
 from flockoff.records import EncodedRow
+from flockoff.training import packing
 from flockoff.training.dropout import RowDropout
 from flockoff.training.lora import Adapters
-from flockoff.training.loss import answer_states, summed_loss
+from flockoff.training.loss import add_pass_gradients, answer_states
 from flockoff.training.model import LanguageModel
-from flockoff.training.packing import ATTENTION, Pack, pack, passes
+from flockoff.training.packing import pack, passes
 
 META = torch.device("meta")
 SIZE = KNOWN_SIZES["Qwen/Qwen2.5-1.5B-Instruct"]
@@ -77,13 +80,13 @@ def empty_model(size: ModelSize, competition: Competition) -> LanguageModel:
         num_key_value_heads=size.key_value_heads,
         tie_word_embeddings=size.tied,
     )
-    AttentionInterface.register(ATTENTION, flash_attention)
+    packing.register_attention()
     network = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
         config, dtype=torch.bfloat16
     )
     network.requires_grad_(False)
     adapters = Adapters(network, competition.lora)
-    network.set_attn_implementation(ATTENTION)
+    network.set_attn_implementation(packing.ATTENTION)
     return LanguageModel(
         network=network,
         tokenizer=PreTrainedTokenizerBase(),  # type: ignore[no-untyped-call]
@@ -102,26 +105,14 @@ class SizesOfDropout(RowDropout):
         return words.to(torch.int8)
 
 
-def flash_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    scaling: float,
-    rows: Pack,
-    **unused: Any,
-) -> tuple[torch.Tensor, None]:
-    """Keeps what a flash kernel keeps: its inputs and outputs, and one number for each token and head."""
-    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    attended, _ = attend(query.to(value.dtype), key.to(value.dtype), value, is_causal=True, scale=scaling)
-    return attended.transpose(1, 2), None
+def flash_attention() -> AbstractContextManager[object]:
+    """Tensors without content are on no card: they are told apart from those of a card without flash."""
+    return patch.object(packing, "_has_flash", lambda _: True)  # a mock would keep what it was called with
 
 
 def count_training(competition: Competition, rows: Sequence[EncodedRow], kept_tokens: int) -> int:
-    """Bytes at the peak of one optimizer step."""
-    with torch.device("meta"), Alive() as alive:
+    """Bytes at the peak of one optimizer step, with the kernels that CUDA has for its attention."""
+    with flash_attention(), torch.device("meta"), Alive() as alive:
         model = empty_model(SIZE, competition)
         moments = [torch.zeros_like(value) for value in model.adapters.parameters() for _ in range(2)]
         with model.adapters.training(model.compute):
@@ -131,8 +122,7 @@ def count_training(competition: Competition, rows: Sequence[EncodedRow], kept_to
                 model.adapters.passing.dropout = SizesOfDropout(
                     competition.lora.dropout, 0, 0, group.start, batch.lengths
                 )
-                states = answer_states(model, batch)
-                torch.autograd.backward(summed_loss(states, model.head, batch.targets, model.compute))
+                add_pass_gradients(model, batch, len(batch.targets))
         del moments
         return int(alive.peak)
 
