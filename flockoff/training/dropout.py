@@ -7,11 +7,9 @@ rows in the pass, nor of whether the pass is computed again. On CPU the random w
 CUDA they are torch's; 16 bits decide about one number.
 """
 
-from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -43,33 +41,25 @@ class RowDropout:
 
     def kept(self, layer: int, width: int, device: torch.device) -> torch.Tensor:
         """(tokens, width) of int8: 1 where the number is kept, 0 where it is dropped."""
-        draw = _draw_on_cpu if device.type == "cpu" else partial(_draw_on_cuda, device)
         keys = [(self.seed, self.step, self.first + number, layer) for number in range(len(self.lengths))]
-        words = draw(keys, [length * width for length in self.lengths]).view(-1, width)
+        counts = [length * width for length in self.lengths]
         highest_dropped = _LOWEST + levels_dropped(self.rate) - 1
-        return words.clamp_(highest_dropped, highest_dropped + 1).sub_(highest_dropped).to(torch.int8)
+        draw = _draw_on_cpu if device.type == "cpu" else partial(_draw_on_cuda, device)
+        return draw(keys, counts, highest_dropped).view(-1, width)
 
 
-def _draw_on_cpu(keys: Sequence[_Key], counts: Sequence[int]) -> torch.Tensor:
-    """``counts[i]`` random 16-bit words for each ``keys[i]``, one behind the other."""
-    words = np.empty(sum(counts), np.int16)
-
-    def fill(place: tuple[_Key, int, int]) -> None:
-        key, end, count = place
+def _draw_on_cpu(keys: Sequence[_Key], counts: Sequence[int], highest_dropped: int) -> torch.Tensor:
+    """Which of ``counts[i]`` random 16-bit words for each ``keys[i]``, one behind the other, are higher."""
+    kept = np.empty(sum(counts), np.int8)
+    for key, end, count in zip(keys, accumulate(counts), counts, strict=True):
         drawn = np.random.SFC64(key).random_raw(-(-count // 4)).view(np.int16)
-        words[end - count : end] = drawn[:count]
-
-    places = zip(keys, accumulate(counts), counts, strict=True)
-    deque(_pool(torch.get_num_threads()).map(fill, places), maxlen=0)
-    return torch.from_numpy(words)
+        np.greater(drawn[:count], highest_dropped, out=kept[end - count : end].view(np.bool_))
+    return torch.from_numpy(kept)
 
 
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="dropout")
-
-
-def _draw_on_cuda(device: torch.device, keys: Sequence[_Key], counts: Sequence[int]) -> torch.Tensor:
+def _draw_on_cuda(
+    device: torch.device, keys: Sequence[_Key], counts: Sequence[int], highest_dropped: int
+) -> torch.Tensor:
     """As ``_draw_on_cpu``, with other words."""
     words = torch.empty(sum(counts), dtype=torch.int16, device=device)
     for key, end, count in zip(keys, accumulate(counts), counts, strict=True):
@@ -78,4 +68,4 @@ def _draw_on_cuda(device: torch.device, keys: Sequence[_Key], counts: Sequence[i
         quads = torch.empty(-(-count // 4), dtype=torch.int64, device=device)
         drawn = quads.random_(-(2**63), None, generator=generator).view(torch.int16)
         words[end - count : end] = drawn[:count]
-    return words
+    return (words > highest_dropped).to(torch.int8)

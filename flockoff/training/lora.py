@@ -21,7 +21,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from flockoff.competition import Lora
-from flockoff.training.dropout import keep_probability
+from flockoff.training.dropout import keep_probability, levels_dropped
 from flockoff.training.layers import Passing, replace_layers
 
 _NAME = "default"  # PEFT's name of the only adapter
@@ -111,7 +111,7 @@ def _layer(module: LoraLayer, number: int) -> _Layer:
 def _adapted(layer: _Layer, passing: Passing, x: torch.Tensor) -> torch.Tensor:
     flat = x.reshape(-1, x.shape[-1]).to(passing.compute)
     kept, scale = None, layer.scale
-    if passing.dropout is not None and passing.dropout.rate > 0:
+    if passing.dropout is not None and levels_dropped(passing.dropout.rate):
         kept = passing.dropout.kept(layer.number, flat.shape[1], flat.device)
         scale /= keep_probability(passing.dropout.rate)
     product: torch.Tensor = _AdaptedProduct.apply(
