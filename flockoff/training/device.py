@@ -63,14 +63,14 @@ class Precision:
 
 
 def training_precision(device: torch.device, stored: torch.dtype) -> Precision:
-    """On CUDA bfloat16 products, float32 ones elsewhere.
+    """bfloat16 on CUDA, for base models whose weights are ``stored`` in it; else float32.
 
-    ``stored``: of the weights in the model's files. Only weights that are bfloat16 there are held as such:
-    rounding others would hide two thirds of what an adapter changes.
+    bfloat16 products round weights that are not, and so train another model than is measured: that moves a
+    loss by 1 % (.github/docs/performance.md). Holding such weights in bfloat16 would hide two thirds of what
+    an adapter changes.
     """
-    if device.type == "cuda":
-        exact = torch.bfloat16 if stored == torch.bfloat16 else torch.float32
-        return Precision(exact, torch.bfloat16)
+    if device.type == "cuda" and stored == torch.bfloat16:
+        return Precision(torch.bfloat16, torch.bfloat16)
     return Precision(torch.float32, torch.float32)
 
 

@@ -1,18 +1,22 @@
 """What a lower precision of training does to the differences that decide, and what it saves.
 
     python -m tests.bench precision
-    python -m tests.bench precision --steps 50 --context 48 --evaluation-rows 8 --json result.json
+    python -m tests.bench precision --steps 50 --context 96 --stored float32 --json result.json
 
 SmolLM2-135M is trained on the local network's good, small and noise datasets under each policy (weights in
 memory, products of training), under the same seed. What is measured afterwards is in float32 in any case. A
 policy is fit where what it moves a loss by, against float32, is far below the gaps between datasets: the
 last column is the smallest gap divided by the largest such move. Memory is the planner's count for the
 competition's longest rows.
+
+The base model's weights are rounded to bfloat16 first, as Qwen2.5's and most others' are published;
+``--stored float32`` leaves them as they are, and shows what products in bfloat16 then do.
 """
 
 import argparse
 import gc
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -23,6 +27,7 @@ from itertools import combinations
 from pathlib import Path
 
 import torch
+from transformers import AutoModelForCausalLM
 
 from flockoff.competition import Competition, EvaluationSet, Training
 from flockoff.dataset import load_rows
@@ -82,6 +87,14 @@ def measure(
     return Measured(losses, seconds / steps, training_memory(directory, full, precision).recomputed)
 
 
+def rounded(directory: Path, target: Path) -> Path:
+    """A copy of the model whose weights are stored in bfloat16."""
+    shutil.copytree(directory, target)
+    network = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16)
+    network.save_pretrained(target)
+    return target
+
+
 def show(results: Mapping[str, Measured]) -> None:
     say(
         f"{'policy':20}"
@@ -104,6 +117,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--context", type=int, default=256, help="tokens of a row (default: 256)")
     parser.add_argument("--evaluation-rows", type=int, default=32, help="default: 32")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
+    parser.add_argument("--stored", choices=("float32", "bfloat16"), default="bfloat16", help="the weights")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, help="default: PyTorch's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers here")
@@ -116,6 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results: dict[str, Measured] = {}
     with tempfile.TemporaryDirectory(prefix="flockoff-bench-") as scratch:
         directory = model_directory("smollm2", Path(scratch))
+        if options.stored == "bfloat16":
+            directory = rounded(directory, Path(scratch) / "rounded")
         file = write_evaluation_rows(Path(scratch) / "evaluation.jsonl", options.evaluation_rows)
         competition = Competition(
             training=Training(context_length=options.context),
