@@ -65,9 +65,8 @@ class Precision:
 def training_precision(device: torch.device, stored: torch.dtype) -> Precision:
     """bfloat16 on CUDA, for base models whose weights are ``stored`` in it; else float32.
 
-    bfloat16 products round weights that are not, and so train another model than is measured: that moves a
-    loss by 1 % (.github/docs/performance.md). Holding such weights in bfloat16 would hide two thirds of what
-    an adapter changes.
+    bfloat16 products round weights that are not, and so train another model than is measured; weights held
+    so would hide two thirds of what an adapter changes. Losses: .github/docs/performance.md.
     """
     if device.type == "cuda" and stored == torch.bfloat16:
         return Precision(torch.bfloat16, torch.bfloat16)
