@@ -1,9 +1,9 @@
 """What a lower precision of training does to the differences that decide, and what it saves.
 
     python -m tests.bench precision
-    python -m tests.bench precision --steps 50 --context 96 --stored float32 --json result.json
+    python -m tests.bench precision --rows 100 --epochs 4 --context 96 --stored float32 --json result.json
 
-SmolLM2-135M is trained on the local network's good, small and noise datasets under each policy (weights in
+SmolLM2-135M is trained on three datasets (tests/support/graded_datasets.py) under each policy (weights in
 memory, products of training), under the same seed. What is measured afterwards is in float32 in any case. A
 policy is fit where what it moves a loss by, against float32, is far below the gaps between datasets: the
 last column is the smallest gap divided by the largest such move. Memory is the planner's count for the
@@ -26,12 +26,13 @@ from hashlib import sha256
 from itertools import combinations
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+
 import torch
+from graded_datasets import graded_datasets
 from transformers import AutoModelForCausalLM
 
 from flockoff.competition import Competition, EvaluationSet, Training
-from flockoff.dataset import load_rows
-from flockoff.localnet.sample_data import write_sample_datasets
 from flockoff.records import EncodedRow
 from flockoff.tokens import load_encoder
 from flockoff.training.data import evaluation_rows
@@ -47,7 +48,7 @@ POLICIES = {
     "bfloat16 products": Precision(torch.float32, torch.bfloat16),
     "bfloat16 weights": Precision(torch.bfloat16, torch.bfloat16),
 }
-NAMES = ("good", "small", "noise")
+NAMES = ("good", "slightly good", "noise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +77,12 @@ def measure(
     losses = {"none": evaluation_loss(model, evaluation, lambda done: None)[0]}
     seconds, steps = 0.0, 0
     for name, rows in datasets.items():
-        epochs = -(-options.steps // -(-len(rows) // competition.training.rows_per_step))
-        long = replace(competition, training=replace(competition.training, epochs=epochs))
         begun = time.process_time()
-        with trained_adapter(model, rows, long, options.seed, lambda *_: None) as made:
+        with trained_adapter(model, rows, competition, options.seed, lambda *_: None) as made:
             seconds, steps = seconds + time.process_time() - begun, steps + made
             losses[name] = evaluation_loss(model, evaluation, lambda done: None)[0]
         say(f"  {name}: {losses[name]:.6f} after {made} steps")
-    full = replace(competition, training=Training())
+    full = replace(competition, training=Training())  # whose rows are longer
     return Measured(losses, seconds / steps, training_memory(directory, full, precision).recomputed)
 
 
@@ -98,12 +97,12 @@ def rounded(directory: Path, target: Path) -> Path:
 def show(results: Mapping[str, Measured]) -> None:
     say(
         f"{'policy':20}"
-        + "".join(f"{name:>11}" for name in ("none", *NAMES))
+        + "".join(f"{name:>15}" for name in ("none", *NAMES))
         + "   CPU s/step    GiB   gap/move"
     )
     exact = results[EXACT]
     for policy, one in results.items():
-        losses = "".join(f"{one.losses[name]:11.6f}" for name in ("none", *NAMES))
+        losses = "".join(f"{one.losses[name]:15.6f}" for name in ("none", *NAMES))
         gap = min(abs(exact.losses[a] - exact.losses[b]) for a, b in combinations(NAMES, 2))
         move = max(abs(one.losses[name] - exact.losses[name]) for name in NAMES)
         ratio = f"{gap / move:11.0f}" if move else f"{'-':>11}"
@@ -113,7 +112,8 @@ def show(results: Mapping[str, Measured]) -> None:
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--steps", type=int, default=50, help="optimizer steps a dataset (default: 50)")
+    parser.add_argument("--rows", type=int, default=100, help="of a dataset (default: 100)")
+    parser.add_argument("--epochs", type=int, default=4, help="passes over it (default: 4, so 52 steps)")
     parser.add_argument("--context", type=int, default=256, help="tokens of a row (default: 256)")
     parser.add_argument("--evaluation-rows", type=int, default=32, help="default: 32")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
@@ -134,15 +134,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             directory = rounded(directory, Path(scratch) / "rounded")
         file = write_evaluation_rows(Path(scratch) / "evaluation.jsonl", options.evaluation_rows)
         competition = Competition(
-            training=Training(context_length=options.context),
-            evaluation=EvaluationSet(sha256=sha256(file.read_bytes()).hexdigest()),
+            training=Training(context_length=options.context, epochs=options.epochs),
+            evaluation=EvaluationSet(
+                sha256=sha256(file.read_bytes()).hexdigest(), rows=options.evaluation_rows
+            ),
         )
         encoder = load_encoder(directory, options.context)
-        datasets = {
-            one.name: encoder.encode(load_rows(one.path, competition.limits, encoder.special_tokens))
-            for one in write_sample_datasets(Path(scratch) / "samples")
-            if one.name in NAMES
-        }
+        graded = graded_datasets(options.rows, competition.evaluation, encoder)
+        datasets = {name: encoder.encode(graded[name]) for name in NAMES}
         evaluation = evaluation_rows(file, competition, encoder)
         for policy in dict.fromkeys([EXACT, *options.policies]):
             say(policy)
