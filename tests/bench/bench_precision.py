@@ -1,7 +1,7 @@
 """What a lower precision of training does to the differences that decide, and what it saves.
 
     python -m tests.bench precision
-    python -m tests.bench precision --rows 100 --epochs 4 --context 96 --stored float32 --json result.json
+    python -m tests.bench precision --rows 48 --epochs 2 --stored float32 --json result.json
 
 SmolLM2-135M is trained on three datasets (tests/support/graded_datasets.py) under each policy (weights in
 memory, products of training), under the same seed. What is measured afterwards is in float32 in any case. A
@@ -112,9 +112,9 @@ def show(results: Mapping[str, Measured]) -> None:
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--rows", type=int, default=100, help="of a dataset (default: 100)")
-    parser.add_argument("--epochs", type=int, default=4, help="passes over it (default: 4, so 52 steps)")
-    parser.add_argument("--context", type=int, default=256, help="tokens of a row (default: 256)")
+    parser.add_argument("--rows", type=int, default=72, help="of a dataset (default: 72)")
+    parser.add_argument("--epochs", type=int, default=6, help="passes over it (default: 6, so 54 steps)")
+    parser.add_argument("--context", type=int, default=112, help="tokens of a row (default: 112)")
     parser.add_argument("--evaluation-rows", type=int, default=32, help="default: 32")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     parser.add_argument("--stored", choices=("float32", "bfloat16"), default="bfloat16", help="the weights")
