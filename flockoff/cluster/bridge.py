@@ -47,8 +47,7 @@ def main() -> int:
     address, cpus, gpus = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     try:
         assignment = decode_assignment(lines.get())
-        _alive(channel)
-        with _host(address, cpus, gpus) as host:
+        with _host(address, cpus, gpus, channel) as host:
             _wait_for_place(host, address, channel)
             _start(host, replace(assignment, device=None if gpus else "cpu"), channel)
             _pass_on(host, channel)
@@ -68,10 +67,10 @@ def _alive(channel: Channel) -> None:
 
 
 @contextmanager
-def _host(address: str, cpus: int, gpus: int) -> Iterator[Any]:
+def _host(address: str, cpus: int, gpus: int, channel: Channel) -> Iterator[Any]:
     """An actor on a node with the device. Raises WorkerFault where it or the cluster is lost."""
     try:
-        connect(address)
+        connect(address, on_try=lambda: _alive(channel))
     except ConnectionError as error:
         raise WorkerFault("absent", f"The Ray cluster at {address} does not answer.") from error
     except RuntimeError as error:

@@ -10,7 +10,7 @@ from flockoff.text import printable
 from flockoff.training.environment import current_environment
 from flockoff.training.seat import WorkerPlan
 
-_SURVEY_SECONDS = 120.0
+_SURVEY_SECONDS = 180.0
 _SHOWN = 300  # characters
 
 

@@ -1,5 +1,9 @@
 """A Ray cluster of two nodes on this machine, one of which is lost in mid-epoch."""
 
+import json
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -58,6 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         patch.setenv("HF_TOKEN", "hf_secret")
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")  # as .github/docs/cluster.md has it
         from ray.cluster_utils import Cluster  # reads how to be let in when it is imported
 
         port = free_port()
@@ -87,6 +92,21 @@ def measure_all(evaluator: WorkerEvaluator, site: Site, on_progress: Any) -> lis
 
     with ThreadPoolExecutor(evaluator.slots) as threads:
         return list(threads.map(measure, site.datasets))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_survey_below_uv_run_sends_the_cluster_no_folder(site: Site) -> None:
+    environment = {name: value for name, value in os.environ.items() if "UV_RUN" not in name}
+    survey = ["uv", "run", "--no-sync", "python", "-m", "flockoff.cluster.survey", site.address]
+    done = subprocess.run(
+        survey, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+
+    assert json.loads(done.stdout) == {"cpus": [1, 1], "gpus": [0, 0]}
+    log = Path(site.cluster.head_node.get_logs_dir_path(), "ray_client_server.err").read_text("utf-8")
+    assert "New data connection" in log and "working_dir" not in log
 
 
 @pytest.mark.slow
