@@ -1,9 +1,10 @@
 """Who is evaluated in an epoch: the best, some drawn by rank, and those who have waited longest."""
 
+import math
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from hashlib import blake2b
 
 from flockoff.competition import Queue
 
@@ -61,7 +62,7 @@ def assign_places(candidates: Iterable[Candidate], rules: Queue, seed: int) -> P
     ranked = sorted(candidates, key=lambda c: (-c.score, c.first_block, c.hotkey))
     if len({candidate.hotkey for candidate in ranked}) < len(ranked):
         raise ValueError("a hotkey is a candidate twice")
-    if not np.isfinite([candidate.score for candidate in ranked]).all():
+    if not all(math.isfinite(candidate.score) for candidate in ranked):
         raise ValueError("every score must be finite")
     scored = sum(candidate.score > 0 for candidate in ranked)
     best = ranked[: min(rules.best, scored)]
@@ -95,10 +96,22 @@ def _draw(ranked: Sequence[Candidate], rules: Queue, seed: int) -> list[Candidat
     other with probability proportional to weight among those left (the Gumbel-top-k trick: Yellott 1977;
     Kool, van Hoof & Welling, "Stochastic Beams and Where to Find Them", 2019).
     """
-    log_weights = -np.arange(len(ranked)) / rules.rank_scale
-    noise = np.random.Generator(np.random.PCG64(seed)).gumbel(size=len(ranked))
-    order = np.argsort(-(log_weights + noise), kind="stable")
-    return [ranked[i] for i in order[: rules.drawn]]
+    luck = [
+        _gumbel(seed, candidate.hotkey) - rank / rules.rank_scale for rank, candidate in enumerate(ranked)
+    ]
+    order = sorted(range(len(ranked)), key=lambda rank: (-luck[rank], rank))
+    return [ranked[rank] for rank in order[: rules.drawn]]
+
+
+def _gumbel(seed: int, hotkey: str) -> float:
+    """Standard Gumbel noise that follows from ``seed`` and ``hotkey`` alone, not from the rank.
+
+    So validators whose scores differ a little, and with them some ranks, still draw nearly the same hotkeys:
+    the more of them, the better their weights agree.
+    """
+    digest = blake2b(struct.pack("<Q", seed) + hotkey.encode(), digest_size=8).digest()
+    uniform = ((int.from_bytes(digest, "little") >> 12) + 0.5) / 2**52  # in (0, 1), exactly
+    return -math.log(-math.log(uniform))
 
 
 def _patience(candidate: Candidate) -> tuple[bool, int, int, str]:

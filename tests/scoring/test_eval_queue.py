@@ -71,7 +71,16 @@ def test_plan_other_seed_draws_others_only() -> None:
 def test_plan_known_seed_is_as_recorded() -> None:
     rules = Queue(best=2, drawn=4, waiting=2, rank_scale=4.0)
     plan = places_of(crowd(16, scored=16), rules, 3823750022)
-    assert plan == ["h000", "h001", "h002", "h003", "h004", "h013", "h005", "h006"]
+    assert plan == ["h000", "h001", "h003", "h005", "h004", "h002", "h006", "h007"]
+
+
+@given(seeds, st.integers(2, 200))
+def test_plan_hotkey_that_rises_from_last_to_first_changes_the_draw_by_one_at_most(seed: int, n: int) -> None:
+    rules = Queue(best=0, drawn=16, waiting=1)
+    *others, last = crowd(n, scored=n)
+    drawn = set(assign_places([*others, last], rules, seed).drawn)
+    after = set(assign_places([*others, replace(last, score=2.0)], rules, seed).drawn)
+    assert len(after - drawn) <= 1
 
 
 def test_plan_best_are_the_highest_scores_in_order() -> None:
