@@ -22,8 +22,9 @@ from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
 from flockoff.records import Receipt
 
-READ_SECONDS = 0.6
-SUBMIT_SECONDS = 1.0
+READ_SECONDS = 20.0
+SUBMIT_SECONDS = 20.0
+SHORT_SECONDS = 1.0  # for calls that nothing answers
 STRANGER = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 
 numbers = count()
@@ -46,7 +47,9 @@ class Bench:
     node: Node
     subnet: PreparedSubnet
 
-    def open(self, read_seconds: float = READ_SECONDS, submit_seconds: float = 20.0) -> SubtensorChain:
+    def open(
+        self, read_seconds: float = READ_SECONDS, submit_seconds: float = SUBMIT_SECONDS
+    ) -> SubtensorChain:
         return open_chain(
             endpoint=self.node.endpoint,
             netuid=self.subnet.netuid,
@@ -108,17 +111,17 @@ def succeeds(call: Callable[[SubtensorChain], object], chain: SubtensorChain) ->
 def test_call_node_away_is_transient_in_time_and_works_on_the_same_object_afterwards(
     bench: Bench, name: str, fault: str
 ) -> None:
-    chain = bench.open(submit_seconds=SUBMIT_SECONDS)
-    chain.block()
+    chain = bench.open(SHORT_SECONDS, SHORT_SECONDS)
+    assert within(20, lambda: succeeds(CALLS["block"], chain))
     bench.node.faults.inject(fault, {"seconds": "60"})
     started = time.monotonic()
 
     with pytest.raises(ChainTransient, match=bench.node.endpoint):
         CALLS[name](chain)
 
-    assert time.monotonic() - started < SUBMIT_SECONDS + 4
+    assert time.monotonic() - started < 15
     bench.node.faults.heal()
-    assert within(20, lambda: succeeds(CALLS[name], chain))
+    assert within(60, lambda: succeeds(CALLS[name], chain))
     chain.close()
 
 
@@ -233,7 +236,7 @@ def test_sending_connection_lost_is_transient_sent_once_and_the_chain_knows(
 def test_sending_while_the_one_before_waits_in_the_pool_is_refused_unsent(
     bench: Bench, sending: Sending
 ) -> None:
-    chain = bench.open(submit_seconds=SUBMIT_SECONDS)
+    chain = bench.open(submit_seconds=SHORT_SECONDS)
     before = sending.mark(chain)
     bench.node.faults.leave_out(blocks=10_000)
     with pytest.raises(ChainTransient, match="no answer in time"):
