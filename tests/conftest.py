@@ -1,10 +1,15 @@
 """For all tests: where the chain is, and no traces in the home of whoever runs them."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
+
+# Two processes test at once, on two cores: with two threads each, they would mostly wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no failure: tests have pytest-timeout's limit, not one for each example.
 hypothesis.settings.register_profile("flockoff", deadline=None)
@@ -17,6 +22,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="URL",
         help="run the chain tests against this local Subtensor (with //Alice as sudo), not the node double",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with the most slow tests first, so that no process is left with one of them at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)
