@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from flockoff.competition import Competition
 from flockoff.planner.model import ModelSize
 
-HEAD_CHUNK = 512  # positions whose logits are in memory at a time
+HEAD_POSITIONS, HEAD_BLOCK = 2048, 4096  # as many logits are in memory at a time, of so many tokens each
 COMFORT = 0.8  # of the device's memory: activations are kept, not computed again, where all fits into it
 _FLOAT32_BYTES = 4
 _ADAM = 4  # numbers for each of the adapter's: itself, its gradient and two moments
@@ -15,7 +15,7 @@ _ADAM = 4  # numbers for each of the adapter's: itself, its gradient and two mom
 class MemoryNeed:
     """Bytes that training needs, and of how many tokens the longest row is."""
 
-    fixed: int  # weights, the adapter and its optimizer's state, the logits of one chunk
+    fixed: int  # weights, the adapter and its optimizer's state, the logits that there are at a time
     token: int  # for each token of a pass that keeps all activations
     recomputed_token: int  # for each token of a pass that keeps each layer's input only
     longest: int
@@ -57,7 +57,7 @@ def memory_need(
     if competition.lora.dropout:
         layer += sum(linear.inputs for linear in size.linears)
     gradients = compute_bytes * 4 * inner + _FLOAT32_BYTES * 2 * hidden
-    logits = HEAD_CHUNK * size.vocabulary * (_FLOAT32_BYTES + 2 * compute_bytes)
+    logits = HEAD_POSITIONS * HEAD_BLOCK * (_FLOAT32_BYTES + 2 * compute_bytes)
     adapter = _ADAM * _FLOAT32_BYTES * size.adapter_parameters(competition.lora.rank)
     return MemoryNeed(
         fixed=weight_bytes * size.parameters + adapter + logits,

@@ -7,14 +7,12 @@ positions that predict one.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Any
 
 import torch
-from torch.nn import functional
 
-from flockoff.planner.memory import HEAD_CHUNK
 from flockoff.records import EncodedRow
 from flockoff.training.dropout import RowDropout
+from flockoff.training.head import negative_log_likelihoods, summed_loss
 from flockoff.training.model import LanguageModel
 from flockoff.training.packing import Pack, pack, passes
 
@@ -59,47 +57,6 @@ def add_pass_gradients(model: LanguageModel, batch: Pack, tokens: int) -> torch.
     return loss.detach()
 
 
-def summed_loss(
-    states: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, compute: torch.dtype = torch.float32
-) -> torch.Tensor:
-    """The sum of the targets' negative log-likelihoods, differentiable in ``states``.
-
-    ``head``: (vocabulary, hidden), frozen; its products are in ``compute``. Logits exist for HEAD_CHUNK
-    positions at a time.
-    """
-    total: torch.Tensor = _SummedLoss.apply(states, head.to(compute), targets)
-    return total
-
-
-class _SummedLoss(torch.autograd.Function):
-    """The head is frozen, so the gradient for the states is made with the loss and no logits are kept.
-
-    d(nll_t)/d(state) = (softmax(logits) - onehot(t)) @ head.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, states: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        gradient = torch.empty_like(states)
-        total = states.new_zeros((), dtype=torch.float32)
-        for first in range(0, len(states), HEAD_CHUNK):
-            chunk = slice(first, first + HEAD_CHUNK)
-            rows = torch.arange(len(targets[chunk]), device=targets.device)
-            logits = functional.linear(states[chunk].to(head.dtype), head)
-            logarithms = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
-            del logits
-            total -= logarithms[rows, targets[chunk]].sum()
-            error = logarithms.exp_()
-            error[rows, targets[chunk]] -= 1
-            gradient[chunk] = error.to(head.dtype) @ head
-        ctx.save_for_backward(gradient)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * outputs[0].to(gradient.dtype), None, None
-
-
 @dataclass(frozen=True, slots=True)
 class RowLosses:
     """What a set of rows was measured to: each row's summed negative log-likelihood, in the rows' order."""
@@ -135,13 +92,9 @@ def row_losses(model: LanguageModel, rows: Sequence[EncodedRow], on_rows: Callab
 
 
 def _row_sums(model: LanguageModel, batch: Pack) -> list[float]:
-    states, head = answer_states(model, batch), model.head.float()
+    losses = negative_log_likelihoods(answer_states(model, batch), model.head, batch.targets)
     sums = torch.zeros(len(batch.lengths), dtype=torch.float64, device=model.device)
-    for first in range(0, len(states), HEAD_CHUNK):
-        chunk = slice(first, first + HEAD_CHUNK)
-        logits = functional.linear(states[chunk], head)
-        losses = functional.cross_entropy(logits, batch.targets[chunk], reduction="none")
-        sums.index_add_(0, batch.row_of[chunk], losses.double())
+    sums.index_add_(0, batch.row_of, losses.double())
     return sums.tolist()
 
 

@@ -19,18 +19,18 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Qwen2Config
 
 from flockoff.competition import Competition
-from flockoff.planner.memory import HEAD_CHUNK, memory_need
+from flockoff.planner.memory import memory_need
 from flockoff.planner.model import KNOWN_SIZES, ModelSize
 from flockoff.records import EncodedRow
 from flockoff.training import packing
 from flockoff.training.dropout import RowDropout
+from flockoff.training.head import negative_log_likelihoods
 from flockoff.training.lora import Adapters
 from flockoff.training.loss import add_pass_gradients, answer_states
 from flockoff.training.model import LanguageModel
@@ -132,9 +132,7 @@ def count_evaluation(competition: Competition, row: EncodedRow) -> int:
     with torch.device("meta"), Alive() as alive, torch.no_grad():
         model = empty_model(SIZE, competition)
         batch = pack([row], META)
-        states, head = answer_states(model, batch), model.head.float()
-        logits = functional.linear(states[:HEAD_CHUNK], head)
-        functional.cross_entropy(logits, batch.targets[:HEAD_CHUNK], reduction="none")
+        negative_log_likelihoods(answer_states(model, batch), model.head, batch.targets)
         return int(alive.peak)
 
 

@@ -3,12 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_model import row, rules
-from torch.nn import functional
 
-from flockoff.planner.memory import HEAD_CHUNK
 from flockoff.records import EncodedRow
 from flockoff.tokens import load_encoder
-from flockoff.training.loss import evaluation_loss, row_losses, summed_loss
+from flockoff.training.loss import evaluation_loss, row_losses
 from flockoff.training.model import LanguageModel, load_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
@@ -17,24 +15,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning"
 @pytest.fixture(scope="module")
 def model(model_dir: Path, evaluation_file: Path) -> LanguageModel:
     return load_model(model_dir, rules(evaluation_file), torch.device("cpu"))
-
-
-@pytest.mark.parametrize("positions", [0, 1, HEAD_CHUNK, HEAD_CHUNK + 7])
-def test_summed_loss_and_its_gradient_equal_plain_torch(positions: int) -> None:
-    generator = torch.Generator().manual_seed(1)
-    states = torch.randn(positions, 16, generator=generator, dtype=torch.float64)
-    head = torch.randn(50, 16, generator=generator, dtype=torch.float64)
-    targets = torch.randint(50, (positions,), generator=generator)
-    ours = states.float().requires_grad_()
-    plain = states.clone().requires_grad_()
-    torch.autograd.backward(summed_loss(ours, head.float(), targets) / 3)
-    torch.autograd.backward(functional.cross_entropy(plain @ head.t(), targets, reduction="sum") / 3)
-    assert ours.grad is not None and plain.grad is not None
-    torch.testing.assert_close(ours.grad.double(), plain.grad, rtol=1e-4, atol=1e-5)
-    expected = functional.cross_entropy(states @ head.t(), targets, reduction="sum")
-    torch.testing.assert_close(
-        summed_loss(states.float(), head.float(), targets).double(), expected, rtol=1e-6, atol=0.0
-    )
 
 
 def reference_losses(model: LanguageModel, rows: list[EncodedRow]) -> list[float]:
