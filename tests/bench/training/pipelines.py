@@ -43,6 +43,7 @@ Pipeline = Callable[[Path, int], Result]  # of a dataset under a seed
 
 _IGNORED = -100  # label of a position that does not count in the loss
 _TRL_EVALUATION_BATCH = 8  # Trainer's default
+_PEAK_SECONDS = 5.0  # of one matrix product
 
 
 def naive(assignment: Assignment) -> Pipeline:
@@ -139,10 +140,15 @@ PIPELINES: dict[str, Callable[[Assignment], Pipeline]] = {
 
 
 def peak(kind: torch.dtype, device: torch.device) -> float:
-    """The best of several square matrix products, in operations a second."""
-    sizes = (4096, 8192) if device.type == "cuda" else (2048, 4096)
+    """The best of several square matrix products, in operations a second.
+
+    A processor that can only imitate ``kind`` is not asked for products that would take it minutes.
+    """
+    sizes = (1024, 4096, 8192) if device.type == "cuda" else (512, 2048, 4096)
     best = 0.0
     for size in sizes:
+        if best and 2 * size**3 / best > _PEAK_SECONDS:
+            break
         first, second = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
         for _ in range(1 + sizes[-1] // size):
             _finish(device)
