@@ -56,8 +56,12 @@ class Chain(Protocol):
         """Put ``text`` on chain for this hotkey. After ChainTransient it may have landed all the same."""
         ...
 
-    def set_weights(self, weights: Mapping[int, float]) -> Receipt:
-        """Submit weights by uid, non-negative, of any positive sum. After ChainTransient as ``commit``."""
+    def set_weights(self, weights: Mapping[int, float], *, since: int | None = None) -> Receipt:
+        """Submit weights by uid, non-negative, of any positive sum. After ChainTransient as ``commit``.
+
+        What the chain shows as set after block ``since`` are these weights: they are not sent again, and the
+        receipt has no extrinsic.
+        """
         ...
 
     def wait_for_block(self, block: int, *, timeout: float) -> bool:

@@ -218,13 +218,16 @@ class SubtensorChain:
 
         return self._call("commit on chain", submit, self._submit_seconds)
 
-    def set_weights(self, weights: Mapping[int, float]) -> Receipt:
+    def set_weights(self, weights: Mapping[int, float], *, since: int | None = None) -> Receipt:
         wallet = self._signer()
 
         async def submit(node: Access) -> Receipt:
             from bittensor import SetWeights
 
             await _require_nothing_pending(node, self.hotkey)
+            # As in ``commit``: a look at the chain any earlier would miss what got into a block in between.
+            if since is not None and (block := await self._last_update(node)) > since:
+                return Receipt("", block)
             intent = SetWeights(netuid=self.netuid, weights=dict(weights))
             # Sent once: where the pool says that the nonce is taken, what took it may be these very weights.
             return _receipt(await node.client.execute(intent, wallet, retries=0))
@@ -235,6 +238,12 @@ class SubtensorChain:
         self._connection.close()
 
     # -------------------------------------------------------------------------------------------------
+
+    async def _last_update(self, node: Access) -> int:
+        """The block of the hotkey's last weights; 0 where there are none."""
+        uid = await node.client.neurons.uid(hotkey_ss58=self.hotkey, netuid=self.netuid)
+        blocks = await node.client.query(("SubtensorModule", "LastUpdate"), [self.netuid])
+        return 0 if uid is None or not blocks else int(blocks[uid])
 
     async def _exists(self, node: Access) -> bool:
         """The chain answers for any netuid, with its defaults where there is no such subnet."""

@@ -53,24 +53,18 @@ def submit_weights(
 ) -> Receipt | None:
     """Set ``weights``, trying again until the chain has them or the epoch has ended.
 
-    After a submission of which it is not known whether it landed, the chain is read before another one:
-    weights that it shows as set after block ``since`` are these. Returns None if the epoch ended without
-    them. Raises NotRegistered, and Interrupted when the validator is asked to stop.
+    Of a submission it may not be known whether it landed, here or before a crash: weights that the chain
+    shows as set after block ``since`` are these. Returns None if the epoch ended without them. Raises
+    NotRegistered, and Interrupted when the validator is asked to stop.
     """
-    in_doubt = False
     while True:
         try:
-            if in_doubt:
-                landed = landed_weights(validator.chain.snapshot(), validator.chain.hotkey, since)
-                if landed is not None:
-                    return landed
-                in_doubt = False
-            return validator.chain.set_weights(weights)
+            return validator.chain.set_weights(weights, since=since)
         except ChainCooldown as fault:
             blocks = fault.blocks_left or _PAUSE_BLOCKS
             _say(fault, blocks, clock)
         except ChainTransient as fault:
-            in_doubt, blocks = True, _PAUSE_BLOCKS
+            blocks = _PAUSE_BLOCKS
             _say(fault, blocks, clock)
         except (ChainFatal, NoFunds) as fault:
             blocks = _LONG_PAUSE_BLOCKS

@@ -303,6 +303,22 @@ def test_commit_of_what_has_landed_unnoticed_sends_nothing(bench: Bench, chain: 
     assert bench.submissions == sent
 
 
+def test_set_weights_of_what_has_landed_unnoticed_sends_nothing(bench: Bench, chain: SubtensorChain) -> None:
+    since = chain.block()
+    bench.node.advance()
+    bench.node.faults.lose_answer()
+    with pytest.raises(ChainTransient):
+        chain.set_weights({0: 1.0}, since=since)
+    assert within(10, lambda: last_update(chain) > since)
+    sent = bench.submissions
+
+    assert chain.set_weights({0: 1.0}, since=since) == Receipt("", last_update(chain))
+    assert bench.submissions == sent
+
+    assert chain.set_weights({0: 1.0}, since=last_update(chain)).extrinsic
+    assert bench.submissions == sent + 1
+
+
 def test_block_hash_is_given_only_once_the_block_is_final(bench: Bench, chain: SubtensorChain) -> None:
     bench.node.faults.lag(blocks=6)
     bench.node.advance(7)

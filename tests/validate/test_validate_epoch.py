@@ -279,8 +279,8 @@ class LosingAnswers:
     def __getattr__(self, name: str) -> object:
         return getattr(self._chain, name)
 
-    def set_weights(self, weights: Mapping[int, float]) -> Receipt:
-        receipt = self._chain.set_weights(weights)
+    def set_weights(self, weights: Mapping[int, float], *, since: int | None = None) -> Receipt:
+        receipt = self._chain.set_weights(weights, since=since)
         if self.lost:
             return receipt
         self.lost += 1
@@ -311,8 +311,8 @@ def test_weights_set_before_a_crash_could_record_them_are_not_sent_again(arena: 
         pass
 
     class Crashing(LosingAnswers):
-        def set_weights(self, weights: Mapping[int, float]) -> Receipt:
-            self._chain.set_weights(weights)
+        def set_weights(self, weights: Mapping[int, float], *, since: int | None = None) -> Receipt:
+            self._chain.set_weights(weights, since=since)
             raise Crash
 
     with pytest.raises(Crash):
@@ -415,11 +415,11 @@ def test_weights_that_the_chain_refuses_are_tried_until_the_epoch_ends(arena: Ar
     validator = arena.validator()
 
     class Refusing(LosingAnswers):
-        def set_weights(self, weights: Mapping[int, float]) -> Receipt:
+        def set_weights(self, weights: Mapping[int, float], *, since: int | None = None) -> Receipt:
             self.lost += 1
             if self.lost < 3:
                 raise ChainFatal("The stake is too low.")
-            return self._chain.set_weights(weights)
+            return self._chain.set_weights(weights, since=since)
 
     chain = Refusing(validator.chain)
     assert run_epochs(replace(validator, chain=chain), 1)  # type: ignore[arg-type]
