@@ -2,10 +2,10 @@ import socket
 import urllib.request
 
 import pytest
-from free_port import free_port
 
 from flockoff.errors import SetupError
 from flockoff.metrics import FAULTS, served
+from tests.support.free_port import free_port
 
 
 def read(port: int) -> str:

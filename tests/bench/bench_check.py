@@ -1,4 +1,4 @@
-"""How long checking a dataset takes, and in how much memory: ``python tests/bench/bench_check.py MODEL_DIR``.
+"""How long checking a dataset takes, and in how much memory: ``python -m tests.bench check MODEL_DIR``.
 
 MODEL_DIR holds a base model's tokenizer. Each kind of file of tests/support/hostile_files.py is checked in a
 process of its own, contamination included, and gives one line: seconds and processor seconds a 64 MiB, the
@@ -11,10 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-
-from hostile_files import KINDS, write_file
-from lone_check import MIB, check_alone
+from tests.support.hostile_files import KINDS, write_file
+from tests.support.lone_check import MIB, check_alone
 
 
 def main() -> None:

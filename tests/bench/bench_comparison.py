@@ -1,6 +1,6 @@
 """Which comparison of two datasets tells a real difference from the noise of training?
 
-``python tests/bench/bench_comparison.py RESULTS.jsonl``, of which every line is one evaluation:
+``python -m tests.bench comparison RESULTS.jsonl``, of which every line is one evaluation:
 ``{"dataset": NAME, "seed": NUMBER, "row_nll": [nats of each evaluation row, ...]}`` and whatever else.
 
 Each way to compare two datasets makes one number of their rows' losses under one seed, positive where the

@@ -1,4 +1,4 @@
-"""How well contamination is found: ``python tests/bench/bench_contamination.py [--each N] [--texts DIR …]``.
+"""How well contamination is found: ``python -m tests.bench contamination [--each N] [--texts DIR …]``.
 
 1. Precision and recall on the labelled set of tests/support/contamination_cases.py: --each disguised answers
    of every kind, and 256 honest rows of every kind, at several thresholds (``Contamination.runs`` and
@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-
-from contamination_cases import (
+from flockoff.competition import Contamination
+from flockoff.dataset import AnswerSearch, EvaluationAnswers
+from flockoff.records import Row
+from tests.support.contamination_cases import (
     BEYOND,
     DISGUISES,
     Case,
@@ -28,10 +29,6 @@ from contamination_cases import (
     samples,
     talk,
 )
-
-from flockoff.competition import Contamination
-from flockoff.dataset import AnswerSearch, EvaluationAnswers
-from flockoff.records import Row
 
 DEFAULT = Contamination()
 THRESHOLDS = [

@@ -23,16 +23,13 @@ from hashlib import sha256
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
-
-from arena import running_arena
-
 from flockoff.competition import Competition, EvaluationSet, Limits, Training
 from flockoff.dataset import content_hash, load_rows
 from flockoff.records import Measurement
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.validate import run_epochs
 from tests.bench.training.models import MODELS, model_directory, write_evaluation_rows, write_rows
+from tests.support.arena import running_arena
 
 SEED = 1
 

@@ -1,4 +1,4 @@
-"""Every fault many times, and what it cost: ``uv run python tests/bench/bench_faults.py --times 10``.
+"""Every fault many times, and what it cost: ``uv run python -m tests.bench faults --times 10``.
 
 The table is the one in the guide to faults. The validator, its ledger and both clients are the real ones; the
 chain, the hub and the evaluator are the local doubles.
@@ -12,13 +12,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
-
-from arena import running_arena
-from fault_scenarios import MINERS, SCENARIOS, play, set_stage
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+
+from tests.support.arena import running_arena
+from tests.support.fault_scenarios import MINERS, SCENARIOS, play, set_stage
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The tables of .github/docs/simulation.md, in Markdown: ``python tests/bench/bench_games.py [GAMES]``.
+"""The tables of .github/docs/simulation.md, in Markdown: ``python -m tests.bench games [GAMES]``.
 
 Each line is the mean (and the worst) of GAMES games of 200 epochs with seeds 0, 1, …; 10 take 15 minutes.
 """

@@ -1,6 +1,6 @@
 """How much does a loss move with the seed alone, against how much it moves with the data?
 
-``python tests/bench/bench_noise.py MODEL_DIR --out RESULTS.jsonl`` trains the base model (SmolLM2-135M, as
+``python -m tests.bench noise MODEL_DIR --out RESULTS.jsonl`` trains the base model (SmolLM2-135M, as
 ``flockoff demo`` leaves it in the cache) on the datasets of tests/support/graded_datasets.py under the seeds
 1, 2, … and measures it, all through the validator's own evaluator. Each result is appended to RESULTS.jsonl
 the moment it exists; started again, the bench goes on from there. At the end, or at once with ``--report``,
@@ -17,18 +17,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-
-from graded_datasets import GRADES, NOISE, graded_datasets
-from noise_numbers import told
-from tiny_model import write_dataset
-
 from flockoff.competition import Competition, EvaluationSet, Training, load_competition
 from flockoff.localnet.network import local_competition
 from flockoff.records import Measurement, Progress
 from flockoff.settings import PROJECT_ROOT
 from flockoff.tokens import load_encoder
 from flockoff.training.evaluator import WorkerEvaluator
+from tests.support.graded_datasets import GRADES, NOISE, graded_datasets
+from tests.support.noise_numbers import told
+from tests.support.tiny_model import write_dataset
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What finding near-duplicates costs: ``python tests/bench/bench_overlap.py [--datasets N] [--rows N]``.
+"""What finding near-duplicates costs: ``python -m tests.bench overlap [--datasets N] [--rows N]``.
 
 1. Sketching one dataset's answers (100 words each), in processor seconds. Where ``rensa`` or ``datasketch``
    can be imported, MinHash with 128 permutations and LSH at a Jaccard similarity of 0.4 does the same beside
@@ -25,16 +25,13 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-
-from lone_check import MIB, peak_memory, start_peak
-
 from flockoff.competition import Overlap
 from flockoff.dataset import Borrowed, Claim, Holding, Sketch, Sketcher, borrowed
 from flockoff.dataset.sketch import HASHES, SHINGLE_WORDS
 from flockoff.dataset.words import windows, words_of
 from flockoff.ledger import Ledger
 from flockoff.records import Epoch, ModelId, Row, Turn
+from tests.support.lone_check import MIB, peak_memory, start_peak
 
 WORDS = 100  # of an answer
 TOKENS = 130

@@ -26,10 +26,7 @@ from hashlib import sha256
 from itertools import combinations
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
-
 import torch
-from graded_datasets import graded_datasets
 from transformers import AutoModelForCausalLM
 
 from flockoff.competition import Competition, EvaluationSet, Training
@@ -41,6 +38,7 @@ from flockoff.training.loss import evaluation_loss
 from flockoff.training.model import load_model, training_memory
 from flockoff.training.trainer import trained_adapter
 from tests.bench.training.models import model_directory, write_evaluation_rows
+from tests.support.graded_datasets import graded_datasets
 
 EXACT = "float32"
 POLICIES = {

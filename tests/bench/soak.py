@@ -1,4 +1,4 @@
-"""A validator's whole life in a short time: ``uv run python tests/bench/soak.py --epochs 1000``.
+"""A validator's whole life in a short time: ``uv run python -m tests.bench.soak --epochs 1000``.
 
 The chain adapter, the hub client, the ledger and the loop are the real ones, in a process of their own; chain
 and hub are the local doubles, and the evaluator gives fixed numbers. Some miners commit something new in
@@ -13,10 +13,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
-
-from arena import running_arena
-from soak_run import TEMPO, Sample, Soak
+from tests.support.arena import running_arena
+from tests.support.soak_run import TEMPO, Sample, Soak
 
 MIB = 1024 * 1024
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_model import row, rules, write_dataset, write_tiny_model
 
 from flockoff.settings import PROJECT_ROOT
 from flockoff.training.messages import Assignment
+from tests.support.tiny_model import row, rules, write_dataset, write_tiny_model
 
 WORDS = "one two three four five six seven eight nine ten"
 

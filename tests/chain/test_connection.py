@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from free_port import free_port
 
 from flockoff.chain import SubtensorChain, open_chain
 from flockoff.chain.connection import Access, Connection
@@ -17,6 +16,7 @@ from flockoff.errors import ChainCooldown, ChainError, ChainTransient, Interrupt
 from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.node.runtime import Runtime
 from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
+from tests.support.free_port import free_port
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from typing import Any
 
 import psutil
 import pytest
-from free_port import free_port
-from tiny_model import row, rules, write_dataset, write_tiny_model
 
 from flockoff.cluster.plans import cluster_plans, room
 from flockoff.errors import SetupError
 from flockoff.records import Measurement, Progress
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.seat import WorkerPlan
+from tests.support.free_port import free_port
+from tests.support.tiny_model import row, rules, write_dataset, write_tiny_model
 
 SEED = 7
 SECONDS_FOR_BOTH = 300  # to start a worker each

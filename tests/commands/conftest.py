@@ -6,14 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ledger_records import EPOCH, begin, commitment, eligible, evaluation, measurement, open_ledger
-from playground import Playground, running_playground
 from typer.testing import CliRunner, Result
 
 from flockoff.assemble import ledger_path
 from flockoff.cli import app
 from flockoff.errors import Reason
 from flockoff.records import Verdict, WeightsSet
+from tests.support.ledger_records import (
+    EPOCH,
+    begin,
+    commitment,
+    eligible,
+    evaluation,
+    measurement,
+    open_ledger,
+)
+from tests.support.playground import Playground, running_playground
 
 
 @pytest.fixture(scope="module")

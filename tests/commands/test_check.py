@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from contamination_cases import evaluation_rows
-from playground import Playground
-from tiny_model import row, write_dataset
 from typer.testing import Result
 
 from flockoff.competition import EvaluationSet
+from tests.support.contamination_cases import evaluation_rows
+from tests.support.playground import Playground
+from tests.support.tiny_model import row, write_dataset
 
 THEIRS = [
     row(

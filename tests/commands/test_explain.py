@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ledger_records import EPOCH, begin, eligible
 from typer.testing import Result
 
 from flockoff.assemble import ledger_path
 from flockoff.competition import ORIGINAL_COMPETITION_ID
 from flockoff.ledger import Ledger
 from flockoff.records import Commitment, ModelId, WeightsSet
+from tests.support.ledger_records import EPOCH, begin, eligible
 
 
 @pytest.fixture

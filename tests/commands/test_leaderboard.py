@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ledger_records import EPOCH
 from typer.testing import Result
+
+from tests.support.ledger_records import EPOCH
 
 Flockoff = Callable[..., Result]
 

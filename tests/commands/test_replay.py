@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ledger_records import evaluation, measurement
 from typer.testing import Result
 
 from flockoff.commands.replaying import TOLERANCE, Difference, compared, replayed
 from flockoff.errors import UsageError
 from flockoff.records import Measurement
 from flockoff.training.stand_in import StandInEvaluator
+from tests.support.ledger_records import evaluation, measurement
 
 Flockoff = Callable[..., Result]
 STORED = measurement(2.0)

@@ -7,14 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playground import Playground
-from tiny_model import row, write_dataset
 from typer.testing import Result
 
 from flockoff.competition import load_competition
 from flockoff.dataset import content_hash, load_rows
 from flockoff.hub import HubClient
 from flockoff.training.evaluator import WorkerEvaluator
+from tests.support.playground import Playground
+from tests.support.tiny_model import row, write_dataset
 
 pytestmark = pytest.mark.slow
 

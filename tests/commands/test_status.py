@@ -6,7 +6,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playground import Playground
 from typer.testing import Result
 
 from flockoff.assemble import ledger_path
@@ -14,6 +13,7 @@ from flockoff.chain import WalletRef, hotkey_address
 from flockoff.competition import ORIGINAL_COMPETITION_ID
 from flockoff.ledger import Ledger
 from flockoff.records import Commitment, ModelId
+from tests.support.playground import Playground
 
 MODEL_ID = ModelId("ann/data", ORIGINAL_COMPETITION_ID, "c" * 40)
 

@@ -5,7 +5,8 @@ import signal
 from collections.abc import Iterator, Sequence
 
 import pytest
-from crash_mine import Mine, Submission, Traces, running_mine
+
+from tests.support.crash_mine import Mine, Submission, Traces, running_mine
 
 DONE = Traces(commits=2, private=False, committed=True, signed=1)
 WRITING = re.compile(r" (POST /api/repos/create|POST .*/commit/main|PUT .*/settings|author_submit\w+) ")

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from crash_mine import rpc
-from crash_wire import Wire
 from huggingface_hub import HfApi
-from playground import Playground, running_playground, start
-from tiny_model import row
 
 from flockoff.assemble import ledger_path
 from flockoff.chain import WalletRef, hotkey_address
 from flockoff.ledger import Ledger
+from tests.support.crash_mine import rpc
+from tests.support.crash_wire import Wire
+from tests.support.playground import Playground, running_playground, start
+from tests.support.tiny_model import row
 
 GOOD = [row(f"What is {n}?", "It is " + "so " * n + "and no more.") for n in range(6, 14)]
 NOISE = [row(f"What is {n}?", "zq#" * 4 + str(n)) for n in range(6, 14)]

@@ -4,7 +4,8 @@ import signal
 from collections.abc import Iterator, Sequence
 
 import pytest
-from crash_validate import Court, Outcome, Trial, running_court
+
+from tests.support.crash_validate import Court, Outcome, Trial, running_court
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from dataset_texts import line_of, row_of
-from toy_encoder import CharacterEncoder
 
 from flockoff.competition import Contamination, Limits
 from flockoff.dataset import EvaluationAnswers, check_dataset, content_hash, fault_of, judge_dataset
 from flockoff.errors import Reason, SetupError
 from flockoff.records import DatasetReport, EncodedRow, Row, RowProblem
+from tests.support.dataset_texts import line_of, row_of
+from tests.support.toy_encoder import CharacterEncoder
 
 Write = Callable[[bytes], Path]
 

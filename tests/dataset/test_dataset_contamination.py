@@ -2,8 +2,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import pytest
-from contamination_cases import DISGUISES, Case, evaluation_rows, negatives, positives
-from dataset_texts import CONTENT, EXAMPLES, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +10,8 @@ from flockoff.dataset import AnswerSearch, EvaluationAnswers, FoundAnswer, conta
 from flockoff.dataset.contamination import MIN_RUNS, RUN_LETTERS, SHORT_LETTERS
 from flockoff.errors import Reason
 from flockoff.records import Row, Turn
+from tests.support.contamination_cases import DISGUISES, Case, evaluation_rows, negatives, positives
+from tests.support.dataset_texts import CONTENT, EXAMPLES, row_of
 
 ANSWER = "The tide turns twice a day, because the Earth rotates under the Moon's pull."
 OTHER = "Bread rises when yeast eats sugar and breathes out gas that the dough holds."

@@ -4,15 +4,15 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dataset_texts import CONTENT, EXAMPLES, files, row_of, rows
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from toy_encoder import SPECIAL_TOKENS
 
 from flockoff.competition import Limits
 from flockoff.dataset import ContentHasher, canonical_order, content_hash, load_rows
 from flockoff.dataset.content import canonical_bytes, row_digest
 from flockoff.records import Row, Turn
+from tests.support.dataset_texts import CONTENT, EXAMPLES, files, row_of, rows
+from tests.support.toy_encoder import SPECIAL_TOKENS
 
 ROWS = st.lists(rows(), min_size=1, max_size=5)
 

@@ -2,7 +2,6 @@ import math
 from itertools import permutations
 
 import pytest
-from dataset_texts import EXAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from flockoff.dataset import (
     same_loss_groups,
 )
 from flockoff.errors import Reason
+from tests.support.dataset_texts import EXAMPLES
 
 TOLERANCE = 1e-9
 

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from dataset_texts import EXAMPLES, files, line_of, row_of, rows
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_encoder import SPECIAL_TOKENS
 
 from flockoff.competition import Limits
 from flockoff.dataset import load_numbered_rows, load_rows, read_rows
 from flockoff.dataset.format import MAX_DEPTH, MAX_DETAIL, MAX_LINE_BYTES
 from flockoff.errors import MinerFault, Reason, SetupError
 from flockoff.records import Row, RowProblem, Turn
+from tests.support.dataset_texts import EXAMPLES, files, line_of, row_of, rows
+from tests.support.toy_encoder import SPECIAL_TOKENS
 
 Write = Callable[[bytes], Path]
 USER = '{"role": "user", "content": "Hi"}'

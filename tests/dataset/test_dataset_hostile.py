@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dataset_texts import line_of
-from toy_encoder import CharacterEncoder
 
 from flockoff.competition import Limits
 from flockoff.dataset import check_dataset
 from flockoff.dataset.format import MAX_LINE_BYTES
 from flockoff.errors import Reason
 from flockoff.records import DatasetReport
+from tests.support.dataset_texts import line_of
+from tests.support.toy_encoder import CharacterEncoder
 
 MIB = 1024 * 1024
 PEAK = 20 * MIB

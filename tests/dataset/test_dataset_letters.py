@@ -2,11 +2,11 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
-from dataset_texts import EXAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flockoff.dataset.letters import letters_of
+from tests.support.dataset_texts import EXAMPLES
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 

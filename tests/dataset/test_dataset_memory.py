@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile_files import write_file
-from lone_check import MIB, check_alone
-from small_qwen import qwen_template, write_model
+
+from tests.support.hostile_files import write_file
+from tests.support.lone_check import MIB, check_alone
+from tests.support.small_qwen import qwen_template, write_model
 
 BAR = 200 * MIB  # above the idle process
 

@@ -4,15 +4,15 @@ import random
 from collections.abc import Callable, Sequence
 
 import pytest
-from dataset_texts import EXAMPLES, row_of
 from hypothesis import given
 from hypothesis import strategies as st
-from near_copies import DISGUISES, conversations, held, sketch_of, swapped, with_answers
 
 from flockoff.competition import Overlap
 from flockoff.dataset import Borrowed, Claim, Holding, borrowed, described_overlap, near_duplicate_fault
 from flockoff.errors import Reason
 from flockoff.records import Row
+from tests.support.dataset_texts import EXAMPLES, row_of
+from tests.support.near_copies import DISGUISES, conversations, held, sketch_of, swapped, with_answers
 
 RULES = Overlap()
 VICTIM, OTHER, SPARE = conversations()[:110], conversations()[110:220], conversations()[220:]

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from dataset_texts import row_of
-from toy_encoder import CharacterEncoder
 
 from flockoff.competition import Contamination, Limits
 from flockoff.dataset import EvaluationAnswers, Judgement, contamination_fault, judge_dataset
 from flockoff.errors import Reason
 from flockoff.text import printable
+from tests.support.dataset_texts import row_of
+from tests.support.toy_encoder import CharacterEncoder
 
 PUBLIC = "the quick brown fox jumps over the lazy dog every single morning"
 SEALED = "seven grey herons stood without a sound in the shallow evening water"

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from dataset_texts import EXAMPLES, row_of
 from hypothesis import given
 from hypothesis import strategies as st
-from near_copies import DISGUISES, KEY, conversations, matched, sketch_of
 
 from flockoff.dataset import Sketch, Sketcher
 from flockoff.dataset.sketch import HASHES, MIN_WORDS, NEEDED
 from flockoff.records import Row, Turn
+from tests.support.dataset_texts import EXAMPLES, row_of
+from tests.support.near_copies import DISGUISES, KEY, conversations, matched, sketch_of
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen"
 WORDS = st.lists(st.sampled_from([*LONG.split(), "fourteen", "über", "東", "x2"]), min_size=1, max_size=40)

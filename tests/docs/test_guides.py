@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from playground import Playground
-from tiny_model import row
 
 from flockoff.settings import PROJECT_ROOT
+from tests.support.playground import Playground
+from tests.support.tiny_model import row
 
 DOCS = PROJECT_ROOT / ".github" / "docs"
 GUIDES = sorted(DOCS.glob("*.md"))

@@ -1,7 +1,8 @@
 from collections.abc import Iterator
 
 import pytest
-from playground import Playground, running_playground
+
+from tests.support.playground import Playground, running_playground
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playground import Playground
 from typer.testing import CliRunner, Result
 
 from flockoff.chain import WalletRef
 from flockoff.cli import app
 from flockoff.doctor.network import chain
 from flockoff.settings import Credentials, NeuronSettings
+from tests.support.playground import Playground
 
 Doctor = Callable[..., Result]
 

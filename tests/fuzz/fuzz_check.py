@@ -1,4 +1,4 @@
-"""Check files by the million: ``PYTHONPATH=tests/support python tests/fuzz/fuzz_check.py --inputs 1000000``.
+"""Check files by the million: ``python -m tests.fuzz.fuzz_check --inputs 1000000``.
 
 File n is the same in every run, so a run can be continued with ``--first`` and shared among processes. What
 must hold of every verdict is in ``tests/support/dataset_fuzz.py``. The first file that breaks a rule is
@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from dataset_fuzz import examine, file_of
+from tests.support.dataset_fuzz import examine, file_of
 
 _TOLD_EVERY = 50_000
 

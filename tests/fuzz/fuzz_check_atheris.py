@@ -1,6 +1,6 @@
 """Check files that libFuzzer makes by what code they reach, with the same rules as ``fuzz_check.py``.
 
-    PYTHONPATH=tests/support uv run --with atheris python tests/fuzz/fuzz_check_atheris.py -runs=100000 CORPUS
+    uv run --with atheris python -m tests.fuzz.fuzz_check_atheris -runs=100000 CORPUS
 
 atheris has wheels for Linux only. In an empty CORPUS folder the first files of ``fuzz_check.py`` are put, to
 start from. A file that breaks a rule is left in the working directory as ``crash-…``; add it to
@@ -18,7 +18,7 @@ _SEEDS = 300
 
 def main() -> None:
     with atheris.instrument_imports(include=["flockoff.dataset", "json.decoder", "json.scanner"]):
-        from dataset_fuzz import examine, file_of
+        from tests.support.dataset_fuzz import examine, file_of
     corpus = [Path(argument) for argument in sys.argv[1:] if not argument.startswith("-")]
     for folder in corpus:
         folder.mkdir(parents=True, exist_ok=True)

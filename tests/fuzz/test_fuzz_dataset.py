@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from dataset_fuzz import LIMITS, examine, file_of, rows_by_the_book
-from dataset_texts import files, line_of, row_of, rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flockoff.errors import Reason
+from tests.support.dataset_fuzz import LIMITS, examine, file_of, rows_by_the_book
+from tests.support.dataset_texts import files, line_of, row_of, rows
 
 SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 GOOD = line_of()

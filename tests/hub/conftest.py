@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hub_operations import Ground, prepare_ground
-from hub_users import HASTE, Owner, owner_at
 from huggingface_hub import constants
 
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import HubServer, HubSettings
+from tests.support.hub_operations import Ground, prepare_ground
+from tests.support.hub_users import HASTE, Owner, owner_at
 
 _numbers = itertools.count()
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from file_limit import no_file_beyond
-from hub_users import HASTE, Owner
 
 from flockoff.errors import HubTransient, SetupError
 from flockoff.hub import DatasetCache, HubClient
 from flockoff.localnet.hub import HubServer, cut, drip
+from tests.support.file_limit import no_file_beyond
+from tests.support.hub_users import HASTE, Owner
 
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes
 DOWNLOAD = """

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from hub_users import HASTE, Owner, owner_at
 
 from flockoff.errors import HubTransient, HubUnauthorized, MinerFault, Reason
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import HubServer, HubSettings, altered, answer
+from tests.support.hub_users import HASTE, Owner, owner_at
 
 BODY = "/resolve/"
 

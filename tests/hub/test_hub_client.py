@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_users import HASTE, Owner
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -21,6 +20,7 @@ from flockoff.localnet.hub import HubServer, altered, answer, cut
 from flockoff.localnet.hub.faults import Behaviour
 from flockoff.ports import Hub
 from flockoff.records import HubAccount, RepoState
+from tests.support.hub_users import HASTE, Owner
 
 
 def received(bodies: list[bytes]) -> Behaviour:

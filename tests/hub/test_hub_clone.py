@@ -5,10 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hub_users import Owner
 from huggingface_hub import HfApi
 
 from flockoff.localnet.hub import HubServer
+from tests.support.hub_users import Owner
 
 
 def clone(hub: HubServer, repo: str, target: Path, token: str | None = None) -> int:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from hub_users import Owner
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import (
     BadRequestError,
@@ -20,6 +19,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from flockoff.errors import LocalnetError
 from flockoff.localnet.hub import HubServer, HubSettings, answer, cut
+from tests.support.hub_users import Owner
 
 
 def status_of(error: pytest.ExceptionInfo[HfHubHTTPError]) -> int:

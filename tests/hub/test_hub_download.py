@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hub_users import HASTE, Owner, owner_at
 
 from flockoff.errors import (
     HubFatal,
@@ -24,6 +23,7 @@ from flockoff.errors import (
 )
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import HubServer, HubSettings, altered, answer, cut, drip, silence
+from tests.support.hub_users import HASTE, Owner, owner_at
 
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes
 BODY = "/resolve/"

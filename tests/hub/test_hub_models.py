@@ -4,13 +4,13 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hub_users import HASTE, Owner
 from huggingface_hub import CommitOperationAdd
 
 from flockoff.competition import BaseModel, EvaluationSet
 from flockoff.errors import HubFatal, HubTransient, SetupError, UsageError
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import HubServer, altered, cut
+from tests.support.hub_users import HASTE, Owner
 
 TOKENIZER = ["chat_template.jinja", "config.json", "tokenizer.json", "tokenizer_config.json"]
 MODEL = [*TOKENIZER, "generation_config.json", "merges.txt", "model.safetensors"]

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hub_operations import CONTENT, OPERATIONS, Ground, prepare_ground
-from hub_users import HASTE, Owner
 
 from flockoff.errors import Fault, FlockoffError, HubTransient, MinerFault, Reason, SetupError
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import HubServer, HubSettings
+from tests.support.hub_operations import CONTENT, OPERATIONS, Ground, prepare_ground
+from tests.support.hub_users import HASTE, Owner
 
 FEW = replace(HASTE, tries=2)
 BRIEF = replace(FEW, timeout=0.15, grace=0.2)  # for faults that are noticed by the time they take

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hub_users import Owner
-from near_copies import KEY, conversations, matched, sketch_of
-from toy_encoder import CharacterEncoder
 
 from flockoff.assemble import open_public_sample
 from flockoff.competition import Competition, Overlap, PublicSample
 from flockoff.errors import SetupError
+from tests.support.hub_users import Owner
+from tests.support.near_copies import KEY, conversations, matched, sketch_of
+from tests.support.toy_encoder import CharacterEncoder
 
 ROWS = conversations()[:20]
 

@@ -4,12 +4,12 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hub_users import Owner
 
 from flockoff.competition import SealedSet
 from flockoff.errors import HubTransient, SetupError
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import HubServer, answer
+from tests.support.hub_users import Owner
 
 ROWS = b"sealed rows\n"
 

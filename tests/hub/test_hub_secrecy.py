@@ -8,8 +8,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from hub_operations import OPERATIONS, Ground
-from hub_users import HASTE, Owner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +17,8 @@ from flockoff.hub import HubClient
 from flockoff.hub.files import digest_of
 from flockoff.localnet.hub import HubServer, HubSettings, altered, answer
 from flockoff.localnet.hub.faults import Behaviour
+from tests.support.hub_operations import OPERATIONS, Ground
+from tests.support.hub_users import HASTE, Owner
 
 
 def noted(headers: list[dict[bytes, bytes]]) -> Behaviour:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hub_operations import OPERATIONS, Ground
-from hub_users import Owner
 
 from flockoff.errors import Interrupted
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import HubServer
+from tests.support.hub_operations import OPERATIONS, Ground
+from tests.support.hub_users import Owner
 
 LIMIT = 3.0  # seconds in which everything must have ended
 

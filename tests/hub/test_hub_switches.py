@@ -6,10 +6,10 @@ from inspect import signature
 
 import httpx2
 import pytest
-from hub_users import Owner
 
 from flockoff.errors import LocalnetError, UsageError
 from flockoff.localnet.hub import FAULTS, HubServer, HubSettings, HubSwitches
+from tests.support.hub_users import Owner
 
 
 def file_url(hub: HubServer, owner: Owner, commit: str) -> str:

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_records import (
+
+from flockoff.errors import LedgerError, Reason
+from flockoff.ledger import LeaderboardRow, Ledger
+from flockoff.records import Epoch, Verdict, WeightsSet
+from flockoff.scoring import Candidate
+from tests.support.ledger_records import (
     COMPETITION,
     EPOCH,
     NETUID,
@@ -20,11 +25,6 @@ from ledger_records import (
     model_id,
     open_ledger,
 )
-
-from flockoff.errors import LedgerError, Reason
-from flockoff.ledger import LeaderboardRow, Ledger
-from flockoff.records import Epoch, Verdict, WeightsSet
-from flockoff.scoring import Candidate
 
 START = EPOCH.start_block
 

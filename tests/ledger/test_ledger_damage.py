@@ -7,11 +7,19 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ledger_records import begin, commitment, eligible, evaluation, measurement, model_id, open_ledger
 
 from flockoff.errors import LedgerError
 from flockoff.ledger import Ledger
 from flockoff.records import Epoch, WeightsSet
+from tests.support.ledger_records import (
+    begin,
+    commitment,
+    eligible,
+    evaluation,
+    measurement,
+    model_id,
+    open_ledger,
+)
 
 PAGE = 4096
 EPOCHS = [Epoch(360 * number, 360 * number + 360, number) for number in range(1, 5)]

@@ -10,9 +10,14 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-from crash_ledger import told
-from file_limit import no_file_beyond
-from ledger_records import (
+
+import flockoff.ledger.database
+from flockoff.errors import LedgerError, LedgerUnavailable
+from flockoff.ledger import Ledger
+from flockoff.records import Epoch, WeightsSet
+from tests.support.crash_ledger import told
+from tests.support.file_limit import no_file_beyond
+from tests.support.ledger_records import (
     COMPETITION,
     EPOCH,
     NETUID,
@@ -23,11 +28,6 @@ from ledger_records import (
     evaluation,
     open_ledger,
 )
-
-import flockoff.ledger.database
-from flockoff.errors import LedgerError, LedgerUnavailable
-from flockoff.ledger import Ledger
-from flockoff.records import Epoch, WeightsSet
 
 START = EPOCH.start_block
 HOTKEYS = [f"hotkey {number:03}" for number in range(256)]

@@ -8,11 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ledger_records import COMPETITION, EPOCH, NETUID, VALIDATOR, begin, commitment, eligible, open_ledger
 
 from flockoff.errors import LedgerError
 from flockoff.ledger import Ledger
 from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate, version_of
+from flockoff.settings import PROJECT_ROOT
+from tests.support.ledger_records import (
+    COMPETITION,
+    EPOCH,
+    NETUID,
+    VALIDATOR,
+    begin,
+    commitment,
+    eligible,
+    open_ledger,
+)
 
 START = EPOCH.start_block
 
@@ -116,7 +126,7 @@ HOLD = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from ledger_records import open_ledger
+from tests.support.ledger_records import open_ledger
 try:
     with open_ledger(Path(sys.argv[1])):
         print("open", flush=True)
@@ -128,7 +138,7 @@ except Exception as error:
 
 def other_process(path: Path) -> "subprocess.Popen[str]":
     """A process that opens the ledger for writing, says how that went, and holds it until its input ends."""
-    arguments = [sys.executable, "-c", HOLD, str(path), str(Path(__file__).parent.parent / "support")]
+    arguments = [sys.executable, "-c", HOLD, str(path), str(PROJECT_ROOT)]
     return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

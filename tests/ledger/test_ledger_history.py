@@ -4,11 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ledger_records import COMPETITION, EPOCH, NETUID, begin, commitment, eligible, evaluation, open_ledger
 
 from flockoff.errors import LedgerError, Reason
 from flockoff.ledger import Ledger, LedgerIdentity
 from flockoff.records import Epoch, Verdict, WeightsSet
+from tests.support.ledger_records import (
+    COMPETITION,
+    EPOCH,
+    NETUID,
+    begin,
+    commitment,
+    eligible,
+    evaluation,
+    open_ledger,
+)
 
 FIRST = EPOCH.start_block
 SECOND = Epoch(EPOCH.end_block, EPOCH.end_block + EPOCH.blocks, EPOCH.seed + 1)

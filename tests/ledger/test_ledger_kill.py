@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ledger_records import commitment, open_ledger
+
+from flockoff.settings import PROJECT_ROOT
+from tests.support.ledger_records import commitment, open_ledger
 
 # Plays epochs as fast as it can: every score of an epoch is the epoch's number, so that halves would show.
 # What it prints has been stored when it is printed.
@@ -14,7 +16,7 @@ PLAY = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from ledger_records import commitment, eligible, evaluation, open_ledger
+from tests.support.ledger_records import commitment, eligible, evaluation, open_ledger
 from flockoff.records import Epoch
 HOTKEYS = [f"hotkey {i:03}" for i in range(256)]
 with open_ledger(Path(sys.argv[1])) as ledger:
@@ -40,7 +42,7 @@ HALF = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from ledger_records import commitment, open_ledger
+from tests.support.ledger_records import commitment, open_ledger
 with open_ledger(Path(sys.argv[1])) as ledger, ledger._database.transaction() as connection:
     rows = [(f"hotkey {i:06}", i, 1, "x" * 100) for i in range(40_000)]
     connection.executemany("INSERT INTO commitments (hotkey, block, uid, model_id) VALUES (?, ?, ?, ?)", rows)
@@ -51,7 +53,7 @@ with open_ledger(Path(sys.argv[1])) as ledger, ledger._database.transaction() as
 
 def play_and_kill(path: Path, seconds: float) -> list[tuple[str, int]]:
     """What a validator said that it had stored before it was killed, ``seconds`` after its first word."""
-    arguments = [sys.executable, "-c", PLAY, str(path), str(Path(__file__).parent.parent / "support")]
+    arguments = [sys.executable, "-c", PLAY, str(path), str(PROJECT_ROOT)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
@@ -93,7 +95,7 @@ def test_ledger_killed_inside_a_transaction_has_nothing_of_it(tmp_path: Path) ->
     path = tmp_path / "ledger.sqlite"
     with open_ledger(path) as ledger:
         ledger.record_commitments([commitment("ann", 100)])
-    arguments = [sys.executable, "-c", HALF, str(path), str(Path(__file__).parent.parent / "support")]
+    arguments = [sys.executable, "-c", HALF, str(path), str(PROJECT_ROOT)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "half\n"

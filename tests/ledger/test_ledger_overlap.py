@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ledger_records import begin, commitment, model_id, open_ledger
-from near_copies import conversations, sketch_of, swapped, with_answers
 
 from flockoff.competition import Overlap
 from flockoff.dataset import Borrowed
@@ -16,6 +14,8 @@ from flockoff.errors import LedgerError
 from flockoff.ledger import Ledger
 from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
 from flockoff.records import Epoch, Row
+from tests.support.ledger_records import begin, commitment, model_id, open_ledger
+from tests.support.near_copies import conversations, sketch_of, swapped, with_answers
 
 RULES = Overlap()
 FIRST, SECOND = Epoch(360, 720, 1), Epoch(720, 1080, 2)

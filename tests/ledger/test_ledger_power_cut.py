@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from crash_ledger import told
-from ledger_records import EPOCH, commitment, eligible, evaluation, open_ledger
 
 from flockoff.ledger import Ledger
 from flockoff.records import WeightsSet
+from tests.support.crash_ledger import told
+from tests.support.ledger_records import EPOCH, commitment, eligible, evaluation, open_ledger
 
 START = EPOCH.start_block
 LOG_HEADER, FRAME_HEADER, PAGE = 32, 24, 4096

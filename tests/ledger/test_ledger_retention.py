@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import pytest
-from ledger_records import COMPETITION, NETUID, evaluation, model_id
 
 from flockoff.errors import Reason
 from flockoff.ledger import Ledger
 from flockoff.records import Commitment, Epoch, Verdict, WeightsSet
+from tests.support.ledger_records import COMPETITION, NETUID, evaluation, model_id
 
 BLOCKS = 360
 KEPT = 5

@@ -8,9 +8,9 @@ from typing import Any
 import bittensor
 import bittensor_core
 import pytest
-from local_chain import FAST, Bench, Subnet, prepare_subnet
 
 from flockoff.localnet.node import Node, NodeSettings
+from tests.support.local_chain import FAST, Bench, Subnet, prepare_subnet
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_chain import RAO, Subnet
+
+from tests.support.local_chain import RAO, Subnet
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,6 @@ from typing import Any
 import bittensor
 import bittensor_core
 import pytest
-from local_chain import FAST, RAO, Bench, calls, error_of, must
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
@@ -18,6 +17,7 @@ from flockoff.errors import LocalnetError
 from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.node.blocks import digest
 from flockoff.localnet.node.metadata_patch import compact
+from tests.support.local_chain import FAST, RAO, Bench, calls, error_of, must
 
 ALICE = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 BOB = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"

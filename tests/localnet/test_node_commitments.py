@@ -4,9 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from local_chain import FAST, Subnet, block_of, calls, commitment, error_of, must
-
 from flockoff.localnet.node import NodeSettings
+from tests.support.local_chain import FAST, Subnet, block_of, calls, commitment, error_of, must
 
 TEXT = b"yourusername/my-dataset:f127:0123456789abcdef0123456789abcdef01234567"
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import bittensor
 import pytest
-from local_chain import RAO, TEMPO, Subnet, add_stake, block_of, calls, error_of, must, register
+
+from tests.support.local_chain import RAO, TEMPO, Subnet, add_stake, block_of, calls, error_of, must, register
 
 
 def weigh(subnet: Subnet, weights: dict[int, float]) -> None:

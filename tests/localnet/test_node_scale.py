@@ -4,7 +4,8 @@ import time
 from typing import Any
 
 import bittensor_core
-from local_chain import Subnet, calls, commitment, must
+
+from tests.support.local_chain import Subnet, calls, commitment, must
 
 NEURONS = 256
 NO_WAIT = {"wait_for_inclusion": False, "wait_for_finalization": False, "period": None}

@@ -7,9 +7,9 @@ import bittensor_core
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from local_chain import Subnet, calls, error_of, must
 
 from flockoff.localnet.node.shield import local_key, make_key, open_envelope
+from tests.support.local_chain import Subnet, calls, error_of, must
 
 KEY = local_key()
 

@@ -7,12 +7,12 @@ from typing import Any
 import bittensor
 import bittensor_core
 import pytest
-from local_chain import FAST, RAO, Subnet, block_of, calls, error_of, must
 
 from flockoff.localnet.node import NodeSettings
 from flockoff.localnet.node.chain import Chain
 from flockoff.localnet.node.metadata_patch import compact
 from flockoff.localnet.node.timelock import due_rounds, round_time, store_pulse, unseal
+from tests.support.local_chain import FAST, RAO, Subnet, block_of, calls, error_of, must
 
 SEALED = replace(FAST, commit_reveal=True)
 

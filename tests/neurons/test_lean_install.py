@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from playground import Playground
-from tiny_model import row, write_dataset
 
 from flockoff.settings import PROJECT_ROOT
+from tests.support.playground import Playground
+from tests.support.tiny_model import row, write_dataset
 
 pytestmark = [
     pytest.mark.slow,

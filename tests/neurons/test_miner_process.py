@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
-from playground import Outcome, Playground, run, running_playground, terminated, until_it_waits
-from tiny_model import row, write_dataset
 
 from flockoff.chain import WalletRef
+from tests.support.playground import Outcome, Playground, run, running_playground, terminated, until_it_waits
+from tests.support.tiny_model import row, write_dataset
 
 COOLDOWN = 1000  # blocks between two commitments
 ROWS = [row("What is two?", "It is one and one."), row("What is three?", "It is two and one.")]

@@ -8,13 +8,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-import thief
 from huggingface_hub import HfApi
-from playground import Playground, running_playground, until_it_waits
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
-from thief import FILE, WAYS, is_final, rounds_in
-from tiny_model import row
+
+from tests.support import thief
+from tests.support.playground import Playground, running_playground, until_it_waits
+from tests.support.thief import FILE, WAYS, is_final, rounds_in
+from tests.support.tiny_model import row
 
 COOLDOWN = 1000  # blocks between two commitments
 ROWS = [row("What is two?", "It is one and one."), row("What is three?", "It is two and one.")]

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playground import TIMEOUT_SECONDS, Outcome, Playground, running_playground
-from tiny_model import row, write_dataset
 from typer.testing import CliRunner, Result
 
 from flockoff.assemble import ledger_path
@@ -17,6 +15,8 @@ from flockoff.cli import app
 from flockoff.hub import HubClient
 from flockoff.ledger import Ledger, StoredEvaluation
 from flockoff.records import Evaluation, ModelId
+from tests.support.playground import TIMEOUT_SECONDS, Outcome, Playground, running_playground
+from tests.support.tiny_model import row, write_dataset
 
 pytestmark = pytest.mark.slow
 

@@ -7,13 +7,13 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
-from free_port import free_port
-from playground import Playground, terminated
-from tiny_model import row
 
 from flockoff.assemble import ledger_path
 from flockoff.ledger import Ledger
 from flockoff.records import Row
+from tests.support.free_port import free_port
+from tests.support.playground import Playground, terminated
+from tests.support.tiny_model import row
 
 GOOD = [row(f"What is {n}?", "It is " + "so " * n + "and no more.") for n in range(6, 14)]
 NOISE = [row(f"What is {n}?", "zq#" * 4 + str(n)) for n in range(6, 14)]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
-from playground import Playground
-from tiny_model import row, write_dataset
 
 from flockoff.assemble import ledger_path
 from flockoff.errors import Reason
 from flockoff.ledger import Ledger
+from tests.support.playground import Playground
+from tests.support.tiny_model import row, write_dataset
 
 WEIGHT = 0.4
 ANSWER = "Seven grey herons stood without a sound in the shallow evening water, and one of them slept."

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger_records import measurement
 
 from flockoff.planner.forecast import Pace, forecast, measured_pace
 from flockoff.records import Measurement
+from tests.support.ledger_records import measurement
 
 PACE = Pace(seconds_per_token=0.01, evaluation=5.0)
 BASE = replace(measurement(2.0), seconds=5.0, train_tokens=0)

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from free_port import free_port
-from grown_ledger import NETUID, RULES, grow
 
 from flockoff.errors import SetupError
 from flockoff.ledger import Ledger
 from flockoff.report import dashboard, kept_fresh
+from tests.support.free_port import free_port
+from tests.support.grown_ledger import NETUID, RULES, grow
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, Tab, running_browser
-from free_port import free_port
-from grown_ledger import NOW, RULES, grow
-from ledger_records import EPOCH, begin, commitment, open_ledger
 
 from flockoff.errors import Reason
 from flockoff.records import Verdict
 from flockoff.report import dashboard, write_report
+from tests.support.browser import CHROMIUM, Tab, running_browser
+from tests.support.free_port import free_port
+from tests.support.grown_ledger import NOW, RULES, grow
+from tests.support.ledger_records import EPOCH, begin, commitment, open_ledger
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 

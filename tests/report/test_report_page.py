@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from grown_ledger import NETUID, NOW, RULES, grow
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from flockoff.report.data import lanes
 from flockoff.report.facts import read_facts
 from flockoff.report.page import embedded, render_page
 from flockoff.report.words import duration, spark
+from tests.support.grown_ledger import NETUID, NOW, RULES, grow
 
 ECHARTS_SHA256 = "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028{{ 7 * 7 }}\x1b[31m"

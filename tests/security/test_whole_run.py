@@ -16,8 +16,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playground import TIMEOUT_SECONDS, Outcome, Playground, run, running_playground, start
-from tiny_model import row
 
 from flockoff.assemble import ledger_path
 from flockoff.chain import WalletRef
@@ -25,6 +23,8 @@ from flockoff.hub import HubClient
 from flockoff.ledger import Ledger
 from flockoff.localnet.hub.faults import answer
 from flockoff.records import ModelId, Verdict
+from tests.support.playground import TIMEOUT_SECONDS, Outcome, Playground, run, running_playground, start
+from tests.support.tiny_model import row
 
 EVENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ +\S")
 BAR = "    | "

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_games import earned, honest_validators, miner, silent_game
 
 from flockoff.simulate.game import Role, as_u16, play
 from flockoff.simulate.population import Dataset, Miner, Strategy, Submission, populate
 from flockoff.simulate.scenario import PRESETS, Data, Miners, Scenario, Validators
+from tests.support.small_games import earned, honest_validators, miner, silent_game
 
 
 def small(preset: str, seed: int = 0) -> tuple[Scenario, list[Miner]]:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from noise_numbers import ahead_after, changes_by_dataset, lead_of_the_earlier, pairs_of, told
 
 from flockoff.competition import Scoring
 from flockoff.scoring import win_matrix
+from tests.support.noise_numbers import ahead_after, changes_by_dataset, lead_of_the_earlier, pairs_of, told
 
 RULES = Scoring()
 EPSILON = RULES.timestamp_epsilon

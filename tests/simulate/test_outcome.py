@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_games import miner, silent_game
 
 from flockoff.simulate.game import History, Role, play
 from flockoff.simulate.outcome import Outcome, epochs_until, kendall_tau, measure
 from flockoff.simulate.population import Strategy
 from flockoff.simulate.scenario import PRESETS, Data, Scenario
 from flockoff.simulate.sweep import SWEPT, sweep
+from tests.support.small_games import miner, silent_game
 
 
 def outcome_of(scenario: Scenario, seed: int) -> Outcome:

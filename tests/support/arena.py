@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from toy_encoder import CharacterEncoder
-
 from flockoff.chain import SubtensorChain, WalletRef, hotkey_address, open_chain
 from flockoff.competition import Competition, Limits
 from flockoff.dataset import EvaluationAnswers, content_hash, load_rows
@@ -22,6 +20,7 @@ from flockoff.records import Epoch, ModelId, Row, Turn
 from flockoff.scoring import epoch_of, epoch_seed
 from flockoff.training.stand_in import StandInEvaluator
 from flockoff.validate import Validator, run_epochs
+from tests.support.toy_encoder import CharacterEncoder
 
 JsonRow = dict[str, Any]
 

@@ -9,11 +9,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from arena import rows_about
-from crash_pulse import Pulse
-from crash_roles import Job, Run, run_miner
-from crash_steps import steps_in
-from crash_wire import Wire
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 from websockets.sync.client import connect
@@ -22,6 +17,11 @@ from flockoff.chain import SubtensorChain, open_chain
 from flockoff.localnet.hub import HubServer, HubSettings
 from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
+from tests.support.arena import rows_about
+from tests.support.crash_pulse import Pulse
+from tests.support.crash_roles import Job, Run, run_miner
+from tests.support.crash_steps import steps_in
+from tests.support.crash_wire import Wire
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from arena import EVALUATION_ROWS
-from crash_steps import Steps, Watched, notes_in, steps_in
-from toy_encoder import CharacterEncoder
-
 from flockoff import assemble
 from flockoff.dataset import EvaluationAnswers
 from flockoff.hub import DatasetCache
 from flockoff.ledger import Ledger
 from flockoff.training.stand_in import StandInEvaluator
 from neurons import miner, validator
+from tests.support.arena import EVALUATION_ROWS
+from tests.support.crash_steps import Steps, Watched, notes_in, steps_in
+from tests.support.toy_encoder import CharacterEncoder
 
 IMPORTED_ONCE = ["pytest", "crash_roles", "bittensor", "flockoff.hub.remote", "flockoff.mine"]
 TIMEOUT_SECONDS = 60.0

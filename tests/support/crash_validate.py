@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from arena import Arena
-from crash_ledger import Row, told
-from crash_mine import rpc
-from crash_pulse import Pulse
-from crash_roles import Job, Run, run_validator
-from crash_steps import steps_in
-from crash_wire import Wire
-
 from flockoff.assemble import ledger_path
 from flockoff.localnet.hub import HubServer, HubSettings
 from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
+from tests.support.arena import Arena
+from tests.support.crash_ledger import Row, told
+from tests.support.crash_mine import rpc
+from tests.support.crash_pulse import Pulse
+from tests.support.crash_roles import Job, Run, run_validator
+from tests.support.crash_steps import steps_in
+from tests.support.crash_wire import Wire
 
 TEMPO = 30_000  # blocks: all that is played here fits into one epoch, so that all of it has the same seed
 

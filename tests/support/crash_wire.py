@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
-from crash_steps import Steps
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
@@ -19,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from flockoff.localnet.hub import HubServer
 from flockoff.localnet.hub.faults import ANY
+from tests.support.crash_steps import Steps
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 10.0

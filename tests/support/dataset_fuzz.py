@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from toy_encoder import SPECIAL_TOKENS, CharacterEncoder
-
 from flockoff.competition import Limits
 from flockoff.dataset import check_dataset, content_hash, fault_of, load_rows
 from flockoff.dataset.content import canonical_bytes
 from flockoff.records import DatasetReport, Row, Turn
+from tests.support.toy_encoder import SPECIAL_TOKENS, CharacterEncoder
 
 # So small that a small file can be over each of them.
 LIMITS = Limits(max_rows=6, max_bytes=5000, max_tokens=350)

@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from arena import Arena
-
 from flockoff.errors import EvaluationFault
 from flockoff.hub import DatasetCache, HubClient, Patience
 from flockoff.validate import Validator, run_epochs
+from tests.support.arena import Arena
 
 MINERS = 4
 STRANGER = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"

@@ -8,13 +8,12 @@ from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 
-from tiny_model import row
-
 from flockoff.competition import EvaluationSet, Limits
 from flockoff.dataset import load_rows
 from flockoff.ports import RowEncoder
 from flockoff.records import Row, Turn
 from flockoff.settings import PROJECT_ROOT
+from tests.support.tiny_model import row
 
 # The share of rows that are of the evaluation set's kind; the others are public text.
 GRADES = {"best": 1.0, "good": 0.5, "slightly good": 1 / 6, "public": 0.0}

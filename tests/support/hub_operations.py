@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hub_users import Owner
 from huggingface_hub import CommitOperationAdd
 
 from flockoff.competition import BaseModel, EvaluationSet
 from flockoff.hub import HubClient
+from tests.support.hub_users import Owner
 
 MAX_BYTES = 1000
 

@@ -1,6 +1,6 @@
 """One check of a dataset in a process of its own: how long it took, and in how much memory.
 
-``python tests/support/lone_check.py MODEL_DIR FILE MIB`` prints what ``check_alone`` reads.
+``python -m tests.support.lone_check MODEL_DIR FILE MIB`` prints what ``check_alone`` reads.
 """
 
 import json
@@ -27,13 +27,12 @@ class LoneCheck:
 
 def check_alone(model_dir: Path, file: Path, mib: float = 64) -> LoneCheck:
     """Check ``file``, contamination included, with limits of rows and tokens as for ``mib`` MiB."""
-    program = [sys.executable, __file__, str(model_dir), str(file), str(mib)]
+    program = [sys.executable, "-m", __name__, str(model_dir), str(file), str(mib)]
     done = subprocess.run(program, check=True, stdout=subprocess.PIPE, timeout=600)
     return LoneCheck(**json.loads(done.stdout))
 
 
 def _check(model_dir: Path, file: Path, mib: float) -> LoneCheck:
-    sys.path.insert(0, str(ROOT))
     from flockoff.competition import Contamination, Limits
     from flockoff.dataset import EvaluationAnswers, judge_dataset, load_rows
     from flockoff.tokens import load_encoder

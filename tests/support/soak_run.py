@@ -12,12 +12,12 @@ from itertools import count
 from pathlib import Path
 
 import psutil
-from arena import Arena, rows_about
 
 from flockoff.chain import open_chain
 from flockoff.hub import HubClient
 from flockoff.records import ModelId
 from flockoff.settings import PROJECT_ROOT
+from tests.support.arena import Arena, rows_about
 
 TEMPO = 600  # blocks: half a minute, far more than an epoch's work takes
 _DATASET, _LARGEST_DATASET = 900, 4096  # bytes; what one takes, and what is set aside for one that comes
@@ -122,7 +122,7 @@ class Soak:
         rules = arena.directory / "competition.toml"
         rules.write_text(f"[limits]\nmax_bytes = {_LARGEST_DATASET}\n", encoding="utf-8")
         command = [
-            *(sys.executable, str(Path(__file__).with_name("soak_validator.py")), str(self.keep_epochs)),
+            *(sys.executable, "-m", "tests.support.soak_validator", str(self.keep_epochs)),
             *("--wallet.name", wallet.name, "--wallet.hotkey", wallet.hotkey),
             *("--wallet.path", str(wallet.path), "--netuid", str(arena.subnet.netuid)),
             *("--subtensor.chain_endpoint", arena.node.endpoint, "--competition", str(rules)),
@@ -132,7 +132,7 @@ class Soak:
         environment = os.environ | {
             "HF_TOKEN": arena.hub.add_user("validator", role="read"),
             "HF_ENDPOINT": arena.hub.endpoint,
-            "PYTHONPATH": os.pathsep.join([str(PROJECT_ROOT), str(Path(__file__).parent)]),
+            "PYTHONPATH": str(PROJECT_ROOT),
         }
         with self.log.open("w") as file:
             process = subprocess.Popen(

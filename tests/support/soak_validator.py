@@ -11,14 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-from arena import EVALUATION_ROWS
-from toy_encoder import CharacterEncoder
-
 from flockoff import assemble
 from flockoff.dataset import EvaluationAnswers
 from flockoff.ledger import Ledger
 from flockoff.training.stand_in import StandInEvaluator
 from neurons import validator
+from tests.support.arena import EVALUATION_ROWS
+from tests.support.toy_encoder import CharacterEncoder
 
 
 class Turnstile(logging.Handler):

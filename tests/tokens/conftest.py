@@ -1,7 +1,8 @@
 from pathlib import Path
 
 import pytest
-from small_qwen import qwen_template, write_model
+
+from tests.support.small_qwen import qwen_template, write_model
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_qwen import qwen_template, write_model
 from tokenizers import Tokenizer
 
 from flockoff.errors import MinerFault, Reason, SetupError
 from flockoff.records import EncodedRow, Row, Turn
 from flockoff.tokens import TokenizerEncoder, load_encoder
+from tests.support.small_qwen import qwen_template, write_model
 
 QWEN_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 CONTEXT = 4096

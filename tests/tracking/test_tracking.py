@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ledger_records import EPOCH, begin, eligible, evaluation, measurement, open_ledger
 
 from flockoff.errors import SetupError
 from flockoff.records import WeightsSet
 from flockoff.tracking import tracked
+from tests.support.ledger_records import EPOCH, begin, eligible, evaluation, measurement, open_ledger
 
 
 @pytest.fixture

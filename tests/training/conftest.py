@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
-from tiny_model import row, write_dataset, write_tiny_model
 
 from flockoff.competition import BaseModel
 from flockoff.training.prepare import resolve_base_model
+from tests.support.tiny_model import row, write_dataset, write_tiny_model
 
 SMOLLM2 = BaseModel(
     repo="HuggingFaceTB/SmolLM2-135M-Instruct",

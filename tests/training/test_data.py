@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_model import row, rules, write_dataset, write_tokenizer
 
 from flockoff.competition import Competition, EvaluationSet
 from flockoff.errors import SetupError
@@ -14,6 +13,7 @@ from flockoff.training.data import (
     evaluation_name,
     evaluation_rows,
 )
+from tests.support.tiny_model import row, rules, write_dataset, write_tokenizer
 
 ROWS = [row(f"Say {n}.", "yes " * n) for n in range(1, 6)]
 

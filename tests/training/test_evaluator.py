@@ -13,12 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_model import row, rules, write_dataset
 
 from flockoff.errors import EvaluationStopped, MinerFault, Reason, SetupError
 from flockoff.ports import Evaluator
 from flockoff.records import Measurement, Progress
 from flockoff.training.evaluator import WorkerEvaluator
+from tests.support.tiny_model import row, rules, write_dataset
 
 pytestmark = pytest.mark.slow
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_training import gradients, plain_loss, plain_network, plain_training, stir
-from tiny_model import rules, write_tiny_model
 
 from flockoff.competition import Training
 from flockoff.records import EncodedRow
 from flockoff.training.loss import add_step_gradients
 from flockoff.training.model import load_model
 from flockoff.training.trainer import trained_adapter
+from tests.support.plain_training import gradients, plain_loss, plain_network, plain_training, stir
+from tests.support.tiny_model import rules, write_tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")]
 

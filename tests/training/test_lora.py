@@ -5,8 +5,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftModel
-from plain_training import plain_loss
-from tiny_model import row, rules
 from transformers import AutoModelForCausalLM
 
 from flockoff.tokens import load_encoder
@@ -15,6 +13,8 @@ from flockoff.training.loss import row_losses
 from flockoff.training.model import load_model
 from flockoff.training.packing import passes
 from flockoff.training.trainer import trained_adapter
+from tests.support.plain_training import plain_loss
+from tests.support.tiny_model import row, rules
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
 

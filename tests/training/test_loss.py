@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_model import row, rules
 
 from flockoff.records import EncodedRow
 from flockoff.tokens import load_encoder
 from flockoff.training.loss import evaluation_loss, row_losses
 from flockoff.training.model import LanguageModel, load_model
+from tests.support.tiny_model import row, rules
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_model import rules
 
 from flockoff.errors import SetupError
 from flockoff.planner.memory import MemoryNeed
@@ -24,6 +23,7 @@ from flockoff.training.device import (
 )
 from flockoff.training.loss import row_losses
 from flockoff.training.model import load_model, stored_precision
+from tests.support.tiny_model import rules
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
 
@@ -96,8 +96,9 @@ def test_load_model_tokenizer_with_code_of_its_own_is_loaded_without_it(
 
 
 def test_load_model_with_another_kind_of_head_is_a_setup_error(tmp_path: Path, evaluation_file: Path) -> None:
-    from tiny_model import write_tokenizer
     from transformers import GraniteConfig, GraniteForCausalLM
+
+    from tests.support.tiny_model import write_tokenizer
 
     config = GraniteConfig(
         vocab_size=write_tokenizer(tmp_path),

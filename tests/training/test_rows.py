@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_model import row, write_dataset, write_tokenizer
 
 from flockoff.competition import Limits
 from flockoff.errors import EvaluationFault, MinerFault, Reason, SetupError
 from flockoff.records import EncodedRow
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.rows import read_rows, training_rows, write_rows
+from tests.support.tiny_model import row, write_dataset, write_tokenizer
 
 ROWS = [row(f"Say {n}.", "yes " * n) for n in range(1, 6)]
 

@@ -6,7 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from tiny_model import row, rules, write_dataset
 
 from flockoff.competition import SealedSet
 from flockoff.errors import SetupError
@@ -14,6 +13,7 @@ from flockoff.records import Measurement
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.messages import Assignment, Request, decode_assignment, encode_assignment
 from flockoff.training.rows import training_rows, write_rows
+from tests.support.tiny_model import row, rules, write_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
 

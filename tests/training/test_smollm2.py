@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_model import row
 from tokenizers import Tokenizer
 
 from flockoff.competition import Training, load_competition
@@ -15,6 +14,7 @@ from flockoff.tokens import load_encoder
 from flockoff.training.loss import evaluation_loss
 from flockoff.training.model import load_model
 from flockoff.training.trainer import trained_adapter
+from tests.support.tiny_model import row
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")]
 

@@ -12,7 +12,6 @@ import psutil
 import pytest
 import torch
 from prometheus_client import Counter
-from tiny_model import row, rules, write_dataset
 
 from flockoff.errors import EvaluationFault, EvaluationTooSlow
 from flockoff.metrics import WORKER_RESTARTS
@@ -20,6 +19,7 @@ from flockoff.records import Measurement, Progress
 from flockoff.training.device import device_fault
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.limits import WorkerLimits
+from tests.support.tiny_model import row, rules, write_dataset
 
 ROWS = [row(f"Say {n}.", "yes " * n) for n in range(1, 20)]
 CPU = torch.device("cpu")

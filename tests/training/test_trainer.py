@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_training import gradients, plain_loss, plain_network, plain_training, stir
-from tiny_model import row, rules
 
 from flockoff.competition import Competition
 from flockoff.records import EncodedRow
@@ -16,6 +14,8 @@ from flockoff.training.device import compute_exactly
 from flockoff.training.loss import add_step_gradients, evaluation_loss
 from flockoff.training.model import LanguageModel, load_model
 from flockoff.training.trainer import trained_adapter
+from tests.support.plain_training import gradients, plain_loss, plain_network, plain_training, stir
+from tests.support.tiny_model import row, rules
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_model import row, rules, write_dataset
 
 from flockoff.records import Measurement, Progress
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.seat import WorkerPlan
+from tests.support.tiny_model import row, rules, write_dataset
 
 pytestmark = pytest.mark.slow
 

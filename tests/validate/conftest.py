@@ -2,7 +2,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from arena import Arena, running_arena
+
+from tests.support.arena import Arena, running_arena
 
 MINERS = 4
 TEMPO = 2000

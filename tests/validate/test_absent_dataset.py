@@ -1,12 +1,11 @@
 """A dataset that the hub does not show: waited for in the epoch after its commitment, then blamed for."""
 
-from arena import Arena
-
 from flockoff.errors import Reason
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import altered
 from flockoff.records import Epoch, Verdict
 from flockoff.validate import Validator
+from tests.support.arena import Arena
 
 WAITED_FOR = ("not_evaluated", Reason.REPO_MISSING)
 BLAMED = ("at_fault", Reason.REPO_MISSING)

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from arena import Arena
-from file_limit import no_file_beyond
 
 from flockoff.records import Epoch
 from flockoff.validate import Validator, run_epochs
+from tests.support.arena import Arena
+from tests.support.file_limit import no_file_beyond
 
 pytestmark = [
     pytest.mark.slow,

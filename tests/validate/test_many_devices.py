@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arena import Arena, rows_about
 
 from flockoff.errors import EvaluationStopped, Interrupted, Reason
 from flockoff.records import Measurement, Progress, Verdict
 from flockoff.training.stand_in import StandInEvaluator
 from flockoff.validate import Validator, run_epochs
+from tests.support.arena import Arena, rows_about
 
 SLOTS = 2
 TEMPO = 300

@@ -7,14 +7,13 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from arena import Arena, JsonRow
-from near_copies import conversations, sketch_of, swapped, with_answers
-from toy_encoder import CharacterEncoder
-
 from flockoff.errors import Reason
 from flockoff.ports import Datasets
 from flockoff.records import Commitment, ModelId, Row, Verdict
 from flockoff.validate import Validator, run_epochs
+from tests.support.arena import Arena, JsonRow
+from tests.support.near_copies import conversations, sketch_of, swapped, with_answers
+from tests.support.toy_encoder import CharacterEncoder
 
 VICTIM, OTHER, SPARE = conversations()[:30], conversations()[30:60], conversations()[60:]
 DISGUISED = with_answers(VICTIM[::-1], swapped(0.05))

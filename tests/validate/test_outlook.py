@@ -2,11 +2,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ledger_records import EPOCH, begin, evaluation, measurement, model_id, open_ledger
 
 from flockoff.competition import BaseModel, Competition
 from flockoff.ledger import Ledger
 from flockoff.validate.outlook import outlook
+from tests.support.ledger_records import EPOCH, begin, evaluation, measurement, model_id, open_ledger
 
 RULES = Competition()
 

@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from arena import running_arena
-from soak_run import TEMPO, Soak
+
+from tests.support.arena import running_arena
+from tests.support.soak_run import TEMPO, Soak
 
 pytestmark = pytest.mark.slow
 

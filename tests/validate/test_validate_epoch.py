@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from arena import BLOCK_SECONDS, EVALUATION_ANSWER, Arena, rows_about
 
 from flockoff.errors import (
     ChainFatal,
@@ -21,6 +20,7 @@ from flockoff.records import Commitment, ModelId, Receipt, Verdict
 from flockoff.scoring import epoch_seed
 from flockoff.validate import run_epochs
 from flockoff.validate.plan import read_commitments, withdrawn
+from tests.support.arena import BLOCK_SECONDS, EVALUATION_ANSWER, Arena, rows_about
 
 
 def commitments_on_chain(arena: Arena) -> list[Commitment]:

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from arena import running_arena
-from fault_scenarios import MINERS, SCENARIOS, Outcome, Scenario, Stage, play, set_stage
+
+from tests.support.arena import running_arena
+from tests.support.fault_scenarios import MINERS, SCENARIOS, Outcome, Scenario, Stage, play, set_stage
 
 pytestmark = pytest.mark.slow
 

@@ -3,9 +3,9 @@
 import logging
 
 import pytest
-from arena import Arena
 
 from flockoff.metrics import REGISTRY
+from tests.support.arena import Arena
 
 
 def value(name: str, **labels: str) -> float:

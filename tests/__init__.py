@@ -1,0 +1,1 @@
+"""The tests; bench/ measures, support/ is what they share."""

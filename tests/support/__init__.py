@@ -1,0 +1,1 @@
+"""What tests share: doubles, builders, sample data. Imported from here, nothing is collected."""
