@@ -1,43 +1,173 @@
-"""The ``flockoff`` command. A command imports what it needs when it runs, so that ``--help`` is instant."""
+"""The ``flockoff`` command: what it offers, and to whom. A command's module is imported when it is used."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from flockoff.commands.check import check
-from flockoff.commands.demo import demo
-from flockoff.commands.doctor import doctor
-from flockoff.commands.explain import explain
-from flockoff.commands.history import history
-from flockoff.commands.leaderboard import leaderboard
-from flockoff.commands.plan import plan
-from flockoff.commands.replay import replay
-from flockoff.commands.report import report
-from flockoff.commands.score import score
-from flockoff.commands.status import status
-from flockoff.localnet.command import localnet
-from flockoff.simulate.command import simulate
+from flockoff import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command that ``module`` has under its own name. ``summary`` is also its help's first line."""
+
+    name: str
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, tuple[Entry, ...]] = {
+    "To begin": (
+        Entry(
+            "demo",
+            "flockoff.commands.demo",
+            "Play one whole competition epoch on this machine: four miners, one validator, a local chain and "
+            "hub.",
+        ),
+        Entry(
+            "doctor",
+            "flockoff.commands.doctor",
+            "Examine this machine: what it has, what it lacks, and the remedy for each.",
+        ),
+    ),
+    "Mining": (
+        Entry(
+            "check",
+            "flockoff.commands.check",
+            "Check a dataset as a validator will: format, limits, contamination; with line numbers and "
+            "reasons.",
+        ),
+        Entry(
+            "score",
+            "flockoff.commands.score",
+            "Train on a dataset and measure the loss it leaves: a validator's number, to the last bit.",
+        ),
+        Entry(
+            "status",
+            "flockoff.commands.status",
+            "Show where a miner stands: commitment, place in the queue, last verdict, score, weight, "
+            "incentive.",
+        ),
+    ),
+    "Validating": (
+        Entry(
+            "plan",
+            "flockoff.commands.plan",
+            "Count on paper how many datasets a graphics card evaluates in an epoch.",
+        ),
+        Entry(
+            "leaderboard",
+            "flockoff.commands.leaderboard",
+            "Show an epoch's leaderboard from a validator's ledger, with the reason for every verdict.",
+        ),
+        Entry(
+            "history",
+            "flockoff.commands.history",
+            "Show the last epochs in a validator's ledger, or how one miner fared in them.",
+        ),
+        Entry(
+            "explain",
+            "flockoff.commands.explain",
+            "Explain a weight: loss, wins, win rate, share, score, blend, from a validator's ledger.",
+        ),
+        Entry(
+            "report",
+            "flockoff.commands.report",
+            "Write one page to look at from a validator's ledger: leaderboard, verdicts, losses, wins, "
+            "weights …",
+        ),
+        Entry(
+            "replay",
+            "flockoff.commands.replay",
+            "Train a stored evaluation again from its provenance: is the number in the ledger the right one?",
+        ),
+    ),
+    "Owning and developing": (
+        Entry(
+            "simulate",
+            "flockoff.simulate.command",
+            "Play the game many epochs ahead: real scoring, queue and consensus, noise in place of training.",
+        ),
+        Entry(
+            "localnet",
+            "flockoff.localnet.command",
+            "Run a local chain and a local hub, and print the commands to try on them. Ends with Ctrl-C.",
+        ),
+    ),
+}
+
+
+class Deferred(TyperCommand):
+    """Stands in for a command until that is invoked, or its help or its options' completion is asked for."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(entry.name, short_help=entry.summary, rich_markup_mode=None)
+        self._entry = entry
+
+    def load(self) -> TyperCommand | TyperGroup:
+        """The command itself. Ends the program, with the remedy, where a lean installation cannot have it."""
+        try:
+            found = getattr(import_module(self._entry.module), self._entry.name)
+        except ModuleNotFoundError as missing:
+            package = (missing.name or "").partition(".")[0]
+            if package in ("", "flockoff"):
+                raise
+            typer.echo(f"This needs {package}, which is not installed. Run: uv sync", err=True)
+            raise typer.Exit(1) from missing
+        if not isinstance(found, typer.Typer):
+            function, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
+            found.command(self._entry.name)(function)
+        command = typer.main.get_command(found)
+        assert isinstance(command, TyperCommand | TyperGroup)
+        return command
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        return self.load().make_context(info_name, args, parent, **extra)
+
+
+class _Commands(TyperGroup):
+    """All of ``COMMANDS``; its help has them under their headings, whole."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for entries in COMMANDS.values():
+            for entry in entries:
+                self.add_command(Deferred(entry), entry.name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for heading, entries in COMMANDS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(entry.name, entry.summary) for entry in entries])
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="flockoff",
-    help="FLock OFF: a Bittensor subnet that rewards the datasets which make a language model better.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its tables cut the names of options
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-app.command()(check)
-app.command()(score)
-app.command()(status)
-app.command()(leaderboard)
-app.command()(history)
-app.command()(explain)
-app.command()(report)
-app.command()(replay)
-app.command()(doctor)
-app.command()(plan)
-app.command()(demo)
-app.add_typer(localnet, name="localnet")
-app.command()(simulate)
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"flockoff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def flockoff(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """FLock OFF: a Bittensor subnet that rewards the datasets which make a language model better."""
 
 
 def main() -> None:

@@ -127,8 +127,28 @@ def test_architecture_neurons_are_thin() -> None:
     assert long == []
 
 
-def test_architecture_command_starts_without_heavy_libraries() -> None:
-    heavy = ("torch", "transformers", "bittensor", "huggingface_hub", "tokenizers", "numpy")
-    code = f"import sys, flockoff.cli; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+def test_architecture_commands_import_at_the_top() -> None:
+    inside = [
+        f"{path}:{node.lineno}"
+        for path, tree in modules().items()
+        if room_of(path) in ("cli", "commands")
+        for statement in tree.body
+        if not isinstance(statement, ast.Import | ast.ImportFrom)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert inside == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["--show-completion", "bash"]])
+def test_architecture_command_starts_without_any_room_or_heavy_library(arguments: list[str]) -> None:
+    code = (
+        "import sys, flockoff.cli\n"
+        "try: flockoff.cli.main()\n"
+        "finally: print([name for name in sys.modules if name.split('.')[0] in "
+        f"{(*OWNERS, 'numpy', 'rich')} or name.startswith('flockoff.')], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, "['flockoff.cli']")

@@ -6,22 +6,35 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from flockoff import assemble
 from flockoff.commands.options import AsJson, CacheDir, CompetitionFile
+from flockoff.commands.tables import console, outside, print_json
+from flockoff.competition import Competition, load_competition
+from flockoff.dataset import (
+    Borrowed,
+    Claim,
+    EvaluationAnswers,
+    FoundAnswer,
+    Holding,
+    Judgement,
+    Sketcher,
+    borrowed,
+    check_dataset,
+    file_size,
+    judge_dataset,
+    near_duplicate_fault,
+)
 from flockoff.errors import UsageError
+from flockoff.hub import HubClient
 from flockoff.launch import run
 from flockoff.logs import set_up_logging
+from flockoff.records import DatasetReport
 from flockoff.settings import read_credentials
-
-if TYPE_CHECKING:
-    from flockoff.competition import Competition
-    from flockoff.dataset import Borrowed, EvaluationAnswers, FoundAnswer, Judgement
-    from flockoff.hub import HubClient
-    from flockoff.records import DatasetReport
-    from flockoff.tokens import TokenizerEncoder
+from flockoff.tokens import TokenizerEncoder
 
 _LINES_SHOWN = 20
 _BAR = 30  # characters
@@ -50,10 +63,6 @@ def check(
     set_up_logging(logging.INFO, None, "check", credentials.secrets)
 
     def program(stop: threading.Event) -> int:
-        from flockoff import assemble
-        from flockoff.commands.tables import print_json
-        from flockoff.competition import load_competition
-        from flockoff.dataset import file_size
 
         file_size(dataset)  # a wrong path is said before anything is fetched
         rules = load_competition(competition)
@@ -77,7 +86,7 @@ def check(
     raise typer.Exit(run(program))
 
 
-def _download(against: str, hub: "HubClient", cache_dir: Path, rules: "Competition") -> Path:
+def _download(against: str, hub: HubClient, cache_dir: Path, rules: Competition) -> Path:
     repo, separator, commit = against.partition("@")
     if not separator:
         raise UsageError(f"{against!r} names no commit.", remedy="Give it as REPO@COMMIT, 40 hex digits.")
@@ -87,12 +96,11 @@ def _download(against: str, hub: "HubClient", cache_dir: Path, rules: "Competiti
 def _judged(
     dataset: Path,
     other: Path | None,
-    rules: "Competition",
-    encoder: "TokenizerEncoder",
-    answers: "EvaluationAnswers | None",
-) -> "tuple[Judgement, Borrowed | None]":
+    rules: Competition,
+    encoder: TokenizerEncoder,
+    answers: EvaluationAnswers | None,
+) -> tuple[Judgement, Borrowed | None]:
     """The judgement, and what the dataset has in common with ``other`` where there is one."""
-    from flockoff.dataset import Claim, Holding, Sketcher, borrowed, check_dataset, judge_dataset
 
     sketcher = Sketcher(_SKETCH_KEY)
     visitors = [sketcher.add] if other is not None else []
@@ -108,10 +116,7 @@ def _judged(
     return judgement, borrowed(sketcher.sketch(), mine, [Holding(earlier, theirs.sketch())], rules.overlap)
 
 
-def _overlap_fault(
-    common: "Borrowed | None", judgement: "Judgement", rules: "Competition"
-) -> Exception | None:
-    from flockoff.dataset import near_duplicate_fault
+def _overlap_fault(common: Borrowed | None, judgement: Judgement, rules: Competition) -> Exception | None:
 
     if common is None:
         return None
@@ -121,13 +126,12 @@ def _overlap_fault(
 
 def _show(
     dataset: Path,
-    judgement: "Judgement",
-    common: "Borrowed | None",
+    judgement: Judgement,
+    common: Borrowed | None,
     fault: Exception | None,
     *,
     checked_for_answers: bool,
 ) -> None:
-    from flockoff.commands.tables import console, outside
 
     screen = console()
     for line in _lines(dataset, judgement, common, fault):
@@ -137,7 +141,7 @@ def _show(
 
 
 def _lines(
-    dataset: Path, judgement: "Judgement", common: "Borrowed | None", fault: Exception | None
+    dataset: Path, judgement: Judgement, common: Borrowed | None, fault: Exception | None
 ) -> Iterator[str]:
     report = judgement.report
     for problem in report.problems:
@@ -165,7 +169,7 @@ def _lines(
     )
 
 
-def _answers(answers: "tuple[FoundAnswer, ...]") -> Iterator[str]:
+def _answers(answers: tuple[FoundAnswer, ...]) -> Iterator[str]:
     if not answers:
         return
     yield "These rows hold answers of the evaluation set and are not trained on. Remove them:"
@@ -176,7 +180,7 @@ def _answers(answers: "tuple[FoundAnswer, ...]") -> Iterator[str]:
         yield f"… and {len(answers) - _LINES_SHOWN:,} more"
 
 
-def _histogram(report: "DatasetReport") -> Iterator[str]:
+def _histogram(report: DatasetReport) -> Iterator[str]:
     most = max(report.lengths, default=0)
     shown = [place for place, count in enumerate(report.lengths) if count]
     if not shown:

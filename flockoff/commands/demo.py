@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from flockoff.commands.options import CacheDir
+from flockoff.demo import play_demo
 from flockoff.launch import require_installed, run
 from flockoff.logs import set_up_logging
 
@@ -35,8 +36,7 @@ def demo(
     set_up_logging(logging.WARNING, None, "demo")
 
     def program(stop: threading.Event) -> int:
-        require_installed("torch", "starlette", "websockets", "dulwich")
-        from flockoff.demo import play_demo
+        require_installed("torch", "transformers", "peft", "trl")
 
         with nullcontext(keep) if keep else tempfile.TemporaryDirectory(prefix="flockoff-demo-") as directory:
             return play_demo(Path(directory).resolve(), cache_dir, json_file, stop)

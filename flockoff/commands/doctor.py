@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,12 +22,13 @@ from flockoff.commands.options import (
     WalletName,
     WalletPath,
 )
+from flockoff.commands.tables import console, outside, print_json
+from flockoff.competition import load_competition
+from flockoff.doctor import gpu, machine, network
+from flockoff.doctor.finding import Finding, examined
 from flockoff.launch import run
 from flockoff.logs import set_up_logging
 from flockoff.settings import NeuronSettings, read_credentials
-
-if TYPE_CHECKING:
-    from flockoff.doctor.finding import Finding
 
 
 class Role(StrEnum):
@@ -85,8 +86,6 @@ def doctor(
         there = importlib.util.find_spec("torch") is not None
         chosen = role or (Role.VALIDATOR if there else Role.MINER)
         if as_json:
-            from flockoff.commands.tables import print_json
-
             found = list(_findings(chosen, neuron, competition, cache_dir, data_dir, device))
             print_json({"role": chosen, "findings": [asdict(finding) for finding in found]})
         else:
@@ -103,10 +102,7 @@ def _findings(
     cache_dir: Path,
     data_dir: Path,
     device: str | None,
-) -> "Iterator[Finding]":
-    from flockoff.competition import load_competition
-    from flockoff.doctor import gpu, machine, network
-    from flockoff.doctor.finding import Finding, examined
+) -> Iterator[Finding]:
 
     rules = load_competition(competition)
     folders = {"models": cache_dir} | ({"ledger and datasets": data_dir} if role == "validator" else {})
@@ -125,9 +121,8 @@ def _findings(
         yield from examined("chain", lambda: network.chain(settings, role))
 
 
-def _shown(role: str, findings: "Iterator[Finding]") -> "list[Finding]":
+def _shown(role: str, findings: Iterator[Finding]) -> list[Finding]:
     """Print each finding when it is made: some take seconds."""
-    from flockoff.commands.tables import console, outside
 
     signs = {
         "good": "[green]✓[/green]",

@@ -4,19 +4,21 @@ import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import numpy as np
 import typer
 
+from flockoff.commands.ledgers import look, require_epoch, require_hotkey, require_rules
 from flockoff.commands.options import AsJson, CompetitionFile, DataDir, EpochBlock
+from flockoff.commands.tables import console, outside, print_json
+from flockoff.competition import Scoring, load_competition
 from flockoff.launch import run
+from flockoff.ledger import Ledger
 from flockoff.logs import set_up_logging
+from flockoff.records import Verdict
+from flockoff.scoring import weight_steps, win_matrix
 from flockoff.text import short_hotkey
-
-if TYPE_CHECKING:
-    from flockoff.competition import Scoring
-    from flockoff.ledger import Ledger
-    from flockoff.records import Verdict
 
 _DUELS = 12  # shown on a terminal
 
@@ -50,7 +52,7 @@ class Explanation:
     epoch: int
     hotkey: str
     base_loss: float | None
-    verdict: "Verdict | None"
+    verdict: Verdict | None
     duels: tuple[Duel, ...]  # empty unless eligible
     win_rate: float | None
     share: float | None
@@ -76,9 +78,6 @@ def explain(
     set_up_logging(logging.WARNING, None, "explain")
 
     def program(_stop: threading.Event) -> int:
-        from flockoff.commands.ledgers import look, require_epoch, require_hotkey, require_rules
-        from flockoff.commands.tables import console, outside, print_json
-        from flockoff.competition import load_competition
 
         rules = load_competition(competition)
         with look(data_dir) as ledger:
@@ -96,7 +95,7 @@ def explain(
     raise typer.Exit(run(program))
 
 
-def explained(ledger: "Ledger", hotkey: str, epoch: int, rules: "Scoring") -> Explanation:
+def explained(ledger: Ledger, hotkey: str, epoch: int, rules: Scoring) -> Explanation:
     """The explanation of a closed epoch, computed again from its verdicts by the same functions."""
     results, before = ledger.history.results(epoch), ledger.history.scores_before(epoch)
     verdicts = {verdict.hotkey: verdict for verdict in ledger.verdicts(epoch)}
@@ -118,10 +117,7 @@ def explained(ledger: "Ledger", hotkey: str, epoch: int, rules: "Scoring") -> Ex
     )
 
 
-def _duels(hotkey: str, verdicts: "dict[str, Verdict]", rules: "Scoring") -> tuple[Duel, ...]:
-    import numpy as np
-
-    from flockoff.scoring import win_matrix
+def _duels(hotkey: str, verdicts: dict[str, Verdict], rules: Scoring) -> tuple[Duel, ...]:
 
     eligible = [verdict for verdict in verdicts.values() if verdict.standing == "eligible"]
     hotkeys = [verdict.hotkey for verdict in eligible]
@@ -140,11 +136,8 @@ def _duels(hotkey: str, verdicts: "dict[str, Verdict]", rules: "Scoring") -> tup
 
 
 def _story(
-    hotkey: str, scores: dict[str, float], consensus: dict[str, float] | None, rules: "Scoring"
+    hotkey: str, scores: dict[str, float], consensus: dict[str, float] | None, rules: Scoring
 ) -> WeightStory | None:
-    import numpy as np
-
-    from flockoff.scoring import weight_steps
 
     if consensus is None:
         return None
@@ -164,7 +157,7 @@ def _story(
     )
 
 
-def told(explanation: Explanation, rules: "Scoring") -> Iterator[str]:
+def told(explanation: Explanation, rules: Scoring) -> Iterator[str]:
     """The explanation in lines, with the numbers in the formulas."""
     yield f"{explanation.hotkey} in epoch {explanation.epoch}"
     yield from _told_verdict(explanation)
@@ -189,7 +182,7 @@ def _told_verdict(explanation: Explanation) -> Iterator[str]:
         yield f"loss      {verdict.loss:.6f} nats per assistant token{change}"
 
 
-def _told_duels(explanation: Explanation, rules: "Scoring") -> Iterator[str]:
+def _told_duels(explanation: Explanation, rules: Scoring) -> Iterator[str]:
     if explanation.verdict is None or explanation.verdict.standing != "eligible":
         return
     duels = explanation.duels
@@ -210,7 +203,7 @@ def _told_duels(explanation: Explanation, rules: "Scoring") -> Iterator[str]:
         yield f"share     {softmax} = {explanation.share:.6f}"
 
 
-def _told_score(explanation: Explanation, rules: "Scoring") -> Iterator[str]:
+def _told_score(explanation: Explanation, rules: Scoring) -> Iterator[str]:
     verdict, decay = explanation.verdict, rules.score_decay
     if verdict is not None and verdict.standing == "at_fault":
         yield f"score     {explanation.score_before:.6f} → 0, for the miner was at fault"
@@ -223,7 +216,7 @@ def _told_score(explanation: Explanation, rules: "Scoring") -> Iterator[str]:
         yield f"score     {explanation.score:.6f}, as before"
 
 
-def _told_weight(explanation: Explanation, rules: "Scoring") -> Iterator[str]:
+def _told_weight(explanation: Explanation, rules: Scoring) -> Iterator[str]:
     story = explanation.story
     if story is None:
         yield "weight    not from these scores: nobody had one, or the last weights were set again"

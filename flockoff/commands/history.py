@@ -3,16 +3,16 @@
 import logging
 import threading
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from flockoff.commands.ledgers import look, require_hotkey
 from flockoff.commands.options import AsJson, DataDir
+from flockoff.commands.tables import console, duration, moment, number, outside, print_json, table
 from flockoff.launch import run
+from flockoff.ledger.history import EpochSummary, HotkeyTurn
 from flockoff.logs import set_up_logging
-
-if TYPE_CHECKING:
-    from flockoff.ledger.history import EpochSummary, HotkeyTurn
 
 
 def history(
@@ -33,8 +33,6 @@ def history(
     set_up_logging(logging.WARNING, None, "history")
 
     def program(_stop: threading.Event) -> int:
-        from flockoff.commands.ledgers import look, require_hotkey
-        from flockoff.commands.tables import print_json
 
         with look(data_dir) as ledger:
             if hotkey is None:
@@ -55,8 +53,7 @@ def history(
     raise typer.Exit(run(program))
 
 
-def _show_epochs(summaries: "list[EpochSummary]") -> None:
-    from flockoff.commands.tables import console, duration, moment, table
+def _show_epochs(summaries: list[EpochSummary]) -> None:
 
     made = table(
         "Epochs",
@@ -77,8 +74,7 @@ def _show_epochs(summaries: "list[EpochSummary]") -> None:
     console().print(made)
 
 
-def _show_turns(hotkey: str, turns: "list[HotkeyTurn]") -> None:
-    from flockoff.commands.tables import console, number, outside, table
+def _show_turns(hotkey: str, turns: list[HotkeyTurn]) -> None:
 
     made = table(
         hotkey,

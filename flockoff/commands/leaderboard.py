@@ -3,17 +3,16 @@
 import logging
 import threading
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import typer
 
+from flockoff.commands.ledgers import look, require_epoch
 from flockoff.commands.options import AsJson, DataDir, EpochBlock
+from flockoff.commands.tables import MISSING, console, number, outside, print_json, table
 from flockoff.launch import run
+from flockoff.ledger import LeaderboardRow
 from flockoff.logs import set_up_logging
 from flockoff.text import short_hotkey
-
-if TYPE_CHECKING:
-    from flockoff.ledger import LeaderboardRow
 
 
 def leaderboard(data_dir: DataDir, epoch: EpochBlock = None, as_json: AsJson = False) -> None:
@@ -26,8 +25,6 @@ def leaderboard(data_dir: DataDir, epoch: EpochBlock = None, as_json: AsJson = F
     set_up_logging(logging.WARNING, None, "leaderboard")
 
     def program(_stop: threading.Event) -> int:
-        from flockoff.commands.ledgers import look, require_epoch
-        from flockoff.commands.tables import print_json
 
         with look(data_dir) as ledger:
             start_block = require_epoch(ledger, epoch)
@@ -42,8 +39,7 @@ def leaderboard(data_dir: DataDir, epoch: EpochBlock = None, as_json: AsJson = F
     raise typer.Exit(run(program))
 
 
-def _show(epoch: int, base_loss: float | None, rows: "list[LeaderboardRow]") -> None:
-    from flockoff.commands.tables import MISSING, console, number, outside, table
+def _show(epoch: int, base_loss: float | None, rows: list[LeaderboardRow]) -> None:
 
     made = table(
         f"Epoch {epoch}",

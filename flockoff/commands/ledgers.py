@@ -1,22 +1,18 @@
 """Which ledger a command looks into, and whom in it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from flockoff.assemble import ledger_path
+from flockoff.competition import Competition
 from flockoff.errors import SetupError, UsageError
-
-if TYPE_CHECKING:
-    from flockoff.competition import Competition
-    from flockoff.ledger import Ledger
+from flockoff.ledger import Ledger
 
 
-def look(data_dir: Path) -> "Ledger":
+def look(data_dir: Path) -> Ledger:
     """The ledger of the validator whose data folder this is, to read beside it.
 
     Raises SetupError where there is none, and LedgerError for one that cannot be read.
     """
-    from flockoff.assemble import ledger_path
-    from flockoff.ledger import Ledger
 
     path = ledger_path(data_dir)
     if not path.exists():
@@ -27,7 +23,7 @@ def look(data_dir: Path) -> "Ledger":
     return Ledger.look(path)
 
 
-def require_rules(ledger: "Ledger", competition: "Competition") -> None:
+def require_rules(ledger: Ledger, competition: Competition) -> None:
     """Raise UsageError where the ledger is another competition's: its numbers would be explained wrongly."""
     found = ledger.identity().competition
     if found != competition.id:
@@ -37,7 +33,7 @@ def require_rules(ledger: "Ledger", competition: "Competition") -> None:
         )
 
 
-def require_hotkey(ledger: "Ledger", who: str) -> str:
+def require_hotkey(ledger: Ledger, who: str) -> str:
     """The one hotkey that ``who`` means. Raises UsageError for none, and for several."""
     found = ledger.history.hotkeys(who)
     if not found:
@@ -50,7 +46,7 @@ def require_hotkey(ledger: "Ledger", who: str) -> str:
     return found[0]
 
 
-def require_epoch(ledger: "Ledger", epoch: int | None) -> int:
+def require_epoch(ledger: Ledger, epoch: int | None) -> int:
     """``epoch``, or the last closed one. Raises UsageError where the ledger does not have it."""
     if epoch is not None:
         if not ledger.is_closed(epoch):

@@ -5,16 +5,18 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flockoff.commands.options import AsJson, CompetitionFile
 from flockoff.commands.tables import MISSING, console, duration, print_json, table
+from flockoff.competition import Competition, load_competition
 from flockoff.launch import run
 from flockoff.logs import set_up_logging
 from flockoff.planner.flops import Load
 from flockoff.planner.hardware import GPUS, Gpu, find_gpu
+from flockoff.planner.model import ModelSize, base_size, read_size
 from flockoff.planner.paper import (
     ASSUMED_MFU,
     BLOCK_THRESHOLD,
@@ -23,10 +25,6 @@ from flockoff.planner.paper import (
     paper_plan,
     seconds_for_evaluating,
 )
-
-if TYPE_CHECKING:
-    from flockoff.competition import Competition
-    from flockoff.planner.model import ModelSize
 
 
 def plan(
@@ -91,15 +89,13 @@ def plan(
     raise typer.Exit(run(program))
 
 
-def _rules(file: Path | None, model_dir: Path | None) -> "tuple[Competition, ModelSize]":
-    from flockoff.competition import load_competition
-    from flockoff.planner.model import base_size, read_size
+def _rules(file: Path | None, model_dir: Path | None) -> tuple[Competition, ModelSize]:
 
     rules = load_competition(file)
     return rules, base_size(rules.base_model) if model_dir is None else read_size(model_dir)
 
 
-def _title(rules: "Competition", dataset: Load, miners: int) -> str:
+def _title(rules: Competition, dataset: Load, miners: int) -> str:
     epochs = rules.training.epochs
     return (
         f"{miners} datasets of {dataset.rows:,} rows of {dataset.tokens // dataset.rows} tokens, "

@@ -6,23 +6,26 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from flockoff import assemble
+from flockoff.commands.ledgers import look, require_rules
 from flockoff.commands.options import AsJson, CacheDir, CompetitionFile, DataDir
+from flockoff.commands.progress import progress_bar
+from flockoff.commands.replaying import Comparison, compared, replayed
+from flockoff.commands.tables import MISSING, console, duration, moment, outside, print_json, table
+from flockoff.competition import Competition, load_competition
 from flockoff.errors import UsageError
+from flockoff.hub import HubClient, cached_dataset
 from flockoff.launch import require_installed, run
+from flockoff.ledger import StoredEvaluation
 from flockoff.logs import set_up_logging
+from flockoff.records import Evaluation, Measurement
 from flockoff.settings import PROJECT_ROOT, read_credentials
 from flockoff.text import short_hotkey
-
-if TYPE_CHECKING:
-    from flockoff.commands.replaying import Comparison
-    from flockoff.competition import Competition
-    from flockoff.hub import HubClient
-    from flockoff.ledger import StoredEvaluation
-    from flockoff.records import Evaluation, Measurement
+from flockoff.training.evaluator import WorkerEvaluator
 
 _LISTED = 20
 
@@ -31,7 +34,7 @@ _LISTED = 20
 class _Wish:
     """What was asked for on the command line."""
 
-    competition: "Competition"
+    competition: Competition
     data_dir: Path
     cache_dir: Path
     eval_data_dir: Path
@@ -74,7 +77,6 @@ def replay(
     set_up_logging(logging.WARNING, None, "replay", credentials.secrets)
 
     def program(stop: threading.Event) -> int:
-        from flockoff.commands.ledgers import look
 
         if listing:
             with look(data_dir) as ledger:
@@ -84,8 +86,6 @@ def replay(
         if evaluation is None:
             raise UsageError("No evaluation is named.", remedy="flockoff replay --list shows their ids.")
         require_installed("torch", "transformers", "peft", "trl")
-        from flockoff import assemble
-        from flockoff.competition import load_competition
 
         wish = _Wish(load_competition(competition), data_dir, cache_dir, eval_data_dir, device)
         found = _find(wish, evaluation)
@@ -95,8 +95,7 @@ def replay(
     raise typer.Exit(run(program))
 
 
-def _find(wish: _Wish, identifier: int) -> "StoredEvaluation":
-    from flockoff.commands.ledgers import look, require_rules
+def _find(wish: _Wish, identifier: int) -> StoredEvaluation:
 
     with look(wish.data_dir) as ledger:
         require_rules(ledger, wish.competition)
@@ -111,17 +110,12 @@ def _find(wish: _Wish, identifier: int) -> "StoredEvaluation":
 
 def _replay(
     wish: _Wish,
-    stored: "StoredEvaluation",
-    hub: "HubClient",
+    stored: StoredEvaluation,
+    hub: HubClient,
     should_stop: Callable[[], bool],
     *,
     as_json: bool,
 ) -> int:
-    from flockoff import assemble
-    from flockoff.commands.progress import progress_bar
-    from flockoff.commands.replaying import compared, replayed
-    from flockoff.commands.tables import console
-    from flockoff.training.evaluator import WorkerEvaluator
 
     evaluation, rules = stored.evaluation, wish.competition
     screen = console(stderr=True)
@@ -143,9 +137,8 @@ def _replay(
     return 0 if comparison.agrees else 1
 
 
-def _dataset(wish: _Wish, evaluation: "Evaluation", hub: "HubClient") -> Path:
+def _dataset(wish: _Wish, evaluation: Evaluation, hub: HubClient) -> Path:
     """The dataset as the validator still has it, or else from the hub. Raises as ``Hub.download``."""
-    from flockoff.hub import cached_dataset
 
     model_id = evaluation.model_id
     kept = cached_dataset(wish.data_dir / "datasets", model_id.namespace, model_id.commit)
@@ -157,8 +150,7 @@ def _dataset(wish: _Wish, evaluation: "Evaluation", hub: "HubClient") -> Path:
     )
 
 
-def _list(stored: "list[StoredEvaluation]", *, as_json: bool) -> None:
-    from flockoff.commands.tables import console, duration, moment, outside, print_json, table
+def _list(stored: list[StoredEvaluation], *, as_json: bool) -> None:
 
     if as_json:
         print_json([asdict(each) for each in stored])
@@ -185,8 +177,7 @@ def _list(stored: "list[StoredEvaluation]", *, as_json: bool) -> None:
     console().print(made)
 
 
-def _print_json(stored: "StoredEvaluation", again: "Measurement", comparison: "Comparison") -> None:
-    from flockoff.commands.tables import print_json
+def _print_json(stored: StoredEvaluation, again: Measurement, comparison: Comparison) -> None:
 
     print_json(
         {
@@ -199,8 +190,7 @@ def _print_json(stored: "StoredEvaluation", again: "Measurement", comparison: "C
     )
 
 
-def _show(stored: "StoredEvaluation", comparison: "Comparison") -> None:
-    from flockoff.commands.tables import MISSING, console, outside, table
+def _show(stored: StoredEvaluation, comparison: Comparison) -> None:
 
     screen = console()
     evaluation = stored.evaluation

@@ -8,9 +8,14 @@ from typing import Annotated
 
 import typer
 
+from flockoff.assemble import ledger_path
+from flockoff.commands.ledgers import look, require_rules
 from flockoff.commands.options import AsJson, CompetitionFile, DataDir
+from flockoff.commands.tables import print_json
+from flockoff.competition import load_competition
 from flockoff.launch import run
 from flockoff.logs import set_up_logging
+from flockoff.report import report_numbers, write_report
 
 
 def report(
@@ -34,11 +39,6 @@ def report(
     set_up_logging(logging.WARNING, None, "report")
 
     def program(_stop: threading.Event) -> int:
-        from flockoff.assemble import ledger_path
-        from flockoff.commands.ledgers import look, require_rules
-        from flockoff.commands.tables import print_json
-        from flockoff.competition import load_competition
-        from flockoff.report import report_numbers, write_report
 
         rules = load_competition(competition)
         with look(data_dir) as ledger:

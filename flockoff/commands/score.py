@@ -6,24 +6,35 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
 
+from flockoff import assemble
+from flockoff.commands.measuring import (
+    Candidate,
+    Measurements,
+    beats_later,
+    expected_seconds,
+    extremes,
+    gains,
+    measured,
+    spread,
+)
 from flockoff.commands.options import AsJson, CacheDir, CompetitionFile
+from flockoff.commands.progress import progress_bar
+from flockoff.commands.tables import MISSING, console, duration, outside, print_json, table
+from flockoff.competition import Competition, load_competition
+from flockoff.dataset import file_size, judge_dataset, load_rows
 from flockoff.errors import UsageError
+from flockoff.hub import HubClient
 from flockoff.launch import require_installed, run
 from flockoff.logs import set_up_logging
+from flockoff.records import Measurement
 from flockoff.settings import PROJECT_ROOT, read_credentials
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from flockoff.commands.measuring import Candidate, Measurements
-    from flockoff.competition import Competition
-    from flockoff.hub import HubClient
-    from flockoff.records import Measurement
-    from flockoff.tokens import TokenizerEncoder
+from flockoff.tokens import TokenizerEncoder, load_encoder
+from flockoff.training.evaluator import WorkerEvaluator
 
 _EXTREMES = 3  # rows shown at each end
 
@@ -35,7 +46,7 @@ class _Wish:
     dataset: Path
     against: str | None
     seeds: tuple[int, ...]
-    competition: "Competition"
+    competition: Competition
     cache_dir: Path
     eval_data_dir: Path
     device: str | None
@@ -78,9 +89,6 @@ def score(
 
     def program(stop: threading.Event) -> int:
         require_installed("torch", "transformers", "peft", "trl")
-        from flockoff import assemble
-        from flockoff.competition import load_competition
-        from flockoff.dataset import file_size
 
         file_size(dataset)
         rules = load_competition(competition)
@@ -100,13 +108,7 @@ def score(
     raise typer.Exit(run(program))
 
 
-def _score(wish: _Wish, hub: "HubClient", stop: threading.Event, *, as_json: bool) -> int:
-    from flockoff import assemble
-    from flockoff.commands.measuring import Measurements, measured
-    from flockoff.commands.progress import progress_bar
-    from flockoff.commands.tables import console, duration, print_json
-    from flockoff.tokens import load_encoder
-    from flockoff.training.evaluator import WorkerEvaluator
+def _score(wish: _Wish, hub: HubClient, stop: threading.Event, *, as_json: bool) -> int:
 
     rules = wish.competition
     screen = console(stderr=as_json)
@@ -139,12 +141,9 @@ def _score(wish: _Wish, hub: "HubClient", stop: threading.Event, *, as_json: boo
 
 
 def _candidates(
-    wish: _Wish, hub: "HubClient", encoder: "TokenizerEncoder", evaluation_file: Path
-) -> "Iterator[Candidate]":
+    wish: _Wish, hub: HubClient, encoder: TokenizerEncoder, evaluation_file: Path
+) -> Iterator[Candidate]:
     """The dataset, and the one it is to be compared with. Raises MinerFault for one that is not valid."""
-    from flockoff import assemble
-    from flockoff.commands.measuring import Candidate
-    from flockoff.dataset import judge_dataset
 
     rules = wish.competition
     answers = assemble.open_answers(evaluation_file, rules, encoder)
@@ -164,23 +163,20 @@ def _candidates(
         yield Candidate(name, file, judgement)
 
 
-def _tokens_in(evaluation_file: Path, rules: "Competition", encoder: "TokenizerEncoder") -> int:
-    from flockoff.dataset import load_rows
+def _tokens_in(evaluation_file: Path, rules: Competition, encoder: TokenizerEncoder) -> int:
 
     rows = load_rows(evaluation_file, rules.limits, encoder.special_tokens)[: rules.evaluation.rows]
     return sum(len(row.input_ids) for row in encoder.encode(rows))
 
 
 def _announce(
-    screen: "Console",
+    screen: Console,
     wish: _Wish,
-    candidates: "list[Candidate]",
-    base: "Measurement",
-    kept: "Measurements",
+    candidates: list[Candidate],
+    base: Measurement,
+    kept: Measurements,
     evaluation_tokens: int,
 ) -> None:
-    from flockoff.commands.measuring import expected_seconds
-    from flockoff.commands.tables import duration, outside
 
     left = [
         candidate for candidate in candidates for seed in wish.seeds if kept.find(candidate, seed) is None
@@ -208,8 +204,7 @@ def _kinds(wish: _Wish, rows: int) -> list[str]:
     return lines[:rows] if len(lines) >= rows else ["all"] * rows
 
 
-def _told(wish: _Wish, base: "Measurement", results: "dict[str, list[Measurement]]") -> dict[str, object]:
-    from flockoff.commands.measuring import gains, spread
+def _told(wish: _Wish, base: Measurement, results: dict[str, list[Measurement]]) -> dict[str, object]:
 
     told: dict[str, object] = {"base": asdict(base), "seeds": wish.seeds}
     for name, measurements in results.items():
@@ -225,11 +220,7 @@ def _told(wish: _Wish, base: "Measurement", results: "dict[str, list[Measurement
     return told
 
 
-def _show(
-    screen: "Console", wish: _Wish, base: "Measurement", results: "dict[str, list[Measurement]]"
-) -> None:
-    from flockoff.commands.measuring import spread
-    from flockoff.commands.tables import MISSING, outside, table
+def _show(screen: Console, wish: _Wish, base: Measurement, results: dict[str, list[Measurement]]) -> None:
 
     made = table("Loss after training", words=("dataset",), numbers=("loss", "change", "deviation", "seeds"))
     for name, measurements in results.items():
@@ -245,9 +236,7 @@ def _show(
         _show_duel(screen, wish, own, results[wish.against])
 
 
-def _show_rows(screen: "Console", wish: _Wish, base: "Measurement", own: "list[Measurement]") -> None:
-    from flockoff.commands.measuring import extremes, gains
-    from flockoff.commands.tables import table
+def _show_rows(screen: Console, wish: _Wish, base: Measurement, own: list[Measurement]) -> None:
 
     found = gains(base, own, _kinds(wish, len(base.row_nll)))
     if not found:
@@ -261,9 +250,7 @@ def _show_rows(screen: "Console", wish: _Wish, base: "Measurement", own: "list[M
     screen.print(f"evaluation rows changed most, for better and worse: {lines}")
 
 
-def _show_duel(screen: "Console", wish: _Wish, own: "list[Measurement]", other: "list[Measurement]") -> None:
-    from flockoff.commands.measuring import beats_later
-    from flockoff.commands.tables import outside
+def _show_duel(screen: Console, wish: _Wish, own: list[Measurement], other: list[Measurement]) -> None:
 
     epsilon = wish.competition.scoring.timestamp_epsilon
     won = sum(beats_later(mine.loss, rival.loss, epsilon) for mine, rival in zip(own, other, strict=True))

@@ -6,10 +6,12 @@ import threading
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from flockoff.assemble import ledger_path
+from flockoff.chain import WalletRef, hotkey_address, open_chain, resolve_endpoint
 from flockoff.commands.options import (
     AsJson,
     CompetitionFile,
@@ -20,14 +22,16 @@ from flockoff.commands.options import (
     WalletName,
     WalletPath,
 )
+from flockoff.commands.tables import console, outside, print_json
+from flockoff.competition import Competition, load_competition
+from flockoff.errors import MinerFault
 from flockoff.launch import run
+from flockoff.ledger import Ledger
+from flockoff.ledger.history import HotkeyTurn
 from flockoff.logs import set_up_logging
+from flockoff.records import EpochStatus, ModelId, SubnetSnapshot
+from flockoff.scoring import Candidate, longest_wait
 from flockoff.text import secrets_in
-
-if TYPE_CHECKING:
-    from flockoff.competition import Competition
-    from flockoff.ledger.history import HotkeyTurn
-    from flockoff.records import EpochStatus, SubnetSnapshot
 
 _ADDRESS = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,48}")
 
@@ -54,7 +58,7 @@ class LedgerStanding:
     score: float
     last_evaluated: int | None  # start block of the epoch
     epochs_to_wait: int | None  # until it has a place, at the latest; 1 is the next epoch
-    last: "HotkeyTurn | None"
+    last: HotkeyTurn | None
 
 
 def status(
@@ -80,8 +84,6 @@ def status(
     set_up_logging(logging.WARNING, None, "status", secrets)
 
     def program(stop: threading.Event) -> int:
-        from flockoff.chain import WalletRef, hotkey_address, open_chain, resolve_endpoint
-        from flockoff.competition import load_competition
 
         rules = load_competition(competition)
         if _ADDRESS.fullmatch(hotkey):
@@ -94,8 +96,6 @@ def status(
         on_chain = standing_on_chain(address, snapshot, epoch, rules)
         in_ledger = _standing_in_ledger(address, data_dir, netuid, snapshot, rules)
         if as_json:
-            from flockoff.commands.tables import print_json
-
             ledger = asdict(in_ledger) if in_ledger else None
             print_json(
                 {"netuid": netuid, "block": snapshot.block, "chain": asdict(on_chain), "ledger": ledger}
@@ -108,11 +108,9 @@ def status(
 
 
 def standing_on_chain(
-    hotkey: str, snapshot: "SubnetSnapshot", epoch: "EpochStatus", rules: "Competition"
+    hotkey: str, snapshot: SubnetSnapshot, epoch: EpochStatus, rules: Competition
 ) -> ChainStanding:
     """What the snapshot says of ``hotkey``; ``epoch`` is the one under way."""
-    from flockoff.errors import MinerFault
-    from flockoff.records import ModelId
 
     neuron = next((each for each in snapshot.neurons if each.hotkey == hotkey), None)
     if neuron is None:
@@ -143,11 +141,8 @@ def standing_on_chain(
 
 
 def _standing_in_ledger(
-    hotkey: str, data_dir: Path, netuid: int, snapshot: "SubnetSnapshot", rules: "Competition"
+    hotkey: str, data_dir: Path, netuid: int, snapshot: SubnetSnapshot, rules: Competition
 ) -> LedgerStanding | None:
-    from flockoff.assemble import ledger_path
-    from flockoff.ledger import Ledger
-    from flockoff.scoring import Candidate, longest_wait
 
     if not ledger_path(data_dir).exists():
         return None
@@ -181,10 +176,9 @@ def _show(
     netuid: int,
     on_chain: ChainStanding,
     in_ledger: LedgerStanding | None,
-    epoch: "EpochStatus",
-    rules: "Competition",
+    epoch: EpochStatus,
+    rules: Competition,
 ) -> None:
-    from flockoff.commands.tables import console, outside
 
     screen = console()
     screen.print(f"[bold]{outside(on_chain.hotkey)} on subnet {netuid}[/bold], block {epoch.block:,}")
@@ -197,7 +191,7 @@ def _show(
         screen.print(outside(line))
 
 
-def _chain_lines(on_chain: ChainStanding, epoch: "EpochStatus", rules: "Competition") -> list[str]:
+def _chain_lines(on_chain: ChainStanding, epoch: EpochStatus, rules: Competition) -> list[str]:
     if on_chain.uid is None:
         return ["not registered: it cannot commit and earns nothing until btcli has registered it"]
     lines = [f"registration  uid {on_chain.uid}"]

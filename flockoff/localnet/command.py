@@ -1,4 +1,4 @@
-"""``flockoff localnet`` and its faults, for a shell. What is needed is imported when it runs."""
+"""``flockoff localnet`` and its faults, for a shell."""
 
 import json
 import logging
@@ -13,13 +13,14 @@ from typing import Annotated
 import typer
 
 from flockoff.errors import UsageError
-from flockoff.launch import require_installed, run
+from flockoff.launch import run
 from flockoff.localnet.control import CONTROL_PORT, send
+from flockoff.localnet.network import LocalnetSettings
+from flockoff.localnet.serve import FAULTS, serve_localnet
 from flockoff.logs import set_up_logging
 
-localnet = typer.Typer(invoke_without_command=True)
+localnet = typer.Typer(invoke_without_command=True, add_completion=False, rich_markup_mode=None)
 
-_PACKAGES = ("starlette", "websockets", "dulwich")
 _FREE = "0: any free one."
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
@@ -65,10 +66,6 @@ def serve(
     set_up_logging(logging.WARNING, None, "localnet")
 
     def program(stop: threading.Event) -> int:
-        require_installed(*_PACKAGES)
-        from flockoff.localnet.network import LocalnetSettings
-        from flockoff.localnet.serve import serve_localnet
-
         context = (
             nullcontext(directory) if directory else tempfile.TemporaryDirectory(prefix="flockoff-localnet-")
         )
@@ -111,9 +108,6 @@ def fault(
 
     def program(_stop: threading.Event) -> int:
         if name is None:
-            require_installed(*_PACKAGES)
-            from flockoff.localnet.serve import FAULTS
-
             listed = json.dumps(dict(FAULTS)) if as_json else "\n".join(_listed(FAULTS))
             sys.stdout.write(listed + "\n")
         else:

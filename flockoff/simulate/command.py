@@ -7,16 +7,19 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from flockoff.errors import Interrupted
 from flockoff.launch import require_installed, run
 from flockoff.logs import set_up_logging
-
-if TYPE_CHECKING:
-    from flockoff.simulate.scenario import Scenario
+from flockoff.simulate.game import play
+from flockoff.simulate.outcome import measure
+from flockoff.simulate.scenario import Scenario, load_scenario
+from flockoff.simulate.show import show_outcome, show_sweep
+from flockoff.simulate.sweep import sweep
 
 
 def simulate(
@@ -54,7 +57,6 @@ def simulate(
     def program(stop: threading.Event) -> int:
         if pictures:
             require_installed("matplotlib")
-        from flockoff.simulate.scenario import load_scenario
 
         game = load_scenario(scenario).resized(epochs=epochs, miners=miners, validators=validators)
 
@@ -72,18 +74,13 @@ def simulate(
 
 
 def _play(
-    scenario: "Scenario", seed: int, as_json: bool, pictures: Path | None, between_epochs: Callable[[], None]
+    scenario: Scenario, seed: int, as_json: bool, pictures: Path | None, between_epochs: Callable[[], None]
 ) -> None:
-    from rich.console import Console
-
-    from flockoff.simulate.game import play
-    from flockoff.simulate.outcome import measure
-    from flockoff.simulate.show import show_outcome
 
     history = play(scenario, seed, between_epochs=between_epochs)
     outcome = measure(scenario, history)
     if pictures:
-        from flockoff.simulate.pictures import draw
+        from flockoff.simulate.pictures import draw  # matplotlib, which not every installation has
 
         draw(history, pictures)
     if as_json:
@@ -93,11 +90,7 @@ def _play(
         show_outcome(Console(), outcome)
 
 
-def _sweep(scenario: "Scenario", seed: int, as_json: bool, between_epochs: Callable[[], None]) -> None:
-    from rich.console import Console
-
-    from flockoff.simulate.show import show_sweep
-    from flockoff.simulate.sweep import sweep
+def _sweep(scenario: Scenario, seed: int, as_json: bool, between_epochs: Callable[[], None]) -> None:
 
     trials = list(sweep(scenario, seed, between_epochs=between_epochs))
     if as_json:

@@ -4,17 +4,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.testing import Result
 
-from flockoff.cli import app
+from flockoff import __version__
+from flockoff.cli import COMMANDS, Deferred, Entry, app
 
 
 def commands(group: TyperGroup, before: str = "") -> Iterator[tuple[str, TyperCommand | TyperGroup]]:
-    for name, command in group.commands.items():
+    for name, found in group.commands.items():
+        command = found.load() if isinstance(found, Deferred) else found
         assert isinstance(command, TyperCommand | TyperGroup)
         yield f"{before}{name}", command
         if isinstance(command, TyperGroup):
@@ -34,6 +37,40 @@ def test_every_command_has_json_and_a_help_with_an_example(
     options = {option for parameter in command.params for option in parameter.opts}
     assert "--json" in options
     assert f"flockoff {name}" in (command.help or "")
+
+
+@pytest.mark.parametrize("entry", [entry for group in COMMANDS.values() for entry in group])
+def test_every_command_begins_its_help_with_the_summary_that_lists_it(entry: Entry) -> None:
+    assert (Deferred(entry).load().help or "").partition("\n\n")[0] == entry.summary
+
+
+def test_every_command_is_listed_under_a_heading_with_its_whole_summary(
+    command: Callable[..., Result],
+) -> None:
+    said = command("-h").stdout
+    for heading, entries in COMMANDS.items():
+        assert f"{heading}:" in said
+        for entry in entries:
+            assert entry.summary in " ".join(said.split())
+    assert command("--help").stdout == said
+
+
+def test_version_is_said(command: Callable[..., Result]) -> None:
+    assert command("--version").stdout == f"flockoff {__version__}\n"
+
+
+def test_command_that_lacks_a_package_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lacking.py").write_text("import package_that_nobody_has.part", encoding="utf-8")
+    (tmp_path / "broken.py").write_text("import flockoff.module_that_is_not_there", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(typer.Exit):
+        Deferred(Entry("lacking", "lacking", "")).load()
+    said = "This needs package_that_nobody_has, which is not installed. Run: uv sync\n"
+    assert capsys.readouterr().err == said
+    with pytest.raises(ModuleNotFoundError, match=r"flockoff\.module"):  # a bug, not an installation
+        Deferred(Entry("broken", "broken", "")).load()
 
 
 def test_fault_list_is_json_for_machines(command: Callable[..., Result]) -> None:
