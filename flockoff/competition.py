@@ -5,6 +5,8 @@ competition from a TOML file whose tables and keys are these classes and their f
 """
 
 import dataclasses
+import hashlib
+import json
 import math
 import re
 import tomllib
@@ -274,6 +276,16 @@ class Competition:
 
     def __post_init__(self) -> None:
         _require(bool(_ID.fullmatch(self.id)), "id must be 1 to 32 letters, digits, '.', '_' or '-'")
+
+
+def competition_hash(competition: Competition) -> str:
+    """SHA-256 of all rules, 64 hex digits: two validators with the same one play by the same rules.
+
+    Of the canonical JSON of every field, defaults included: so it does not depend on how a file is written,
+    and a new version of this program that adds a rule has another hash.
+    """
+    table = dataclasses.asdict(competition)
+    return hashlib.sha256(json.dumps(table, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def load_competition(path: Path | None) -> Competition:

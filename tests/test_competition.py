@@ -1,11 +1,27 @@
 import hashlib
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flockoff.competition import Competition, PublicSample, Queue, SealedSet, load_competition
+from flockoff.competition import (
+    BaseModel,
+    Competition,
+    Contamination,
+    EvaluationSet,
+    Limits,
+    Lora,
+    Overlap,
+    PublicSample,
+    Queue,
+    Scoring,
+    SealedSet,
+    Training,
+    competition_hash,
+    load_competition,
+)
 from flockoff.errors import UsageError
 from flockoff.settings import PROJECT_ROOT
 
@@ -42,6 +58,34 @@ def test_competition_file_changes_only_what_it_names(tmp_path: Path) -> None:
     assert competition.training.learning_rate == 1.0
     assert competition.evaluation.rows == 4
     assert competition.lora == Competition().lora
+
+
+def test_competition_hash_depends_on_the_rules_and_not_on_how_they_are_written(tmp_path: Path) -> None:
+    first = load_competition(written(tmp_path, "id = 'mine'\n[scoring]\ntemperature = 1\n[lora]\nrank = 8"))
+    again = load_competition(written(tmp_path, "[lora]\nrank=8\n[scoring]\ntemperature = 1.0"))
+    assert competition_hash(first) == competition_hash(replace(again, id="mine"))
+    assert competition_hash(first) != competition_hash(again)
+    assert len(competition_hash(Competition())) == 64
+    assert competition_hash(load_competition(None)) == competition_hash(Competition())
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Competition)])
+def test_competition_hash_covers_every_table(field: str) -> None:
+    other = {
+        "id": "other",
+        "sealed": SealedSet(repo="a/b", commit="c" * 40, sha256="d" * 64, weight=0.25),
+        "base_model": BaseModel(revision="e" * 40),
+        "lora": Lora(rank=1),
+        "training": Training(epochs=1),
+        "evaluation": EvaluationSet(rows=1),
+        "limits": Limits(max_rows=1),
+        "contamination": Contamination(max_rows=1),
+        "overlap": Overlap(max_share=0.1),
+        "scoring": Scoring(temperature=1.0),
+        "queue": Queue(best=1),
+    }
+    changed = Competition(**{field: other[field]})  # type: ignore[arg-type]
+    assert competition_hash(changed) != competition_hash(Competition())
 
 
 def test_competition_sealed_set_is_there_only_where_it_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from flockoff.dataset import Claim
 from flockoff.errors import LedgerError
 from flockoff.ledger.database import Database
 from flockoff.ledger.history import History
-from flockoff.ledger.overlap import SketchIndex
 from flockoff.ledger.queries import (
     LEADERBOARD,
     MEASURED,
@@ -32,6 +31,7 @@ from flockoff.ledger.rows import (
     measurement_from,
     verdict_from,
 )
+from flockoff.ledger.sketches import SketchIndex
 from flockoff.records import (
     SET_ASIDE,
     Commitment,

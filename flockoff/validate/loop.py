@@ -251,6 +251,7 @@ def _close(validator: Validator, start_block: int) -> None:
     for verdict in settlement.copies:
         ledger.record_verdict(verdict)
         log_verdict(verdict)
+    ledger.sketches.remember_again(settlement.looked_at)
     ledger.sketches.bear_witness(settlement.witnesses)
     ledger.close_epoch(
         start_block,

@@ -86,9 +86,11 @@ def without_borrowed(validator: Validator, epoch: Epoch, dataset: Prepared) -> P
     Raises MinerFault (NEAR_DUPLICATE) where that is too much of it, or all.
     """
     rules = validator.competition.overlap
-    found = validator.ledger.sketches.look(
-        dataset.content_hash, dataset.sketch, epoch.start_block, rules, validator.public_sample
-    )
+    claim = validator.ledger.owner(dataset.content_hash)
+    assert claim is not None, "a dataset is claimed before it is looked at"
+    sketches = validator.ledger.sketches
+    found = sketches.look(claim, dataset.sketch, rules, validator.public_sample)
+    sketches.remember(dataset.content_hash, dataset.sketch, epoch.start_block, found)
     left_out = tuple(sorted({*dataset.left_out, *found.lines}))
     fault = near_duplicate_fault(found, rules, rows_left=dataset.rows - len(left_out))
     if fault is not None:

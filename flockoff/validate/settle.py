@@ -7,6 +7,7 @@ import numpy as np
 
 from flockoff.competition import Competition, Overlap
 from flockoff.dataset import (
+    Borrowed,
     Claim,
     Sketch,
     duplicate_fault,
@@ -26,6 +27,7 @@ class Settlement:
 
     ``verdicts`` are all of the epoch's; ``copies`` those among them that the settlement found. ``witnesses``:
     the contents that bear witness from now on to what is common property, and the coldkey of each.
+    ``looked_at``: by content hash, what of contents that were looked at again belongs to others.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -34,6 +36,7 @@ class Settlement:
     shares: Mapping[str, float]
     scores: Mapping[str, float]
     witnesses: Mapping[str, str]
+    looked_at: Mapping[str, Borrowed]
 
 
 def settle(
@@ -49,7 +52,8 @@ def settle(
     """
     rules = competition.scoring
     before = verdicts
-    verdicts = [_looked_at_again(verdict, ledger, competition.overlap, public) for verdict in before]
+    looked_at = _looked_at_again(verdicts, ledger, competition.overlap, public)
+    verdicts = [_at_fault_if_borrowed(verdict, looked_at, competition.overlap) for verdict in before]
     verdicts = _without_copies(verdicts, ledger, rules.same_loss_tolerance)
     copies = tuple(verdict for verdict, was in zip(verdicts, before, strict=True) if verdict != was)
     rates: dict[str, float] = {}
@@ -68,18 +72,30 @@ def settle(
         [neuron.hotkey for neuron in snapshot.neurons],
         rules.score_decay,
     )
-    witnesses = _witnesses(eligible.values(), rates, ledger, snapshot, competition.overlap)
-    return Settlement(tuple(verdicts), copies, rates, share, scores, witnesses)
+    witnesses = _witnesses(eligible.values(), rates, ledger, looked_at, snapshot, competition.overlap)
+    return Settlement(tuple(verdicts), copies, rates, share, scores, witnesses, looked_at)
 
 
-def _looked_at_again(verdict: Verdict, ledger: Ledger, rules: Overlap, public: Sketch | None) -> Verdict:
-    """The verdict, at fault if contents first seen in its epoch show that it is a near-duplicate.
+def _looked_at_again(
+    verdicts: Iterable[Verdict], ledger: Ledger, rules: Overlap, public: Sketch | None
+) -> dict[str, Borrowed]:
+    """By content hash, what of the eligible belongs to others, where contents first seen since tell more."""
+    found: dict[str, Borrowed] = {}
+    for verdict in verdicts:
+        if verdict.standing != "eligible" or verdict.content_hash is None:
+            continue
+        again = ledger.sketches.look_again(verdict.content_hash, verdict.epoch, rules, public)
+        if again is not None:
+            found[verdict.content_hash] = again
+    return found
+
+
+def _at_fault_if_borrowed(verdict: Verdict, looked_at: Mapping[str, Borrowed], rules: Overlap) -> Verdict:
+    """The verdict, at fault if a second look shows that it is a near-duplicate.
 
     A few borrowed rows that only they show were trained on by now; the next time they are left out.
     """
-    if verdict.standing != "eligible" or verdict.content_hash is None:
-        return verdict
-    found = ledger.sketches.look_again(verdict.content_hash, verdict.epoch, rules, public)
+    found = looked_at.get(verdict.content_hash or "") if verdict.standing == "eligible" else None
     fault = near_duplicate_fault(found, rules, rows_left=1) if found is not None else None
     return verdict if fault is None else _at_fault(verdict, fault)
 
@@ -88,6 +104,7 @@ def _witnesses(
     eligible: Iterable[Verdict],
     win_rates: Mapping[str, float],
     ledger: Ledger,
+    looked_at: Mapping[str, Borrowed],
     snapshot: SubnetSnapshot,
     rules: Overlap,
 ) -> dict[str, str]:
@@ -97,7 +114,8 @@ def _witnesses(
     for verdict in eligible:
         if verdict.content_hash is None or verdict.hotkey not in coldkeys or win_rates[verdict.hotkey] < 0.5:
             continue
-        share = ledger.sketches.borrowed_share(verdict.content_hash)
+        again = looked_at.get(verdict.content_hash)
+        share = again.share if again else ledger.sketches.borrowed_share(verdict.content_hash)
         if share is not None and share <= rules.witness_share:
             found[verdict.content_hash] = coldkeys[verdict.hotkey]
     return found

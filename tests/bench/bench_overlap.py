@@ -147,7 +147,11 @@ def random_sketch(rows: int, numbers: np.random.Generator) -> Sketch:
 def look(ledger: Ledger, number: int, sketch: Sketch) -> Borrowed:
     content = f"{number:064x}"
     ledger.claim_content(content, f"hotkey {number}", MODEL_ID, number, uid=number % 256)
-    return ledger.sketches.look(content, sketch, 360, Overlap(), public=None)
+    claim = ledger.owner(content)
+    assert claim is not None
+    found = ledger.sketches.look(claim, sketch, Overlap(), public=None)
+    ledger.sketches.remember(content, sketch, 360, found)
+    return found
 
 
 def open_ledger(path: Path) -> Ledger:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flockoff.competition import Overlap
-from flockoff.dataset import Borrowed
+from flockoff.dataset import Borrowed, Claim
 from flockoff.errors import LedgerError
 from flockoff.ledger import Ledger
 from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
@@ -40,13 +40,20 @@ def look(
 ) -> Borrowed:
     content = f"content of {hotkey}{name}"
     ledger.claim_content(content, hotkey, model_id(), block, uid=0)
-    return ledger.sketches.look(
-        content, sketch_of(rows, ledger.sketches.key), epoch.start_block, RULES, public=None
-    )
+    claim = ledger.owner(content)
+    assert claim is not None
+    sketch = sketch_of(rows, ledger.sketches.key)
+    found = ledger.sketches.look(claim, sketch, RULES, public=None)
+    ledger.sketches.remember(content, sketch, epoch.start_block, found)
+    return found
 
 
 def look_again(ledger: Ledger, hotkey: str, epoch: Epoch = FIRST) -> Borrowed | None:
-    return ledger.sketches.look_again(f"content of {hotkey}", epoch.start_block, RULES, public=None)
+    content = f"content of {hotkey}"
+    found = ledger.sketches.look_again(content, epoch.start_block, RULES, public=None)
+    if found is not None:
+        ledger.sketches.remember_again({content: found})
+    return found
 
 
 def stored_answers(path: Path) -> dict[str, int]:
@@ -99,6 +106,19 @@ def test_sketches_content_claimed_by_an_earlier_hotkey_goes_over_to_it(ledger: L
     ledger.claim_content("content of copier", "victim", model_id(), 5, uid=1)
     found = look(ledger, "third", 10, VICTIM[::-1])
     assert [claim.hotkey for claim, _ in found.owners()] == ["victim"]
+
+
+def test_sketches_looking_changes_nothing(ledger: Ledger, path: Path) -> None:
+    look(ledger, "thief", 20, VICTIM[::-1])
+    look(ledger, "victim", 10, VICTIM)
+    stored = stored_answers(path)
+    again = ledger.sketches.look_again("content of thief", FIRST.start_block, RULES, public=None)
+    assert again is not None and again.share == pytest.approx(1)
+    unclaimed = Claim("new", "third", 30, 0)
+    mine = sketch_of(VICTIM, ledger.sketches.key)
+    assert ledger.sketches.look(unclaimed, mine, RULES, public=None).share == pytest.approx(1)
+    assert stored_answers(path) == stored
+    assert ledger.sketches.borrowed_share("content of thief") == 0
 
 
 def test_sketches_content_never_looked_at_is_unknown(ledger: Ledger) -> None:
