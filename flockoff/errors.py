@@ -10,6 +10,7 @@
         │   ├── NotRegistered     the hotkey has no uid on the subnet (any more)
         │   ├── NoFunds           the coldkey cannot pay the fee
         │   ├── ChainTransient    connection, pool, timeout: may heal; the call may have landed
+        │   ├── ChainPruned       the node has thrown away what it knew of that block: asking again is no use
         │   └── ChainFatal        the chain refused for a reason that waiting does not heal
         ├── HubError
         │   ├── HubUnauthorized   token missing, wrong, or without the right it needs
@@ -121,6 +122,10 @@ class NoFunds(ChainError):
 
 class ChainTransient(ChainError):
     """May heal by itself. What was being submitted may have landed: read the chain before sending again."""
+
+
+class ChainPruned(ChainError):
+    """The node no longer has that block's state, or has never had it. Other nodes may; this one will not."""
 
 
 class ChainFatal(ChainError):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from flockoff.records import (
+    ChainWeights,
     EncodedRow,
     EpochStatus,
     HubAccount,
@@ -31,7 +32,11 @@ class Chain(Protocol):
     def block(self) -> int: ...
 
     def block_hash(self, block: int) -> bytes:
-        """The 32 bytes of a block's hash. Raises ChainTransient where the node no longer has the block."""
+        """The 32 bytes of a block's hash. Raises ChainPruned where the node does not have that block."""
+        ...
+
+    def genesis(self) -> bytes:
+        """The 32 bytes of block 0's hash: which chain this is."""
         ...
 
     def epoch_status(self) -> EpochStatus: ...
@@ -43,8 +48,8 @@ class Chain(Protocol):
     def snapshot(self, block: int | None = None) -> SubnetSnapshot:
         """The metagraph and all commitments at one block (None: the latest).
 
-        Requests do not grow with the number of miners. Raises ChainTransient also for a ``block`` whose
-        state the node no longer has.
+        Requests do not grow with the number of miners. Raises ChainPruned for a ``block`` whose state the
+        node does not have.
         """
         ...
 
@@ -60,7 +65,14 @@ class Chain(Protocol):
         """Submit weights by uid, non-negative, of any positive sum. After ChainTransient as ``commit``.
 
         What the chain shows as set after block ``since`` are these weights: they are not sent again, and the
-        receipt has no extrinsic.
+        receipt has no extrinsic. They are sent under the subnet's own WeightsVersionKey.
+        """
+        ...
+
+    def weights_on_chain(self) -> ChainWeights:
+        """What the chain holds of this hotkey's weights now; none where it is not registered.
+
+        Where the subnet uses commit-reveal, weights just set are ``sealed`` first.
         """
         ...
 

@@ -1,13 +1,14 @@
 """The things that pass between the rooms of this project: small frozen records."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from flockoff.errors import EvaluationFault, EvaluationTooSlow, MinerFault, Reason
 
 MAX_COMMITMENT_BYTES = 128
+U16_MAX = 65535  # the largest weight as the chain stores them
 # The Hub's rule: words, '-' and '.', none of these two at an end or twice in a row, at most 96 characters.
 _PART = r"\w(?:\w|-(?!-)|\.(?!\.))*(?<![-.])"
 _REPO_ID = re.compile(rf"{_PART}/{_PART}", re.ASCII)
@@ -103,6 +104,50 @@ class SubnetSnapshot:
     owner_hotkey: str
     neurons: tuple[Neuron, ...]  # in order of uid
     commitments: Mapping[str, RawCommitment]  # by hotkey; only registered hotkeys, only readable text
+    owner_coldkey: str = ""
+    min_allowed_weights: int = 0  # the chain refuses fewer positive weights than this
+    stake_threshold: float = 0.0  # the chain takes no weights from whom has less, but for the owner
+
+    def neuron(self, hotkey: str) -> Neuron | None:
+        """Who holds a uid under ``hotkey``; None where nobody does."""
+        return next((neuron for neuron in self.neurons if neuron.hotkey == hotkey), None)
+
+    def counts(self, hotkey: str) -> bool:
+        """Whether the chain would take weights from ``hotkey`` now, and count them."""
+        neuron = self.neuron(hotkey)
+        if neuron is None or not neuron.validator_permit:
+            return False
+        return hotkey == self.owner_hotkey or neuron.stake >= self.stake_threshold
+
+    @property
+    def burn_uid(self) -> int | None:
+        """The uid whose incentive the chain burns, the subnet owner's; None where the owner holds none.
+
+        What any hotkey of the owner's coldkey earns is burned; the owner's own hotkey goes first.
+        """
+        named = [neuron.uid for neuron in self.neurons if neuron.hotkey == self.owner_hotkey]
+        owned = [neuron.uid for neuron in self.neurons if neuron.coldkey == self.owner_coldkey]
+        return next(iter(named + owned), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainWeights:
+    """One hotkey's weights as the chain holds them, read at ``block``."""
+
+    block: int
+    values: Mapping[int, int]  # by uid, in 0..65535, the largest 65535 when they were set; empty: none
+    sealed: tuple[int, ...] = ()  # blocks of the hotkey's weights that the chain has yet to reveal, in order
+
+    def are(self, sent: Mapping[int, float], *, gone: Collection[int] = ()) -> bool:
+        """Whether these are the weights ``sent`` (non-negative, of any positive sum), as the chain rounds.
+
+        ``gone``: uids that went to another hotkey since, of which the chain takes everybody's weights away.
+        """
+        largest = max(sent.values())
+        return all(
+            abs(sent.get(uid, 0.0) / largest * U16_MAX - self.values.get(uid, 0)) <= 1
+            for uid in (sent.keys() | self.values.keys()) - set(gone)
+        )
 
 
 @dataclass(frozen=True, slots=True)

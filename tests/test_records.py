@@ -3,7 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flockoff.errors import MinerFault, Reason
-from flockoff.records import MAX_COMMITMENT_BYTES, ModelId, is_repo_id
+from flockoff.records import (
+    MAX_COMMITMENT_BYTES,
+    ChainWeights,
+    ModelId,
+    Neuron,
+    SubnetSnapshot,
+    is_repo_id,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -62,3 +69,47 @@ def test_repo_id_good_is_accepted(text: str) -> None:
 )
 def test_repo_id_bad_is_refused(text: str) -> None:
     assert not is_repo_id(text)
+
+
+def neuron(uid: int, hotkey: str, coldkey: str, stake: float = 0.0, permit: bool = False) -> Neuron:
+    return Neuron(uid, hotkey, coldkey, stake, permit, 0, 0.0, 0.0, 0.0)
+
+
+def subnet_of(*neurons: Neuron, threshold: float = 0.0) -> SubnetSnapshot:
+    return SubnetSnapshot(
+        1, 100, "owner", neurons, {}, owner_coldkey="the owner's", stake_threshold=threshold
+    )
+
+
+def test_burn_uid_is_the_owners_hotkey_else_one_of_its_coldkey_else_none() -> None:
+    stranger, spare = neuron(0, "stranger", "theirs"), neuron(1, "spare", "the owner's")
+    owner = neuron(2, "owner", "the owner's")
+
+    assert subnet_of(stranger, spare, owner).burn_uid == 2
+    assert subnet_of(stranger, spare).burn_uid == 1
+    assert subnet_of(stranger).burn_uid is None
+
+
+def test_counts_takes_a_permit_and_stake_and_of_the_owner_only_the_permit() -> None:
+    snapshot = subnet_of(
+        neuron(0, "owner", "the owner's", stake=0, permit=True),
+        neuron(1, "poor", "theirs", stake=9, permit=True),
+        neuron(2, "rich", "theirs", stake=10, permit=True),
+        neuron(3, "unpermitted", "theirs", stake=1000),
+        threshold=10,
+    )
+
+    counting = [each.hotkey for each in snapshot.neurons if snapshot.counts(each.hotkey)]
+    assert counting == ["owner", "rich"]
+    assert not snapshot.counts("unregistered")
+
+
+def test_chain_weights_are_those_sent_to_within_the_chains_rounding() -> None:
+    shown = ChainWeights(100, {3: 21845, 4: 65535, 9: 7})
+
+    assert shown.are({3: 1.0, 4: 3.0, 9: 3 * 7 / 65535})
+    assert shown.are({3: 1.0, 4: 3.0, 9: 3 * 7.4 / 65535, 10: 0.0})
+    assert not shown.are({3: 1.0, 4: 3.0})
+    assert not shown.are({3: 1.0, 4: 3.0, 9: 3 * 9 / 65535})
+    assert ChainWeights(100, {3: 21845}).are({3: 1.0, 4: 3.0}, gone={4})
+    assert not ChainWeights(100, {}).are({3: 1.0})

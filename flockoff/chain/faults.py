@@ -8,6 +8,7 @@ repeat itself.
 
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from flockoff.errors import (
     ChainCooldown,
     ChainError,
     ChainFatal,
+    ChainPruned,
     ChainTransient,
     NoFunds,
     NotRegistered,
@@ -39,6 +41,7 @@ _SUBNET = (
     "Check --netuid and --subtensor.network. What subnets there are: uv run btcli subnets list {network}"
 )
 _LANDED = "It may be on chain all the same: read the chain before sending it again."
+_ARCHIVE = "A node with more history has it: one that runs with --state-pruning archive, or a larger number."
 _NODE = "Check the network and --subtensor.chain_endpoint, or try again later."
 _WAIT = "Wait, then try again."
 
@@ -101,10 +104,26 @@ class Circumstances:
         )
 
 
-def translate(error: Exception, action: str, where: Circumstances) -> ChainError:
-    """The ChainError that an SDK error means. ``action`` completes "cannot …"."""
+def translate(error: Exception, action: str, where: Circumstances, *, reading: bool = False) -> ChainError:
+    """The ChainError that an SDK error means. ``action`` completes "cannot …".
+
+    ``reading`` takes no right and no funds: what a node refuses now, it may answer later. The one thing that
+    it never will is what it has thrown away.
+    """
+    fault = _translate(error, action, where)
+    if not reading or isinstance(fault, ChainPruned):
+        return fault
+    return ChainTransient(fault.message, remedy=_NODE if fault.remedy == _LANDED else fault.remedy)
+
+
+def _translate(error: Exception, action: str, where: Circumstances) -> ChainError:
     import bittensor as bt
 
+    if any(type(cause).__name__ == "StateDiscardedError" for cause in _causes(error)):
+        return ChainPruned(
+            f"Cannot {action}: the node at {where.endpoint} no longer has that block's state.",
+            remedy=_ARCHIVE,
+        )
     if isinstance(error, TimeoutError):
         return ChainTransient(
             f"Cannot {action}: no answer in time from the node at {where.endpoint}.", remedy=_LANDED
@@ -126,10 +145,27 @@ def no_subnet(where: Circumstances) -> ChainFatal:
     return ChainFatal(f"There is no subnet {where.netuid} at {where.endpoint}.", remedy=where.fill(_SUBNET))
 
 
+def is_unknown_block(error: Exception) -> bool:
+    """Whether the node said that it knows no block of that number."""
+    return any(type(cause).__name__ == "BlockNotFound" for cause in _causes(error))
+
+
+def no_block(where: Circumstances, block: int) -> ChainPruned:
+    """The node is past the block and does not know it."""
+    return ChainPruned(f"The node at {where.endpoint} does not have block {block}.", remedy=_ARCHIVE)
+
+
 def not_registered(where: Circumstances, hotkey: str) -> NotRegistered:
     """The subnet has no uid for the hotkey: the SDK answers None instead of raising."""
     message = f"Hotkey {hotkey} is not registered on subnet {where.netuid}."
     return NotRegistered(message, remedy=where.fill(_REGISTER))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised from. The SDK keeps the classes of those to itself."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _from_chain(error: "SdkError", action: str, where: Circumstances) -> ChainError:

@@ -7,10 +7,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flockoff.chain.connection import Access, Connection, Operation, T
-from flockoff.chain.faults import Circumstances, no_subnet, not_registered, translate
+from flockoff.chain.faults import (
+    Circumstances,
+    is_unknown_block,
+    no_block,
+    no_subnet,
+    not_registered,
+    translate,
+)
 from flockoff.chain.wallets import WalletRef, load_wallet
 from flockoff.errors import ChainError, ChainTransient, Interrupted, SetupError
-from flockoff.records import EpochStatus, Neuron, RawCommitment, Receipt, SubnetSnapshot
+from flockoff.records import ChainWeights, EpochStatus, Neuron, RawCommitment, Receipt, SubnetSnapshot
 from flockoff.text import without_key
 
 if TYPE_CHECKING:
@@ -20,6 +27,13 @@ READ_SECONDS = 60.0
 SUBMIT_SECONDS = 120.0  # finalization takes under a minute where the chain is well
 SUBSCRIPTION_SECONDS = 30.0
 RAO = 10**9  # in one TAO, as in one alpha
+
+_COMMITMENT_OF = ("Commitments", "CommitmentOf")
+_STAKE_THRESHOLD = ("SubtensorModule", "StakeThreshold")
+_UIDS = ("SubtensorModule", "Uids")
+_WEIGHTS = ("SubtensorModule", "Weights")
+_SEALED = ("SubtensorModule", "TimelockedWeightCommits")
+_VERSION_KEY = ("SubtensorModule", "WeightsVersionKey")
 
 
 def open_chain(
@@ -83,17 +97,33 @@ class SubtensorChain:
     def block_hash(self, block: int) -> bytes:
         """The 32 bytes of a hash, once the block is final: before that the chain may still replace it.
 
-        Raises ChainTransient for a block that is still to come or that the node no longer has.
+        Raises ChainTransient for a block that is still to come, ChainPruned for one that the node lacks.
         """
 
         async def read(node: Access) -> bytes:
             if block > await node.client.finalized_block():
-                if block > await node.client.block():
-                    raise ChainTransient(f"Block {block} is not there yet.", remedy="Wait for it.")
+                await self._require_reached(node, block)
                 await _until_final(node, block)
-            return bytes.fromhex((await node.substrate.block_hash(block)).removeprefix("0x"))
+            return await self._hash(node, block)
 
         return self._read(f"read the hash of block {block}", read)
+
+    def genesis(self) -> bytes:
+        return self._read("read the chain's first hash", lambda node: self._hash(node, 0))
+
+    async def _hash(self, node: Access, block: int) -> bytes:
+        try:
+            text = await node.substrate.block_hash(block)
+        except Exception as error:
+            if not is_unknown_block(error):
+                raise
+            await self._require_reached(node, block)
+            raise no_block(self._where, block) from error
+        return bytes.fromhex(text.removeprefix("0x"))
+
+    async def _require_reached(self, node: Access, block: int) -> None:
+        if block > await node.client.block():
+            raise ChainTransient(f"Block {block} is not there yet.", remedy="Wait for it.")
 
     def head_time(self) -> float:
         """When the latest block was made, in UTC seconds, by the clock of its author."""
@@ -135,6 +165,8 @@ class SubtensorChain:
 
     def snapshot(self, block: int | None = None) -> SubnetSnapshot:
         async def read(node: Access) -> SubnetSnapshot:
+            if block is not None:
+                await self._hash(node, block)  # which the view needs anyway, and keeps
             view = await node.client.at(block)
             graph = await view.subnets.metagraph(self.netuid, commitments=False)
             if graph is None:
@@ -154,6 +186,9 @@ class SubtensorChain:
                     for neuron, record in zip(graph.neurons, records, strict=True)
                     if (commitment := _commitment(neuron.hotkey, record))
                 },
+                owner_coldkey=graph.owner_coldkey,
+                min_allowed_weights=int(graph.raw["min_allowed_weights"]),
+                stake_threshold=(await view.query(_STAKE_THRESHOLD) or 0) / RAO,
             )
 
         return self._read(f"read subnet {self.netuid}", read)
@@ -172,6 +207,21 @@ class SubtensorChain:
             return await node.client.weights.weights(self.netuid)
 
         return self._read("read the weights", read)
+
+    def weights_on_chain(self) -> ChainWeights:
+        if not self.hotkey:
+            return ChainWeights(self.block(), {})
+
+        async def read(node: Access) -> ChainWeights:
+            view = await node.client.at(None)
+            uid = await view.query(_UIDS, [self.netuid, self.hotkey])
+            row = [] if uid is None else await view.query(_WEIGHTS, [self.netuid, uid]) or []
+            queues = await view.query_map(_SEALED, [self.netuid])
+            sealed = (block for _, queue in queues for hotkey, block, *_ in queue if hotkey == self.hotkey)
+            values = {int(target): int(value) for target, value in row}
+            return ChainWeights(view.block, values, tuple(sorted(map(int, sealed))))
+
+        return self._read("read the hotkey's weights", read)
 
     def balance(self) -> float:
         """What the wallet's coldkey can spend, in TAO."""
@@ -228,7 +278,8 @@ class SubtensorChain:
             # As in ``commit``: a look at the chain any earlier would miss what got into a block in between.
             if since is not None and (block := await self._last_update(node)) > since:
                 return Receipt("", block)
-            intent = SetWeights(netuid=self.netuid, weights=dict(weights))
+            key = int(await node.client.query(_VERSION_KEY, [self.netuid]) or 0)
+            intent = SetWeights(netuid=self.netuid, weights=dict(weights), version_key=key)
             # Sent once: where the pool says that the nonce is taken, what took it may be these very weights.
             return _receipt(await node.client.execute(intent, wallet, retries=0))
 
@@ -263,10 +314,7 @@ class SubtensorChain:
         except (ChainError, Interrupted):
             raise
         except Exception as error:  # the SDK also lets errors of its own libraries out, by no list it keeps
-            fault = translate(error, action, self._where)
-            if reading and not isinstance(fault, ChainTransient):
-                # Reading takes no right and no funds: what a node refuses now, it may answer later.
-                fault = ChainTransient(fault.message, remedy=fault.remedy)
+            fault = translate(error, action, self._where, reading=reading)
             if isinstance(fault, ChainTransient):
                 self._connection.drop()
             raise fault from error
@@ -295,9 +343,6 @@ async def _until_final(node: Access, block: int) -> None:
         if header.number >= block:
             return
     raise ChainTransient(f"The node stopped reporting before block {block} was final.", remedy="Try again.")
-
-
-_COMMITMENT_OF = ("Commitments", "CommitmentOf")
 
 
 def _neuron(neuron: "MetagraphNeuron") -> Neuron:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from flockoff.errors import (
+    ChainPruned,
     ChainTransient,
     EvaluationFault,
     EvaluationStopped,
@@ -76,9 +77,9 @@ def run_epochs(validator: Validator, epochs: int | None) -> bool:
                     extra=event("waiting", block=epoch.end_block),
                 )
                 _wait_for_block(validator, epoch.end_block, status.seconds_per_block)
-        except (ChainTransient, LedgerUnavailable) as fault:
+        except (ChainTransient, ChainPruned, LedgerUnavailable) as fault:
             tries += 1
-            RETRIES.labels(of="chain" if isinstance(fault, ChainTransient) else "ledger").inc()
+            RETRIES.labels(of="ledger" if isinstance(fault, LedgerUnavailable) else "chain").inc()
             pause = backoff(
                 tries, first=validator.fault_pause, longest=_LONGEST_PAUSE * validator.fault_pause
             )
@@ -217,7 +218,7 @@ def _snapshot_at_start(validator: Validator, epoch: Epoch) -> SubnetSnapshot:
     """
     try:
         return validator.chain.snapshot(epoch.start_block)
-    except ChainTransient as fault:
+    except ChainPruned as fault:
         log.warning("%s Going by the latest block instead of the epoch's first.", fault)
         return validator.chain.snapshot()
 

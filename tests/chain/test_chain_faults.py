@@ -14,6 +14,7 @@ from flockoff.errors import (
     ChainCooldown,
     ChainError,
     ChainFatal,
+    ChainPruned,
     ChainTransient,
     Interrupted,
     NotRegistered,
@@ -35,6 +36,8 @@ CALLS: dict[str, Callable[[SubtensorChain], object]] = {
     "epoch_status": lambda chain: chain.epoch_status(),
     "uid": lambda chain: chain.uid(),
     "snapshot": lambda chain: chain.snapshot(),
+    "genesis": lambda chain: chain.genesis(),
+    "weights_on_chain": lambda chain: chain.weights_on_chain(),
     "commitment": lambda chain: chain.commitment(),
     "commit": lambda chain: chain.commit(f"text {next(numbers)}"),
     "set_weights": lambda chain: chain.set_weights({0: 1.0, 1: float(next(numbers))}),
@@ -174,6 +177,80 @@ def test_calls_through_many_faults_leave_no_thread_and_no_socket_behind(bench: B
     assert within(15, lambda: left() == (1, 1))
     chain.close()
     assert within(15, lambda: left() == (0, 0))
+
+
+# --- a block that the node no longer has, and errors that pass ----------------------------------------------
+
+
+def test_snapshot_of_a_pruned_block_says_so_and_the_latest_is_still_there(
+    bench: Bench, chain: SubtensorChain
+) -> None:
+    past = chain.block()
+    bench.node.advance(3)
+    assert chain.snapshot(past).block == past
+
+    bench.node.faults.prune(blocks=2)
+
+    for _ in range(2):  # whatever the client remembers of it
+        with pytest.raises(ChainPruned, match="no longer has that block's state") as caught:
+            chain.snapshot(past)
+        assert "--state-pruning" in caught.value.remedy
+    assert len(chain.block_hash(past)) == 32
+    assert chain.snapshot(chain.block()).neurons
+    assert chain.snapshot().neurons
+
+
+def test_block_that_the_node_never_had_is_pruned_and_one_to_come_is_not(
+    bench: Bench, chain: SubtensorChain
+) -> None:
+    past = chain.block()
+    bench.node.advance(3)
+    bench.node.faults.prune(headers=True)
+
+    for call in (chain.snapshot, chain.block_hash):
+        with pytest.raises(ChainPruned, match=f"does not have block {past}"):
+            call(past)
+        with pytest.raises(ChainTransient, match="not there yet"):
+            call(past + 100_000)
+    assert chain.genesis()
+
+
+@pytest.mark.parametrize("error", ["internal", "unknown", "busy"])
+def test_snapshot_error_answered_once_is_transient_and_the_next_one_is_the_same_block(
+    bench: Bench, chain: SubtensorChain, error: str
+) -> None:
+    past = chain.block()
+    expected = chain.snapshot(past)
+    bench.node.advance(3)
+    bench.node.faults.fail_reads(error=error, times=1)
+
+    with pytest.raises(ChainTransient) as caught:
+        chain.snapshot(past)
+
+    assert "on chain" not in caught.value.remedy
+    assert chain.snapshot(past) == expected
+
+
+@pytest.mark.parametrize("error", ["internal", "unknown", "busy"])
+def test_snapshot_errors_that_go_on_stay_transient(bench: Bench, chain: SubtensorChain, error: str) -> None:
+    past = chain.block()
+    bench.node.faults.fail_reads(error=error, times=1000)
+
+    for _ in range(3):
+        with pytest.raises(ChainTransient):
+            chain.snapshot(past)
+
+    bench.node.faults.heal()
+    assert chain.snapshot(past).block == past
+
+
+def test_genesis_tells_chains_apart(bench: Bench, chain: SubtensorChain) -> None:
+    first = chain.genesis()
+    other = bench.open()
+
+    assert len(first) == 32
+    assert other.genesis() == first == chain.block_hash(0)
+    other.close()
 
 
 # --- what was sent ---------------------------------------------------------------------------------------

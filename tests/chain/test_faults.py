@@ -165,3 +165,19 @@ def test_translate_anything_else_is_fatal_and_named() -> None:
 
 def test_no_subnet_names_subnet_and_endpoint() -> None:
     assert no_subnet(WHERE).message == "There is no subnet 7 at ws://node:9944."
+
+
+def test_translate_of_a_read_never_says_that_something_may_be_on_chain() -> None:
+    import bittensor as bt
+
+    for error in (
+        TimeoutError(),
+        bt.ChainError("Connection lost while waiting."),
+        bt.ChainError("as the chain puts it", "Stale"),
+        bt.ChainError("as the chain puts it", "CallFiltered"),
+        ValueError("Storage function not found"),
+    ):
+        fault = translate(error, "read the subnet", WHERE, reading=True)
+        assert type(fault) is ChainTransient
+        assert fault.remedy
+        assert "on chain" not in fault.remedy

@@ -17,7 +17,7 @@ from flockoff.errors import (
     SetupError,
 )
 from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan
-from flockoff.records import MAX_COMMITMENT_BYTES, Receipt
+from flockoff.records import MAX_COMMITMENT_BYTES, U16_MAX, Receipt
 
 OpenChain = Callable[..., SubtensorChain]
 
@@ -361,6 +361,64 @@ def test_set_weights_without_permit_is_fatal_and_says_what_is_needed(
     with pytest.raises(ChainFatal) as caught:
         when_allowed(chain, lambda: chain.set_weights({0: 1}))
     assert "uv run btcli stake add" in caught.value.remedy
+
+
+def test_weights_on_chain_are_those_sent_and_not_others(subnet: PreparedSubnet, opened: OpenChain) -> None:
+    chain = opened(subnet.validators[0])
+    sent = {0: 0.125, 1: 1 / 3, 2: 0.00001}
+
+    receipt = when_allowed(chain, lambda: chain.set_weights(sent))
+
+    shown = chain.weights_on_chain()
+    assert receipt.block is not None
+    assert shown.block >= receipt.block
+    assert shown.sealed == ()
+    assert max(shown.values.values()) == U16_MAX
+    assert shown.are(sent)
+    assert shown.are({uid: 7 * weight for uid, weight in sent.items()})
+    assert not shown.are({0: 0.125, 1: 1 / 3 + 0.001, 2: 0.00001})
+    assert not shown.are({1: 1 / 3})
+    assert shown.are({1: 1 / 3, 2: 0.00001}, gone=[0])
+    assert not shown.are(sent | {3: 0.5})
+
+
+def test_weights_on_chain_of_who_has_set_none_are_none(
+    opened: OpenChain, subnet: PreparedSubnet, new_wallet: Callable[[str], WalletRef]
+) -> None:
+    for chain in (opened(subnet.miners[0]), opened(new_wallet("nobody")), opened(None)):
+        assert chain.weights_on_chain().values == {}
+
+
+def test_set_weights_sends_the_subnet_version_key(subnet: PreparedSubnet, opened: OpenChain) -> None:
+    chain = opened(subnet.validators[0])
+    set_hyperparameter(subnet, "weights_version_key", "weights_version_key", 7001)
+    sent = {0: 1.0, 1: 0.25}
+
+    when_allowed(chain, lambda: chain.set_weights(sent))
+
+    assert chain.weights_on_chain().are(sent)
+
+
+def set_hyperparameter(subnet: PreparedSubnet, name: str, argument: str, value: int) -> None:
+    """As the subnet's owner."""
+    import bittensor as bt
+
+    call = getattr(bt.calls.AdminUtils, f"sudo_set_{name}")(netuid=subnet.netuid, **{argument: value})
+    owner = bt.Wallet(subnet.owner.name, subnet.owner.hotkey, path=str(subnet.owner.path))
+    submit(subnet.endpoint, lambda client: client.submit_call(call, owner, signer="coldkey"))
+
+
+def test_snapshot_tells_what_the_chain_asks_of_weights(subnet: PreparedSubnet, opened: OpenChain) -> None:
+    snapshot = opened().snapshot()
+    owner = opened(subnet.owner)
+
+    assert snapshot.counts(opened(subnet.validators[0]).hotkey)
+    assert not snapshot.counts("nobody")
+    for neuron in snapshot.neurons:
+        assert snapshot.counts(neuron.hotkey) <= neuron.validator_permit
+    assert snapshot.burn_uid == owner.uid()
+    assert snapshot.min_allowed_weights >= 0
+    assert snapshot.stake_threshold >= 0
 
 
 @pytest.mark.parametrize("weights", [{}, {0: 0.0}, {0: float("nan")}, {0: -1.0, 1: 2.0}])

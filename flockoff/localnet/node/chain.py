@@ -36,7 +36,8 @@ class Chain:
     """One node's chain. Everything is called on one thread; no method waits for anything.
 
     Finality is instant, the head is always final, unless ``finality_lag`` blocks are set to come after it.
-    ``refusals`` and ``blocks_to_leave_empty`` are the pool's and the author's bad days.
+    ``refusals``, ``read_errors`` and ``blocks_to_leave_empty`` are the bad days of the pool, the database and
+    the author.
     """
 
     def __init__(self, settings: NodeSettings) -> None:
@@ -50,7 +51,10 @@ class Chain:
         self.on_final: list[Callable[[Block], None]] = []
         self.finality_lag = 0
         self.refusals: list[Refused] = []  # of the next submissions, whatever they are
+        self.read_errors: list[Refused] = []  # of the next reads of the state, whatever they are
         self.blocks_to_leave_empty = 0
+        self.kept_from = 0  # the first block whose state was not pruned
+        self._hashes_from = 0  # the first block, but for genesis, that is known at all
         self._landed: list[tuple[Block, list[Pending]]] = []  # not final yet, oldest first
         self._hashes = bytearray()  # 32 bytes for every block there ever was, by number
         self._recent: dict[str, Block] = {}  # by hash, oldest first
@@ -66,7 +70,9 @@ class Chain:
     # -- reading ----------------------------------------------------------------------------------
 
     def block_hash(self, number: int) -> bytes | None:
-        """The hash of the block at a height; None above the head."""
+        """The hash of the block at a height; None above the head and for what was pruned."""
+        if 0 < number < self._hashes_from:
+            return None
         found = bytes(self._hashes[number * _HASH_BYTES : (number + 1) * _HASH_BYTES]) if number >= 0 else b""
         return found or None
 
@@ -80,14 +86,22 @@ class Chain:
         Raises:
             Refused: the hash is unknown, or the state at it is discarded.
         """
+        if self.read_errors:
+            raise self.read_errors.pop(0)
         block = self.block(block_hash)
         if block is None:
             raise Refused(
                 4003, f"Client error: UnknownBlock: Header was not found in the database: {block_hash}"
             )
-        if block.number < self.head.number - self.settings.history_blocks:
+        if block.number < max(self.head.number - self.settings.history_blocks, self.kept_from):
             raise Refused(4003, f"Client error: UnknownBlock: State already discarded for {block_hash}")
         return block
+
+    def prune(self, blocks: int, *, headers: bool) -> None:
+        """Forget the state of all but the last ``blocks`` blocks; with ``headers`` that they were, too."""
+        self.kept_from = max(self.kept_from, self.head.number - blocks + 1)
+        if headers:
+            self._hashes_from = self.kept_from
 
     def at(self, block_hash: str | None) -> Reader:
         """The state at a block. Raises what ``readable`` raises."""

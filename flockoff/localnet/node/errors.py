@@ -42,7 +42,7 @@ def subtensor_error(name: str) -> ModuleError:
 class Refused(Exception):
     """A JSON-RPC error: ``code``, ``message`` and ``data`` as a Substrate node words them."""
 
-    def __init__(self, code: int, message: str, data: str | None = None) -> None:
+    def __init__(self, code: int, message: str, data: Value = None) -> None:
         super().__init__(message if data is None else f"{message}: {data}")
         self.code = code
         self.message = message

@@ -20,13 +20,15 @@ FAULTS: Mapping[str, str] = {
     "reject": "refuse submissions at the pool [error=invalid|imported|priority|full] [times=1]",
     "leave-out": "make blocks without any of the pool's transactions [blocks=10]",
     "lose-answer": "break the connection of a submission, in the pool or not [times=1] [taken=yes]",
+    "fail-reads": "answer reads of the state with an error [error=internal|unknown|busy] [times=1]",
+    "prune": "forget the state of all blocks but the last, or even that they were [blocks=1] [headers=no]",
     "lag": "let blocks become final only some blocks later [blocks=3]",
     "roll-back": "undo the last blocks, which are not final; needs a lag [blocks=1] [keep=yes]",
     "tempo": "change a subnet's tempo: netuid= blocks=",
     "weights-rate-limit": "change a subnet's limit between two weight settings: netuid= blocks=",
     "permit": "take or give a neuron's validator permit, until the next epoch: netuid= uid= [held=no]",
     "replace": "give a uid to another hotkey: netuid= uid= hotkey=",
-    "heal": "end all faults, a lag too; what happened to blocks and subnets stays",
+    "heal": "end all faults, a lag too; what happened to blocks, their state and subnets stays",
 }
 
 _POOL_ERRORS: Mapping[str, tuple[int, str, str]] = {
@@ -34,6 +36,13 @@ _POOL_ERRORS: Mapping[str, tuple[int, str, str]] = {
     "imported": (1013, "Transaction Already Imported", "Transaction is already imported"),
     "priority": (1014, "Priority is too low: (0 vs 0)", "The transaction has too low priority"),
     "full": (1016, "Immediately Dropped", "The transaction couldn't enter the pool because of the limit"),
+}
+
+_READ_ERRORS: Mapping[str, tuple[int, str, Any]] = {
+    "internal": (-32603, "Internal error", "the database is busy"),
+    # What a node says of a block that it has yet to import, though another of its kind has.
+    "unknown": (4003, "Client error: UnknownBlock: Header was not found in the database", None),
+    "busy": (-32005, "rate limit exceeded", {"policy": "rate-limit", "retry_after": "1"}),
 }
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
@@ -81,6 +90,13 @@ class NodeFaults:
         when = "once" if taken else "before"
         return f"node: breaks the connection of the next {times} submissions {when} it has taken them"
 
+    def fail_reads(self, *, error: str = "internal", times: int = 1) -> str:
+        if error not in _READ_ERRORS:
+            raise ValueError(f"error is one of {', '.join(_READ_ERRORS)}, not {error!r}")
+        errors = [Refused(*_READ_ERRORS[error])] * times
+        self._do(lambda: self._chain.read_errors.extend(errors))
+        return f"node: answers the next {times} reads of the state with an error ({error})"
+
     # --- the pool and the blocks ---------------------------------------------------------------------------
 
     def reject(self, *, error: str = "invalid", times: int = 1) -> str:
@@ -96,6 +112,11 @@ class NodeFaults:
 
         self._do(act)
         return f"node: the next {blocks} blocks hold no transactions"
+
+    def prune(self, *, blocks: int = 1, headers: bool = False) -> str:
+        self._do(lambda: self._chain.prune(blocks, headers=headers))
+        what = "blocks" if headers else "state"
+        return f"node: has no {what} before block {self._chain.kept_from}"
 
     def lag(self, *, blocks: int = 3) -> str:
         def act() -> None:
@@ -133,6 +154,7 @@ class NodeFaults:
         def act() -> None:
             self._server.heal()
             self._chain.refusals.clear()
+            self._chain.read_errors.clear()
             self._chain.blocks_to_leave_empty = self._chain.finality_lag = 0
 
         self._do(act)
