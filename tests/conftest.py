@@ -1,6 +1,7 @@
 """For all tests: where the chain is, and no traces in the home of whoever runs them."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 
@@ -10,6 +11,11 @@ import pytest
 # Two processes test at once, on two cores: with two threads each, they would mostly wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A run starts some hundred processes that import the same large libraries. Where the shell forbids bytecode
+# files, each of them would compile those libraries again, which takes several times as long as all the rest.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A busy machine is no failure: tests have pytest-timeout's limit, not one for each example.
 hypothesis.settings.register_profile("flockoff", deadline=None)
