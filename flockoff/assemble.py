@@ -13,13 +13,14 @@ from flockoff.cluster.plans import cluster_plans
 from flockoff.competition import Competition, load_competition
 from flockoff.dataset import EvaluationAnswers, Sketch, Sketcher, load_numbered_rows, load_rows
 from flockoff.errors import SetupError
+from flockoff.flags import PROJECT_ROOT
 from flockoff.hub import DatasetCache, HubClient
 from flockoff.launch import require_installed
 from flockoff.ledger import Ledger
 from flockoff.ports import RowEncoder
 from flockoff.report import dashboard, kept_fresh
 from flockoff.retry import outlast
-from flockoff.settings import PROJECT_ROOT, Credentials, NeuronSettings, ValidatorSettings
+from flockoff.settings import Credentials, NeuronSettings, ValidatorSettings
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.tracking import tracked
 from flockoff.training.evaluator import WorkerEvaluator

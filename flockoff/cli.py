@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from flockoff import __version__
+from flockoff.flags import CONTEXT, Version, command_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,7 @@ class Deferred(TyperCommand):
             typer.echo(f"This needs {package}, which is not installed. Run: uv sync", err=True)
             raise typer.Exit(1) from missing
         if not isinstance(found, typer.Typer):
-            function, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
-            found.command(self._entry.name)(function)
+            found = command_of(found)
         command = typer.main.get_command(found)
         assert isinstance(command, TyperCommand | TyperGroup)
         return command
@@ -150,22 +149,13 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its tables cut the names of options
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=CONTEXT,
 )
-
-
-def _say_version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"flockoff {__version__}")
-        raise typer.Exit
 
 
 @app.callback()
 def flockoff(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit."),
-    ] = False,
+    version: Version = False,
 ) -> None:
     """FLock OFF: a Bittensor subnet that rewards the datasets which make a language model better."""
 

@@ -61,6 +61,15 @@ def set_up_logging(
     logging.getLogger("flockoff").setLevel(level)
 
 
+def say_on_stderr(secrets: Collection[str] = frozenset(), *, level: int = logging.WARNING) -> None:
+    """Log for a command that somebody has just typed: a message on stderr is a sentence, without a time."""
+    logging.raiseExceptions = False
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_SafeFormatter(secrets, "%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("flockoff").setLevel(level)
+
+
 def event(name: str, **fields: object) -> dict[str, object]:
     """``extra`` for a line's logger: the event's name, which stays the same, and what it is about.
 
@@ -80,8 +89,8 @@ def _shows_colours(stream: TextIO | None) -> bool:
 
 
 class _SafeFormatter(logging.Formatter):
-    def __init__(self, secrets: Collection[str]) -> None:
-        super().__init__(_FORMAT)
+    def __init__(self, secrets: Collection[str], form: str = _FORMAT) -> None:
+        super().__init__(form)
         self._secrets = frozenset(secrets)
 
     def formatMessage(self, record: logging.LogRecord) -> str:

@@ -24,8 +24,8 @@ except KeyboardInterrupt:
 
 def main(argv: Sequence[str] | None = None) -> int:
     settings = miner_settings(argv)
-    neuron = settings.neuron
-    set_up_logging(neuron.log_level, neuron.log_dir, "miner", neuron.secrets, as_json=neuron.log_json)
+    log, secrets = settings.neuron.log, settings.neuron.secrets
+    set_up_logging(log.level, log.directory, "miner", secrets, as_json=log.as_json)
     return run(lambda stop: mine_once(settings, stop))
 
 

@@ -26,8 +26,8 @@ log = logging.getLogger("flockoff.validator")
 
 def main(argv: Sequence[str] | None = None) -> int:
     settings = validator_settings(argv)
-    neuron = settings.neuron
-    set_up_logging(neuron.log_level, neuron.log_dir, "validator", neuron.secrets, as_json=neuron.log_json)
+    log, secrets = settings.neuron.log, settings.neuron.secrets
+    set_up_logging(log.level, log.directory, "validator", secrets, as_json=log.as_json)
     return run(lambda stop: validate(settings, stop))
 
 

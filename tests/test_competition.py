@@ -23,7 +23,7 @@ from flockoff.competition import (
     load_competition,
 )
 from flockoff.errors import UsageError
-from flockoff.settings import PROJECT_ROOT
+from flockoff.flags import PROJECT_ROOT
 
 SEALED = f"[sealed]\nrepo = 'a/b'\ncommit = '{'c' * 40}'\nsha256 = '{'d' * 64}'\nweight = 0.25"
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from flockoff.flags import PROJECT_ROOT
 from flockoff.logs import TRACE
-from flockoff.settings import PROJECT_ROOT, miner_settings, read_credentials, validator_settings
+from flockoff.settings import miner_settings, read_credentials, validator_settings
 
 MINER = ["--netuid", "1", "--hf_repo_id", "yourusername/my-dataset"]
 
@@ -26,7 +27,7 @@ def test_miner_settings_readme_command_is_understood() -> None:
     assert settings.repo_id == "yourusername/my-dataset"
     assert settings.neuron.wallet_hotkey == "your_hotkey_name"
     assert settings.neuron.netuid == 7
-    assert settings.neuron.log_level == TRACE
+    assert settings.neuron.log.level == TRACE
     assert settings.dataset_path == Path("data/data.jsonl")
     assert settings.retry_seconds == 120
     assert not settings.dry_run
@@ -72,7 +73,7 @@ def test_validator_settings_report_and_dashboard_are_off_unless_asked_for() -> N
 
 
 def test_settings_without_a_logging_flag_log_at_info() -> None:
-    assert miner_settings(MINER).neuron.log_level == logging.INFO
+    assert miner_settings(MINER).neuron.log.level == logging.INFO
 
 
 @pytest.mark.parametrize(
@@ -80,13 +81,13 @@ def test_settings_without_a_logging_flag_log_at_info() -> None:
     [
         (["--hf_repo_id", "a/b"], "--netuid"),
         (["--netuid", "1"], "--hf_repo_id"),
-        (["--netuid", "x", "--hf_repo_id", "a/b"], "not a whole number"),
-        (["--netuid", "70000", "--hf_repo_id", "a/b"], "not between"),
+        (["--netuid", "x", "--hf_repo_id", "a/b"], "valid integer"),
+        (["--netuid", "70000", "--hf_repo_id", "a/b"], "less than or equal to 65535"),
         (["--netuid", "1", "--hf_repo_id", "nobody"], "owner/name"),
         ([*MINER, "--retry_seconds", "0"], "not a positive number"),
         ([*MINER, "--retry_seconds", "nan"], "not a positive number"),
-        ([*MINER, "--logging.trace", "--logging.debug"], "not allowed with"),
-        ([*MINER, "--nonsense"], "unrecognized"),
+        ([*MINER, "--logging.trace", "--logging.debug"], "exclude one another"),
+        ([*MINER, "--nonsense"], "No such option"),
     ],
 )
 def test_miner_settings_wrong_flag_exits_2_and_says_why(
@@ -96,6 +97,39 @@ def test_miner_settings_wrong_flag_exits_2_and_says_why(
         miner_settings(argv)
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spelled", ["--wallet.name", "--wallet-name", "--wallet_name", "--wallet", "-w"])
+@pytest.mark.parametrize("hotkey", ["--wallet.hotkey", "--wallet-hotkey", "--wallet_hotkey", "-H"])
+def test_settings_take_every_spelling_of_the_wallets_flags(spelled: str, hotkey: str) -> None:
+    neuron = miner_settings([*MINER, spelled, "ann", hotkey, "one"]).neuron
+    assert (neuron.wallet_name, neuron.wallet_hotkey) == ("ann", "one")
+
+
+@pytest.mark.parametrize(
+    "spelled", ["--subtensor.network", "--subtensor_network", "--subtensor-network", "--network", "-n"]
+)
+def test_settings_take_every_spelling_of_the_networks_flag(spelled: str) -> None:
+    assert validator_settings(["--netuid", "1", spelled, "test"]).neuron.network == "test"
+
+
+def test_settings_read_btclis_variables_which_flags_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BT_WALLET", "ann")
+    monkeypatch.setenv("BT_WALLET_HOTKEY", "one")
+    monkeypatch.setenv("BT_WALLET_PATH", "~/wallets")
+    monkeypatch.setenv("BT_NETWORK", "test")
+    neuron = miner_settings([*MINER, "-w", "bob"]).neuron
+    assert (neuron.wallet_name, neuron.wallet_hotkey, neuron.network) == ("bob", "one", "test")
+    assert neuron.wallet_path == Path("~/wallets").expanduser()
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help", "--version"])
+def test_settings_help_and_version_end_well(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        validator_settings([flag])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert "flockoff 0." in said or "[default: 32;" in said
 
 
 def test_credentials_environment_beats_the_env_file(tmp_path: Path) -> None:

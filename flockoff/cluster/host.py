@@ -17,7 +17,7 @@ from typing import Literal
 
 from flockoff import __version__
 from flockoff.errors import EvaluationFault
-from flockoff.settings import default_cache_dir
+from flockoff.flags import default_cache_dir
 from flockoff.training.messages import (
     Request,
     WorkerFault,

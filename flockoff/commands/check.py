@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from flockoff import assemble
-from flockoff.commands.options import AsJson, CacheDir, CompetitionFile
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import Competition, load_competition
 from flockoff.dataset import (
@@ -29,9 +28,10 @@ from flockoff.dataset import (
     near_duplicate_fault,
 )
 from flockoff.errors import UsageError
+from flockoff.flags import AsJson, CacheDir, CompetitionFile
 from flockoff.hub import HubClient
 from flockoff.launch import run
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 from flockoff.records import DatasetReport
 from flockoff.settings import read_credentials
 from flockoff.tokens import TokenizerEncoder
@@ -42,9 +42,10 @@ _SKETCH_KEY = b"flockoff check"  # the two sketches of one run are compared with
 
 
 def check(
+    *,
     dataset: Annotated[Path, typer.Argument(metavar="FILE", help="The dataset, a JSONL file.")],
     cache_dir: CacheDir,
-    competition: CompetitionFile = None,
+    competition: CompetitionFile,
     against: Annotated[
         str | None,
         typer.Option("--against", metavar="REPO@COMMIT", help="Also look for rows of this dataset in it."),
@@ -60,7 +61,7 @@ def check(
     Ends with status 1 for a dataset that a validator would reject.
     """
     credentials = read_credentials()
-    set_up_logging(logging.INFO, None, "check", credentials.secrets)
+    say_on_stderr(credentials.secrets, level=logging.INFO)
 
     def program(stop: threading.Event) -> int:
 

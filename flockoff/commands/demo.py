@@ -1,6 +1,5 @@
 """``flockoff demo``: the whole competition once, on this machine."""
 
-import logging
 import tempfile
 import threading
 from contextlib import nullcontext
@@ -9,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from flockoff.commands.options import CacheDir
 from flockoff.demo import play_demo
+from flockoff.flags import CacheDir
 from flockoff.launch import require_installed, run
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 
 
 def demo(
+    *,
     cache_dir: CacheDir,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here, for machines.")
@@ -33,7 +33,7 @@ def demo(
     flockoff demo
     flockoff demo --keep demo-files --json demo.json
     """
-    set_up_logging(logging.WARNING, None, "demo")
+    say_on_stderr()
 
     def program(stop: threading.Event) -> int:
         require_installed("torch", "transformers", "peft", "trl")

@@ -11,23 +11,24 @@ from typing import Annotated
 
 import typer
 
-from flockoff.commands.options import (
+from flockoff.commands.tables import console, outside, print_json
+from flockoff.competition import load_competition
+from flockoff.doctor import gpu, machine, network
+from flockoff.doctor.finding import Finding, examined
+from flockoff.flags import (
     AsJson,
     CacheDir,
     CompetitionFile,
     DataDir,
+    Device,
     Endpoint,
     Network,
     WalletHotkey,
     WalletName,
     WalletPath,
 )
-from flockoff.commands.tables import console, outside, print_json
-from flockoff.competition import load_competition
-from flockoff.doctor import gpu, machine, network
-from flockoff.doctor.finding import Finding, examined
 from flockoff.launch import run
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 from flockoff.settings import NeuronSettings, read_credentials
 
 
@@ -37,6 +38,7 @@ class Role(StrEnum):
 
 
 def doctor(
+    *,
     cache_dir: CacheDir,
     data_dir: DataDir,
     wallet_path: WalletPath,
@@ -46,14 +48,12 @@ def doctor(
     netuid: Annotated[
         int | None, typer.Option("--netuid", min=0, help="Without it, chain and wallet are left out.")
     ] = None,
-    network: Network = "finney",
-    endpoint: Endpoint = None,
-    wallet_name: WalletName = "default",
-    wallet_hotkey: WalletHotkey = "default",
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="cuda, cuda:1, cpu; as the validator's.")
-    ] = None,
-    competition: CompetitionFile = None,
+    network: Network,
+    endpoint: Endpoint,
+    wallet_name: WalletName,
+    wallet_hotkey: WalletHotkey,
+    device: Device,
+    competition: CompetitionFile,
     as_json: AsJson = False,
 ) -> None:
     """Examine this machine: what it has, what it lacks, and the remedy for each.
@@ -75,12 +75,9 @@ def doctor(
             chain_endpoint=endpoint,
             netuid=netuid,
             competition=competition,
-            log_level=logging.WARNING,
-            log_dir=None,
-            log_json=False,
             credentials=credentials,
         )
-    set_up_logging(logging.ERROR, None, "doctor", (neuron or credentials).secrets)
+    say_on_stderr((neuron or credentials).secrets, level=logging.ERROR)
 
     def program(_stop: threading.Event) -> int:
         there = importlib.util.find_spec("torch") is not None

@@ -1,6 +1,5 @@
 """``flockoff explain``: how one hotkey's weight came about, step by step, from the ledger's own numbers."""
 
-import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,12 +9,12 @@ import numpy as np
 import typer
 
 from flockoff.commands.ledgers import look, require_epoch, require_hotkey, require_rules
-from flockoff.commands.options import AsJson, CompetitionFile, DataDir, EpochBlock
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import Scoring, load_competition
+from flockoff.flags import AsJson, CompetitionFile, DataDir, EpochBlock
 from flockoff.launch import run
 from flockoff.ledger import Ledger
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 from flockoff.records import Verdict
 from flockoff.scoring import weight_steps, win_matrix
 from flockoff.text import short_hotkey
@@ -63,10 +62,11 @@ class Explanation:
 
 
 def explain(
+    *,
     data_dir: DataDir,
     hotkey: Annotated[str, typer.Argument(metavar="HOTKEY", help="Address, its beginning, or uid.")],
-    epoch: EpochBlock = None,
-    competition: CompetitionFile = None,
+    epoch: EpochBlock,
+    competition: CompetitionFile,
     as_json: AsJson = False,
 ) -> None:
     """Explain a weight: loss, wins, win rate, share, score, blend, from a validator's ledger.
@@ -75,7 +75,7 @@ def explain(
     flockoff explain 5G4GQ9Pb
     flockoff explain 12 --epoch 7200 --json
     """
-    set_up_logging(logging.WARNING, None, "explain")
+    say_on_stderr()
 
     def program(_stop: threading.Event) -> int:
 

@@ -1,6 +1,5 @@
 """``flockoff history``: epoch after epoch, of a validator or of one miner."""
 
-import logging
 import threading
 from dataclasses import asdict
 from typing import Annotated
@@ -8,14 +7,15 @@ from typing import Annotated
 import typer
 
 from flockoff.commands.ledgers import look, require_hotkey
-from flockoff.commands.options import AsJson, DataDir
 from flockoff.commands.tables import console, duration, moment, number, outside, print_json, table
+from flockoff.flags import AsJson, DataDir
 from flockoff.launch import run
 from flockoff.ledger.history import EpochSummary, HotkeyTurn
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 
 
 def history(
+    *,
     data_dir: DataDir,
     hotkey: Annotated[
         str | None,
@@ -30,7 +30,7 @@ def history(
     flockoff history
     flockoff history 5G4GQ9Pb --epochs 100
     """
-    set_up_logging(logging.WARNING, None, "history")
+    say_on_stderr()
 
     def program(_stop: threading.Event) -> int:
 

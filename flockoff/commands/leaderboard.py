@@ -1,28 +1,27 @@
 """``flockoff leaderboard``: who leads in an epoch, and why the others do not."""
 
-import logging
 import threading
 from dataclasses import asdict
 
 import typer
 
 from flockoff.commands.ledgers import look, require_epoch
-from flockoff.commands.options import AsJson, DataDir, EpochBlock
 from flockoff.commands.tables import MISSING, console, number, outside, print_json, table
+from flockoff.flags import AsJson, DataDir, EpochBlock
 from flockoff.launch import run
 from flockoff.ledger import LeaderboardRow
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 from flockoff.text import short_hotkey
 
 
-def leaderboard(data_dir: DataDir, epoch: EpochBlock = None, as_json: AsJson = False) -> None:
+def leaderboard(*, data_dir: DataDir, epoch: EpochBlock, as_json: AsJson = False) -> None:
     """Show an epoch's leaderboard from a validator's ledger, with the reason for every verdict.
 
     \b
     flockoff leaderboard
     flockoff leaderboard --epoch 7200 --json
     """
-    set_up_logging(logging.WARNING, None, "leaderboard")
+    say_on_stderr()
 
     def program(_stop: threading.Event) -> int:
 

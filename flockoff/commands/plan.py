@@ -1,6 +1,5 @@
 """``flockoff plan``: what an epoch asks of a validator's hardware, before it is bought."""
 
-import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from flockoff.commands.options import AsJson, CompetitionFile
 from flockoff.commands.tables import MISSING, console, duration, print_json, table
 from flockoff.competition import Competition, load_competition
+from flockoff.flags import AsJson, CompetitionFile
 from flockoff.launch import run
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 from flockoff.planner.flops import Load
 from flockoff.planner.hardware import GPUS, Gpu, find_gpu
 from flockoff.planner.model import ModelSize, base_size, read_size
@@ -28,6 +27,7 @@ from flockoff.planner.paper import (
 
 
 def plan(
+    *,
     miners: Annotated[int, typer.Option(min=1, help="Datasets an epoch.")] = 32,
     rows: Annotated[int, typer.Option(min=1, help="Rows of a dataset.")] = 10_000,
     tokens_per_row: Annotated[int, typer.Option("--tokens-per-row", min=1, help="Of all of a row.")] = 256,
@@ -35,7 +35,12 @@ def plan(
         float, typer.Option("--assistant-share", min=0, max=1, help="Of the tokens, the assistant's.")
     ] = 0.5,
     gpu: Annotated[
-        str | None, typer.Option(metavar="NAME", help="4090, A100 …; default: all that are known.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=lambda: [card.name for card in GPUS],
+            help="4090, A100 …; default: all that are known.",
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Cards of that kind.")] = 1,
     mfu: Annotated[
@@ -57,7 +62,7 @@ def plan(
     model_dir: Annotated[
         Path | None, typer.Option("--model-dir", metavar="DIR", help="Base model's config.json, if unknown.")
     ] = None,
-    competition: CompetitionFile = None,
+    competition: CompetitionFile,
     as_json: AsJson = False,
 ) -> None:
     """Count on paper how many datasets a graphics card evaluates in an epoch.
@@ -68,7 +73,7 @@ def plan(
 
     The arithmetic is in .github/docs/performance.md.
     """
-    set_up_logging(logging.WARNING, None, "plan")
+    say_on_stderr()
 
     def program(_stop: threading.Event) -> int:
         rules, size = _rules(competition, model_dir)

@@ -1,6 +1,5 @@
 """``flockoff replay``: is a number in the ledger the one that its provenance leads to?"""
 
-import logging
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -12,18 +11,18 @@ import typer
 
 from flockoff import assemble
 from flockoff.commands.ledgers import look, require_rules
-from flockoff.commands.options import AsJson, CacheDir, CompetitionFile, DataDir
 from flockoff.commands.progress import progress_bar
 from flockoff.commands.replaying import Comparison, compared, replayed
 from flockoff.commands.tables import MISSING, console, duration, moment, outside, print_json, table
 from flockoff.competition import Competition, load_competition
 from flockoff.errors import UsageError
+from flockoff.flags import AsJson, CacheDir, CompetitionFile, DataDir, Device, EvalDataDir
 from flockoff.hub import HubClient, cached_dataset
 from flockoff.launch import require_installed, run
 from flockoff.ledger import StoredEvaluation
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 from flockoff.records import Evaluation, Measurement
-from flockoff.settings import PROJECT_ROOT, read_credentials
+from flockoff.settings import read_credentials
 from flockoff.text import short_hotkey
 from flockoff.training.evaluator import WorkerEvaluator
 
@@ -42,6 +41,7 @@ class _Wish:
 
 
 def replay(
+    *,
     data_dir: DataDir,
     cache_dir: CacheDir,
     evaluation: Annotated[
@@ -51,16 +51,9 @@ def replay(
     listing: Annotated[
         bool, typer.Option("--list", help="List the latest evaluations with their ids instead.")
     ] = False,
-    competition: CompetitionFile = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="cuda, cuda:1, cpu …")
-    ] = None,
-    eval_data_dir: Annotated[
-        Path,
-        typer.Option(
-            "--eval-data-dir", "--eval_data_dir", metavar="DIR", help="Where the evaluation set is."
-        ),
-    ] = PROJECT_ROOT / "eval_data",
+    competition: CompetitionFile,
+    device: Device,
+    eval_data_dir: EvalDataDir,
     as_json: AsJson = False,
 ) -> None:
     """Train a stored evaluation again from its provenance: is the number in the ledger the right one?
@@ -74,7 +67,7 @@ def replay(
     elsewhere it agrees within 0.1 %, and what differs is told. Exit status: 0 if it agrees, else 1.
     """
     credentials = read_credentials()
-    set_up_logging(logging.WARNING, None, "replay", credentials.secrets)
+    say_on_stderr(credentials.secrets)
 
     def program(stop: threading.Event) -> int:
 

@@ -1,6 +1,5 @@
 """``flockoff report``: everything in a validator's ledger to look at, in one HTML file."""
 
-import logging
 import sys
 import threading
 from pathlib import Path
@@ -10,21 +9,22 @@ import typer
 
 from flockoff.assemble import ledger_path
 from flockoff.commands.ledgers import look, require_rules
-from flockoff.commands.options import AsJson, CompetitionFile, DataDir
 from flockoff.commands.tables import print_json
 from flockoff.competition import load_competition
+from flockoff.flags import AsJson, CompetitionFile, DataDir
 from flockoff.launch import run
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 from flockoff.report import report_numbers, write_report
 
 
 def report(
+    *,
     data_dir: DataDir,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the page.")] = Path(
         "flockoff-report.html"
     ),
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many at most, the last ones.")] = 1000,
-    competition: CompetitionFile = None,
+    competition: CompetitionFile,
     as_json: AsJson = False,
 ) -> None:
     """Write one page to look at from a validator's ledger: leaderboard, verdicts, losses, wins, weights …
@@ -36,7 +36,7 @@ def report(
     The page needs no network and no server. A validator keeps one fresh with --report DIR, and serves a live
     one to its own machine with --dashboard PORT. --json prints the page's numbers, and writes no page.
     """
-    set_up_logging(logging.WARNING, None, "report")
+    say_on_stderr()
 
     def program(_stop: threading.Event) -> int:
 

@@ -1,6 +1,5 @@
 """``flockoff score``: what a validator would measure, on this machine."""
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,17 +21,17 @@ from flockoff.commands.measuring import (
     measured,
     spread,
 )
-from flockoff.commands.options import AsJson, CacheDir, CompetitionFile
 from flockoff.commands.progress import progress_bar
 from flockoff.commands.tables import MISSING, console, duration, outside, print_json, table
 from flockoff.competition import Competition, load_competition
 from flockoff.dataset import file_size, judge_dataset, load_rows
 from flockoff.errors import UsageError
+from flockoff.flags import AsJson, CacheDir, CompetitionFile, Device, EvalDataDir
 from flockoff.hub import HubClient
 from flockoff.launch import require_installed, run
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 from flockoff.records import Measurement
-from flockoff.settings import PROJECT_ROOT, read_credentials
+from flockoff.settings import read_credentials
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.evaluator import WorkerEvaluator
 
@@ -53,9 +52,10 @@ class _Wish:
 
 
 def score(
+    *,
     dataset: Annotated[Path, typer.Argument(metavar="FILE", help="The dataset, a JSONL file.")],
     cache_dir: CacheDir,
-    competition: CompetitionFile = None,
+    competition: CompetitionFile,
     seed: Annotated[int, typer.Option("--seed", min=0, help="An epoch's seed, to get its number again.")] = 0,
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, help="Measure under so many seeds, from --seed on.")
@@ -64,15 +64,8 @@ def score(
         str | None,
         typer.Option("--against", metavar="REPO@COMMIT", help="Who would win against this dataset?"),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="cuda, cuda:1, cpu …")
-    ] = None,
-    eval_data_dir: Annotated[
-        Path,
-        typer.Option(
-            "--eval-data-dir", "--eval_data_dir", metavar="DIR", help="Where the evaluation set is."
-        ),
-    ] = PROJECT_ROOT / "eval_data",
+    device: Device,
+    eval_data_dir: EvalDataDir,
     as_json: AsJson = False,
 ) -> None:
     """Train on a dataset and measure the loss it leaves: a validator's number, to the last bit.
@@ -85,7 +78,7 @@ def score(
     interrupted, it goes on with the next seed.
     """
     credentials = read_credentials()
-    set_up_logging(logging.WARNING, None, "score", credentials.secrets)
+    say_on_stderr(credentials.secrets)
 
     def program(stop: threading.Event) -> int:
         require_installed("torch", "transformers", "peft", "trl")

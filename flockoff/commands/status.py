@@ -1,34 +1,33 @@
 """``flockoff status``: where a miner stands, by the chain and by a validator's ledger where there is one."""
 
-import logging
 import re
 import threading
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from flockoff.assemble import ledger_path
 from flockoff.chain import WalletRef, hotkey_address, open_chain, resolve_endpoint
-from flockoff.commands.options import (
+from flockoff.commands.tables import console, outside, print_json
+from flockoff.competition import Competition, load_competition
+from flockoff.errors import MinerFault
+from flockoff.flags import (
     AsJson,
     CompetitionFile,
     DataDir,
     Endpoint,
+    Netuid,
     Network,
     WalletHotkey,
     WalletName,
     WalletPath,
 )
-from flockoff.commands.tables import console, outside, print_json
-from flockoff.competition import Competition, load_competition
-from flockoff.errors import MinerFault
 from flockoff.launch import run
 from flockoff.ledger import Ledger
 from flockoff.ledger.history import HotkeyTurn
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 from flockoff.records import EpochStatus, ModelId, SubnetSnapshot
 from flockoff.scoring import Candidate, longest_wait
 from flockoff.text import secrets_in
@@ -62,14 +61,15 @@ class LedgerStanding:
 
 
 def status(
+    *,
     data_dir: DataDir,
     wallet_path: WalletPath,
-    netuid: Annotated[int, typer.Option("--netuid", min=0, help="The subnet's number.")],
-    hotkey: WalletHotkey = "default",
-    wallet_name: WalletName = "default",
-    network: Network = "finney",
-    endpoint: Endpoint = None,
-    competition: CompetitionFile = None,
+    netuid: Netuid,
+    hotkey: WalletHotkey,
+    wallet_name: WalletName,
+    network: Network,
+    endpoint: Endpoint,
+    competition: CompetitionFile,
     as_json: AsJson = False,
 ) -> None:
     """Show where a miner stands: commitment, place in the queue, last verdict, score, weight, incentive.
@@ -81,7 +81,7 @@ def status(
     The hotkey is a wallet's, by name, or anybody's, by address. A ledger is read where --data-dir has one.
     """
     secrets = secrets_in(network) | secrets_in(endpoint or "")
-    set_up_logging(logging.WARNING, None, "status", secrets)
+    say_on_stderr(secrets)
 
     def program(stop: threading.Event) -> int:
 

@@ -1,7 +1,6 @@
 """``flockoff localnet`` and its faults, for a shell."""
 
 import json
-import logging
 import sys
 import tempfile
 import threading
@@ -17,7 +16,7 @@ from flockoff.launch import run
 from flockoff.localnet.control import CONTROL_PORT, send
 from flockoff.localnet.network import LocalnetSettings
 from flockoff.localnet.serve import FAULTS, serve_localnet
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 
 localnet = typer.Typer(invoke_without_command=True, add_completion=False, rich_markup_mode=None)
 
@@ -63,7 +62,7 @@ def serve(
     """
     if context.invoked_subcommand:
         return
-    set_up_logging(logging.WARNING, None, "localnet")
+    say_on_stderr()
 
     def program(stop: threading.Event) -> int:
         context = (
@@ -90,7 +89,12 @@ def serve(
 def fault(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Without it: all that there are.", show_default=False),
+        typer.Argument(
+            metavar="NAME",
+            autocompletion=lambda: [*FAULTS],
+            help="Without it: all that there are.",
+            show_default=False,
+        ),
     ] = None,
     arguments: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", show_default=False)] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The local network's --control-port.")] = (
@@ -104,7 +108,7 @@ def fault(
     flockoff localnet fault
     flockoff localnet fault node.stall seconds=20
     """
-    set_up_logging(logging.WARNING, None, "fault")
+    say_on_stderr()
 
     def program(_stop: threading.Event) -> int:
         if name is None:

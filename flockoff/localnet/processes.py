@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from flockoff.errors import Interrupted
-from flockoff.settings import PROJECT_ROOT
+from flockoff.flags import PROJECT_ROOT
 
 _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 15.0  # after SIGTERM, before SIGKILL

@@ -1,7 +1,6 @@
 """``flockoff simulate``: play the game many epochs ahead, and see what it pays for."""
 
 import json
-import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -14,10 +13,10 @@ from rich.console import Console
 
 from flockoff.errors import Interrupted
 from flockoff.launch import require_installed, run
-from flockoff.logs import set_up_logging
+from flockoff.logs import say_on_stderr
 from flockoff.simulate.game import play
 from flockoff.simulate.outcome import measure
-from flockoff.simulate.scenario import Scenario, load_scenario
+from flockoff.simulate.scenario import PRESETS, Scenario, load_scenario
 from flockoff.simulate.show import show_outcome, show_sweep
 from flockoff.simulate.sweep import sweep
 
@@ -27,6 +26,7 @@ def simulate(
         str,
         typer.Option(
             metavar="NAME|FILE",
+            autocompletion=lambda: [*PRESETS],
             help="mixed, honest, copiers, undetected, validators, or a game's TOML file.",
         ),
     ] = "mixed",
@@ -52,7 +52,7 @@ def simulate(
     flockoff simulate --scenario copiers --pictures pictures
     flockoff simulate --epochs 100 --sweep --json
     """
-    set_up_logging(logging.WARNING, None, "simulate")
+    say_on_stderr()
 
     def program(stop: threading.Event) -> int:
         if pictures:

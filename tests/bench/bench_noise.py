@@ -18,9 +18,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from flockoff.competition import Competition, EvaluationSet, Training, load_competition
+from flockoff.flags import PROJECT_ROOT
 from flockoff.localnet.network import local_competition
 from flockoff.records import Measurement, Progress
-from flockoff.settings import PROJECT_ROOT
 from flockoff.tokens import load_encoder
 from flockoff.training.evaluator import WorkerEvaluator
 from tests.support.graded_datasets import GRADES, NOISE, graded_datasets

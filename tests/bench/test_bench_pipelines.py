@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flockoff.settings import PROJECT_ROOT
+from flockoff.flags import PROJECT_ROOT
 from flockoff.training.messages import Assignment
 from tests.support.tiny_model import row, rules, write_dataset, write_tiny_model
 

@@ -1,6 +1,7 @@
 """What all commands have in common."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -55,6 +56,16 @@ def test_every_command_is_listed_under_a_heading_with_its_whole_summary(
     assert command("--help").stdout == said
 
 
+@pytest.mark.parametrize("name", ["--tokens-per-row", "--tokens_per_row", "--tokens.per.row"])
+def test_every_spelling_of_an_option_is_understood(name: str, command: Callable[..., Result]) -> None:
+    assert json.loads(command("plan", "--gpu", "4090", name, "128", "--json").stdout)["plans"]
+
+
+def test_error_of_a_command_is_a_sentence(tmp_path: Path, command: Callable[..., Result]) -> None:
+    done = command("history", "--data_dir", str(tmp_path))
+    assert (done.exit_code, done.stderr.partition(".")[0]) == (1, f"There is no ledger in {tmp_path}")
+
+
 def test_version_is_said(command: Callable[..., Result]) -> None:
     assert command("--version").stdout == f"flockoff {__version__}\n"
 
@@ -76,6 +87,33 @@ def test_command_that_lacks_a_package_says_how_to_get_it(
 def test_fault_list_is_json_for_machines(command: Callable[..., Result]) -> None:
     told = json.loads(command("localnet", "fault", "--json").stdout)
     assert "node.stall" in told and "hub.rate-limit" in told
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("plan --gpu ", "4090"),
+        ("status --network ", "finney"),
+        ("simulate --scenario ", "copiers"),
+        ("localnet fault ", "node.stall"),
+        ("check --ag", "--against"),
+    ],
+)
+def test_completion_knows_what_an_option_takes(typed: str, offered: str) -> None:
+    words = f"flockoff {typed}"
+    done = subprocess.run(
+        [sys.executable, "-c", "from flockoff.cli import app; app(prog_name='flockoff')"],
+        env=os.environ
+        | {
+            "_FLOCKOFF_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert offered in done.stdout.splitlines()
 
 
 def test_every_shell_gets_its_completion() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flockoff.settings import PROJECT_ROOT
+from flockoff.flags import PROJECT_ROOT
 
 FLOCKOFF = [sys.executable, "-c", "from flockoff.cli import main; main()"]
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 from flockoff.competition import Limits
 from flockoff.dataset import EvaluationAnswers, content_hash, load_rows
+from flockoff.flags import PROJECT_ROOT
 from flockoff.localnet.sample_data import write_sample_datasets
 from flockoff.records import Row
-from flockoff.settings import PROJECT_ROOT
 
 
 def samples(directory: Path) -> dict[str, list[Row]]:

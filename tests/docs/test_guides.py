@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from flockoff.settings import PROJECT_ROOT
+from flockoff.flags import PROJECT_ROOT
 from tests.support.playground import Playground
 from tests.support.tiny_model import row
 

@@ -96,8 +96,5 @@ def settings_of(playground: Playground) -> NeuronSettings:
         chain_endpoint=playground.node.endpoint,
         netuid=playground.subnet.netuid,
         competition=None,
-        log_level=logging.INFO,
-        log_dir=None,
-        log_json=False,
         credentials=Credentials(),
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from flockoff.errors import LedgerError
+from flockoff.flags import PROJECT_ROOT
 from flockoff.ledger import Ledger
 from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate, version_of
-from flockoff.settings import PROJECT_ROOT
 from tests.support.ledger_records import (
     COMPETITION,
     EPOCH,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flockoff.settings import PROJECT_ROOT
+from flockoff.flags import PROJECT_ROOT
 from tests.support.ledger_records import commitment, open_ledger
 
 # Plays epochs as fast as it can: every score of an epoch is the epoch's number, so that halves would show.

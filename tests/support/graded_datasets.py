@@ -10,9 +10,9 @@ from pathlib import Path
 
 from flockoff.competition import EvaluationSet, Limits
 from flockoff.dataset import load_rows
+from flockoff.flags import PROJECT_ROOT
 from flockoff.ports import RowEncoder
 from flockoff.records import Row, Turn
-from flockoff.settings import PROJECT_ROOT
 from tests.support.tiny_model import row
 
 # The share of rows that are of the evaluation set's kind; the others are public text.

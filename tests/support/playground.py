@@ -11,11 +11,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from flockoff.chain import SubtensorChain, WalletRef, open_chain
+from flockoff.flags import PROJECT_ROOT
 from flockoff.localnet.hub import HubServer, HubSettings
 from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
 from flockoff.records import RawCommitment, Row
-from flockoff.settings import PROJECT_ROOT
 from tests.support.tiny_model import row, write_dataset, write_tiny_model
 
 TIMEOUT_SECONDS = 120.0

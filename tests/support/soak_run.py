@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 
 from flockoff.chain import open_chain
+from flockoff.flags import PROJECT_ROOT
 from flockoff.hub import HubClient
 from flockoff.records import ModelId
-from flockoff.settings import PROJECT_ROOT
 from tests.support.arena import Arena, rows_about
 
 TEMPO = 600  # blocks: half a minute, far more than an epoch's work takes

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from flockoff.settings import PROJECT_ROOT
+from flockoff.flags import PROJECT_ROOT
 from flockoff.training.environment import current_environment
 from flockoff.training.messages import Assignment, decode_assignment, encode_assignment
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from flockoff.competition import BaseModel, Limits, load_competition
 from flockoff.dataset import load_rows
+from flockoff.flags import PROJECT_ROOT, default_cache_dir
 from flockoff.records import Row
-from flockoff.settings import PROJECT_ROOT, default_cache_dir
 from flockoff.training.prepare import resolve_base_model
 
 MODELS = ("smollm2", "qwen2")
