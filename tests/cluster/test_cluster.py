@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from flockoff.cluster.plans import cluster_plans, room
 from flockoff.errors import SetupError
 from flockoff.records import Measurement, Progress
 from flockoff.training.evaluator import WorkerEvaluator
+from flockoff.training.limits import WorkerLimits
 from flockoff.training.seat import WorkerPlan
 from tests.support.free_port import free_port
 from tests.support.tiny_model import row, rules, write_dataset, write_tiny_model
@@ -44,6 +46,7 @@ class Site:
             model_dir=self.model_dir,
             evaluation_file=self.evaluation_file,
             workers=workers,
+            limits=WorkerLimits(frozen=SECONDS_FOR_BOTH),  # workers are stopped for as long as a test needs
         )
 
 
@@ -84,7 +87,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
-def measure_all(evaluator: WorkerEvaluator, site: Site, on_progress: Any) -> list[Measurement]:
+def measure_all(
+    evaluator: WorkerEvaluator,
+    datasets: Sequence[tuple[Path, str]],
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> list[Measurement]:
     def measure(dataset: tuple[Path, str]) -> Measurement:
         file, content_hash = dataset
         measured = evaluator.evaluate(
@@ -93,7 +100,17 @@ def measure_all(evaluator: WorkerEvaluator, site: Site, on_progress: Any) -> lis
         return replace(measured, seconds=0.0)
 
     with ThreadPoolExecutor(evaluator.slots) as threads:
-        return list(threads.map(measure, site.datasets))
+        return list(threads.map(measure, datasets))
+
+
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    """The evaluation workers that descend from ``process``."""
+    found = []
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "flockoff.training.worker" in child.cmdline():
+                found.append(child)
+    return found
 
 
 @pytest.mark.slow
@@ -117,30 +134,38 @@ def test_cluster_node_lost_in_mid_epoch_loses_no_score_and_moves_no_bit(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(site.evaluator([WorkerPlan("cpu", 1)])) as one:
-        alone = measure_all(one, site, lambda _: None)
+        alone = measure_all(one, site.datasets)
     plans = cluster_plans(site.address)
     assert [plan.threads for plan in plans] == [1, 1]
-    environments: list[str] = []
-
-    def lose_a_node() -> None:
-        for process in psutil.Process().children(recursive=True):  # other tests have workers of their own
-            with suppress(psutil.NoSuchProcess):
-                if "flockoff.training.worker" in process.cmdline():
-                    environments.append("".join(process.environ().values()))
-        site.cluster.remove_node(site.second, allow_graceful=False)
-
-    both = threading.Barrier(2, action=lose_a_node, timeout=SECONDS_FOR_BOTH)
+    both_train = threading.Barrier(2, timeout=SECONDS_FOR_BOTH)
     met: set[int] = set()
 
     def meet(progress: Progress) -> None:
-        """Once both nodes train, one is lost; nobody takes another dataset before."""
+        """Nobody takes the second dataset while the other node's worker is still being started."""
         if progress.phase == "training" and threading.get_ident() not in met:
             met.add(threading.get_ident())
-            if len(met) <= 2:
-                both.wait()
+            both_train.wait()
 
     with closing(site.evaluator(plans)) as two:
-        together = measure_all(two, site, meet)
+        together = measure_all(two, site.datasets[:2], meet)
+        workers = workers_of(psutil.Process())
+        environments = ["".join(worker.environ().values()) for worker in workers]
+        [raylet] = site.second.all_processes["raylet"]
+        [lost] = workers_of(psutil.Process(raylet.process.pid))
+        # Both are stopped before they are asked again, so that each is given a dataset and neither answers
+        # before the loss was noticed, however fast or slow this machine is.
+        for worker in workers:
+            worker.suspend()
+        with ThreadPoolExecutor(1) as thread:
+            rest = thread.submit(measure_all, two, site.datasets[2:])
+            site.cluster.remove_node(site.second, allow_graceful=False)
+            lost.kill()
+            while "was lost" not in caplog.text and not rest.done():
+                time.sleep(0.05)
+            for worker in workers:
+                if worker != lost:
+                    worker.resume()
+            together += rest.result()
 
     assert together == alone
     assert "was lost" in caplog.text
