@@ -19,6 +19,7 @@ from flockoff.errors import UsageError
 T = TypeVar("T")
 
 ORIGINAL_COMPETITION_ID = "f127"
+PAY_RULES = ("win_rate", "distance")
 _HEX40 = re.compile(r"[0-9a-f]{40}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
@@ -210,7 +211,11 @@ class Scoring:
     """Constants of the way from losses to weights; ``flockoff/scoring/README.md`` has the formulas."""
 
     timestamp_epsilon: float = 0.005
-    temperature: float = 0.08
+    pay: str = "win_rate"  # or "distance": what an epoch's datasets earn
+    temperature: float = 0.08  # of pay by win rate
+    prize_scale: float = 1.75  # of pay by distance, as the two below, in clear wins (epsilon)
+    crowd_scale: float = 0.75
+    head_start: float = 1.0  # what a record weighs more than another at its distance
     score_decay: float = 0.8
     consensus_blend: float = 0.2
     max_vtrust_loss: float = 0.5
@@ -220,7 +225,17 @@ class Scoring:
 
     def __post_init__(self) -> None:
         _require(0 <= self.timestamp_epsilon < 1, "scoring.timestamp_epsilon must be in [0, 1)")
+        _require(self.pay in PAY_RULES, f"scoring.pay must be one of: {', '.join(PAY_RULES)}")
+        _require(
+            self.pay != "distance" or self.timestamp_epsilon > 0,
+            "scoring.pay by distance needs a positive timestamp_epsilon",
+        )
         _require(self.temperature > 0, "scoring.temperature must be positive")
+        _require(
+            min(self.prize_scale, self.crowd_scale) > 0,
+            "scoring.prize_scale and scoring.crowd_scale must be positive",
+        )
+        _require(self.head_start >= 0, "scoring.head_start must not be negative")
         _require(0 <= self.score_decay <= 1, "scoring.score_decay must be in [0, 1]")
         _require(0 <= self.consensus_blend <= 1, "scoring.consensus_blend must be in [0, 1]")
         _require(self.max_vtrust_loss >= 0, "scoring.max_vtrust_loss must not be negative")

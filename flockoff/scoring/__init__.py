@@ -2,6 +2,7 @@
 
 from flockoff.scoring.epoch import epoch_of, epoch_seed
 from flockoff.scoring.eval_queue import Candidate, longest_wait, plan_epoch
+from flockoff.scoring.pay import epoch_pay
 from flockoff.scoring.scores import update_scores
 from flockoff.scoring.weights import WeightSteps, weight_steps, weights_from_scores
 from flockoff.scoring.win_rate import shares, win_matrix, win_rates
@@ -10,6 +11,7 @@ __all__ = [
     "Candidate",
     "WeightSteps",
     "epoch_of",
+    "epoch_pay",
     "epoch_seed",
     "longest_wait",
     "plan_epoch",

@@ -1,4 +1,4 @@
-"""The worked example in the room's README is what the code computes."""
+"""The worked examples in the room's README are what the code computes."""
 
 from pathlib import Path
 
@@ -6,9 +6,15 @@ import numpy as np
 
 import flockoff.scoring
 from flockoff.competition import Scoring
-from flockoff.scoring import shares, update_scores, weights_from_scores, win_matrix, win_rates
+from flockoff.scoring import epoch_pay, shares, update_scores, weights_from_scores, win_matrix, win_rates
+from flockoff.scoring.pay import distances, records
 
 MINERS = [("ann", 100, 1.000, 0.6), ("bob", 50, 1.004, 0.3), ("cyd", 200, 1.200, 0.1)]
+CROWD = [("ann", 50, 1.000), ("bob", 90, 1.0001), ("cyd", 70, 1.004), ("dan", 60, 1.009), ("eve", 80, 1.2)]
+
+
+def readme() -> str:
+    return (Path(flockoff.scoring.__file__).parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_readme_worked_example_is_what_the_code_computes() -> None:
@@ -28,5 +34,22 @@ def test_readme_worked_example_is_what_the_code_computes() -> None:
         f" {consensus[uid]:.1f} | {blended[uid]:.6f} | {weights[uid]:.6f} |"
         for uid, (name, block, loss, _) in enumerate(MINERS)
     ]
-    readme = (Path(flockoff.scoring.__file__).parent / "README.md").read_text(encoding="utf-8")
-    assert "\n".join(table) in readme
+    assert "\n".join(table) in readme()
+
+
+def test_readme_pay_by_distance_is_what_the_code_computes() -> None:
+    rules = Scoring(pay="distance")
+    names = [name for name, _, _ in CROWD]
+    blocks = np.array([block for _, block, _ in CROWD])
+    losses = np.array([loss for _, _, loss in CROWD])
+    distance = distances(losses, rules.timestamp_epsilon)
+    record = records(win_matrix(losses, blocks, rules.timestamp_epsilon), blocks)
+    weight = np.exp(distance / rules.crowd_scale) * (1 + rules.head_start * record)
+    share = epoch_pay(losses, blocks, rules)
+    by_wins = epoch_pay(losses, blocks, Scoring())
+    table = [
+        f"| {name} | {blocks[i]} | {losses[i]:.4f} | {distance[i]:.3f} | {'yes' if record[i] else 'no'} |"
+        f" {weight[i]:.2f} | {share[i]:.4f} | {by_wins[i]:.4f} |"
+        for i, name in enumerate(names)
+    ]
+    assert "\n".join(table) in readme()

@@ -1,6 +1,7 @@
 """Games small enough to compute by hand."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from flockoff.competition import Scoring
 from flockoff.simulate.noise import NoiseModel
@@ -24,7 +25,7 @@ def honest_validators(total: int) -> Validators:
     return Validators(total=total, weight_copiers=0, dishonest=0, flaky=0)
 
 
-def silent_game(epochs: int, validators: Validators | None = None, **scoring: float) -> Scenario:
+def silent_game(epochs: int, validators: Validators | None = None, **scoring: Any) -> Scenario:
     """Without noise, and with one honest validator unless told otherwise; miners are given to ``play``."""
     return Scenario(
         epochs=epochs,
