@@ -17,9 +17,9 @@ from flockoff.errors import (
     ChainCooldown,
     ChainTransient,
     HubTransient,
-    HubUnauthorized,
     Interrupted,
 )
+from flockoff.hub import require_write
 from flockoff.logs import event
 from flockoff.ports import Chain, Hub, RowEncoder
 from flockoff.records import MAX_COMMITMENT_BYTES, DatasetReport, ModelId
@@ -97,17 +97,7 @@ def checked_account(submission: Submission, hub: Hub) -> None:
     """
     ModelId(submission.repo_id, submission.competition.id, _ANY_COMMIT)
     account = hub.account()
-    if not account.can_write:
-        raise HubUnauthorized(
-            f"The Hugging Face token of {account.name} may only read.",
-            remedy="Make one that may write at huggingface.co/settings/tokens; put it into .env as HF_TOKEN.",
-        )
-    owner, _, name = submission.repo_id.partition("/")
-    if owner.casefold() not in {each.casefold() for each in account.owners}:
-        raise HubUnauthorized(
-            f"The Hugging Face token belongs to {account.name}, which cannot write to {submission.repo_id}.",
-            remedy=f"Use a repo of your own, such as {account.name}/{name}, or a token of {owner}.",
-        )
+    require_write(account, submission.repo_id)
     log.info("Hugging Face account: %s, with write access.", account.name)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 try:
-    from flockoff import assemble, mine
+    from flockoff import mine, openers
     from flockoff.competition import load_competition
     from flockoff.dataset import file_size
     from flockoff.launch import run
@@ -38,12 +38,12 @@ def mine_once(settings: MinerSettings, stop: threading.Event) -> int:
         keep_private=settings.keep_private,
         retry_seconds=settings.retry_seconds,
     )
-    hub = assemble.open_hub(neuron.credentials, stop)
+    hub = openers.open_hub(neuron.credentials, stop)
     file_size(submission.dataset)  # a wrong path is said before anything is fetched
-    encoder = assemble.open_encoder(submission.competition, hub, settings.cache_dir)
-    mine.checked_dataset(submission, encoder, assemble.answers_here(submission.competition, hub, encoder))
+    encoder = openers.open_encoder(submission.competition, hub, settings.cache_dir)
+    mine.checked_dataset(submission, encoder, openers.answers_here(submission.competition, hub, encoder))
     mine.checked_account(submission, hub)
-    with closing(assemble.open_subnet(neuron, stop)) as chain:
+    with closing(openers.open_subnet(neuron, stop)) as chain:
         chain.require_uid()
         if settings.dry_run:
             mine.rehearse(submission, hub, chain)

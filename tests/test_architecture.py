@@ -16,12 +16,13 @@ LAYERS = (
     ("errors", "text"),
     ("logs", "metrics"),
     ("records", "competition", "launch", "retry"),
-    ("ports", "flags"),
+    ("ports", "flags", "pinned"),
     ("settings",),
     ("scoring", "dataset", "planner", "yuma"),
     ("tokens",),
     ("chain", "hub", "training", "ledger"),
     ("mine", "validate", "localnet", "tracking", "report", "cluster"),
+    ("openers",),
     ("assemble",),
     ("doctor",),
     ("demo", "simulate"),
@@ -152,3 +153,35 @@ def test_architecture_command_starts_without_any_room_or_heavy_library(arguments
     assert loaded & {*OWNERS, "numpy", "rich"} == set()
     rooms = {name.split(".")[1] for name in loaded if name.startswith("flockoff.")}
     assert rooms == {"cli", "errors", "flags", "records"}
+
+
+def test_architecture_private_parts_of_the_hubs_libraries_are_used_in_one_file() -> None:
+    libraries = ("huggingface_hub", "httpx2", "httpcore2")
+    private = {
+        path
+        for path, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith(libraries)
+        and any(part.startswith("_") for part in f"{node.module}.{node.names[0].name}".split("."))
+    }
+    assert private == {"flockoff/hub/library.py"}
+
+
+def test_architecture_miner_imports_nothing_that_only_a_validator_needs() -> None:
+    code = "import sys, neurons.miner; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    loaded = set(done.stdout.split())
+    assert loaded & {
+        "torch",
+        "transformers",
+        "ray",
+        "wandb",
+        "sqlite3",
+        "starlette",
+        "prometheus_client",
+    } <= {
+        "prometheus_client"  # counts the hub's retries
+    }
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("flockoff.")}
+    assert rooms & {"validate", "ledger", "report", "cluster", "tracking", "assemble", "scoring"} == set()

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flockoff import assemble
+from flockoff import openers
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import Competition, load_competition
 from flockoff.dataset import (
@@ -67,9 +67,9 @@ def check(
 
         file_size(dataset)  # a wrong path is said before anything is fetched
         rules = load_competition(competition)
-        with closing(assemble.open_hub(credentials, stop)) as hub:
-            encoder = assemble.open_encoder(rules, hub, cache_dir)
-            answers = assemble.answers_here(rules, hub, encoder)
+        with closing(openers.open_hub(credentials, stop)) as hub:
+            encoder = openers.open_encoder(rules, hub, cache_dir)
+            answers = openers.answers_here(rules, hub, encoder)
             other = _download(against, hub, cache_dir, rules) if against else None
             judgement, common = _judged(dataset, other, rules, encoder, answers)
         fault = judgement.fault or _overlap_fault(common, judgement, rules)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from flockoff.assemble import ledger_path
 from flockoff.competition import Competition
 from flockoff.errors import SetupError, UsageError
 from flockoff.ledger import Ledger
+from flockoff.openers import ledger_path
 
 
 def look(data_dir: Path) -> Ledger:

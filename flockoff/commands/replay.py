@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flockoff import assemble
+from flockoff import openers
 from flockoff.commands.ledgers import look, require_rules
 from flockoff.commands.progress import progress_bar
 from flockoff.commands.replaying import Comparison, compared, replayed
@@ -82,7 +82,7 @@ def replay(
 
         wish = _Wish(load_competition(competition), data_dir, cache_dir, eval_data_dir, device)
         found = _find(wish, evaluation)
-        with closing(assemble.open_hub(credentials, stop)) as hub:
+        with closing(openers.open_hub(credentials, stop)) as hub:
             return _replay(wish, found, hub, stop.is_set, as_json=as_json)
 
     raise typer.Exit(run(program))
@@ -115,9 +115,9 @@ def _replay(
     dataset = _dataset(wish, evaluation, hub)
     evaluator = WorkerEvaluator(
         rules,
-        model_dir=assemble.model_directory(rules, hub, wish.cache_dir),
-        evaluation_file=assemble.evaluation_file(rules, hub, wish.eval_data_dir),
-        sealed_file=assemble.sealed_evaluation_file(rules, hub, wish.eval_data_dir),
+        model_dir=openers.model_directory(rules, hub, wish.cache_dir),
+        evaluation_file=openers.evaluation_file(rules, hub, wish.eval_data_dir),
+        sealed_file=openers.sealed_evaluation_file(rules, hub, wish.eval_data_dir),
         device=wish.device,
     )
     with closing(evaluator), progress_bar(screen, f"evaluation {stored.id}") as on_progress:

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from flockoff.assemble import ledger_path
 from flockoff.commands.ledgers import look, require_rules
 from flockoff.commands.tables import print_json
 from flockoff.competition import load_competition
 from flockoff.flags import AsJson, CompetitionFile, DataDir
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
+from flockoff.openers import ledger_path
 from flockoff.report import report_numbers, write_report
 
 

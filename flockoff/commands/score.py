@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flockoff import assemble
+from flockoff import openers
 from flockoff.commands.measuring import (
     Candidate,
     Measurements,
@@ -95,7 +95,7 @@ def score(
             eval_data_dir,
             device,
         )
-        with closing(assemble.open_hub(credentials, stop)) as hub:
+        with closing(openers.open_hub(credentials, stop)) as hub:
             return _score(wish, hub, stop, as_json=as_json)
 
     raise typer.Exit(run(program))
@@ -105,8 +105,8 @@ def _score(wish: _Wish, hub: HubClient, stop: threading.Event, *, as_json: bool)
 
     rules = wish.competition
     screen = console(stderr=as_json)
-    evaluation_file = assemble.evaluation_file(rules, hub, wish.eval_data_dir)
-    directory = assemble.model_directory(rules, hub, wish.cache_dir)
+    evaluation_file = openers.evaluation_file(rules, hub, wish.eval_data_dir)
+    directory = openers.model_directory(rules, hub, wish.cache_dir)
     encoder = load_encoder(directory, rules.training.context_length)
     candidates = list(_candidates(wish, hub, encoder, evaluation_file))
     evaluator = WorkerEvaluator(
@@ -139,7 +139,7 @@ def _candidates(
     """The dataset, and the one it is to be compared with. Raises MinerFault for one that is not valid."""
 
     rules = wish.competition
-    answers = assemble.open_answers(evaluation_file, rules, encoder)
+    answers = openers.open_answers(evaluation_file, rules, encoder)
     files = {str(wish.dataset): wish.dataset}
     if wish.against is not None:
         repo, separator, commit = wish.against.partition("@")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import typer
 
-from flockoff.assemble import ledger_path
 from flockoff.chain import WalletRef, hotkey_address, open_chain, resolve_endpoint
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import Competition, load_competition
@@ -28,6 +27,7 @@ from flockoff.launch import run
 from flockoff.ledger import Ledger
 from flockoff.ledger.history import HotkeyTurn
 from flockoff.logs import say_on_stderr
+from flockoff.openers import ledger_path
 from flockoff.records import EpochStatus, ModelId, SubnetSnapshot
 from flockoff.scoring import Candidate, longest_wait
 from flockoff.text import secrets_in

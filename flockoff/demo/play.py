@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flockoff import assemble
+from flockoff import openers
 from flockoff.chain import open_chain
 from flockoff.competition import load_competition
 from flockoff.demo.result import DemoResult, DemoRow, broken_promises
@@ -47,7 +47,7 @@ def play_demo(directory: Path, cache_dir: Path, json_file: Path | None, stop: th
     console.print("[bold]FLock OFF demo[/bold]: one competition epoch with real parts, on this machine only")
     competition = load_competition(local_competition())
     with stage.step(f"Base model {competition.base_model.repo}"):
-        assemble.model_directory(competition, assemble.open_hub(Credentials()), cache_dir)
+        openers.model_directory(competition, openers.open_hub(Credentials()), cache_dir)
     with ExitStack() as stack:
         with stage.step("Local chain and hub, wallets, four datasets") as step:
             settings = LocalnetSettings(
@@ -130,7 +130,7 @@ def _result(localnet: Localnet, directory: Path, competition_id: str, seconds: f
     with closing(open_chain(endpoint=localnet.node.endpoint, netuid=localnet.netuid, wallet=None)) as chain:
         snapshot = chain.snapshot()
         weights = chain.weights()
-    ledger_path = assemble.ledger_path(directory / "validator")
+    ledger_path = openers.ledger_path(directory / "validator")
     with Ledger.open(
         ledger_path, netuid=localnet.netuid, competition=competition_id, read_only=True
     ) as ledger:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 
-from flockoff import assemble
+from flockoff import openers
 from flockoff.chain import open_chain, resolve_endpoint
 from flockoff.doctor.finding import Finding
 from flockoff.errors import FlockoffError
@@ -42,7 +42,7 @@ def _in_step(age: float, most: float) -> Iterator[Finding]:
 
 def _hotkey(settings: NeuronSettings, role: str) -> Iterator[Finding]:
     try:
-        subnet = assemble.open_subnet(settings)
+        subnet = openers.open_subnet(settings)
     except FlockoffError as error:
         yield Finding("wallet", "bad", error.message, error.remedy)
         return
@@ -68,7 +68,7 @@ def _hotkey(settings: NeuronSettings, role: str) -> Iterator[Finding]:
 
 
 def hub(credentials: Credentials, role: str) -> Iterator[Finding]:
-    with closing(assemble.open_hub(credentials)) as client:
+    with closing(openers.open_hub(credentials)) as client:
         account = client.account()
     rights = "may write" if account.can_write else "may only read"
     if role == "miner" and not account.can_write:

@@ -6,5 +6,6 @@ Importing it is cheap: huggingface_hub itself (half a second) is loaded at the f
 from flockoff.hub.client import HubClient, cached_base_model
 from flockoff.hub.datasets import DatasetCache, cached_dataset
 from flockoff.hub.retries import Patience
+from flockoff.hub.rights import require_write
 
-__all__ = ["DatasetCache", "HubClient", "Patience", "cached_base_model", "cached_dataset"]
+__all__ = ["DatasetCache", "HubClient", "Patience", "cached_base_model", "cached_dataset", "require_write"]

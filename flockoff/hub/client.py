@@ -13,6 +13,8 @@ from flockoff.competition import BaseModel, EvaluationSet, PublicSample, SealedS
 from flockoff.errors import HubTransient, HubUnauthorized, MinerFault, Reason, SetupError, UsageError
 from flockoff.hub.files import ContentGone, Missing, RemoteFile, dataset_key, digest_of
 from flockoff.hub.retries import Patience, Stop, retrying
+from flockoff.hub.rights import account_of, require_write
+from flockoff.pinned import PinnedFile
 from flockoff.records import HubAccount, RepoState, Upload, is_repo_id
 
 if TYPE_CHECKING:
@@ -83,8 +85,7 @@ class HubClient:
 
     def account(self) -> HubAccount:
         """Who the token belongs to. Raises HubUnauthorized for none or a wrong one."""
-        told = self._whoami()
-        return HubAccount(told["name"], can_write(told), frozenset(writable_owners(told)))
+        return account_of(self._whoami())
 
     def _whoami(self) -> Mapping[str, Any]:
         if self._token is None:
@@ -113,23 +114,8 @@ class HubClient:
 
         Looks before it commits, each time: an upload whose answer was lost is found again by its content.
         """
-        self._check_may_write(repo_id)
+        require_write(self.account(), repo_id)
         return self._retrying(lambda: self._upload_once(repo_id, file))
-
-    def _check_may_write(self, repo_id: str) -> None:
-        told = self._whoami()
-        owner = repo_id.partition("/")[0]
-        if not can_write(told):
-            raise HubUnauthorized(
-                f"The Hugging Face token of {told['name']} can only read.",
-                remedy="Make one with the write role at https://huggingface.co/settings/tokens.",
-            )
-        if owner.casefold() not in {name.casefold() for name in writable_owners(told)}:
-            raise HubUnauthorized(
-                f"The Hugging Face token belongs to {told['name']}, which cannot write to {repo_id}.",
-                remedy=f"Use a repo of your own, such as {told['name']}/{repo_id.partition('/')[2]}, "
-                f"or a token of {owner}.",
-            )
 
     def _upload_once(self, repo_id: str, file: Path) -> Upload:
         try:
@@ -304,7 +290,8 @@ class HubClient:
         repo, commit, pinned = evaluation.repo, evaluation.commit, evaluation.sha256
         name = _SET_NAMES[type(evaluation)]
         target = directory / f"{pinned}.jsonl"
-        if not target.exists() or digest_of(target).sha256 != pinned:
+        file = PinnedFile(target, pinned, f"competition's {name}")
+        if not file.is_here():
             try:
                 self._fetch_evaluation_set(repo, commit, target, name)
             except (Missing, HubUnauthorized) as refusal:
@@ -312,11 +299,7 @@ class HubClient:
                     f"The hub does not give the competition's {name}: {refusal.message}",
                     remedy=f"Check HF_TOKEN, and ask the subnet's owner to let its account read {repo}.",
                 ) from refusal
-        if digest_of(target).sha256 != pinned:
-            raise SetupError(
-                f"{DATA_FILE} of {repo} at {commit} is not the competition's {name}.",
-                remedy="Check repo, commit and sha256 of the set in the competition file.",
-            )
+        file.check(f"{DATA_FILE} of {repo} at {commit} is another: correct the set in the competition file.")
         return target
 
     def _fetch_evaluation_set(self, repo: str, commit: str, target: Path, name: str) -> None:
@@ -335,19 +318,3 @@ def cached_base_model(base: BaseModel, cache_dir: Path, *, tokenizer_only: bool)
 
 def _model_directory(base: BaseModel, cache_dir: Path) -> Path:
     return cache_dir / "models" / base.repo.replace("/", "--") / base.revision
-
-
-def can_write(whoami: Mapping[str, Any]) -> bool:
-    """Whether the token of a whoami answer can write somewhere. One that tells no role is taken to."""
-    token = (whoami.get("auth") or {}).get("accessToken") or {}
-    role = token.get("role")
-    if role == "fineGrained":
-        scopes = (token.get("fineGrained") or {}).get("scoped") or []
-        return any("repo.write" in (scope.get("permissions") or []) for scope in scopes)
-    return role != "read"
-
-
-def writable_owners(whoami: Mapping[str, Any]) -> set[str]:
-    """The user of a whoami answer and the organisations that the user may write in."""
-    organisations = whoami.get("orgs") or []
-    return {whoami["name"]} | {item["name"] for item in organisations if item.get("roleInOrg") != "read"}

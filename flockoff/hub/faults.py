@@ -14,7 +14,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils._http import parse_ratelimit_headers
 
 from flockoff.errors import (
     FlockoffError,
@@ -26,6 +25,7 @@ from flockoff.errors import (
     SetupError,
 )
 from flockoff.hub.files import Missing
+from flockoff.hub.library import parse_ratelimit_headers
 from flockoff.text import without
 
 FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, KeyError, TypeError, RuntimeError)

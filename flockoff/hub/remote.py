@@ -11,12 +11,12 @@ import httpx2
 from huggingface_hub import CommitOperationAdd, HfApi, constants, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import DatasetInfo, RepoFile
-from huggingface_hub.utils._headers import build_hf_headers
 
 from flockoff.errors import HubFatal, Reason
+from flockoff.hub.deadline import Call, under_way
 from flockoff.hub.faults import translated
 from flockoff.hub.files import Missing, RemoteFile
-from flockoff.hub.line import Call, under_way
+from flockoff.hub.library import build_hf_headers
 from flockoff.hub.retries import Patience, Stop
 from flockoff.hub.session import configure_library
 from flockoff.hub.transfer import Transfer, fetch

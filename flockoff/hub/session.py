@@ -7,12 +7,12 @@ from http import HTTPStatus
 from typing import Any
 
 import httpx2
-from huggingface_hub import constants, get_session, set_client_factory
-from huggingface_hub.utils._http import hf_request_event_hook
+from huggingface_hub import constants, get_session, is_offline_mode, set_client_factory
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from flockoff.errors import HubTransient
+from flockoff.hub.deadline import current_call, watch
 from flockoff.hub.faults import retry_after, translate
-from flockoff.hub.line import current_call, watch
 
 # Seconds of silence. huggingface_hub by itself waits for ever for the answer to whoami, create or commit.
 _TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
@@ -20,7 +20,7 @@ _configuring = threading.Lock()
 
 
 def session() -> httpx2.Client:
-    """The client, made on first use. No request of it outlives the ``line.Call`` it belongs to."""
+    """The client, made on first use. No request of it outlives the ``deadline.Call`` it belongs to."""
     configure_library()
     return get_session()
 
@@ -54,7 +54,7 @@ class _Client(httpx2.Client):
 
     def __init__(self) -> None:
         super().__init__(
-            event_hooks={"request": [hf_request_event_hook], "response": [_check_busy, _check_redirect]},
+            event_hooks={"request": [_refuse_offline], "response": [_check_busy, _check_redirect]},
             follow_redirects=True,
             timeout=_TIMEOUT,
         )
@@ -70,6 +70,11 @@ class _Client(httpx2.Client):
 def _doing(request: httpx2.Request) -> str:
     call = current_call()
     return call.doing if call else f"reach {request.url.host}"
+
+
+def _refuse_offline(request: httpx2.Request) -> None:
+    if is_offline_mode():
+        raise OfflineModeIsEnabled(f"HF_HUB_OFFLINE forbids to reach {request.url.host}")
 
 
 def _check_busy(response: httpx2.Response) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import httpx2
-from huggingface_hub.utils._http import hf_raise_for_status
 
 from flockoff.errors import HubTransient, SetupError
+from flockoff.hub.deadline import Call, under_way
 from flockoff.hub.faults import translated
 from flockoff.hub.files import ContentGone, RemoteFile, digest_of, move_into_place
-from flockoff.hub.line import Call, under_way
+from flockoff.hub.library import hf_raise_for_status
 from flockoff.hub.retries import Stop
 from flockoff.hub.session import check_scheme, session
 

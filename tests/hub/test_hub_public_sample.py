@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flockoff.assemble import open_public_sample
 from flockoff.competition import Competition, Overlap, PublicSample
 from flockoff.errors import SetupError
+from flockoff.openers import open_public_sample
 from tests.support.hub_users import Owner
 from tests.support.near_copies import KEY, conversations, matched, sketch_of
 from tests.support.toy_encoder import CharacterEncoder

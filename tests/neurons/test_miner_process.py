@@ -167,7 +167,7 @@ def test_miner_too_long_repo_id_is_refused(playground: Playground) -> None:
 
 
 def test_miner_wrong_flag_is_a_usage_error(playground: Playground) -> None:
-    refused(playground.run_miner(["--netuid", "x"], None), 2, "not a whole number")
+    refused(playground.run_miner(["--netuid", "x"], None), 2, "valid integer")
 
 
 def test_miner_unknown_network_is_a_usage_error(playground: Playground) -> None:

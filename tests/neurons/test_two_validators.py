@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from flockoff.assemble import ledger_path
 from flockoff.cli import app
 from flockoff.hub import HubClient
 from flockoff.ledger import Ledger, StoredEvaluation
+from flockoff.openers import ledger_path
 from flockoff.records import Evaluation, ModelId
 from tests.support.playground import TIMEOUT_SECONDS, Outcome, Playground, running_playground
 from tests.support.tiny_model import row, write_dataset

@@ -8,8 +8,8 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from flockoff.assemble import ledger_path
 from flockoff.ledger import Ledger
+from flockoff.openers import ledger_path
 from flockoff.records import Row
 from tests.support.free_port import free_port
 from tests.support.playground import Playground, terminated

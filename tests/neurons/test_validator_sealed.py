@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from flockoff.assemble import ledger_path
 from flockoff.errors import Reason
 from flockoff.ledger import Ledger
+from flockoff.openers import ledger_path
 from tests.support.playground import Playground
 from tests.support.tiny_model import row, write_dataset
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flockoff.assemble import ledger_path
 from flockoff.chain import WalletRef
 from flockoff.hub import HubClient
 from flockoff.ledger import Ledger
 from flockoff.localnet.hub.faults import answer
+from flockoff.openers import ledger_path
 from flockoff.records import ModelId, Verdict
 from tests.support.playground import TIMEOUT_SECONDS, Outcome, Playground, run, running_playground, start
 from tests.support.tiny_model import row

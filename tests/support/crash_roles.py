@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from flockoff import assemble
+from flockoff import assemble, openers
 from flockoff.dataset import EvaluationAnswers
 from flockoff.hub import DatasetCache
 from flockoff.ledger import Ledger
@@ -95,10 +96,10 @@ def _output(job: Job) -> Path:
 
 def _mine(job: Job) -> None:
     with _prepared(job) as steps, ExitStack() as stack:
-        _replace(stack, "open_hub", _watching("hub", assemble.open_hub, steps))
-        _replace(stack, "open_subnet", _watching("chain", assemble.open_subnet, steps))
-        _replace(stack, "open_encoder", lambda *_: CharacterEncoder(context_length=200))
-        _replace(stack, "answers_here", lambda *_: EvaluationAnswers(EVALUATION_ROWS))
+        _replace(stack, openers, "open_hub", _watching("hub", openers.open_hub, steps))
+        _replace(stack, openers, "open_subnet", _watching("chain", openers.open_subnet, steps))
+        _replace(stack, openers, "open_encoder", lambda *_: CharacterEncoder(context_length=200))
+        _replace(stack, openers, "answers_here", lambda *_: EvaluationAnswers(EVALUATION_ROWS))
         status = miner.main(job.argv)
     sys.exit(status)
 
@@ -110,24 +111,25 @@ def _validate(job: Job) -> None:
             steps.note(f"evaluated {content}")
             return job.losses[content]
 
-        _replace(stack, "open_hub", _watching("hub", assemble.open_hub, steps))
-        _replace(stack, "open_subnet", _watching("chain", assemble.open_subnet, steps))
-        _replace(stack, "Ledger", _WatchedLedger(steps))
-        _replace(stack, "DatasetCache", _watching("datasets", DatasetCache, steps))
+        _replace(stack, assemble, "open_hub", _watching("hub", openers.open_hub, steps))
+        _replace(stack, assemble, "open_subnet", _watching("chain", openers.open_subnet, steps))
+        _replace(stack, assemble, "Ledger", _WatchedLedger(steps))
+        _replace(stack, assemble, "DatasetCache", _watching("datasets", DatasetCache, steps))
         _replace(
             stack,
+            assemble,
             "WorkerEvaluator",
             _watching("evaluator", lambda *_, **__: StandInEvaluator(loss_of), steps),
         )
-        _replace(stack, "model_directory", lambda *_: Path())
-        _replace(stack, "load_encoder", lambda *_: CharacterEncoder(context_length=200))
-        _replace(stack, "open_answers", lambda *_: EvaluationAnswers(EVALUATION_ROWS))
+        _replace(stack, assemble, "model_directory", lambda *_: Path())
+        _replace(stack, assemble, "load_encoder", lambda *_: CharacterEncoder(context_length=200))
+        _replace(stack, assemble, "open_answers", lambda *_: EvaluationAnswers(EVALUATION_ROWS))
         status = validator.main(job.argv)
     sys.exit(status)
 
 
-def _replace(stack: ExitStack, name: str, replacement: object) -> None:
-    stack.enter_context(patch.object(assemble, name, replacement))
+def _replace(stack: ExitStack, room: ModuleType, name: str, replacement: object) -> None:
+    stack.enter_context(patch.object(room, name, replacement))
 
 
 def _watching(name: str, open_adapter: Callable[..., object], steps: Steps) -> Callable[..., Watched]:

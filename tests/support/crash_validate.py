@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from flockoff.assemble import ledger_path
 from flockoff.localnet.hub import HubServer, HubSettings
 from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
+from flockoff.openers import ledger_path
 from tests.support.arena import Arena
 from tests.support.crash_ledger import Row, told
 from tests.support.crash_mine import rpc

@@ -72,7 +72,7 @@ def test_evaluation_rows_of_another_set_are_a_setup_error(tmp_path: Path, encode
     write_dataset(path, ROWS)
     with pytest.raises(SetupError, match="is not the competition's evaluation set"):
         evaluation_rows(path, Competition(), encoder)
-    with pytest.raises(SetupError, match="Cannot read the evaluation set"):
+    with pytest.raises(SetupError, match="Cannot read the competition's evaluation set"):
         evaluation_rows(tmp_path / "none.jsonl", Competition(), encoder)
 
 

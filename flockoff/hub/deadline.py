@@ -21,6 +21,7 @@ import httpcore2
 import httpx2
 
 from flockoff.errors import HubTransient, Interrupted
+from flockoff.hub.library import connect_through
 from flockoff.hub.retries import Stop
 
 _WAIT = 0.1  # seconds
@@ -65,10 +66,7 @@ def under_way(call: Call) -> Iterator[None]:
 
 def watch(client: httpx2.Client) -> None:
     """Let the client's requests, by proxy or not, end with the call they belong to."""
-    # httpcore2 takes a network backend, httpx2 has no way to name one.
-    for transport in (client._transport, *client._mounts.values()):
-        if isinstance(transport, httpx2.HTTPTransport):
-            transport._pool._network_backend = _Backend()
+    connect_through(client, _Backend())
 
 
 class _Backend(httpcore2.SyncBackend):
