@@ -24,7 +24,6 @@ from tests.support.toy_encoder import CharacterEncoder
 
 JsonRow = dict[str, Any]
 
-BLOCK_SECONDS = 0.05
 EVALUATION_ANSWER = "the quick brown fox jumps over the lazy dog every single morning before breakfast"
 EVALUATION_ROWS = [Row(None, (Turn("user", "What does the fox do?"), Turn("assistant", EVALUATION_ANSWER)))]
 
@@ -44,10 +43,16 @@ def rows_about(topic: str, count: int = 4) -> list[JsonRow]:
 
 
 @contextmanager
-def running_arena(directory: Path, *, miners: int, tempo: int) -> Iterator["Arena"]:
-    """Epochs are long: tests go on to the next by ``Arena.next_epoch``."""
+def running_arena(
+    directory: Path, *, miners: int, tempo: int, block_seconds: float | None = None
+) -> Iterator["Arena"]:
+    """Epochs are long: tests go on to the next by ``Arena.next_epoch``.
+
+    ``block_seconds``: None for blocks that come slowly by themselves, and at once for a transaction,
+    so that nobody waits for one.
+    """
     with ExitStack() as stack:
-        node = stack.enter_context(Node(NodeSettings(port=0, block_seconds=BLOCK_SECONDS)))
+        node = stack.enter_context(Node(_settings(block_seconds)))
         hub = stack.enter_context(HubServer(HubSettings(state_dir=directory / "hub")))
         plan = SubnetPlan(
             endpoint=node.endpoint,
@@ -58,6 +63,12 @@ def running_arena(directory: Path, *, miners: int, tempo: int) -> Iterator["Aren
         )
         subnet = prepare_subnet(plan, on_progress=lambda _: None)
         yield Arena(directory, node, hub, subnet, stack)
+
+
+def _settings(block_seconds: float | None) -> NodeSettings:
+    if block_seconds is None:
+        return NodeSettings(port=0, block_seconds=0.25, instant=True)
+    return NodeSettings(port=0, block_seconds=block_seconds)
 
 
 @dataclass

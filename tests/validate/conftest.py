@@ -6,7 +6,7 @@ import pytest
 from tests.support.arena import Arena, running_arena
 
 MINERS = 4
-TEMPO = 2000
+TEMPO = 400
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ EPOCHS = 10
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be counted there")
 def test_validator_over_many_epochs_sets_all_weights_and_takes_no_more_and_more(tmp_path: Path) -> None:
-    with running_arena(tmp_path, miners=16, tempo=TEMPO) as arena:
+    with running_arena(tmp_path, miners=16, tempo=TEMPO, block_seconds=0.05) as arena:
         soak = Soak(arena, keep_epochs=3, cached=32, changes=3)
         soak.submit_all()
         samples = list(soak.play(EPOCHS))

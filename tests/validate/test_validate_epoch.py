@@ -1,6 +1,5 @@
 """Whole epochs on the real node double, the real hub double and a real ledger; only the numbers are given."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -19,8 +18,11 @@ from flockoff.ports import Chain
 from flockoff.records import Commitment, ModelId, Receipt, Verdict
 from flockoff.scoring import epoch_seed
 from flockoff.validate import run_epochs
+from flockoff.validate.clock import EpochClock
 from flockoff.validate.plan import read_commitments, withdrawn
-from tests.support.arena import BLOCK_SECONDS, EVALUATION_ANSWER, Arena, rows_about
+from tests.support.arena import EVALUATION_ANSWER, Arena, rows_about
+
+SHORT = 60  # blocks of an epoch whose end is waited for: fifteen seconds
 
 
 def commitments_on_chain(arena: Arena) -> list[Commitment]:
@@ -244,17 +246,19 @@ def test_epoch_commitment_for_another_competition_is_left_alone(arena: Arena) ->
     assert list(by_uid(validator.ledger.verdicts(epoch.start_block))) == [arena.uid(1)]
 
 
-def test_epoch_ends_with_what_was_evaluated_by_the_threshold(arena: Arena) -> None:
+def test_epoch_ends_with_what_was_evaluated_by_the_threshold(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EpochClock, "_next_look", lambda clock: clock._now())  # it asks the chain each time
     arena.submit(0, "quick", loss=1.0)
     arena.submit(1, "slow", loss=1.1)
     arena.next_epoch()
     epoch = arena.epoch()
-    left = 60  # blocks for evaluating
+    left = 200  # blocks for evaluating: far more than it takes to begin
     validator = arena.validator(block_threshold=epoch.blocks - left)
 
     def time_flies(content: str, seed: int) -> float:
         arena.node.advance(left)
-        time.sleep(left * BLOCK_SECONDS)
         return float(arena.losses[arena.contents[content]])  # type: ignore[arg-type]
 
     validator.evaluator._loss_of = time_flies  # type: ignore[attr-defined]
@@ -338,23 +342,23 @@ def test_epoch_dataset_that_can_never_be_evaluated_does_not_hold_its_place(arena
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arena", [100], indirect=True)
+@pytest.mark.parametrize("arena", [SHORT], indirect=True)
 def test_epochs_one_after_the_other_are_waited_for_with_few_requests(arena: Arena) -> None:
     arena.submit(0, "good", loss=1.0)
     arena.submit(1, "other", loss=1.1)
     arena.next_epoch()
-    validator = arena.validator(block_threshold=30)
+    validator = arena.validator(block_threshold=20)
     first = arena.epoch().start_block
     before = sum(arena.node.requests.values())
-    assert run_epochs(validator, 3)
+    assert run_epochs(validator, 2)
     spent = sum(arena.node.requests.values()) - before
-    for start in (first, first + 100, first + 200):
+    for start in (first, first + SHORT):
         weights = validator.ledger.weights_of_epoch(start)
         assert weights is not None and weights.block is not None
-        assert start <= weights.block < start + 100
+        assert start <= weights.block < start + SHORT
         assert len(validator.ledger.evaluations(start)) == 2
-    assert spent < 3 * 120
-    assert validator.ledger.scores()[arena.hotkey(0)] == pytest.approx(1 - 0.8**3, abs=1e-4)
+    assert spent < 2 * 120
+    assert validator.ledger.scores()[arena.hotkey(0)] == pytest.approx(1 - 0.8**2, abs=1e-4)
 
 
 @pytest.mark.parametrize("text", ["a/b:other:" + "0" * 40, "gone fishing"])

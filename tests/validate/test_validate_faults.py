@@ -13,7 +13,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with running_arena(tmp_path_factory.mktemp("faults"), miners=MINERS, tempo=2000) as arena:
+    folder = tmp_path_factory.mktemp("faults")
+    with running_arena(folder, miners=MINERS, tempo=2000, block_seconds=0.05) as arena:
         yield set_stage(arena)
 
 

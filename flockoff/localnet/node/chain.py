@@ -47,6 +47,7 @@ class Chain:
         self.storage = Storage(settings.history_blocks)
         self.state = State(self.runtime, self.storage)
         self.pool = Pool()
+        self.on_submission: list[Callable[[], None]] = []
         self.on_block: list[Callable[[Block], None]] = []
         self.on_final: list[Callable[[Block], None]] = []
         self.finality_lag = 0
@@ -125,6 +126,8 @@ class Chain:
             raise self.refusals.pop(0)
         self._validate(extrinsic, call)
         self.pool.add(Pending(extrinsic, call, watch, extrinsic.era.birth(self.head.number)))
+        for listener in list(self.on_submission):
+            listener()
         return extrinsic.hash
 
     def _validate(self, extrinsic: Extrinsic, call: Call) -> None:

@@ -135,6 +135,8 @@ class Node:
         self._stopping = asyncio.Event()
         self._port = await self._server.start(self.settings.host, self.settings.port)
         self._listening.set()
+        if self.settings.instant:
+            self._chain.on_submission.append(self._make_block_soon)
         tasks = [asyncio.create_task(self._follow_beacon(self._loop))]
         if self.settings.block_seconds > 0:
             tasks.append(asyncio.create_task(self._make_blocks()))
@@ -147,6 +149,10 @@ class Node:
             for task in (stopped, *tasks, *self._background):
                 task.cancel()
             await self._server.stop()
+
+    def _make_block_soon(self) -> None:
+        """Not within the submission, whose answer goes out first."""
+        asyncio.get_running_loop().call_soon(self._chain.produce)
 
     async def _make_blocks(self) -> None:
         """Keep the rhythm: a late block does not delay the ones after it, unless by a whole block."""

@@ -15,6 +15,7 @@ SPEC_NAME = "node-subtensor"
 SPEC_VERSION = 461
 TRANSACTION_VERSION = 1
 SS58_FORMAT = 42
+_KEPT_KEYS = 16384
 METADATA_FILE = "metadata-v15-spec461.scale.xz"
 
 Value = Any
@@ -40,9 +41,14 @@ class Runtime:
         self.core = _core_runtime(self.metadata)
         self.slot_milliseconds = slot_milliseconds
         self.entry = lru_cache(maxsize=None)(self.core.storage_entry)
+        # A block takes some fifty keys, of which nearly all were asked for in the block before, too.
+        self._cached_key = lru_cache(maxsize=_KEPT_KEYS)(self._key)
 
     def key(self, pallet: str, item: str, *params: Value) -> bytes:
         """The storage key of an item; with fewer params than the item has, the prefix of a map."""
+        return self._cached_key(pallet, item, params)
+
+    def _key(self, pallet: str, item: str, params: tuple[Value, ...]) -> bytes:
         return bytes(self.core.storage_key(pallet, item, list(params)))
 
     def encode(self, type_string: str, value: Value) -> bytes:

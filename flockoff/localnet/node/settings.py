@@ -11,6 +11,8 @@ class NodeSettings:
         host: address to listen on; loopback unless told otherwise.
         port: TCP port; 0 takes any free one.
         block_seconds: time between blocks. 0: only ``Node.advance()`` makes blocks.
+        instant: whether a transaction gets a block of its own at once, in addition to the blocks that come
+            with time: as on a development node with instant sealing.
         tempo: blocks in an epoch of a new subnet.
         commit_reveal: whether a new subnet wants weights sealed (see ``timelock.py``).
         weights_rate_limit: blocks a validator of a new subnet waits between two weight settings.
@@ -23,6 +25,7 @@ class NodeSettings:
     host: str = "127.0.0.1"
     port: int = 9944
     block_seconds: float = 0.25
+    instant: bool = False
     tempo: int = 360
     commit_reveal: bool = False
     weights_rate_limit: int = 100
