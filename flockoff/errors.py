@@ -28,6 +28,7 @@ Adapters translate their library's errors into these; nothing above an adapter n
 """
 
 from enum import StrEnum
+from typing import ClassVar
 
 
 class Reason(StrEnum):
@@ -64,6 +65,31 @@ class Reason(StrEnum):
     LOSS_NOT_FINITE = "loss_not_finite"
 
 
+class FaultKind(StrEnum):
+    """What failed where no miner is to blame. The value is stable: ledgers store it, metrics count by it."""
+
+    OTHER = "other"
+    USAGE = "usage"
+    SETUP = "setup"
+    CHAIN = "chain"
+    COOLDOWN = "chain_cooldown"
+    NOT_REGISTERED = "not_registered"
+    NO_FUNDS = "no_funds"
+    CHAIN_TRANSIENT = "chain_transient"
+    CHAIN_PRUNED = "chain_pruned"
+    CHAIN_FATAL = "chain_fatal"
+    HUB = "hub"
+    HUB_UNAUTHORIZED = "hub_unauthorized"
+    HUB_TRANSIENT = "hub_transient"
+    HUB_FATAL = "hub_fatal"
+    EVALUATION = "evaluation"
+    TOO_SLOW = "evaluation_too_slow"
+    STOPPED = "evaluation_stopped"
+    LEDGER = "ledger"
+    LEDGER_UNAVAILABLE = "ledger_unavailable"
+    LOCALNET = "localnet"
+
+
 class FlockoffError(Exception):
     """Base of all errors. ``message`` says what happened, ``remedy`` what the reader can do about it."""
 
@@ -79,33 +105,48 @@ class FlockoffError(Exception):
 
 
 class MinerFault(FlockoffError):
-    """The miner's own doing; ``reason`` is what is stored, ``message`` the detail the miner can act on."""
+    """The miner's own doing; ``reason`` is what is stored, ``message`` the detail the miner can act on.
 
-    def __init__(self, reason: Reason, message: str, *, remedy: str = "") -> None:
+    ``copied``: the hotkeys that a copy was copied from, most copied first.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, *, remedy: str = "", copied: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message, remedy=remedy)
         self.reason = reason
+        self.copied = copied
 
 
 class Fault(FlockoffError):
-    """Not the miner's doing."""
+    """Not the miner's doing. ``kind`` is what is stored and counted."""
+
+    kind: ClassVar[FaultKind] = FaultKind.OTHER
 
 
 class UsageError(Fault):
     """A flag, a setting or a competition file is wrong."""
 
+    kind = FaultKind.USAGE
     exit_status = 2
 
 
 class SetupError(Fault):
     """Something on this machine is missing or misconfigured."""
 
+    kind = FaultKind.SETUP
+
 
 class ChainError(Fault):
     """The chain could not be asked, or said no."""
 
+    kind = FaultKind.CHAIN
+
 
 class ChainCooldown(ChainError):
     """Too soon. ``blocks_left`` is how many blocks to wait, or None where the chain does not tell."""
+
+    kind = FaultKind.COOLDOWN
 
     def __init__(self, message: str, *, blocks_left: int | None = None, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
@@ -115,33 +156,49 @@ class ChainCooldown(ChainError):
 class NotRegistered(ChainError):
     """The hotkey has no uid on the subnet (any more)."""
 
+    kind = FaultKind.NOT_REGISTERED
+
 
 class NoFunds(ChainError):
     """The coldkey cannot pay the fee."""
+
+    kind = FaultKind.NO_FUNDS
 
 
 class ChainTransient(ChainError):
     """May heal by itself. What was being submitted may have landed: read the chain before sending again."""
 
+    kind = FaultKind.CHAIN_TRANSIENT
+
 
 class ChainPruned(ChainError):
     """The node no longer has that block's state, or has never had it. Other nodes may; this one will not."""
+
+    kind = FaultKind.CHAIN_PRUNED
 
 
 class ChainFatal(ChainError):
     """The chain refused for a reason that waiting does not heal."""
 
+    kind = FaultKind.CHAIN_FATAL
+
 
 class HubError(Fault):
     """The hub could not be asked, or said no."""
+
+    kind = FaultKind.HUB
 
 
 class HubUnauthorized(HubError):
     """The token is missing, wrong, or lacks the right that the call needs."""
 
+    kind = FaultKind.HUB_UNAUTHORIZED
+
 
 class HubTransient(HubError):
     """May heal by itself. ``retry_after`` is the hub's own wish in seconds, or None."""
+
+    kind = FaultKind.HUB_TRANSIENT
 
     def __init__(self, message: str, *, retry_after: float | None = None, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
@@ -151,29 +208,43 @@ class HubTransient(HubError):
 class HubFatal(HubError):
     """The hub refused for a reason that waiting does not heal."""
 
+    kind = FaultKind.HUB_FATAL
+
 
 class EvaluationFault(Fault):
     """An evaluation came to no number, through no fault of the miner's."""
+
+    kind = FaultKind.EVALUATION
 
 
 class EvaluationTooSlow(EvaluationFault):
     """The worker was going on, but took longer than this machine may take for one dataset."""
 
+    kind = FaultKind.TOO_SLOW
+
 
 class EvaluationStopped(EvaluationFault):
     """The caller asked for the stop; nothing is wrong with the worker or the dataset."""
+
+    kind = FaultKind.STOPPED
 
 
 class LedgerError(Fault):
     """The ledger is damaged, foreign, of a newer version, or belongs to another validator."""
 
+    kind = FaultKind.LEDGER
+
 
 class LedgerUnavailable(LedgerError):
     """The ledger cannot be used now: disk full, read-only or failing, file locked. May be mended."""
 
+    kind = FaultKind.LEDGER_UNAVAILABLE
+
 
 class LocalnetError(Fault):
     """The local network could not start or go on."""
+
+    kind = FaultKind.LOCALNET
 
 
 class Interrupted(Exception):

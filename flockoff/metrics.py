@@ -92,7 +92,7 @@ RETRIES = Counter(
 )
 FAULTS = Counter(
     "flockoff_faults",
-    "Faults that were not a miner's, by the class of the error.",
+    "Faults that were not a miner's, by what failed.",
     ["kind"],
     registry=REGISTRY,
 )

@@ -212,6 +212,6 @@ def _persist(step: Callable[[], T], submission: Submission, stop: threading.Even
             pause = submission.retry_seconds
             if isinstance(fault, HubTransient) and fault.retry_after is not None:
                 pause = max(pause, fault.retry_after)
-            about = event("fault", fault=type(fault).__name__, seconds=pause)
+            about = event("fault", fault=fault.kind, seconds=pause)
             log.warning("%s Trying again in %.0f s.", fault, pause, extra=about)
         stop.wait(pause)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flockoff.errors import EvaluationFault, EvaluationTooSlow, MinerFault, Reason
+from flockoff.errors import FaultKind, MinerFault, Reason
 
 MAX_COMMITMENT_BYTES = 128
 U16_MAX = 65535  # the largest weight as the chain stores them
@@ -330,8 +330,8 @@ class Evaluation:
     left_out: tuple[int, ...] = ()
 
 
-# The classes of fault after which a dataset is set aside for the epoch.
-SET_ASIDE = frozenset({EvaluationFault.__name__, EvaluationTooSlow.__name__})
+# The kinds of fault after which a dataset is set aside for the epoch.
+SET_ASIDE = frozenset({FaultKind.EVALUATION, FaultKind.TOO_SLOW})
 
 Standing = Literal["eligible", "at_fault", "not_evaluated"]
 
@@ -354,7 +354,8 @@ class Verdict:
     detail: str
     content_hash: str | None = None
     loss: float | None = None  # nats per assistant token
-    fault: str | None = None  # of "not_evaluated": the error's class, such as "EvaluationFault"
+    fault: FaultKind | None = None  # of "not_evaluated": what failed
+    copied: tuple[str, ...] = ()  # of a copy: the hotkeys that it was copied from
 
     @property
     def set_aside(self) -> bool:

@@ -11,12 +11,13 @@ import typer
 from flockoff.commands.ledgers import look, require_epoch, require_hotkey, require_rules
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import Scoring, load_competition
+from flockoff.epoch.contest import Contest, contest
 from flockoff.flags import AsJson, CompetitionFile, DataDir, EpochBlock
 from flockoff.launch import run
 from flockoff.ledger import Ledger
 from flockoff.logs import say_on_stderr
 from flockoff.records import Verdict
-from flockoff.scoring import weight_steps, win_matrix
+from flockoff.scoring import weight_steps
 from flockoff.text import short_hotkey
 
 _DUELS = 12  # shown on a terminal
@@ -97,39 +98,34 @@ def explain(
 
 def explained(ledger: Ledger, hotkey: str, epoch: int, rules: Scoring) -> Explanation:
     """The explanation of a closed epoch, computed again from its verdicts by the same functions."""
-    results, before = ledger.history.results(epoch), ledger.history.scores_before(epoch)
-    verdicts = {verdict.hotkey: verdict for verdict in ledger.verdicts(epoch)}
-    verdict, result = verdicts.get(hotkey), results.get(hotkey)
-    weights, base = ledger.weights_of_epoch(epoch), ledger.base_loss()
-    scores = {each: found.score or 0.0 for each, found in results.items()}
+    views = ledger.views
+    results = {result.hotkey: result for result in views.leaderboard(epoch)}
+    verdicts = ledger.verdicts(epoch)
+    weights, base, result = ledger.weights_of_epoch(epoch), ledger.base_loss(), results.get(hotkey)
+    scores = {each: found.score for each, found in results.items() if found.score is not None}
     return Explanation(
         epoch=epoch,
         hotkey=hotkey,
         base_loss=base.loss if base else None,
-        verdict=verdict,
-        duels=_duels(hotkey, verdicts, rules),
+        verdict=next((verdict for verdict in verdicts if verdict.hotkey == hotkey), None),
+        duels=_duels(hotkey, contest(verdicts, rules)),
         win_rate=result.win_rate if result else None,
         share=result.share if result else None,
-        score_before=before.get(hotkey, 0.0),
+        score_before=views.scores_before(epoch).get(hotkey, 0.0),
         score=scores.get(hotkey, 0.0),
         weight=weights.weights.get(hotkey, 0.0) if weights else None,
-        story=_story(hotkey, scores, ledger.history.consensus(epoch), rules),
+        story=_story(hotkey, scores, views.consensus(epoch), rules),
     )
 
 
-def _duels(hotkey: str, verdicts: dict[str, Verdict], rules: Scoring) -> tuple[Duel, ...]:
-
-    eligible = [verdict for verdict in verdicts.values() if verdict.standing == "eligible"]
-    hotkeys = [verdict.hotkey for verdict in eligible]
+def _duels(hotkey: str, found: Contest) -> tuple[Duel, ...]:
+    hotkeys = [verdict.hotkey for verdict in found.verdicts]
     if hotkey not in hotkeys:
         return ()
     own = hotkeys.index(hotkey)
-    losses = np.array([verdict.loss for verdict in eligible], dtype=np.float64)
-    blocks = np.array([verdict.block for verdict in eligible], dtype=np.int64)
-    wins = win_matrix(losses, blocks, rules.timestamp_epsilon)[own]
     duels = [
-        Duel(rival.hotkey, rival.uid, loss, bool(blocks[own] < rival.block), bool(won))
-        for rival, loss, won in zip(eligible, losses.tolist(), wins, strict=True)
+        Duel(rival.hotkey, rival.uid, rival.loss or 0.0, found.verdicts[own].block < rival.block, bool(won))
+        for rival, won in zip(found.verdicts, found.wins[own], strict=True)
         if rival.hotkey != hotkey
     ]
     return tuple(sorted(duels, key=lambda duel: duel.rival_loss))
@@ -138,7 +134,6 @@ def _duels(hotkey: str, verdicts: dict[str, Verdict], rules: Scoring) -> tuple[D
 def _story(
     hotkey: str, scores: dict[str, float], consensus: dict[str, float] | None, rules: Scoring
 ) -> WeightStory | None:
-
     if consensus is None:
         return None
     hotkeys = sorted({*scores, *consensus, hotkey})

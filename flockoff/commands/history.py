@@ -10,7 +10,8 @@ from flockoff.commands.ledgers import look, require_hotkey
 from flockoff.commands.tables import console, duration, moment, number, outside, print_json, table
 from flockoff.flags import AsJson, DataDir
 from flockoff.launch import run
-from flockoff.ledger.history import EpochSummary, HotkeyTurn
+from flockoff.ledger import Result
+from flockoff.ledger.views import EpochSummary
 from flockoff.logs import say_on_stderr
 
 
@@ -36,14 +37,14 @@ def history(
 
         with look(data_dir) as ledger:
             if hotkey is None:
-                summaries = ledger.history.epochs(epochs)
+                summaries = ledger.views.epochs(epochs)
                 if as_json:
                     print_json([asdict(summary) for summary in summaries])
                 else:
                     _show_epochs(summaries)
                 return 0
             found = require_hotkey(ledger, hotkey)
-            turns = ledger.history.turns(found, epochs)
+            turns = ledger.views.results_of(found, epochs)
         if as_json:
             print_json({"hotkey": found, "turns": [asdict(turn) for turn in turns]})
         else:
@@ -74,7 +75,7 @@ def _show_epochs(summaries: list[EpochSummary]) -> None:
     console().print(made)
 
 
-def _show_turns(hotkey: str, turns: list[HotkeyTurn]) -> None:
+def _show_turns(hotkey: str, turns: list[Result]) -> None:
 
     made = table(
         hotkey,
@@ -87,12 +88,12 @@ def _show_turns(hotkey: str, turns: list[HotkeyTurn]) -> None:
         made.add_row(
             str(turn.epoch),
             str(turn.uid),
-            outside(turn.model_id.split(":")[0], 40),
+            outside((turn.model_id or "").split(":")[0], 40),
             number(turn.loss),
             number(turn.win_rate, ".2f"),
             number(turn.share),
             number(turn.score),
             number(turn.weight),
-            str(turn.reason or turn.standing.replace("_", " ")) + detail,
+            str(turn.reason or (turn.standing or "").replace("_", " ")) + detail,
         )
     console().print(made)

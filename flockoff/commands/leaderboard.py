@@ -9,7 +9,7 @@ from flockoff.commands.ledgers import look, require_epoch
 from flockoff.commands.tables import MISSING, console, number, outside, print_json, table
 from flockoff.flags import AsJson, DataDir, EpochBlock
 from flockoff.launch import run
-from flockoff.ledger import LeaderboardRow
+from flockoff.ledger import Result
 from flockoff.logs import say_on_stderr
 from flockoff.text import short_hotkey
 
@@ -27,7 +27,7 @@ def leaderboard(*, data_dir: DataDir, epoch: EpochBlock, as_json: AsJson = False
 
         with look(data_dir) as ledger:
             start_block = require_epoch(ledger, epoch)
-            rows, base = ledger.leaderboard(start_block), ledger.base_loss()
+            rows, base = ledger.views.leaderboard(start_block), ledger.base_loss()
         base_loss = None if base is None else base.loss
         if as_json:
             print_json({"epoch": start_block, "base_loss": base_loss, "rows": [asdict(row) for row in rows]})
@@ -38,7 +38,7 @@ def leaderboard(*, data_dir: DataDir, epoch: EpochBlock, as_json: AsJson = False
     raise typer.Exit(run(program))
 
 
-def _show(epoch: int, base_loss: float | None, rows: list[LeaderboardRow]) -> None:
+def _show(epoch: int, base_loss: float | None, rows: list[Result]) -> None:
 
     made = table(
         f"Epoch {epoch}",

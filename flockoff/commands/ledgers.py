@@ -35,7 +35,7 @@ def require_rules(ledger: Ledger, competition: Competition) -> None:
 
 def require_hotkey(ledger: Ledger, who: str) -> str:
     """The one hotkey that ``who`` means. Raises UsageError for none, and for several."""
-    found = ledger.history.hotkeys(who)
+    found = ledger.views.hotkeys(who)
     if not found:
         raise UsageError(
             f"No hotkey {who!r} has ever committed, as far as this ledger knows.",
@@ -54,7 +54,7 @@ def require_epoch(ledger: Ledger, epoch: int | None) -> int:
                 f"No closed epoch begins at block {epoch}.", remedy="flockoff history lists the epochs."
             )
         return epoch
-    closed = [found.start_block for found in ledger.history.epochs(2) if found.closed_at is not None]
+    closed = [found.start_block for found in ledger.views.epochs(2) if found.closed_at is not None]
     if not closed:
         raise UsageError("No epoch is closed yet.", remedy="Wait for the end of the validator's first epoch.")
     return closed[0]

@@ -147,8 +147,3 @@ def spread(values: Iterable[float]) -> tuple[float, float | None]:
     """Mean and standard deviation of a sample; None for the latter of a single value."""
     listed = list(values)
     return mean(listed), stdev(listed) if len(listed) > 1 else None
-
-
-def beats_later(loss: float, earlier_loss: float, epsilon: float) -> bool:
-    """Whether who committed later wins: flockoff/scoring/README.md, the epsilon rule."""
-    return loss < (1 - epsilon) * earlier_loss

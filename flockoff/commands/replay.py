@@ -73,7 +73,7 @@ def replay(
 
         if listing:
             with look(data_dir) as ledger:
-                stored = ledger.history.evaluations(_LISTED)
+                stored = ledger.views.evaluations(_LISTED)
             _list(stored, as_json=as_json)
             return 0
         if evaluation is None:
@@ -92,7 +92,7 @@ def _find(wish: _Wish, identifier: int) -> StoredEvaluation:
 
     with look(wish.data_dir) as ledger:
         require_rules(ledger, wish.competition)
-        found = ledger.history.evaluation(identifier)
+        found = ledger.views.evaluation(identifier)
     if found is None:
         raise UsageError(
             f"There is no evaluation {identifier} in the ledger of {wish.data_dir}.",

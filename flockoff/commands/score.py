@@ -14,7 +14,6 @@ from flockoff import openers
 from flockoff.commands.measuring import (
     Candidate,
     Measurements,
-    beats_later,
     expected_seconds,
     extremes,
     gains,
@@ -25,6 +24,7 @@ from flockoff.commands.progress import progress_bar
 from flockoff.commands.tables import MISSING, console, duration, outside, print_json, table
 from flockoff.competition import Competition, load_competition
 from flockoff.dataset import file_size, judge_dataset, load_rows
+from flockoff.epoch.contest import later_beats
 from flockoff.errors import UsageError
 from flockoff.flags import AsJson, CacheDir, CompetitionFile, Device, EvalDataDir
 from flockoff.hub import HubClient
@@ -245,13 +245,14 @@ def _show_rows(screen: Console, wish: _Wish, base: Measurement, own: list[Measur
 
 def _show_duel(screen: Console, wish: _Wish, own: list[Measurement], other: list[Measurement]) -> None:
 
-    epsilon = wish.competition.scoring.timestamp_epsilon
-    won = sum(beats_later(mine.loss, rival.loss, epsilon) for mine, rival in zip(own, other, strict=True))
+    rules = wish.competition.scoring
+    won = sum(later_beats(mine.loss, rival.loss, rules) for mine, rival in zip(own, other, strict=True))
     earlier = sum(
-        not beats_later(rival.loss, mine.loss, epsilon) for mine, rival in zip(own, other, strict=True)
+        not later_beats(rival.loss, mine.loss, rules) for mine, rival in zip(own, other, strict=True)
     )
     name = outside(wish.against or "")
     screen.print(
-        f"Committed later than {name}, it wins under {won} of {len(own)} seeds (epsilon {epsilon:g});"
+        f"Committed later than {name}, it wins under {won} of {len(own)} seeds "
+        f"(epsilon {rules.timestamp_epsilon:g});"
     )
     screen.print(f"had it been committed first, under {earlier} of {len(own)}.")

@@ -11,7 +11,9 @@ import typer
 from flockoff.chain import WalletRef, hotkey_address, open_chain, resolve_endpoint
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import Competition, load_competition
-from flockoff.errors import MinerFault
+from flockoff.epoch.entries import Entries, enter
+from flockoff.epoch.memory import Memory
+from flockoff.epoch.queue import epochs_to_wait
 from flockoff.flags import (
     AsJson,
     CompetitionFile,
@@ -24,12 +26,10 @@ from flockoff.flags import (
     WalletPath,
 )
 from flockoff.launch import run
-from flockoff.ledger import Ledger
-from flockoff.ledger.history import HotkeyTurn
+from flockoff.ledger import Ledger, Result
 from flockoff.logs import say_on_stderr
 from flockoff.openers import ledger_path
-from flockoff.records import EpochStatus, ModelId, SubnetSnapshot
-from flockoff.scoring import Candidate, longest_wait
+from flockoff.records import Epoch, EpochStatus, ModelId, SubnetSnapshot
 from flockoff.text import secrets_in
 
 _ADDRESS = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,48}")
@@ -56,8 +56,9 @@ class LedgerStanding:
 
     score: float
     last_evaluated: int | None  # start block of the epoch
+    place_now: int | None  # in the running epoch, counted from 1, while it has no verdict there
     epochs_to_wait: int | None  # until it has a place, at the latest; 1 is the next epoch
-    last: HotkeyTurn | None
+    last: Result | None
 
 
 def status(
@@ -94,7 +95,7 @@ def status(
         with closing(open_chain(endpoint=node, netuid=netuid, wallet=None, stop=stop)) as chain:
             epoch, snapshot = chain.epoch_status(), chain.snapshot()
         on_chain = standing_on_chain(address, snapshot, epoch, rules)
-        in_ledger = _standing_in_ledger(address, data_dir, netuid, snapshot, rules)
+        in_ledger = _standing_in_ledger(address, data_dir, netuid, snapshot, epoch, rules)
         if as_json:
             ledger = asdict(in_ledger) if in_ledger else None
             print_json(
@@ -111,22 +112,18 @@ def standing_on_chain(
     hotkey: str, snapshot: SubnetSnapshot, epoch: EpochStatus, rules: Competition
 ) -> ChainStanding:
     """What the snapshot says of ``hotkey``; ``epoch`` is the one under way."""
-
-    neuron = next((each for each in snapshot.neurons if each.hotkey == hotkey), None)
+    neuron = snapshot.neuron(hotkey)
     if neuron is None:
         return ChainStanding(hotkey)
-    rivals = sum(f":{rules.id}:" in raw.text for raw in snapshot.commitments.values())
+    entries = _next_entries(snapshot, epoch, Memory(), rules)
     raw = snapshot.commitments.get(hotkey)
-    problem = None
-    if raw is not None:
-        try:
-            found = ModelId.parse(raw.text).competition_id
-            problem = None if found == rules.id else f"It is for competition {found}, not {rules.id}."
-        except MinerFault as fault:
-            problem = fault.message
+    counts = any(commitment.hotkey == hotkey for commitment in entries.counting)
+    problem = next((verdict.detail for verdict in entries.verdicts if verdict.hotkey == hotkey), None)
     counts_from = None
-    if raw is not None and problem is None:
+    if raw is not None and counts:
         counts_from = epoch.start_block if raw.block < epoch.start_block else epoch.next_start_block
+    elif raw is not None and problem is None:
+        problem = f"It is for competition {ModelId.parse(raw.text).competition_id}, not {rules.id}."
     return ChainStanding(
         hotkey=hotkey,
         uid=neuron.uid,
@@ -136,40 +133,52 @@ def standing_on_chain(
         counts_from=counts_from,
         incentive=neuron.incentive,
         consensus=neuron.consensus,
-        rivals=rivals,
+        rivals=len(entries.counting),
     )
 
 
-def _standing_in_ledger(
-    hotkey: str, data_dir: Path, netuid: int, snapshot: SubnetSnapshot, rules: Competition
-) -> LedgerStanding | None:
+def _next_entries(
+    snapshot: SubnetSnapshot, epoch: EpochStatus, memory: Memory, rules: Competition
+) -> Entries:
+    """Which of today's commitments count once the next epoch begins."""
+    start = epoch.next_start_block
+    return enter(snapshot, Epoch(start, start + 1, seed=0), memory, rules.id)
 
+
+def _standing_in_ledger(
+    hotkey: str,
+    data_dir: Path,
+    netuid: int,
+    snapshot: SubnetSnapshot,
+    epoch: EpochStatus,
+    rules: Competition,
+) -> LedgerStanding | None:
     if not ledger_path(data_dir).exists():
         return None
     with Ledger.look(ledger_path(data_dir)) as ledger:
         identity = ledger.identity()
         if (identity.netuid, identity.competition) != (netuid, rules.id):
             return None
-        scores, evaluated = ledger.scores(), ledger.last_evaluated()
-        first_blocks = ledger.history.first_blocks()
-        candidates = [
-            Candidate(
-                raw.hotkey,
-                scores.get(raw.hotkey, 0.0),
-                first_blocks.get(raw.hotkey, raw.block),
-                evaluated.get(raw.hotkey),
-            )
-            for raw in snapshot.commitments.values()
-            if f":{rules.id}:" in raw.text
-        ]
-        turns = ledger.history.turns(hotkey, 1)
-        known = any(candidate.hotkey == hotkey for candidate in candidates)
+        memory = ledger.memory(snapshot=snapshot)
+        entries = _next_entries(snapshot, epoch, memory, rules)
+        waits = epochs_to_wait({each.hotkey: each.block for each in entries.counting}, memory, rules.queue)
+        results = ledger.views.results_of(hotkey, 1)
         return LedgerStanding(
-            score=scores.get(hotkey, 0.0),
-            last_evaluated=evaluated.get(hotkey),
-            epochs_to_wait=longest_wait(candidates, hotkey, rules.queue) if known else None,
-            last=turns[0] if turns else None,
+            score=memory.scores.get(hotkey, 0.0),
+            last_evaluated=memory.last_evaluated.get(hotkey),
+            place_now=_place_now(ledger, hotkey),
+            epochs_to_wait=waits.get(hotkey),
+            last=results[0] if results else None,
         )
+
+
+def _place_now(ledger: Ledger, hotkey: str) -> int | None:
+    for start_block in ledger.open_epochs()[-1:]:
+        judged = {verdict.hotkey for verdict in ledger.verdicts(start_block)}
+        for place, commitment in enumerate(ledger.epoch_plan(start_block) or [], start=1):
+            if commitment.hotkey == hotkey and hotkey not in judged:
+                return place
+    return None
 
 
 def _show(
@@ -215,7 +224,9 @@ def _chain_lines(on_chain: ChainStanding, epoch: EpochStatus, rules: Competition
 def _ledger_lines(standing: LedgerStanding) -> list[str]:
     evaluated = "never" if standing.last_evaluated is None else f"in epoch {standing.last_evaluated}"
     lines = [f"evaluated     {evaluated} by the validator whose ledger this is"]
-    if standing.epochs_to_wait is not None:
+    if standing.place_now is not None:
+        lines.append(f"now           has place {standing.place_now} of the running epoch, and no verdict yet")
+    elif standing.epochs_to_wait is not None:
         soon = (
             "in the next epoch"
             if standing.epochs_to_wait == 1
@@ -224,7 +235,7 @@ def _ledger_lines(standing: LedgerStanding) -> list[str]:
         lines.append(f"next          {soon}")
     lines.append(f"score         {standing.score:.4f}")
     if (last := standing.last) is not None:
-        verdict = last.reason or last.standing.replace("_", " ")
+        verdict = last.reason or (last.standing or "").replace("_", " ")
         loss = "" if last.loss is None else f", loss {last.loss:.4f}"
         weight = "" if last.weight is None else f", weight {last.weight:.4f}"
         lines.append(f"last verdict  {verdict}{loss}{weight}" + (f": {last.detail}" if last.detail else ""))

@@ -49,6 +49,7 @@ def duplicate_fault(owner: Claim) -> MinerFault:
         f"The dataset is a copy of what hotkey {owner.hotkey} committed in block {owner.block}: "
         "the same rows, in whatever order.",
         remedy="Commit a dataset of your own.",
+        copied=(owner.hotkey,),
     )
 
 
@@ -94,4 +95,5 @@ def same_loss_fault(owner: Claim) -> MinerFault:
         f"The dataset leaves the very same loss as the one that hotkey {owner.hotkey} committed in block "
         f"{owner.block}, under the same seed.",
         remedy="Commit a dataset of your own.",
+        copied=(owner.hotkey,),
     )

@@ -152,6 +152,7 @@ def near_duplicate_fault(found: Borrowed, rules: Overlap, *, rows_left: int) -> 
         Reason.NEAR_DUPLICATE,
         described_overlap(found) + ("" if rows_left else " No row is left to train on."),
         remedy=f"Commit a dataset of which others committed at most {rules.max_share:.0%} before.",
+        copied=tuple(claim.hotkey for claim, _ in found.owners()),
     )
 
 

@@ -160,7 +160,7 @@ def _rows(
 ) -> tuple[DemoRow, ...]:
     neurons = {neuron.hotkey: neuron for neuron in snapshot.neurons}
     given = weights.get(neurons[localnet.validator_hotkey].uid, {})
-    remembered = {row.hotkey: row for row in ledger.leaderboard(epoch)}
+    remembered = {row.hotkey: row for row in ledger.views.leaderboard(epoch)}
     rows = []
     for miner in localnet.miners:
         neuron, row = neurons[miner.hotkey], remembered[miner.hotkey]
@@ -178,6 +178,7 @@ def _rows(
                 standing=row.standing,
                 reason=row.reason,
                 detail=row.detail,
+                copied=row.copied,
             )
         )
     return tuple(sorted(rows, key=_rank))

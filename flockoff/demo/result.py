@@ -23,6 +23,7 @@ class DemoRow:
     standing: Standing | None
     reason: Reason | None
     detail: str
+    copied: tuple[str, ...] = ()  # of a copy: the hotkeys that it was copied from
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ def broken_promises(rows: Sequence[DemoRow], base_loss: float) -> list[str]:
         "noise is last of the eligible": (noise.loss or 0) > losses["small"]
         and noise.win_rate == min(row.win_rate or 0 for row in (good, small, noise)),
         "the copy gets nothing": copy.weight == 0 and copy.standing == "at_fault",
-        "the reason names whose the copy is": copy.reason is Reason.DUPLICATE and good.hotkey in copy.detail,
+        "the reason names whose the copy is": copy.reason is Reason.DUPLICATE
+        and copy.copied == (good.hotkey,),
         "the weights on chain sum to 1": abs(sum(row.weight for row in rows) - 1) < 1e-3,
     }
     return [promise for promise, holds in promises.items() if not holds]

@@ -1,6 +1,7 @@
 """A validator's memory: one SQLite file per validator and competition. The only importer of sqlite3."""
 
-from flockoff.ledger.ledger import Ledger
-from flockoff.ledger.rows import LeaderboardRow, LedgerIdentity, StoredEvaluation
+from flockoff.ledger.rows import LedgerIdentity
+from flockoff.ledger.store import Ledger
+from flockoff.ledger.views import Result, StoredEvaluation
 
-__all__ = ["LeaderboardRow", "Ledger", "LedgerIdentity", "StoredEvaluation"]
+__all__ = ["Ledger", "LedgerIdentity", "Result", "StoredEvaluation"]

@@ -1,4 +1,4 @@
-"""The ledger's own records, and the way from table rows to records."""
+"""The way from table rows to records, for whoever reads them."""
 
 import json
 import sqlite3
@@ -6,10 +6,15 @@ import struct
 from dataclasses import dataclass
 
 from flockoff.dataset import Claim
-from flockoff.errors import Reason
-from flockoff.records import Commitment, Evaluation, Measurement, ModelId, Provenance, Standing, Verdict
+from flockoff.errors import FaultKind, Reason
+from flockoff.records import Commitment, Evaluation, Measurement, ModelId, Provenance, Verdict
 
 NUMBER = struct.Struct("<d")
+
+# Joins what "recorded" refers to: measurements with what they were made with.
+MEASURED = "JOIN measurements AS m ON m.id = recorded.measurement JOIN setups AS s ON s.id = m.setup"
+# A verdict's loss is that of the measurement it is on.
+VERDICTS = "SELECT v.*, m.loss FROM verdicts AS v LEFT JOIN measurements AS m ON m.id = v.measurement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,35 +24,6 @@ class LedgerIdentity:
     netuid: int
     competition: str
     hotkey: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvaluation:
-    """``id`` is the ledger's own name of it; ``recorded_at``: UTC seconds."""
-
-    id: int
-    recorded_at: float
-    evaluation: Evaluation
-
-
-@dataclass(frozen=True, slots=True)
-class LeaderboardRow:
-    """One hotkey in one epoch. None: there is no such thing (yet), or it was not this hotkey's turn.
-
-    ``uid`` and ``model_id`` are the verdict's, or without one those of the hotkey's latest commitment.
-    """
-
-    hotkey: str
-    uid: int | None
-    model_id: str | None  # as committed; may be malformed
-    loss: float | None  # nats per assistant token
-    win_rate: float | None
-    share: float | None
-    score: float | None
-    weight: float | None
-    standing: Standing | None
-    reason: Reason | None
-    detail: str
 
 
 def commitment_from(row: sqlite3.Row) -> Commitment:
@@ -92,11 +68,8 @@ def evaluation_from(row: sqlite3.Row) -> Evaluation:
     )
 
 
-def stored_evaluation_from(row: sqlite3.Row) -> StoredEvaluation:
-    return StoredEvaluation(row["evaluation_id"], row["recorded_at"], evaluation_from(row))
-
-
 def verdict_from(row: sqlite3.Row) -> Verdict:
+    """From a row of ``VERDICTS``."""
     return Verdict(
         epoch=row["epoch"],
         hotkey=row["hotkey"],
@@ -104,29 +77,10 @@ def verdict_from(row: sqlite3.Row) -> Verdict:
         model_id=row["model_id"],
         block=row["block"],
         standing=row["standing"],
-        reason=_reason(row),
+        reason=Reason(row["reason"]) if row["reason"] else None,
         detail=row["detail"],
         content_hash=row["content_hash"],
         loss=row["loss"],
-        fault=row["fault"],
+        fault=FaultKind(row["fault"]) if row["fault"] else None,
+        copied=tuple(json.loads(row["copied"])),
     )
-
-
-def leaderboard_row_from(row: sqlite3.Row) -> LeaderboardRow:
-    return LeaderboardRow(
-        hotkey=row["hotkey"],
-        uid=row["uid"],
-        model_id=row["model_id"],
-        loss=row["loss"],
-        win_rate=row["win_rate"],
-        share=row["share"],
-        score=row["score"],
-        weight=row["weight"],
-        standing=row["standing"],
-        reason=_reason(row),
-        detail=row["detail"] or "",
-    )
-
-
-def _reason(row: sqlite3.Row) -> Reason | None:
-    return Reason(row["reason"]) if row["reason"] else None

@@ -209,7 +209,41 @@ CREATE TABLE witnesses (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
+_SIXTH = """
+-- A loss is stored once: a verdict names the measurement that it is on.
+ALTER TABLE verdicts ADD COLUMN measurement INTEGER REFERENCES measurements;
+UPDATE verdicts SET measurement = (
+    SELECT e.measurement FROM evaluations AS e
+    WHERE e.epoch = verdicts.epoch AND e.content_hash = verdicts.content_hash
+) WHERE loss IS NOT NULL;
+ALTER TABLE verdicts DROP COLUMN loss;
+CREATE INDEX verdicts_on_measurement ON verdicts (measurement) WHERE measurement IS NOT NULL;
+
+-- Of copies: the hotkeys that they were copied from, as a JSON array. Until now only the detail named them.
+ALTER TABLE verdicts ADD COLUMN copied TEXT NOT NULL DEFAULT '[]';
+WITH named AS (
+    SELECT epoch, hotkey, substr(detail, instr(detail, 'hotkey ') + length('hotkey ')) AS rest FROM verdicts
+    WHERE reason IN ('duplicate', 'near_duplicate', 'same_loss') AND instr(detail, 'hotkey ') > 0
+)
+UPDATE verdicts SET copied = json_array(substr(named.rest, 1, instr(named.rest || ' ', ' ') - 1))
+FROM named WHERE named.epoch = verdicts.epoch AND named.hotkey = verdicts.hotkey;
+
+-- Kinds of fault instead of the names of classes.
+UPDATE verdicts SET fault = CASE fault
+    WHEN 'EvaluationFault' THEN 'evaluation'
+    WHEN 'EvaluationTooSlow' THEN 'evaluation_too_slow'
+    WHEN 'EvaluationStopped' THEN 'evaluation_stopped'
+    WHEN 'HubTransient' THEN 'hub_transient'
+    WHEN '_Spoiled' THEN 'hub_transient'
+    WHEN 'HubUnauthorized' THEN 'hub_unauthorized'
+    WHEN 'HubFatal' THEN 'hub_fatal'
+    WHEN 'HubError' THEN 'hub'
+    WHEN 'SetupError' THEN 'setup'
+    ELSE 'other' END
+WHERE fault IS NOT NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

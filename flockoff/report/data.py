@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from flockoff.epoch.contest import Contest
 from flockoff.errors import MinerFault
-from flockoff.ledger.series import Timing, Turn
-from flockoff.records import ModelId, Verdict
+from flockoff.ledger import Result
+from flockoff.ledger.views import Timing
+from flockoff.records import ModelId
 from flockoff.report.facts import Entry, Facts
-from flockoff.scoring import win_matrix, win_rates
 from flockoff.text import printable, short_hotkey
 
 MOST_COMPETITORS = 64  # in the picture of who beats whom: more squares than that are too small to tell apart
@@ -36,7 +37,7 @@ def page_data(facts: Facts) -> Json:
         "silentAfter": facts.health.silent_after,
         "base": facts.base.loss if facts.base else None,
         "epsilon": facts.epsilon,
-        "wins": _wins(facts.competitors, facts.epsilon, places),
+        "wins": _wins(facts.contest, places),
         "trends": _trends(facts, places),
         "waits": [[places[each.hotkey], each.epochs_since] for each in facts.queue],
         "noise": _noise(facts.board, places),
@@ -71,13 +72,13 @@ def _miner(entry: Entry, details: dict[str, int]) -> Json:
 def _hub_path(entry: Entry) -> str | None:
     """Where on the Hub the dataset is; None for a commitment that names no dataset."""
     try:
-        model_id = ModelId.parse(entry.turns[0].model_id if entry.turns else entry.model_id)
+        model_id = ModelId.parse((entry.turns[0].model_id if entry.turns else None) or entry.model_id)
     except MinerFault:
         return None
     return f"{model_id.namespace}/tree/{model_id.commit}"
 
 
-def _turn(turn: Turn, details: dict[str, int]) -> list[Any]:
+def _turn(turn: Result, details: dict[str, int]) -> list[Any]:
     detail = printable(turn.detail, _TURN_DETAIL_CHARACTERS)
     return [
         turn.epoch,
@@ -92,21 +93,27 @@ def _turn(turn: Turn, details: dict[str, int]) -> list[Any]:
     ]
 
 
-def _wins(competitors: Sequence[Verdict], epsilon: float, places: dict[str, int]) -> Json:
-    """Who beats whom among the eligible, best first: ``rows[i][j]`` is "1" where i beats j."""
-    losses = np.array([verdict.loss for verdict in competitors], dtype=np.float64)
-    blocks = np.array([verdict.block for verdict in competitors], dtype=np.int64)
-    matrix = win_matrix(losses, blocks, epsilon)
-    order: list[int] = []
-    if competitors:
-        order = np.lexsort((losses, -win_rates(matrix)))[:MOST_COMPETITORS].tolist()
+def _wins(contest: Contest, places: dict[str, int]) -> Json:
+    """Who beats whom among the eligible, best first: ``rows[i][j]`` is "1" where i beats j.
+
+    ``margins[i][j]``: by which part of i's loss, as it counts in this comparison, it is below j's.
+    ``earlier[i][j]`` is "1" where i was committed before j.
+    """
+    losses = np.array([verdict.loss for verdict in contest.verdicts], dtype=np.float64)
+    order = np.lexsort((losses, -contest.win_rates))[:MOST_COMPETITORS].tolist()
+    shown = [contest.verdicts[i] for i in order]
     return {
-        "of": len(competitors),
-        "miners": [places[competitors[i].hotkey] for i in order],
-        "losses": [competitors[i].loss for i in order],
-        "blocks": [competitors[i].block for i in order],
-        "rows": ["".join("1" if matrix[i, j] else "0" for j in order) for i in order],
+        "of": len(contest.verdicts),
+        "miners": [places[verdict.hotkey] for verdict in shown],
+        "losses": [verdict.loss for verdict in shown],
+        "rows": [_flags(contest.wins[i, j] for j in order) for i in order],
+        "margins": [[round(float(contest.margins[i, j]), 5) for j in order] for i in order],
+        "earlier": [_flags(one.block < other.block for other in shown) for one in shown],
     }
+
+
+def _flags(values: Iterable[object]) -> str:
+    return "".join("1" if value else "0" for value in values)
 
 
 def _trends(facts: Facts, places: dict[str, int]) -> Json:

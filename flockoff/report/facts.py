@@ -1,20 +1,19 @@
 """What the report shows, read from a ledger: plain records, nothing of how they look."""
 
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from flockoff.competition import Competition
+from flockoff.epoch.contest import Contest, contest
+from flockoff.epoch.queue import epochs_to_wait
 from flockoff.errors import Reason
-from flockoff.ledger import LeaderboardRow, Ledger
-from flockoff.ledger.history import EpochSummary
-from flockoff.ledger.series import Committer, SetupUse, Timing, Turn
+from flockoff.ledger import Ledger, Result
+from flockoff.ledger.views import Committer, EpochSummary, SetupUse, Timing
 from flockoff.records import Measurement, Verdict
 from flockoff.report.health import Health, health_of
 from flockoff.report.trends import Trends, read_trends
-from flockoff.scoring import Candidate, longest_wait
 from flockoff.text import printable
 
 EPOCHS_SHOWN = 1000
@@ -23,8 +22,6 @@ _STRIP_EPOCHS = 60
 _SETUPS = 6
 _DETAIL_CHARACTERS = 400
 _MODEL_ID_CHARACTERS = 200
-_COPIES = frozenset({Reason.DUPLICATE, Reason.NEAR_DUPLICATE, Reason.SAME_LOSS})
-_OWNER = re.compile(r"hotkey (\w+)")  # as the faults in flockoff.dataset name whom somebody copied
 
 Standing = Literal["eligible", "at_fault", "not_evaluated", "no_turn"]
 
@@ -48,7 +45,7 @@ class Entry:
     share: float | None
     score: float | None
     weight: float | None
-    turns: tuple[Turn, ...]
+    turns: tuple[Result, ...]
     copied: tuple[str, ...]  # the hotkeys whose dataset it is a copy of
 
 
@@ -86,7 +83,7 @@ class Facts:
     places: tuple[Place, ...]  # of the epoch under way
     strip: tuple[EpochSummary, ...]  # the last epochs, oldest first
     board: tuple[Entry, ...]
-    competitors: tuple[Verdict, ...]  # the eligible of the epoch shown
+    contest: Contest  # of the eligible of the epoch shown
     base: Measurement | None
     trends: Trends
     timings: tuple[Timing, ...]
@@ -106,14 +103,13 @@ def read_facts(ledger: Ledger, rules: Competition, now: float, epochs: int = EPO
     Raises LedgerError, and LedgerUnavailable for one that was not used yet.
     """
     identity = ledger.identity()
-    summaries = ledger.history.epochs(epochs)
+    summaries = ledger.views.epochs(epochs)
     closed = [summary for summary in summaries if summary.closed_at is not None]
     running = next((summary for summary in summaries[:1] if summary.closed_at is None), None)
     epoch = closed[0] if closed else running
-    series = ledger.history.series
     start_block = epoch.start_block if epoch else 0
-    turns = _by_hotkey(series.turns(_TURNS_EACH))
-    committers = series.committers()
+    turns = _by_hotkey(ledger.views.recent_results(_TURNS_EACH))
+    committers = ledger.views.committers()
     return Facts(
         netuid=identity.netuid,
         competition=identity.competition,
@@ -124,19 +120,19 @@ def read_facts(ledger: Ledger, rules: Competition, now: float, epochs: int = EPO
         running=running,
         places=_places(ledger, running),
         strip=tuple(reversed(summaries[:_STRIP_EPOCHS])),
-        board=_board(ledger.leaderboard(start_block) if epoch else [], committers, turns, start_block),
-        competitors=tuple(v for v in ledger.verdicts(start_block) if v.standing == "eligible"),
+        board=_board(ledger.views.leaderboard(start_block) if epoch else [], committers, turns, start_block),
+        contest=contest(ledger.verdicts(start_block), rules.scoring),
         base=ledger.base_loss(),
-        trends=read_trends(series, closed),
-        timings=tuple(series.timings(start_block)),
+        trends=read_trends(ledger.views, closed),
+        timings=tuple(ledger.views.timings(start_block)),
         queue=_queue(ledger, committers, rules, summaries),
-        setups=tuple(series.setups(_SETUPS)),
+        setups=tuple(ledger.views.setups(_SETUPS)),
         epsilon=rules.scoring.timestamp_epsilon,
     )
 
 
-def _by_hotkey(turns: Sequence[Turn]) -> dict[str, tuple[Turn, ...]]:
-    found: dict[str, list[Turn]] = {}
+def _by_hotkey(turns: Sequence[Result]) -> dict[str, tuple[Result, ...]]:
+    found: dict[str, list[Result]] = {}
     for turn in turns:
         found.setdefault(turn.hotkey, []).append(turn)
     return {hotkey: tuple(each) for hotkey, each in found.items()}
@@ -151,27 +147,15 @@ def _places(ledger: Ledger, running: EpochSummary | None) -> tuple[Place, ...]:
 
 
 def _board(
-    rows: Sequence[LeaderboardRow],
+    rows: Sequence[Result],
     committers: Sequence[Committer],
-    turns: Mapping[str, tuple[Turn, ...]],
+    turns: Mapping[str, tuple[Result, ...]],
     epoch: int,
 ) -> tuple[Entry, ...]:
     """Everybody in the epoch, in the leaderboard's order, then who has committed and is not in it."""
     listed = {row.hotkey for row in rows}
     others = [
-        LeaderboardRow(
-            hotkey=each.hotkey,
-            uid=each.uid,
-            model_id=each.model_id,
-            loss=None,
-            win_rate=None,
-            share=None,
-            score=None,
-            weight=None,
-            standing=None,
-            reason=None,
-            detail="",
-        )
+        Result(epoch, each.hotkey, each.uid, each.model_id, None)
         for each in committers
         if each.hotkey not in listed
     ]
@@ -179,7 +163,7 @@ def _board(
     return tuple(_entry(row, turns.get(row.hotkey, ()), epoch, known) for row in [*rows, *others])
 
 
-def _entry(row: LeaderboardRow, turns: tuple[Turn, ...], epoch: int, known: Collection[str]) -> Entry:
+def _entry(row: Result, turns: tuple[Result, ...], epoch: int, known: Collection[str]) -> Entry:
     # Turns in the epoch under way are shown where that epoch is.
     settled = tuple(turn for turn in turns if turn.epoch <= epoch)
     last = settled[0] if settled else None
@@ -187,7 +171,7 @@ def _entry(row: LeaderboardRow, turns: tuple[Turn, ...], epoch: int, known: Coll
         hotkey=row.hotkey,
         uid=row.uid,
         model_id=printable((last.model_id if last else row.model_id) or "", _MODEL_ID_CHARACTERS),
-        standing=last.standing if last else "no_turn",
+        standing=(last.standing if last else None) or "no_turn",
         in_epoch=row.standing is not None,
         reason=last.reason if last else None,
         detail=printable(last.detail, _DETAIL_CHARACTERS) if last else "",
@@ -197,15 +181,8 @@ def _entry(row: LeaderboardRow, turns: tuple[Turn, ...], epoch: int, known: Coll
         score=row.score,
         weight=row.weight,
         turns=settled,
-        copied=copied_from(last.reason, last.detail, known) if last else (),
+        copied=tuple(hotkey for hotkey in last.copied if hotkey in known) if last else (),
     )
-
-
-def copied_from(reason: Reason | None, detail: str, known: Collection[str]) -> tuple[str, ...]:
-    """The hotkeys that a copy's verdict names as those copied from, each once; only such as are ``known``."""
-    if reason not in _COPIES:
-        return ()
-    return tuple(dict.fromkeys(hotkey for hotkey in _OWNER.findall(detail) if hotkey in known))
 
 
 def _queue(
@@ -214,11 +191,9 @@ def _queue(
     rules: Competition,
     summaries: Sequence[EpochSummary],
 ) -> tuple[Waiting, ...]:
-    scores, evaluated = ledger.scores(), ledger.last_evaluated()
-    candidates = [
-        Candidate(each.hotkey, scores.get(each.hotkey, 0.0), each.first_block, evaluated.get(each.hotkey))
-        for each in committers
-    ]
+    memory = ledger.memory()
+    evaluated = memory.last_evaluated
+    waits = epochs_to_wait({each.hotkey: each.first_block for each in committers}, memory, rules.queue)
     starts = sorted(summary.start_block for summary in summaries)
     waiting = [
         Waiting(
@@ -228,7 +203,7 @@ def _queue(
             epochs_since=None
             if each.hotkey not in evaluated
             else sum(start > evaluated[each.hotkey] for start in starts),
-            at_the_latest=longest_wait(candidates, each.hotkey, rules.queue),
+            at_the_latest=waits[each.hotkey],
         )
         for each in committers
     ]

@@ -6,7 +6,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Literal
 
-from flockoff.ledger.history import EpochSummary
+from flockoff.ledger.views import EpochSummary
 
 _RECENT = 20  # epochs
 _SILENT_EPOCHS = 2.0  # so long without a sign of life is too long

@@ -39,5 +39,5 @@ def read_news(ledger_path: Path) -> dict[str, Any]:
 
 def _version(ledger: Ledger) -> str:
     return "|".join(
-        f"{each.start_block} {each.closed_at} {each.weights_set_at}" for each in ledger.history.epochs(2)
+        f"{each.start_block} {each.closed_at} {each.weights_set_at}" for each in ledger.views.epochs(2)
     )

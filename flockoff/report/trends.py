@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from flockoff.ledger.history import EpochSummary
-from flockoff.ledger.series import Series
+from flockoff.ledger.views import EpochSummary, Views
 
 POINTS = 160  # epochs in a picture; more would be closer together than a phone's pixels
 LARGEST = 9  # hotkeys with a weight of their own in the picture
@@ -38,7 +37,7 @@ class Trends:
     losses: tuple[LossSpread | None, ...]
 
 
-def read_trends(series: Series, closed: Sequence[EpochSummary]) -> Trends:
+def read_trends(views: Views, closed: Sequence[EpochSummary]) -> Trends:
     """The trends over these epochs, which are given latest first."""
     shown = thinned(list(reversed(closed)), POINTS)
     starts = [summary.start_block for summary in shown]
@@ -47,7 +46,7 @@ def read_trends(series: Series, closed: Sequence[EpochSummary]) -> Trends:
         hotkey: tuple(
             (value or 0.0) if there else None for value, there in zip(values, set_at_all, strict=True)
         )
-        for hotkey, values in _by_hotkey(series.weights(starts), starts).items()
+        for hotkey, values in _by_hotkey(views.weights(starts), starts).items()
     }
     ranked = sorted(weights, key=lambda hotkey: -sum(value or 0.0 for value in weights[hotkey]))
     others = [weights[hotkey] for hotkey in ranked[LARGEST:]]
@@ -55,13 +54,13 @@ def read_trends(series: Series, closed: Sequence[EpochSummary]) -> Trends:
         epochs=tuple(starts),
         begun_at=tuple(summary.begun_at for summary in shown),
         of=len(closed),
-        scores=_by_hotkey(series.scores(starts), starts),
+        scores=_by_hotkey(views.scores(starts), starts),
         weights={hotkey: weights[hotkey] for hotkey in ranked[:LARGEST]},
         other_weights=tuple(
             sum(each[place] or 0.0 for each in others) if there else None
             for place, there in enumerate(set_at_all)
         ),
-        losses=_spreads(series.losses(starts), starts),
+        losses=_spreads(views.losses(starts), starts),
     )
 
 

@@ -22,7 +22,7 @@ def verdict_words(entry: Entry, facts: Facts) -> tuple[str, str]:
     if entry.standing == "no_turn":
         return label, _waiting_words(entry, facts)
     if entry.standing == "eligible" and entry.in_epoch and entry.win_rate is not None:
-        rivals = len(facts.competitors) - 1
+        rivals = len(facts.contest.verdicts) - 1
         won = f"Beats {round(entry.win_rate * rivals)} of {rivals}." if rivals else "Nobody to compare with."
         return label, f"{won} {entry.detail}".rstrip()
     if not entry.in_epoch and entry.turns:

@@ -5,11 +5,12 @@ from flockoff.scoring.eval_queue import Candidate, longest_wait, plan_epoch
 from flockoff.scoring.pay import epoch_pay
 from flockoff.scoring.scores import update_scores
 from flockoff.scoring.weights import WeightSteps, weight_steps, weights_from_scores
-from flockoff.scoring.win_rate import shares, win_matrix, win_rates
+from flockoff.scoring.win_rate import effective_losses, shares, win_matrix, win_rates
 
 __all__ = [
     "Candidate",
     "WeightSteps",
+    "effective_losses",
     "epoch_of",
     "epoch_pay",
     "epoch_seed",

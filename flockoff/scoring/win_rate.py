@@ -7,6 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def effective_losses(
+    losses: NDArray[np.float64], blocks: NDArray[np.int64], epsilon: float
+) -> NDArray[np.float64]:
+    """``[i, j]``: i's loss as it counts against j: 1 - epsilon times where i was committed earlier.
+
+    Arguments as of ``win_matrix``. Returns (n, n), nats per token; the transpose has j's losses.
+    """
+    earlier = blocks[:, None] < blocks[None, :]  # (n, n): i was before j
+    effective: NDArray[np.float64] = np.where(earlier, losses[:, None] * (1 - epsilon), losses[:, None])
+    return effective
+
+
 def win_matrix(losses: NDArray[np.float64], blocks: NDArray[np.int64], epsilon: float) -> NDArray[np.bool_]:
     """``wins[i, j]``: whether dataset i beats dataset j. The diagonal is False; a tie is won by nobody.
 
@@ -22,9 +34,7 @@ def win_matrix(losses: NDArray[np.float64], blocks: NDArray[np.int64], epsilon: 
         raise ValueError("losses must be finite and not negative: leave the others out before")
     if not 0 <= epsilon < 1:
         raise ValueError(f"epsilon {epsilon} is not in [0, 1)")
-    earlier = blocks[:, None] < blocks[None, :]  # (n, n): i was before j
-    # effective[i, j] is i's loss in the comparison with j; the transpose has j's loss in the same comparison.
-    effective = np.where(earlier, losses[:, None] * (1 - epsilon), losses[:, None])
+    effective = effective_losses(losses, blocks, epsilon)
     wins: NDArray[np.bool_] = effective < effective.T
     return wins
 

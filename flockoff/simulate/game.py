@@ -1,20 +1,26 @@
 """The game itself: validators judge, the chain weighs their weights, and the next epoch begins."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flockoff.records import Neuron, SubnetSnapshot, WeightsSet
+from flockoff.competition import ORIGINAL_COMPETITION_ID, Competition
+from flockoff.dataset import Claim, owner_of
+from flockoff.epoch.blame import blamed, eligible
+from flockoff.epoch.memory import Memory
+from flockoff.epoch.queue import form_queue
+from flockoff.epoch.settle import Evidence, settle
+from flockoff.epoch.weights import decide_weights
+from flockoff.errors import MinerFault, Reason
+from flockoff.records import Commitment, Epoch, ModelId, Neuron, SubnetSnapshot, Verdict, WeightsSet
 from flockoff.scoring import epoch_seed
-from flockoff.simulate.judgement import Entry, Memory, judge_epoch
 from flockoff.simulate.noise import on_hardware, seed_losses
 from flockoff.simulate.population import Dataset, Miner, Strategy, Submission, populate
 from flockoff.simulate.scenario import Scenario
-from flockoff.validate.weights import choose_weights
 from flockoff.yuma import YumaInputs, YumaResult, run_epoch
 
 Matrix = NDArray[np.float64]
@@ -29,6 +35,9 @@ KAPPA = 32767 / U16_MAX
 BONDS_PENALTY = 1.0
 BONDS_MOVING_AVERAGE = 0.9
 MAX_VALIDATORS = 64
+
+
+_CONTAMINATED = MinerFault(Reason.CONTAMINATED, "Rows contain answers of the evaluation set.")
 
 
 class Role(StrEnum):
@@ -102,8 +111,11 @@ class _Game:
             *(miner.hotkey for miner in miners),
         ]
         self.friend = _friend_uid(miners, len(self.roles))
-        self.memories = [Memory() for _ in self.roles]
-        self.last_weights: list[WeightsSet | None] = [None] * len(self.roles)
+        self.competition = Competition(scoring=scenario.scoring, queue=scenario.queue)
+        first_blocks = {miner.hotkey: _block(miner.submissions[0]) for miner in miners}
+        self.memories = [Memory(first_blocks=first_blocks) for _ in self.roles]
+        # By content, who committed it first, of all that the validator ever evaluated.
+        self.claims: list[dict[str, Claim]] = [{} for _ in self.roles]
         self.datasets = _datasets(miners)
         self.changes = np.array([dataset.change for dataset in self.datasets])
         n = len(self.hotkeys)
@@ -117,9 +129,9 @@ class _Game:
         """Everything from the epoch's first block to the first block of the next."""
         rng = np.random.default_rng((self.seed, epoch))
         entries = {
-            miner.hotkey: _entry(miner, uid, epoch)
+            entry.commitment.hotkey: entry
             for uid, miner in enumerate(self.miners, len(self.roles))
-            if miner.submissions[0].epoch < epoch
+            if (entry := _entry(miner, uid, epoch)) is not None
         }
         losses = seed_losses(self.scenario.noise, self.changes, rng)
         block_hash = blake2b(f"{self.seed}:{epoch}".encode(), digest_size=32).digest()
@@ -130,31 +142,58 @@ class _Game:
             if role is Role.WEIGHT_COPIER:
                 self._set_weights(number, epoch, self.consensus)
             elif role is not Role.FLAKY or not down:
-                judge_epoch(
-                    self.memories[number],
-                    entries,
-                    dict(zip((dataset.name for dataset in self.datasets), measured.tolist(), strict=True)),
-                    start_block=epoch * TEMPO,
-                    seed=epoch_seed(block_hash, NETUID),
-                    queue=self.scenario.queue,
-                    scoring=self.scenario.scoring,
+                measure = dict(
+                    zip((dataset.name for dataset in self.datasets), measured.tolist(), strict=True)
                 )
-                self._set_weights(number, epoch, self._chosen(number, epoch, bool(entries), snapshot))
+                span = Epoch(epoch * TEMPO, (epoch + 1) * TEMPO, epoch_seed(block_hash, NETUID))
+                verdicts = self._judge(number, span, entries, measure)
+                self._set_weights(number, epoch, self._decided(number, span, verdicts, snapshot))
         return self._decide((epoch + 1) * TEMPO)
 
-    def _chosen(self, number: int, epoch: int, evaluated: bool, snapshot: SubnetSnapshot) -> Matrix:
-        """The weights of a validator that evaluates. (n,)"""
-        chosen = choose_weights(
-            self.memories[number].scores,
-            self.last_weights[number],
-            evaluated,
-            snapshot,
-            self.scenario.scoring,
+    def _judge(
+        self, number: int, epoch: Epoch, entries: Mapping[str, "_Entry"], losses: Mapping[str, float]
+    ) -> tuple[Verdict, ...]:
+        """Have a validator form its queue, evaluate, settle, and remember what came of it.
+
+        ``losses``: by dataset name, as this validator measures them under the epoch's seed.
+        """
+        memory, claims = self.memories[number], self.claims[number]
+        queue = form_queue(
+            (entry.commitment for entry in entries.values()), memory, self.competition.queue, epoch
         )
-        by_hotkey = {self.hotkeys[uid]: weight for uid, weight in chosen.items()}
-        self.last_weights[number] = WeightsSet(epoch * TEMPO, None, "", by_hotkey)
+        verdicts = []
+        for commitment in queue.places:
+            dataset = entries[commitment.hotkey].dataset
+            if dataset.contaminated:
+                verdict = blamed(
+                    epoch, commitment, _CONTAMINATED, content_hash=dataset.content, last=None, final=True
+                )
+            else:
+                claim = Claim(dataset.content, commitment.hotkey, commitment.block, commitment.uid)
+                claims[dataset.content] = owner_of((claim, claims.get(dataset.content, claim)))
+                loss = losses[dataset.name]
+                verdict = eligible(epoch, commitment, dataset.content, loss, block=commitment.block)
+            verdicts.append(verdict)
+        coldkeys = {hotkey: hotkey for hotkey in entries}
+        settlement = settle(
+            epoch.start_block, verdicts, memory, coldkeys, self.competition, Evidence(owners=claims)
+        )
+        self.memories[number] = memory.after(settlement)
+        return settlement.verdicts
+
+    def _decided(
+        self, number: int, epoch: Epoch, verdicts: Iterable[Verdict], snapshot: SubnetSnapshot
+    ) -> Matrix:
+        """The weights of a validator that evaluates. (n,)"""
+        memory, uids = self.memories[number], {hotkey: uid for uid, hotkey in enumerate(self.hotkeys)}
+        decision = decide_weights(
+            verdicts, memory.scores, memory.last_weights, snapshot, self.competition.scoring
+        )
+        weights = WeightsSet(epoch.start_block, None, "", decision.weights)
+        self.memories[number] = replace(memory, last_weights=weights)
         row = np.zeros(len(self.hotkeys))
-        row[list(chosen)] = list(chosen.values())
+        for hotkey, weight in decision.weights.items():
+            row[uids[hotkey]] = weight
         if self.roles[number] is Role.DISHONEST and self.friend is not None:
             row *= 1 - self.scenario.validators.favour
             row[self.friend] += self.scenario.validators.favour
@@ -233,10 +272,23 @@ def _datasets(miners: Iterable[Miner]) -> list[Dataset]:
     return [found[name] for name in sorted(found)]
 
 
-def _entry(miner: Miner, uid: int, epoch: int) -> Entry:
-    """What counts in ``epoch``: the last that was committed before it."""
-    counting = [submission for submission in miner.submissions if submission.epoch < epoch][-1]
-    return Entry(miner.hotkey, uid, counting.dataset, _block(counting), _block(miner.submissions[0]))
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a miner's commitment that counts leads to."""
+
+    commitment: Commitment
+    dataset: Dataset
+
+
+def _entry(miner: Miner, uid: int, epoch: int) -> _Entry | None:
+    """What counts in ``epoch``: the last that was committed before it; None for nothing."""
+    counting = [submission for submission in miner.submissions if submission.epoch < epoch]
+    if not counting:
+        return None
+    dataset = counting[-1].dataset
+    commit = blake2b(dataset.name.encode(), digest_size=20).hexdigest()
+    model_id = ModelId("simulated/data", ORIGINAL_COMPETITION_ID, commit)
+    return _Entry(Commitment(miner.hotkey, uid, model_id, _block(counting[-1])), dataset)
 
 
 def _block(submission: Submission) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flockoff.errors import LedgerError
 from flockoff.launch import require_installed
-from flockoff.ledger import LeaderboardRow, Ledger
+from flockoff.ledger import Ledger, Result
 from flockoff.text import printable
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def _epoch(path: Path, start_block: int) -> dict[str, object]:
     import wandb
 
     with Ledger.look(path) as ledger:
-        rows, base = ledger.leaderboard(start_block), ledger.base_loss()
-        [summary] = [each for each in ledger.history.epochs(50) if each.start_block == start_block]
+        rows, base = ledger.views.leaderboard(start_block), ledger.base_loss()
+        [summary] = [each for each in ledger.views.epochs(50) if each.start_block == start_block]
     losses = sorted(row.loss for row in rows if row.loss is not None)
     told: dict[str, object] = {
         "epoch/eligible": summary.eligible,
@@ -123,7 +123,7 @@ def _epoch(path: Path, start_block: int) -> dict[str, object]:
     return told
 
 
-def _cells(row: LeaderboardRow) -> list[object]:
+def _cells(row: Result) -> list[object]:
     verdict = row.reason or row.standing or "no turn"
     return [
         row.uid,

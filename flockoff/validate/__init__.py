@@ -1,6 +1,6 @@
-"""Validating: one epoch is read -> plan -> judge -> settle -> weights, and the loop over epochs."""
+"""Validating: facts are read, ``flockoff.epoch`` decides, decisions are stored; and the loop over epochs."""
 
 from flockoff.validate.loop import run_epochs
-from flockoff.validate.setting import Validator
+from flockoff.validate.validator import Validator
 
 __all__ = ["Validator", "run_epochs"]

@@ -1,54 +1,73 @@
-"""Which weights an epoch ends with, and getting them onto the chain before it does."""
+"""Getting an epoch's weights onto the chain before it ends."""
 
 import logging
 from collections.abc import Mapping
 
-from flockoff.competition import Scoring
+from flockoff.epoch.weights import Action, WeightsDecision, decide_weights
 from flockoff.errors import ChainCooldown, ChainError, ChainFatal, ChainTransient, Interrupted, NoFunds
 from flockoff.logs import event
-from flockoff.metrics import WEIGHTS_LATE
-from flockoff.records import Receipt, SubnetSnapshot, WeightsSet
+from flockoff.metrics import WEIGHTS_LATE, WEIGHTS_SET_AT
+from flockoff.records import Epoch, Receipt, SubnetSnapshot, WeightsSet
 from flockoff.retry import note
-from flockoff.scoring import weights_from_scores
 from flockoff.validate.clock import EpochClock
-from flockoff.validate.setting import Validator
+from flockoff.validate.validator import Validator
 
 log = logging.getLogger(__name__)
 
+NOT_SET = "weights_not_set"  # the event's name
 _PAUSE_BLOCKS = 2  # after a passing fault
 _LONG_PAUSE_BLOCKS = 10  # after one that somebody has to mend
 
 
-def choose_weights(
-    scores: Mapping[str, float],
-    last: WeightsSet | None,
-    evaluated: bool,
-    snapshot: SubnetSnapshot,
-    rules: Scoring,
-) -> dict[int, float]:
-    """Weights by uid, summing to 1.
+def set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
+    """Decide on a closed epoch's weights and see them onto the chain; returns whether they are there.
 
-    With nothing evaluated the last weights are set again, as far as their hotkeys are still there. Where
-    nobody has a score they go to the subnet owner's uid, which burns them.
+    The decision is stored before it is sent, so that weights found on chain after a crash are known for what
+    they are: weights set after the epoch was closed are these.
     """
+    ledger = validator.ledger
+    closed_block = ledger.closed_block(epoch.start_block)
+    assert closed_block is not None, "weights follow from an epoch that is closed"
+    snapshot = validator.chain.snapshot()
     uids = {neuron.hotkey: neuron.uid for neuron in snapshot.neurons}
-    if not evaluated and last is not None:
-        kept = {uids[hotkey]: weight for hotkey, weight in last.weights.items() if hotkey in uids}
-        total = sum(kept.values())
-        if total > 0:
-            return {uid: weight / total for uid, weight in kept.items()}
-    hotkeys = {neuron.uid: neuron.hotkey for neuron in snapshot.neurons}
-    consensus = {neuron.uid: neuron.consensus for neuron in snapshot.neurons}
-    weights = weights_from_scores(scores, hotkeys, consensus, rules)
-    if weights is not None:
-        return weights
-    owner = uids.get(snapshot.owner_hotkey, 0)
-    told = "No miner has a score: all weight goes to the subnet owner's uid %d (burn)."
-    log.warning(told, owner, extra=event("burn", uid=owner))
-    return {owner: 1.0}
+    chosen: Mapping[str, float] | None = ledger.chosen_weights(epoch.start_block)
+    receipt = _landed(snapshot, validator.chain.hotkey, closed_block)
+    if receipt is None or chosen is None:
+        decision = _decide(validator, epoch, snapshot)
+        if decision.action is Action.HOLD:
+            log.error("WEIGHTS NOT SET: %s", decision.reason, extra=event(NOT_SET, epoch=epoch.start_block))
+            return False
+        _say_what(decision, uids)
+        chosen = decision.weights
+        ledger.record_choice(epoch.start_block, chosen, decision.consensus)
+        receipt = receipt or _submit(validator, _by_uid(chosen, uids), clock, since=closed_block)
+    if receipt is None:
+        log.error(
+            "WEIGHTS NOT SET: the epoch ended first. They are set again in the next one.",
+            extra=event(NOT_SET, epoch=epoch.start_block),
+        )
+        return False
+    WEIGHTS_SET_AT.set_to_current_time()
+    ledger.record_weights(WeightsSet(epoch.start_block, receipt.block, receipt.extrinsic, chosen))
+    shown = _shown(chosen, uids)
+    about = event("weights_set", epoch=epoch.start_block, block=receipt.block, weights=shown)
+    log.info("Weights set in block %s: %s", receipt.block, shown, extra=about)
+    return True
 
 
-def submit_weights(
+def _decide(validator: Validator, epoch: Epoch, snapshot: SubnetSnapshot) -> WeightsDecision:
+    ledger = validator.ledger
+    memory = ledger.memory()
+    return decide_weights(
+        ledger.verdicts(epoch.start_block),
+        memory.scores,
+        memory.last_weights,
+        snapshot,
+        validator.competition.scoring,
+    )
+
+
+def _submit(
     validator: Validator, weights: Mapping[int, float], clock: EpochClock, *, since: int
 ) -> Receipt | None:
     """Set ``weights``, trying again until the chain has them or the epoch has ended.
@@ -75,12 +94,30 @@ def submit_weights(
             raise Interrupted
 
 
-def landed_weights(snapshot: SubnetSnapshot, hotkey: str, since: int) -> Receipt | None:
+def _landed(snapshot: SubnetSnapshot, hotkey: str, since: int) -> Receipt | None:
     """Where ``hotkey``'s last weights are on chain, if they were set after block ``since``."""
     for neuron in snapshot.neurons:
         if neuron.hotkey == hotkey and neuron.last_update > since:
             return Receipt(extrinsic="", block=neuron.last_update)
     return None
+
+
+def _by_uid(weights: Mapping[str, float], uids: Mapping[str, int]) -> dict[int, float]:
+    return {uids[hotkey]: weight for hotkey, weight in weights.items()}
+
+
+def _say_what(decision: WeightsDecision, uids: Mapping[str, int]) -> None:
+    if decision.action is Action.BURN:
+        [owner] = _by_uid(decision.weights, uids)
+        told = "%s All weight goes to the subnet owner's uid %d (burn)."
+        log.warning(told, decision.reason, owner, extra=event("burn", uid=owner))
+    elif decision.action is Action.REPEAT:
+        log.warning("%s The last weights are set again.", decision.reason, extra=event("weights_repeated"))
+
+
+def _shown(weights: Mapping[str, float], uids: Mapping[str, int]) -> str:
+    ranked = sorted(weights.items(), key=lambda item: -item[1])
+    return ", ".join(f"uid {uids.get(hotkey, '-')} {weight:.4f}" for hotkey, weight in ranked)
 
 
 def _say(fault: ChainError, blocks: int, clock: EpochClock) -> None:
@@ -96,5 +133,5 @@ def _say(fault: ChainError, blocks: int, clock: EpochClock) -> None:
         clock.blocks_left(),
         fault,
         blocks,
-        extra=event("weights_not_set", fault=type(fault).__name__, blocks=blocks),
+        extra=event(NOT_SET, fault=fault.kind, blocks=blocks),
     )

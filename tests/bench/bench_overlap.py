@@ -146,11 +146,9 @@ def random_sketch(rows: int, numbers: np.random.Generator) -> Sketch:
 
 def look(ledger: Ledger, number: int, sketch: Sketch) -> Borrowed:
     content = f"{number:064x}"
-    ledger.claim_content(content, f"hotkey {number}", MODEL_ID, number, uid=number % 256)
-    claim = ledger.owner(content)
-    assert claim is not None
+    claim = Claim(content, f"hotkey {number}", number, number % 256)
     found = ledger.sketches.look(claim, sketch, Overlap(), public=None)
-    ledger.sketches.remember(content, sketch, 360, found)
+    ledger.remember_dataset(claim, MODEL_ID, sketch, 360, found)
     return found
 
 

@@ -17,9 +17,12 @@ from tests.support.ledger_records import (
     begin,
     commitment,
     eligible,
+    evaluate,
     evaluation,
+    judge,
     measurement,
     open_ledger,
+    settlement,
 )
 from tests.support.playground import Playground, running_playground
 
@@ -42,19 +45,22 @@ def data_dir(tmp_path: Path) -> Path:
         ledger.record_base_loss(replace(measurement(2.0), row_nll=()))
         begin(ledger, ("annabel", "bobbybob", "carlotta"))
         for hotkey, loss in (("annabel", 1.5), ("bobbybob", 1.8)):
-            ledger.record_evaluation(evaluation(hotkey, loss))
-        ledger.record_verdict(eligible("annabel", 1.5))
-        ledger.record_verdict(eligible("bobbybob", 1.8, uid=2))
-        ledger.record_verdict(
-            Verdict(EPOCH.start_block, "carlotta", 3, HOSTILE, 102, "at_fault", Reason.DUPLICATE, HOSTILE)
+            evaluate(ledger, evaluation(hotkey, loss))
+        judge(ledger, eligible("annabel", 1.5))
+        judge(ledger, eligible("bobbybob", 1.8, uid=2))
+        judge(
+            ledger,
+            Verdict(EPOCH.start_block, "carlotta", 3, HOSTILE, 102, "at_fault", Reason.DUPLICATE, HOSTILE),
         )
         ledger.close_epoch(
-            EPOCH.start_block,
+            settlement(
+                EPOCH.start_block,
+                scores={"annabel": 0.2, "bobbybob": 0.1, "dora": 0.05},
+                evaluated=["annabel", "bobbybob", "carlotta"],
+                win_rates={"annabel": 1.0, "bobbybob": 0.0},
+                shares={"annabel": 0.75, "bobbybob": 0.25},
+            ),
             block=EPOCH.end_block,
-            scores={"annabel": 0.2, "bobbybob": 0.1, "dora": 0.05},
-            evaluated=["annabel", "bobbybob", "carlotta"],
-            win_rates={"annabel": 1.0, "bobbybob": 0.0},
-            shares={"annabel": 0.75, "bobbybob": 0.25},
         )
         ledger.record_weights(WeightsSet(EPOCH.start_block, 7, "7-1", {"annabel": 0.6, "bobbybob": 0.4}))
     return tmp_path

@@ -13,7 +13,7 @@ from flockoff.competition import ORIGINAL_COMPETITION_ID
 from flockoff.ledger import Ledger
 from flockoff.openers import ledger_path
 from flockoff.records import Commitment, ModelId, WeightsSet
-from tests.support.ledger_records import EPOCH, begin, eligible
+from tests.support.ledger_records import EPOCH, begin, eligible, judge, settlement
 
 
 @pytest.fixture
@@ -34,16 +34,18 @@ def settled(tmp_path: Path) -> Path:
         )
         begin(ledger, names)
         for uid, (name, loss, block) in enumerate(zip(names, (1.6, 1.605), (100, 90), strict=True), 1):
-            ledger.record_verdict(replace(eligible(name, loss, uid=uid), block=block))
+            judge(ledger, replace(eligible(name, loss, uid=uid), block=block))
         ledger.close_epoch(
-            EPOCH.start_block,
+            settlement(
+                EPOCH.start_block,
+                scores=dict(zip(names, (0.2 * each for each in share), strict=True)),
+                evaluated=names,
+                win_rates=dict(zip(names, rate, strict=True)),
+                shares=dict(zip(names, share, strict=True)),
+            ),
             block=EPOCH.end_block,
-            scores=dict(zip(names, (0.2 * each for each in share), strict=True)),
-            evaluated=names,
-            win_rates=dict(zip(names, rate, strict=True)),
-            shares=dict(zip(names, share, strict=True)),
         )
-        ledger.choose_weights(EPOCH.start_block, {"bobbybob": 0.9}, {"annabel": 0.5, "bobbybob": 0.5})
+        ledger.record_choice(EPOCH.start_block, {"bobbybob": 0.9}, {"annabel": 0.5, "bobbybob": 0.5})
         ledger.record_weights(WeightsSet(EPOCH.start_block, 7, "7-1", {"annabel": 0.1, "bobbybob": 0.9}))
     return folder
 

@@ -12,7 +12,6 @@ from flockoff.commands.measuring import (
     Candidate,
     KindGain,
     Measurements,
-    beats_later,
     expected_seconds,
     extremes,
     gains,
@@ -53,11 +52,6 @@ def test_gains_without_losses_of_rows_are_none() -> None:
 def test_extremes_are_the_rows_changed_most_and_none_twice() -> None:
     assert extremes(BASE, [AFTER], 1) == [(1, -0.5), (2, 0.5)]
     assert extremes(BASE, [AFTER], 5) == [(1, -0.5), (3, -0.25), (2, 0.5)]
-
-
-def test_beats_later_needs_more_than_epsilon() -> None:
-    assert beats_later(0.9949, 1.0, 0.005)
-    assert not beats_later(0.995, 1.0, 0.005)
 
 
 def test_spread_is_mean_and_sample_deviation() -> None:

@@ -35,6 +35,7 @@ COPY = replace(
     standing="at_fault",
     reason=Reason.DUPLICATE,
     detail="The dataset is a copy of what hotkey hotkey of good committed.",
+    copied=("hotkey of good",),
 )
 
 
@@ -53,7 +54,7 @@ def test_demo_whose_promises_hold_has_no_failure() -> None:
         (replace(COPY, weight=0.1), "copy gets nothing"),
         (replace(COPY, standing="eligible"), "copy gets nothing"),
         (replace(COPY, reason=Reason.SAME_LOSS), "names whose"),
-        (replace(COPY, detail="It is a copy."), "names whose"),
+        (replace(COPY, copied=()), "names whose"),
         (replace(GOOD, weight=0.5), "sum to 1"),
         (replace(SMALL, standing="not_evaluated", loss=None), "not all evaluated"),
     ],

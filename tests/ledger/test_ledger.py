@@ -2,28 +2,32 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flockoff.errors import LedgerError, Reason
-from flockoff.ledger import LeaderboardRow, Ledger
-from flockoff.records import Epoch, Verdict, WeightsSet
+from flockoff.errors import FaultKind, LedgerError, Reason
+from flockoff.ledger import Ledger, Result
+from flockoff.records import Epoch, ModelId, RawCommitment, SubnetSnapshot, Verdict, WeightsSet
 from flockoff.scoring import Candidate
 from tests.support.ledger_records import (
     COMPETITION,
     EPOCH,
     NETUID,
     begin,
+    claim,
     commitment,
     eligible,
+    evaluate,
     evaluation,
+    judge,
     measurement,
     model_id,
     open_ledger,
+    settlement,
 )
 
 START = EPOCH.start_block
@@ -35,6 +39,12 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
+def snapshot(**commitments: ModelId) -> SubnetSnapshot:
+    """A subnet of nothing but commitments."""
+    raw = {hotkey: RawCommitment(hotkey, str(each), 900) for hotkey, each in commitments.items()}
+    return SubnetSnapshot(NETUID, 1000, "owner", (), raw)
+
+
 # --- commitments and ownership ---------------------------------------------------------------------------
 
 
@@ -42,44 +52,38 @@ def test_first_block_is_the_lowest_ever_seen(ledger: Ledger) -> None:
     ledger.record_commitments([commitment("ann", 200, commit="a"), commitment("bob", 250, commit="a")])
     ledger.record_commitments([commitment("ann", 300, commit="b")])
     ledger.record_commitments([commitment("ann", 400, commit="a")])
-    assert ledger.first_block("ann", model_id("a")) == 200
-    assert ledger.first_block("ann", model_id("b")) == 300
-    assert ledger.first_block("bob", model_id("a")) == 250
-    assert ledger.hotkey_first_block("ann") == 200
-
-
-def test_first_block_never_seen_is_a_key_error(ledger: Ledger) -> None:
-    with pytest.raises(KeyError):
-        ledger.hotkey_first_block("ann")
-    ledger.record_commitments([commitment("ann", 200, commit="a")])
-    with pytest.raises(KeyError):
-        ledger.first_block("ann", model_id("b"))
+    shown = snapshot(ann=model_id("a"), bob=model_id("a"), cyd=model_id("b"))
+    memory = ledger.memory(snapshot=shown)
+    assert memory.first_seen == {("ann", str(model_id("a"))): 200, ("bob", str(model_id("a"))): 250}
+    assert memory.first_blocks == {"ann": 200, "bob": 250}
+    again = ledger.memory(snapshot=snapshot(ann=model_id("b")))
+    assert again.first_seen == {("ann", str(model_id("b"))): 300}
 
 
 def test_commitment_before_is_what_the_hotkey_had_then(ledger: Ledger) -> None:
     for block, commit in [(200, "a"), (300, "b"), (400, "a")]:
         ledger.record_commitments([commitment("ann", block, commit=commit)])
-    assert ledger.commitment_before("ann", 200) is None
-    assert ledger.commitment_before("ann", 201) == commitment("ann", 200, commit="a")
-    assert ledger.commitment_before("ann", 400) == commitment("ann", 300, commit="b")
-    assert ledger.commitment_before("ann", 9999) == commitment("ann", 400, commit="a")
-    assert ledger.commitment_before("bob", 9999) is None
+    assert ledger.memory(200).earlier.get("ann") is None
+    assert ledger.memory(201).earlier.get("ann") == commitment("ann", 200, commit="a")
+    assert ledger.memory(400).earlier.get("ann") == commitment("ann", 300, commit="b")
+    assert ledger.memory(9999).earlier.get("ann") == commitment("ann", 200, commit="a")  # since when
+    assert ledger.memory(9999).earlier.get("bob") is None
 
 
 def test_commitments_seen_again_on_another_uid_are_not_doubled(ledger: Ledger) -> None:
     ledger.record_commitments([commitment("ann", 200, uid=1)])
     ledger.record_commitments([commitment("ann", 200, uid=5)])
-    assert ledger.commitment_before("ann", 201) == commitment("ann", 200, uid=5)
+    assert ledger.memory(201).earlier.get("ann") == commitment("ann", 200, uid=5)
 
 
 def test_recommitting_does_not_move_a_hotkey_in_the_queue(ledger: Ledger) -> None:
     def candidate() -> Candidate:
-        evaluated = ledger.last_evaluated().get("ann")
-        return Candidate("ann", ledger.scores()["ann"], ledger.hotkey_first_block("ann"), evaluated)
+        evaluated = ledger.memory().last_evaluated.get("ann")
+        return Candidate("ann", ledger.memory().scores["ann"], ledger.memory().first_blocks["ann"], evaluated)
 
     ledger.record_commitments([commitment("ann", 200, commit="a")])
     begin(ledger)
-    ledger.close_epoch(START, block=1000, scores={"ann": 0.2}, evaluated=["ann"], win_rates={}, shares={})
+    ledger.close_epoch(settlement(START, scores={"ann": 0.2}, evaluated=["ann"]), block=1000)
     before = candidate()
     ledger.record_commitments([commitment("ann", 900, commit="b")])
     assert candidate() == before == Candidate("ann", 0.2, 200, START)
@@ -94,8 +98,9 @@ claims = st.lists(
 @given(claims)
 def test_owner_is_the_lowest_block_then_uid_in_any_order_of_claims(made: list[tuple[str, int, int]]) -> None:
     with Ledger.open(":memory:", netuid=NETUID, competition=COMPETITION) as ledger:
+        begin(ledger)
         for hotkey, block, uid in made:
-            ledger.claim_content("hash", hotkey, model_id(), block, uid)
+            claim(ledger, "hash", hotkey, block, uid)
         owner = ledger.owner("hash")
     assert owner is not None
     lowest = min((block, uid) for _, block, uid in made)
@@ -104,11 +109,12 @@ def test_owner_is_the_lowest_block_then_uid_in_any_order_of_claims(made: list[tu
 
 
 def test_owner_stays_when_the_content_is_committed_again(ledger: Ledger) -> None:
-    ledger.claim_content("hash", "ann", model_id("a"), 100, 5)
+    begin(ledger)
+    claim(ledger, "hash", "ann", 100, 5)
     owner = ledger.owner("hash")
-    ledger.claim_content("hash", "ann", model_id("b"), 900, 1)
-    ledger.claim_content("hash", "bob", model_id("b"), 100, 6)
-    ledger.claim_content("hash", "bob", model_id("b"), 101, 0)
+    claim(ledger, "hash", "ann", 900, 1)
+    claim(ledger, "hash", "bob", 100, 6)
+    claim(ledger, "hash", "bob", 101, 0)
     assert ledger.owner("hash") == owner
     assert ledger.owner("another hash") is None
 
@@ -151,7 +157,7 @@ def test_begin_epoch_stores_its_verdicts_with_the_plan(ledger: Ledger) -> None:
 def test_evaluations_come_back_as_they_were(ledger: Ledger) -> None:
     begin(ledger)
     made = [evaluation("bob", 1.25), evaluation("ann", 1 / 3)]
-    assert len({ledger.record_evaluation(each) for each in made}) == 2
+    assert len({evaluate(ledger, each) for each in made}) == 2
     assert ledger.evaluations(START) == made
     assert ledger.find_evaluation(START, made[1].content_hash) == made[1]
     assert ledger.find_evaluation(START, "another") is None
@@ -160,9 +166,9 @@ def test_evaluations_come_back_as_they_were(ledger: Ledger) -> None:
 
 def test_record_evaluation_second_of_a_hotkey_is_refused(ledger: Ledger) -> None:
     begin(ledger)
-    ledger.record_evaluation(evaluation("ann", 1.5))
+    evaluate(ledger, evaluation("ann", 1.5))
     with pytest.raises(LedgerError, match="contradicts"):
-        ledger.record_evaluation(evaluation("ann", 1.4))
+        evaluate(ledger, evaluation("ann", 1.4))
     assert ledger.evaluations(START) == [evaluation("ann", 1.5)]
 
 
@@ -170,41 +176,46 @@ def test_record_evaluation_second_of_a_hotkey_is_refused(ledger: Ledger) -> None
 def test_record_evaluation_without_a_real_loss_is_refused(ledger: Ledger, loss: float) -> None:
     begin(ledger)
     with pytest.raises(LedgerError, match="contradicts"):
-        ledger.record_evaluation(evaluation("ann", loss))
+        evaluate(ledger, evaluation("ann", loss))
     assert ledger.evaluations(START) == []
 
 
 def test_record_in_an_epoch_not_begun_or_closed_is_refused(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="was not begun"):
-        ledger.record_evaluation(evaluation("ann"))
+        evaluate(ledger, evaluation("ann"))
     with pytest.raises(LedgerError, match="was not begun"):
-        ledger.close_epoch(START, block=1000, scores={}, evaluated=[], win_rates={}, shares={})
+        ledger.close_epoch(settlement(START, scores={}), block=1000)
     begin(ledger)
-    ledger.close_epoch(START, block=1000, scores={}, evaluated=[], win_rates={}, shares={})
+    ledger.close_epoch(settlement(START, scores={}), block=1000)
     with pytest.raises(LedgerError, match="is closed"):
-        ledger.record_evaluation(evaluation("ann"))
+        evaluate(ledger, evaluation("ann"))
     with pytest.raises(LedgerError, match="is closed"):
-        ledger.record_verdict(eligible("ann"))
+        judge(ledger, eligible("ann"))
 
 
 def test_verdicts_are_replaced_and_sorted_by_uid(ledger: Ledger) -> None:
     begin(ledger)
-    copy = Verdict(
-        START, "ann", 3, "ann/data 😀", 100, "at_fault", Reason.DUPLICATE, "Same rows as bob.", "hash", 1.5
+    copy = replace(
+        eligible("ann", uid=3),
+        model_id="ann/data 😀",
+        standing="at_fault",
+        reason=Reason.DUPLICATE,
+        detail="Same rows as bob.",
+        copied=("bob",),
     )
     for verdict in (eligible("ann", uid=3), eligible("bob", uid=1), copy):
-        ledger.record_verdict(verdict)
+        judge(ledger, verdict)
     assert ledger.verdicts(START) == [eligible("bob", uid=1), copy]
 
 
 def test_last_verdict_is_the_latest_before_a_block(ledger: Ledger) -> None:
     for start in (360, 720):
         begin(ledger, epoch=Epoch(start, start + 360, 1))
-        ledger.record_verdict(eligible("ann", epoch=start))
-    assert ledger.last_verdict("ann", before=720) == eligible("ann", epoch=360)
-    assert ledger.last_verdict("ann", before=721) == eligible("ann", epoch=720)
-    assert ledger.last_verdict("ann", before=360) is None
-    assert ledger.last_verdict("bob", before=721) is None
+        judge(ledger, eligible("ann", epoch=start))
+    assert ledger.memory(720).last_verdicts.get("ann") == eligible("ann", epoch=360)
+    assert ledger.memory(721).last_verdicts.get("ann") == eligible("ann", epoch=720)
+    assert ledger.memory(360).last_verdicts.get("ann") is None
+    assert ledger.memory(721).last_verdicts.get("bob") is None
 
 
 @pytest.mark.parametrize(
@@ -222,7 +233,7 @@ def test_last_verdict_is_the_latest_before_a_block(ledger: Ledger) -> None:
 def test_evaluation_faults_are_counted_since_the_last_evaluation(
     ledger: Ledger, history: str, faults: int
 ) -> None:
-    kinds = {"f": "EvaluationFault", "s": "EvaluationTooSlow", "h": "HubTransient"}
+    kinds = {"f": FaultKind.EVALUATION, "s": FaultKind.TOO_SLOW, "h": FaultKind.HUB_TRANSIENT}
     for number, what in enumerate(history):
         epoch = Epoch(360 * number + 360, 360 * number + 720, number)
         begin(ledger, epoch=epoch)
@@ -230,7 +241,7 @@ def test_evaluation_faults_are_counted_since_the_last_evaluation(
         if what in kinds:
             verdict = replace(verdict, standing="not_evaluated", loss=None, fault=kinds[what])
         if what != "-":
-            ledger.record_verdict(verdict)
+            judge(ledger, verdict)
             assert ledger.verdicts(epoch.start_block) == [verdict]
     after = 360 * len(history) + 360
     assert ledger.evaluation_faults("hash of ann", before=after) == faults
@@ -261,40 +272,36 @@ def test_close_epoch_stores_scores_and_turns_once(ledger: Ledger) -> None:
     begin(ledger)
     assert not ledger.is_closed(START)
     ledger.close_epoch(
-        START,
+        settlement(START, scores={"ann": 0.2, "bob": 0.0}, evaluated=["ann", "bob"], win_rates={"ann": 1.0}),
         block=1000,
-        scores={"ann": 0.2, "bob": 0.0},
-        evaluated=["ann", "bob"],
-        win_rates={"ann": 1.0},
-        shares={},
     )
-    ledger.close_epoch(START, block=1000, scores={"ann": 0.9}, evaluated=["cyd"], win_rates={}, shares={})
+    ledger.close_epoch(settlement(START, scores={"ann": 0.9}, evaluated=["cyd"]), block=1000)
     assert ledger.is_closed(START)
-    assert ledger.scores() == {"ann": 0.2, "bob": 0.0}
-    assert ledger.last_evaluated() == {"ann": START, "bob": START}
+    assert ledger.memory().scores == {"ann": 0.2, "bob": 0.0}
+    assert ledger.memory().last_evaluated == {"ann": START, "bob": START}
 
 
 def test_close_epoch_replaces_all_scores_and_moves_turns_only_of_the_evaluated(ledger: Ledger) -> None:
     begin(ledger)
     ledger.close_epoch(
-        START, block=1000, scores={"ann": 0.2, "bob": 0.1}, evaluated=["ann", "bob"], win_rates={}, shares={}
+        settlement(START, scores={"ann": 0.2, "bob": 0.1}, evaluated=["ann", "bob"]), block=1000
     )
     begin(ledger, epoch=Epoch(720, 1080, 5))
-    ledger.close_epoch(720, block=1000, scores={"ann": 0.3}, evaluated=["ann"], win_rates={}, shares={})
-    assert ledger.scores() == {"ann": 0.3}
-    assert ledger.last_evaluated() == {"ann": 720, "bob": START}
+    ledger.close_epoch(settlement(720, scores={"ann": 0.3}, evaluated=["ann"]), block=1000)
+    assert ledger.memory().scores == {"ann": 0.3}
+    assert ledger.memory().last_evaluated == {"ann": 720, "bob": START}
 
 
 def test_close_epoch_that_fails_changes_nothing(ledger: Ledger) -> None:
     begin(ledger)
-    ledger.close_epoch(START, block=1000, scores={"ann": 0.2}, evaluated=["ann"], win_rates={}, shares={})
+    ledger.close_epoch(settlement(START, scores={"ann": 0.2}, evaluated=["ann"]), block=1000)
     begin(ledger, epoch=Epoch(720, 1080, 5))
     with pytest.raises(LedgerError, match="contradicts"):
         ledger.close_epoch(
-            720, block=1000, scores={"ann": 0.3, "bob": math.nan}, evaluated=["bob"], win_rates={}, shares={}
+            settlement(720, scores={"ann": 0.3, "bob": math.nan}, evaluated=["bob"]), block=1000
         )
-    assert ledger.scores() == {"ann": 0.2}
-    assert ledger.last_evaluated() == {"ann": START}
+    assert ledger.memory().scores == {"ann": 0.2}
+    assert ledger.memory().last_evaluated == {"ann": START}
     assert not ledger.is_closed(720)
 
 
@@ -315,8 +322,8 @@ def test_weights_latest_counts(ledger: Ledger) -> None:
 def test_weights_chosen_are_known_until_they_are_set(ledger: Ledger) -> None:
     begin(ledger)
     assert ledger.chosen_weights(START) is None
-    ledger.choose_weights(START, {"ann": 1.0})
-    ledger.choose_weights(START, {"ann": 0.75, "bob": 0.25})
+    ledger.record_choice(START, {"ann": 1.0})
+    ledger.record_choice(START, {"ann": 0.75, "bob": 0.25})
     assert ledger.chosen_weights(START) == {"ann": 0.75, "bob": 0.25}
     assert ledger.last_weights() is None
     ledger.record_weights(WeightsSet(START, 700, "0x01", {"ann": 0.75, "bob": 0.25}))
@@ -325,7 +332,7 @@ def test_weights_chosen_are_known_until_they_are_set(ledger: Ledger) -> None:
 
 def test_choose_weights_for_an_epoch_not_begun_is_refused(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="contradicts"):
-        ledger.choose_weights(START, {"ann": 1.0})
+        ledger.record_choice(START, {"ann": 1.0})
     assert ledger.chosen_weights(START) is None
 
 
@@ -335,42 +342,49 @@ def test_record_weights_of_an_epoch_not_begun_is_refused(ledger: Ledger) -> None
     assert ledger.last_weights() is None
 
 
+def of_verdict(verdict: Verdict) -> Result:
+    return Result(**asdict(verdict))
+
+
 # --- the leaderboard -------------------------------------------------------------------------------------
 
 
 def test_leaderboard_shows_everybody_with_a_verdict_a_score_or_a_weight(ledger: Ledger) -> None:
     ledger.record_commitments([commitment("old", 90, uid=8, commit="c"), commitment("old", 80, uid=8)])
     begin(ledger)
-    ledger.record_verdict(eligible("bob", 1.25, uid=2))
-    ledger.record_verdict(eligible("ann", 1.5, uid=1))
-    ledger.record_verdict(Verdict(START, "cyd", 3, "junk", 90, "at_fault", Reason.NOT_JSON, "Line 3."))
+    bob, ann = eligible("bob", 1.25, uid=2), eligible("ann", 1.5, uid=1)
+    cyd = Verdict(START, "cyd", 3, "junk", 90, "at_fault", Reason.NOT_JSON, "Line 3.")
+    for verdict in (bob, ann, cyd):
+        judge(ledger, verdict)
     ledger.close_epoch(
-        START,
+        settlement(
+            START,
+            scores={"ann": 0.01, "bob": 0.19, "cyd": 0.0, "old": 0.05},
+            evaluated=["ann", "bob", "cyd"],
+            win_rates={"ann": 0.0, "bob": 1.0},
+            shares={"ann": 0.05, "bob": 0.95},
+        ),
         block=1000,
-        scores={"ann": 0.01, "bob": 0.19, "cyd": 0.0, "old": 0.05},
-        evaluated=["ann", "bob", "cyd"],
-        win_rates={"ann": 0.0, "bob": 1.0},
-        shares={"ann": 0.05, "bob": 0.95},
     )
     ledger.record_weights(WeightsSet(START, 700, "0x01", {"bob": 0.76, "old": 0.2, "ann": 0.04}))
-    text, old = str(model_id()), str(model_id("c"))
+    old = str(model_id("c"))
     expected = [
-        LeaderboardRow("bob", 2, text, 1.25, 1.0, 0.95, 0.19, 0.76, "eligible", None, ""),
-        LeaderboardRow("old", 8, old, None, None, None, 0.05, 0.2, None, None, ""),
-        LeaderboardRow("ann", 1, text, 1.5, 0.0, 0.05, 0.01, 0.04, "eligible", None, ""),
-        LeaderboardRow("cyd", 3, "junk", None, None, None, 0.0, None, "at_fault", Reason.NOT_JSON, "Line 3."),
+        replace(of_verdict(bob), win_rate=1.0, share=0.95, score=0.19, weight=0.76),
+        Result(START, "old", 8, old, None, score=0.05, weight=0.2),
+        replace(of_verdict(ann), win_rate=0.0, share=0.05, score=0.01, weight=0.04),
+        replace(of_verdict(cyd), score=0.0),
     ]
-    assert ledger.leaderboard(START) == ledger.leaderboard() == expected
+    assert ledger.views.leaderboard(START) == ledger.views.leaderboard() == expected
 
 
 def test_leaderboard_is_of_the_last_closed_epoch_or_the_running_first(ledger: Ledger) -> None:
-    assert ledger.leaderboard() == []
+    assert ledger.views.leaderboard() == []
     begin(ledger)
-    ledger.record_verdict(eligible("ann"))
-    assert [row.hotkey for row in ledger.leaderboard()] == ["ann"]
-    ledger.close_epoch(START, block=1000, scores={"ann": 0.2}, evaluated=["ann"], win_rates={}, shares={})
+    judge(ledger, eligible("ann"))
+    assert [row.hotkey for row in ledger.views.leaderboard()] == ["ann"]
+    ledger.close_epoch(settlement(START, scores={"ann": 0.2}, evaluated=["ann"]), block=1000)
     begin(ledger, epoch=Epoch(720, 1080, 5))
-    ledger.record_verdict(eligible("bob", epoch=720))
-    assert [row.hotkey for row in ledger.leaderboard()] == ["ann"]
-    assert [row.hotkey for row in ledger.leaderboard(720)] == ["bob"]
-    assert ledger.leaderboard(1080) == []
+    judge(ledger, eligible("bob", epoch=720))
+    assert [row.hotkey for row in ledger.views.leaderboard()] == ["ann"]
+    assert [row.hotkey for row in ledger.views.leaderboard(720)] == ["bob"]
+    assert ledger.views.leaderboard(1080) == []

@@ -13,12 +13,15 @@ from flockoff.ledger import Ledger
 from flockoff.records import Epoch, WeightsSet
 from tests.support.ledger_records import (
     begin,
+    claim,
     commitment,
     eligible,
+    evaluate,
     evaluation,
+    judge,
     measurement,
-    model_id,
     open_ledger,
+    settlement,
 )
 
 PAGE = 4096
@@ -37,15 +40,16 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> bytes:
             start = epoch.start_block
             begin(ledger, HOTKEYS, epoch)
             for hotkey in HOTKEYS:
-                ledger.claim_content(f"hash of {hotkey}", hotkey, model_id(), 100, 1)
-                ledger.record_evaluation(evaluation(hotkey, epoch=start))
-                ledger.record_verdict(eligible(hotkey, epoch=start))
+                claim(ledger, f"hash of {hotkey}", hotkey, 100, 1)
+                evaluate(ledger, evaluation(hotkey, epoch=start))
+                judge(ledger, eligible(hotkey, epoch=start))
             everyone = dict.fromkeys(HOTKEYS, 0.125)
             ledger.close_epoch(
-                start, block=start, scores=everyone, evaluated=HOTKEYS, win_rates=everyone, shares=everyone
+                settlement(start, scores=everyone, evaluated=HOTKEYS, win_rates=everyone, shares=everyone),
+                block=start,
             )
             ledger.record_weights(WeightsSet(start, start, "0x01", everyone))
-            ledger.choose_weights(start, everyone)
+            ledger.record_choice(start, everyone)
     return path.read_bytes()
 
 
@@ -55,10 +59,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def read_everything(ledger: Ledger) -> None:
-    ledger.scores()
-    ledger.last_evaluated()
+    ledger.memory()
     ledger.last_weights()
-    ledger.leaderboard()
+    ledger.views.leaderboard()
     ledger.base_loss()
     ledger.open_epochs()
     for epoch in EPOCHS:
@@ -72,8 +75,8 @@ def read_everything(ledger: Ledger) -> None:
         ledger.closed_block(start)
     for hotkey in HOTKEYS:
         ledger.owner(f"hash of {hotkey}")
-        ledger.commitment_before(hotkey, 9999)
-        ledger.last_verdict(hotkey, before=9999)
+        ledger.memory(9999).earlier.get(hotkey)
+        ledger.memory(9999).last_verdicts.get(hotkey)
         ledger.evaluation_faults(f"hash of {hotkey}", before=9999)
 
 
@@ -164,7 +167,7 @@ def test_log_with_a_byte_changed_loses_at_most_what_came_after(healthy: bytes, p
         log.write_bytes(flipped(logged, draw.randrange(len(logged)), draw.randrange(1, 256)))
         with open_ledger(path, read_only=True) as ledger:
             begun = [ledger.epoch_plan(start + 360 * number) for number in range(10)]
-            assert ledger.scores() == dict.fromkeys(HOTKEYS, 0.125)
+            assert ledger.memory().scores == dict.fromkeys(HOTKEYS, 0.125)
         held = len([plan for plan in begun if plan is not None])
         assert all(plan is not None and len(plan) == 2 for plan in begun[:held])
         for leftover in (log, path.with_name(f"{path.name}-shm")):

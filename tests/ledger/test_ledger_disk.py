@@ -25,8 +25,11 @@ from tests.support.ledger_records import (
     begin,
     commitment,
     eligible,
+    evaluate,
     evaluation,
+    judge,
     open_ledger,
+    settlement,
 )
 
 START = EPOCH.start_block
@@ -43,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 def close(ledger: Ledger, start: int = START) -> None:
     """Store what an epoch of 256 miners came to: the largest transaction of all."""
     everyone = dict.fromkeys(HOTKEYS, 1 / 256)
-    ledger.close_epoch(start, block=700, scores=everyone, evaluated=HOTKEYS, win_rates={}, shares=everyone)
+    ledger.close_epoch(settlement(start, scores=everyone, evaluated=HOTKEYS, shares=everyone), block=700)
 
 
 # --- full disks ------------------------------------------------------------------------------------------
@@ -83,7 +86,7 @@ def test_full_disk_loses_nothing_and_all_goes_on_once_there_is_space(small_disk:
     path = small_disk / "ledger.sqlite"
     with open_ledger(path) as ledger:
         begin(ledger)
-        ledger.record_verdict(eligible("ann"))
+        judge(ledger, eligible("ann"))
         before = told(path)
         with filled(small_disk):
             for _ in range(3):
@@ -96,7 +99,7 @@ def test_full_disk_loses_nothing_and_all_goes_on_once_there_is_space(small_disk:
         close(ledger)
         assert ledger.is_closed(START)
     with open_ledger(path) as ledger:
-        assert len(ledger.scores()) == 256
+        assert len(ledger.memory().scores) == 256
 
 
 def test_start_on_a_full_disk_is_refused_until_there_is_space(small_disk: Path) -> None:
@@ -122,7 +125,7 @@ def test_file_that_may_not_grow_loses_nothing(path: Path) -> None:
         assert "Free some space" in caught.value.remedy
         ledger._database.read("PRAGMA max_page_count = 100000")
         close(ledger)
-        assert len(ledger.scores()) == 256
+        assert len(ledger.memory().scores) == 256
 
 
 # --- failing disks ---------------------------------------------------------------------------------------
@@ -144,9 +147,9 @@ def test_write_that_fails_anywhere_stores_all_or_nothing(path: Path) -> None:
                     assert "The disk reported an error" in fault.message
                     failures += 1
             assert not ledger.is_closed(start)
-            assert ledger.last_evaluated() == dict.fromkeys(HOTKEYS[: 256 * (number > 1)], start - 360)
+            assert ledger.memory().last_evaluated == dict.fromkeys(HOTKEYS[: 256 * (number > 1)], start - 360)
             close(ledger, start)
-            assert ledger.last_evaluated() == dict.fromkeys(HOTKEYS, start)
+            assert ledger.memory().last_evaluated == dict.fromkeys(HOTKEYS, start)
     assert failures > 50
 
 
@@ -235,10 +238,10 @@ def _replace(path: Path) -> None:
 def test_ledger_lost_under_a_running_validator_is_saved(path: Path, lose: Callable[[Path], None]) -> None:
     with open_ledger(path) as ledger:
         begin(ledger)
-        ledger.record_evaluation(evaluation("ann"))
+        evaluate(ledger, evaluation("ann"))
         lose(path)
         with pytest.raises(LedgerError, match="It was moved, deleted or replaced") as caught:
-            ledger.record_verdict(eligible("ann"))
+            judge(ledger, eligible("ann"))
         assert not isinstance(caught.value, LedgerUnavailable), "to go on would be to write what nobody finds"
         [saved] = path.parent.glob("*.saved-*")
         assert str(saved) in caught.value.remedy
@@ -248,7 +251,7 @@ def test_ledger_lost_under_a_running_validator_is_saved(path: Path, lose: Callab
     saved.rename(path)
     with open_ledger(path) as ledger:
         assert ledger.evaluations(START) == [evaluation("ann")]
-        ledger.record_verdict(eligible("ann"))
+        judge(ledger, eligible("ann"))
 
 
 @files_stay
@@ -257,9 +260,9 @@ def test_folder_out_of_reach_for_a_while_loses_nothing(path: Path) -> None:
         begin(ledger)
         away = path.parent.rename(path.parent.with_name("away"))
         with pytest.raises(LedgerUnavailable, match="cannot be opened"):
-            ledger.record_verdict(eligible("ann"))
+            judge(ledger, eligible("ann"))
         away.rename(path.parent)
-        ledger.record_verdict(eligible("ann"))
+        judge(ledger, eligible("ann"))
     with open_ledger(path) as ledger:
         assert ledger.verdicts(START) == [eligible("ann")]
 
@@ -272,8 +275,8 @@ def play(path: Path, clock: Callable[[], float]) -> None:
         for start in (360, 720, 1080):
             ledger.record_commitments([commitment("ann", start - 10)])
             begin(ledger, epoch=Epoch(start, start + 360, 1))
-            ledger.record_evaluation(evaluation("ann", epoch=start))
-            ledger.record_verdict(eligible("ann", epoch=start))
+            evaluate(ledger, evaluation("ann", epoch=start))
+            judge(ledger, eligible("ann", epoch=start))
             close(ledger, start)
             ledger.record_weights(WeightsSet(start, start + 300, "", {"ann": 1.0}))
         last = ledger.last_weights()

@@ -21,6 +21,7 @@ from tests.support.ledger_records import (
     begin,
     commitment,
     eligible,
+    judge,
     open_ledger,
 )
 
@@ -52,7 +53,7 @@ def schema_of(path: Path) -> list[tuple[str, ...]]:
 def test_open_again_goes_on_where_it_was(path: Path) -> None:
     with open_ledger(path) as ledger:
         begin(ledger)
-        ledger.record_verdict(eligible("ann"))
+        judge(ledger, eligible("ann"))
     with open_ledger(path) as ledger:
         assert ledger.begin_epoch(EPOCH, []) == [commitment("ann", 100, uid=0), commitment("bob", 101)]
         assert ledger.verdicts(START) == [eligible("ann")]
@@ -166,7 +167,7 @@ def test_open_to_look_works_while_a_writer_writes_and_after(path: Path) -> None:
     with open_ledger(path) as writer:
         begin(writer)
         with open_ledger(path, read_only=True) as reader:
-            writer.record_verdict(eligible("ann"))
+            judge(writer, eligible("ann"))
             assert reader.verdicts(START) == [eligible("ann")]
     with open_ledger(path, read_only=True) as reader:
         assert reader.verdicts(START) == [eligible("ann")]
@@ -182,7 +183,7 @@ def test_use_after_close_is_a_bug_of_the_caller(path: Path) -> None:
     ledger = open_ledger(path)
     ledger.close()
     with pytest.raises(sqlite3.ProgrammingError):
-        ledger.scores()
+        ledger.memory()
 
 
 # --- versions --------------------------------------------------------------------------------------------

@@ -16,23 +16,21 @@ PLAY = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from tests.support.ledger_records import commitment, eligible, evaluation, open_ledger
+from tests.support.ledger_records import commitment, eligible, judge, open_ledger, settlement
 from flockoff.records import Epoch
 HOTKEYS = [f"hotkey {i:03}" for i in range(256)]
 with open_ledger(Path(sys.argv[1])) as ledger:
-    number = int(max(ledger.scores().values(), default=0))
+    number = int(max(ledger.memory().scores.values(), default=0))
     while True:
         number += 1
         start = 360 * number
         plan = [commitment(hotkey, 10 + i, uid=i) for i, hotkey in enumerate(HOTKEYS)]
         ledger.begin_epoch(Epoch(start, start + 360, number), plan)
         print("begun", start, flush=True)
-        if not ledger.evaluations(start):
-            ledger.record_evaluation(evaluation("hotkey 000", epoch=start))
-        ledger.record_verdict(eligible("hotkey 000", epoch=start))
+        judge(ledger, eligible("hotkey 000", epoch=start))
         print("evaluated", start, flush=True)
         everyone = dict.fromkeys(HOTKEYS, float(number))
-        ledger.close_epoch(start, block=1000, scores=everyone, evaluated=HOTKEYS, win_rates={}, shares={})
+        ledger.close_epoch(settlement(start, scores=everyone, evaluated=HOTKEYS), block=1000)
         print("closed", start, flush=True)
 """
 
@@ -81,7 +79,7 @@ def test_ledger_killed_in_mid_write_has_all_that_was_stored_and_no_halves(tmp_pa
             plan = ledger.epoch_plan(begun)
             assert plan is not None
             assert len(plan) == 256
-            scores, turns = ledger.scores(), ledger.last_evaluated()
+            scores, turns = ledger.memory().scores, ledger.memory().last_evaluated
             assert len(set(scores.values())) <= 1, "every score is of the same epoch"
             assert len(scores) == len(turns) in (0, 256)
             assert {int(score) * 360 for score in scores.values()} == set(turns.values())
@@ -103,6 +101,6 @@ def test_ledger_killed_inside_a_transaction_has_nothing_of_it(tmp_path: Path) ->
     assert Path(f"{path}-wal").stat().st_size > 1_000_000
     for read_only in (True, False):
         with open_ledger(path, read_only=read_only) as ledger:
-            assert ledger.commitment_before("ann", 101) == commitment("ann", 100)
+            assert ledger.memory(101).earlier.get("ann") == commitment("ann", 100)
             with pytest.raises(KeyError):
-                ledger.hotkey_first_block("hotkey 000000")
+                ledger.memory().first_blocks["hotkey 000000"]

@@ -16,7 +16,15 @@ import pytest
 from flockoff.ledger import Ledger
 from flockoff.records import WeightsSet
 from tests.support.crash_ledger import told
-from tests.support.ledger_records import EPOCH, commitment, eligible, evaluation, open_ledger
+from tests.support.ledger_records import (
+    EPOCH,
+    claim,
+    commitment,
+    eligible,
+    judge,
+    open_ledger,
+    settlement,
+)
 
 START = EPOCH.start_block
 LOG_HEADER, FRAME_HEADER, PAGE = 32, 24, 4096
@@ -25,13 +33,15 @@ FRAME = FRAME_HEADER + PAGE
 STEPS: tuple[Callable[[Ledger], object], ...] = (
     lambda ledger: ledger.record_commitments([commitment("ann", 100), commitment("bob", 110)]),
     lambda ledger: ledger.begin_epoch(EPOCH, [commitment("ann", 100), commitment("bob", 110)]),
-    lambda ledger: ledger.claim_content("hash of ann", "ann", commitment("ann", 100).model_id, 100, 1),
-    lambda ledger: ledger.record_evaluation(evaluation("ann")),
-    lambda ledger: ledger.record_verdict(eligible("ann")),
+    lambda ledger: claim(ledger, "hash of ann", "ann", 100, 1),
+    lambda ledger: judge(ledger, eligible("ann")),
     lambda ledger: ledger.close_epoch(
-        START, block=700, scores={"ann": 0.2}, evaluated=["ann"], win_rates={"ann": 1.0}, shares={"ann": 1.0}
+        settlement(
+            START, scores={"ann": 0.2}, evaluated=["ann"], win_rates={"ann": 1.0}, shares={"ann": 1.0}
+        ),
+        block=700,
     ),
-    lambda ledger: ledger.choose_weights(START, {"ann": 1.0}),
+    lambda ledger: ledger.record_choice(START, {"ann": 1.0}),
     lambda ledger: ledger.record_weights(WeightsSet(START, 701, "701-1", {"ann": 1.0})),
 )
 

@@ -7,10 +7,17 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from flockoff.errors import Reason
+from flockoff.errors import FaultKind, Reason
 from flockoff.ledger import Ledger
 from flockoff.records import Commitment, Epoch, Verdict, WeightsSet
-from tests.support.ledger_records import COMPETITION, NETUID, evaluation, model_id
+from tests.support.ledger_records import (
+    COMPETITION,
+    NETUID,
+    claim,
+    judge,
+    model_id,
+    settlement,
+)
 
 BLOCKS = 360
 KEPT = 5
@@ -54,7 +61,7 @@ class Life:
         )  # fmt: skip
         other = self.draw.random()
         if other < 0.2:
-            return replace(verdict, standing="not_evaluated", loss=None, fault="EvaluationFault")
+            return replace(verdict, standing="not_evaluated", loss=None, fault=FaultKind.EVALUATION)
         if other < 0.3:
             return replace(verdict, standing="at_fault", loss=None, reason=Reason.REPO_MISSING)
         return verdict
@@ -77,17 +84,11 @@ class Life:
         for verdict in verdicts:
             commitment = self.committed[verdict.hotkey]
             assert verdict.content_hash is not None
-            ledger.claim_content(
-                verdict.content_hash, verdict.hotkey, commitment.model_id, commitment.block, verdict.uid
-            )
-            if verdict.standing == "eligible":
-                ledger.record_evaluation(evaluation(verdict.hotkey, epoch=start))
-            ledger.record_verdict(verdict)
+            claim(ledger, verdict.content_hash, verdict.hotkey, commitment.block, verdict.uid)
+            judge(ledger, verdict)
         scores = {hotkey: start / 1e6 for hotkey in self.committed}
         evaluated = [verdict.hotkey for verdict in verdicts]
-        ledger.close_epoch(
-            start, block=start, scores=scores, evaluated=evaluated, win_rates={}, shares=scores
-        )
+        ledger.close_epoch(settlement(start, scores=scores, evaluated=evaluated, shares=scores), block=start)
         if start % (3 * BLOCKS):
             ledger.record_weights(WeightsSet(start, start + 9, "", scores))
 
@@ -110,14 +111,14 @@ def needed_later(ledger: Ledger, life: Life) -> list[object]:
     everyone = [f"hotkey {number}" for number in range(life.born + 1)]
     contents = [f"hash of {hotkey} {letter}" for hotkey in everyone for letter in "abcdef"]
     return [
-        ledger.scores(),
-        ledger.last_evaluated(),
+        ledger.memory().scores,
+        ledger.memory().last_evaluated,
         ledger.last_weights(),
-        ledger.leaderboard(),
+        ledger.views.leaderboard(),
         [ledger.owner(content) for content in contents],
-        [ledger.last_verdict(hotkey, before=now) for hotkey in everyone],
-        [ledger.commitment_before(hotkey, now - BLOCKS) for hotkey in everyone],
-        [ledger.hotkey_first_block(commitment.hotkey) for commitment in life.committed.values()],
+        [ledger.memory(now).last_verdicts.get(hotkey) for hotkey in everyone],
+        {hotkey: each.model_id for hotkey, each in ledger.memory(now - BLOCKS).earlier.items()},
+        [ledger.memory().first_blocks[commitment.hotkey] for commitment in life.committed.values()],
         [ledger.epoch(BLOCKS * number) for number in range(life.played + 1)],
         [ledger.closed_block(BLOCKS * number) for number in range(life.played + 1)],
     ]
@@ -129,7 +130,7 @@ def detail(ledger: Ledger, start: int) -> list[object]:
         ledger.verdicts(start),
         ledger.evaluations(start),
         ledger.weights_of_epoch(start),
-        ledger.leaderboard(start),
+        ledger.views.leaderboard(start),
     ]
 
 
@@ -151,7 +152,7 @@ def test_old_epochs_keep_no_detail_but_last_verdicts(life: Life) -> None:
         assert forgetful.epoch_plan(start) == []
         assert forgetful.weights_of_epoch(start) is None
         for verdict in forgetful.verdicts(start):
-            assert forgetful.last_verdict(verdict.hotkey, before=BLOCKS * 100) == verdict
+            assert forgetful.memory(BLOCKS * 100).last_verdicts[verdict.hotkey] == verdict
 
 
 def test_last_weights_are_kept_however_old(life: Life) -> None:
@@ -161,7 +162,7 @@ def test_last_weights_are_kept_however_old(life: Life) -> None:
     for number in range(2, 20):
         start = BLOCKS * number
         forgetful.begin_epoch(Epoch(start, start + BLOCKS, 1), [])
-        forgetful.close_epoch(start, block=start, scores={}, evaluated=[], win_rates={}, shares={})
+        forgetful.close_epoch(settlement(start, scores={}), block=start)
     assert last is not None
     assert forgetful.last_weights() == last
 

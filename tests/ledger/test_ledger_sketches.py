@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flockoff.competition import Overlap
-from flockoff.dataset import Borrowed, Claim
+from flockoff.dataset import Borrowed, Claim, owner_of
 from flockoff.errors import LedgerError
 from flockoff.ledger import Ledger
 from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
@@ -39,12 +39,11 @@ def look(
     ledger: Ledger, hotkey: str, block: int, rows: Sequence[Row], *, name: str = "", epoch: Epoch = FIRST
 ) -> Borrowed:
     content = f"content of {hotkey}{name}"
-    ledger.claim_content(content, hotkey, model_id(), block, uid=0)
-    claim = ledger.owner(content)
-    assert claim is not None
+    made = Claim(content, hotkey, block, 0)
+    owner = owner_of([made, ledger.owner(content) or made])
     sketch = sketch_of(rows, ledger.sketches.key)
-    found = ledger.sketches.look(claim, sketch, RULES, public=None)
-    ledger.sketches.remember(content, sketch, epoch.start_block, found)
+    found = ledger.sketches.look(owner, sketch, RULES, public=None)
+    ledger.remember_dataset(owner, model_id(), sketch, epoch.start_block, found)
     return found
 
 
@@ -103,7 +102,9 @@ def test_sketches_looking_again_asks_only_what_this_epoch_brought(ledger: Ledger
 
 def test_sketches_content_claimed_by_an_earlier_hotkey_goes_over_to_it(ledger: Ledger) -> None:
     look(ledger, "copier", 20, VICTIM)
-    ledger.claim_content("content of copier", "victim", model_id(), 5, uid=1)
+    earlier = Claim("content of copier", "victim", 5, 1)
+    sketch = sketch_of(VICTIM, ledger.sketches.key)
+    ledger.remember_dataset(earlier, model_id(), sketch, FIRST.start_block, Borrowed(sketch.assistant_tokens))
     found = look(ledger, "third", 10, VICTIM[::-1])
     assert [claim.hotkey for claim, _ in found.owners()] == ["victim"]
 

@@ -15,6 +15,7 @@ from flockoff.hub import HubClient
 from flockoff.ledger import Ledger, StoredEvaluation
 from flockoff.openers import ledger_path
 from flockoff.records import Evaluation, ModelId
+from tests.support.ledger_records import evaluate
 from tests.support.playground import TIMEOUT_SECONDS, Outcome, Playground, running_playground
 from tests.support.tiny_model import row, write_dataset
 
@@ -72,7 +73,7 @@ def play(playground: Playground, folders: list[Path]) -> None:
 def evaluations(data_dir: Path) -> dict[str, StoredEvaluation]:
     """The last epoch's, by content."""
     with Ledger.look(ledger_path(data_dir)) as ledger:
-        found = ledger.history.evaluations(100)
+        found = ledger.views.evaluations(100)
     last = max(each.evaluation.epoch for each in found)
     return {each.evaluation.content_hash: each for each in found if each.evaluation.epoch == last}
 
@@ -110,7 +111,7 @@ def write_ledger(data_dir: Path, evaluation: Evaluation, like: Path) -> int:
     path = ledger_path(data_dir)
     with Ledger.open(path, netuid=identity.netuid, competition=identity.competition) as ledger:
         ledger.begin_epoch(epoch, [])
-        return ledger.record_evaluation(evaluation)
+        return evaluate(ledger, evaluation)
 
 
 def test_validators_with_their_own_pasts_measure_the_same_losses_bit_for_bit(data_dirs: list[Path]) -> None:

@@ -49,7 +49,7 @@ def test_validator_plays_an_epoch_and_another_start_repeats_nothing(
     assert "Traceback" not in outcome.said
     with opened(tmp_path, playground) as ledger:
         base = ledger.base_loss()
-        rows = {row.model_id.split("/")[0]: row for row in ledger.leaderboard() if row.model_id}
+        rows = {row.model_id.split("/")[0]: row for row in ledger.views.leaderboard() if row.model_id}
         assert base is not None
         assert rows["miner1"].loss is not None and rows["miner2"].loss is not None
         assert rows["miner1"].loss < base.loss

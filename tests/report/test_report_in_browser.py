@@ -11,7 +11,7 @@ from flockoff.report import dashboard, write_report
 from tests.support.browser import CHROMIUM, Tab, running_browser
 from tests.support.free_port import free_port
 from tests.support.grown_ledger import NOW, RULES, grow
-from tests.support.ledger_records import EPOCH, begin, commitment, open_ledger
+from tests.support.ledger_records import EPOCH, begin, commitment, judge, open_ledger
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
@@ -121,9 +121,7 @@ def test_report_in_browser_shows_hostile_texts_as_text(fresh: Tab, tmp_path: Pat
         ledger.record_commitments([commitment("annabel", 100)])
         begin(ledger, ("annabel",))
         fault = Reason.DUPLICATE
-        ledger.record_verdict(
-            Verdict(EPOCH.start_block, "annabel", 1, HOSTILE, 100, "at_fault", fault, HOSTILE)
-        )
+        judge(ledger, Verdict(EPOCH.start_block, "annabel", 1, HOSTILE, 100, "at_fault", fault, HOSTILE))
     write_report(path, tmp_path / "report.html", RULES, now=NOW)
     fresh.open((tmp_path / "report.html").as_uri())
     fresh.run("document.querySelector('#leaderboard a.miner').click()")
@@ -144,7 +142,7 @@ def test_report_in_browser_follows_a_live_dashboard(fresh: Tab, ledger_file: Pat
 @pytest.mark.slow
 def test_report_in_browser_holds_with_256_miners_and_1000_epochs(fresh: Tab, tmp_path: Path) -> None:
     path, out = tmp_path / "ledger.sqlite", tmp_path / "report.html"
-    grow(path, miners=256, epochs=1000, detailed=2)
+    grow(path, miners=256, epochs=1000)
     write_report(path, out, RULES, now=NOW + 600)
     assert out.stat().st_size < 3_000_000
     fresh.open(out.as_uri())

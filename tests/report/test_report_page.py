@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flockoff.errors import Reason
 from flockoff.ledger import Ledger
-from flockoff.ledger.series import Timing
+from flockoff.ledger.views import Timing
 from flockoff.records import Commitment, Epoch, ModelId, Verdict
 from flockoff.report import report_numbers, write_report
 from flockoff.report.data import lanes

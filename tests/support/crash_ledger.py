@@ -38,9 +38,8 @@ def _resolved(connection: sqlite3.Connection, table: str, row: sqlite3.Row) -> R
     for column in row.keys():  # noqa: SIM118
         if column == "id" or column.endswith("_at") or column in _DIFFERENT.get(table, ()):
             continue
-        values.append(
-            _target(connection, leads_to[column], row[column]) if column in leads_to else row[column]
-        )
+        is_reference = column in leads_to and row[column] is not None
+        values.append(_target(connection, leads_to[column], row[column]) if is_reference else row[column])
     return tuple(values)
 
 

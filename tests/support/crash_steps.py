@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from flockoff.records import Evaluation
+
 
 class Steps:
     """Notes every step in a journal, and acts at those that are ``fatal``.
@@ -44,7 +46,8 @@ class Steps:
 class Watched:
     """An adapter whose every public method has a step before it and one after it, also if it raises.
 
-    Where ``size`` has changed meanwhile, the step after it is ``after writing NAME.METHOD``.
+    A step that is given an evaluation says so. Where ``size`` has changed meanwhile, the step after it is
+    ``after writing NAME.METHOD``.
     """
 
     def __init__(
@@ -61,7 +64,8 @@ class Watched:
             return value
 
         def call(*arguments: Any, **options: Any) -> Any:
-            step = f"{self._name}.{attribute}"
+            stores_one = any(isinstance(argument, Evaluation) for argument in arguments)
+            step = f"{self._name}.{attribute}" + (".evaluation" if stores_one else "")
             self._steps.reach(f"before {step}")
             size = self._size()
             try:

@@ -106,7 +106,7 @@ class Trial:
             step
             for run in self.runs
             for step in run.steps
-            if step.startswith("after writing ledger.record_evaluation ")
+            if step.startswith("after writing ledger.record_verdict.evaluation ")
         ]
         return len(self._evaluated()) - len(stored)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +10,13 @@ import numpy as np
 from flockoff.competition import Competition
 from flockoff.dataset import Claim, duplicate_fault, same_loss_fault
 from flockoff.dataset.overlap import Borrowed, BorrowedAnswer, near_duplicate_fault
-from flockoff.errors import EvaluationStopped, HubTransient, MinerFault, Reason
+from flockoff.epoch.blame import blamed, eligible
+from flockoff.epoch.queue import form_queue
+from flockoff.epoch.settle import Evidence, settle
+from flockoff.errors import EvaluationStopped, Fault, HubTransient, MinerFault, Reason
 from flockoff.ledger import Ledger
-from flockoff.records import (
-    Commitment,
-    Epoch,
-    Evaluation,
-    Measurement,
-    ModelId,
-    Provenance,
-    Verdict,
-    WeightsSet,
-)
-from flockoff.scoring import (
-    Candidate,
-    plan_epoch,
-    shares,
-    update_scores,
-    weights_from_scores,
-    win_matrix,
-    win_rates,
-)
+from flockoff.records import Commitment, Epoch, Evaluation, Measurement, ModelId, Provenance, WeightsSet
+from flockoff.scoring import weights_from_scores
 
 NETUID = 7
 BLOCKS, BLOCK_SECONDS = 360, 12.0
@@ -67,6 +53,10 @@ class Player:
         return ModelId(self.repo, RULES.id, _digest(self.repo, self.version)[:40])
 
     @property
+    def commitment(self) -> Commitment:
+        return Commitment(self.hotkey, self.uid, self.model_id, self.first_block)
+
+    @property
     def content_hash(self) -> str:
         return _digest("rows of", self.repo, self.version)
 
@@ -78,26 +68,20 @@ class Growth:
     ledger: Ledger
     players: list[Player]
     rng: np.random.Generator
-    detailed_from: int  # epochs from this number on have evaluations
     now: float = 0.0
-    scores: dict[str, float] = field(default_factory=dict)
-    last_evaluated: dict[str, int] = field(default_factory=dict)
 
     def play(self, number: int, *, stop_after: int | None = None) -> None:
         """One epoch; ``stop_after``: leave it running with so many verdicts."""
         start = (number + 20) * BLOCKS
         epoch = Epoch(start, start + BLOCKS, 1000 + number)
         plan = self._plan(epoch)
-        places = [Commitment(p.hotkey, p.uid, p.model_id, p.first_block) for p in plan]
         begun = self.now
-        judged = plan if stop_after is None else plan[:stop_after]
-        verdicts = {player.hotkey: self._verdict(epoch, player) for player in judged}
-        self.ledger.begin_epoch(epoch, places, verdicts.values())
-        if number >= self.detailed_from:
-            self._evaluate(epoch, judged, verdicts)
+        self.ledger.begin_epoch(epoch, [player.commitment for player in plan])
+        for player in plan if stop_after is None else plan[:stop_after]:
+            self._judge(epoch, player)
         if stop_after is None:
             self.now = begun + 0.84 * BLOCKS * BLOCK_SECONDS
-            self._close(epoch, list(verdicts.values()))
+            self._close(epoch)
             self.now = begun + BLOCKS * BLOCK_SECONDS
 
     def _plan(self, epoch: Epoch) -> list[Player]:
@@ -106,80 +90,55 @@ class Growth:
                 player.version += 1
                 player.quality *= 1 - abs(self.rng.normal(0, 0.004))
         present = {player.hotkey: player for player in self.players if player.first_block < epoch.start_block}
-        candidates = [
-            Candidate(
-                p.hotkey, self.scores.get(p.hotkey, 0.0), p.first_block, self.last_evaluated.get(p.hotkey)
-            )
-            for p in present.values()
-        ]
-        return [present[hotkey] for hotkey in plan_epoch(candidates, RULES.queue, epoch.seed)]
+        counting = [player.commitment for player in present.values()]
+        queue = form_queue(counting, self.ledger.memory(), RULES.queue, epoch)
+        return [present[commitment.hotkey] for commitment in queue.places]
 
-    def _verdict(self, epoch: Epoch, player: Player) -> Verdict:
-        about = (epoch.start_block, player.hotkey, player.uid, str(player.model_id), player.first_block)
+    def _judge(self, epoch: Epoch, player: Player) -> None:
+        """One at a time, as one worker does."""
+        fault: MinerFault | Fault
+        luck = self.rng.random()
         if player.fault is not None:
             fault = player.fault(self, player)
-            return Verdict(*about, "at_fault", fault.reason, str(fault), player.content_hash)
-        luck = self.rng.random()
-        if luck < 0.02:
-            detail = "The hub answered 503 while data.jsonl was downloaded. It is tried again next time."
-            return Verdict(*about, "not_evaluated", None, detail, fault=HubTransient.__name__)
-        if luck < 0.025:
-            detail = "The epoch's time for evaluating ended before this dataset was measured."
-            return Verdict(*about, "not_evaluated", None, detail, fault=EvaluationStopped.__name__)
-        loss = player.quality * (1 + self.rng.normal(0, _NOISE))
-        return Verdict(*about, "eligible", None, "", player.content_hash, loss)
-
-    def _evaluate(self, epoch: Epoch, plan: list[Player], verdicts: dict[str, Verdict]) -> None:
-        """Two workers, one after the other."""
-        clocks = [self.now + 40.0, self.now + 55.0]
-        for player in plan:
-            loss = verdicts[player.hotkey].loss
-            if loss is None:
-                continue
-            worker = clocks.index(min(clocks))
-            seconds = float(self.rng.gamma(9.0, 17.0))
-            clocks[worker] += seconds + 3.0
-            self.now = clocks[worker]
-            measured = _measurement(loss, epoch.seed, seconds, tokens=int(seconds * 5200))
-            self.ledger.record_evaluation(
-                Evaluation(epoch.start_block, player.hotkey, player.model_id, player.content_hash, measured)
-            )
-
-    def _close(self, epoch: Epoch, verdicts: list[Verdict]) -> None:
-        eligible = [verdict for verdict in verdicts if verdict.loss is not None]
-        losses = np.array([verdict.loss for verdict in eligible], dtype=np.float64)
-        blocks = np.array([verdict.block for verdict in eligible], dtype=np.int64)
-        rates = win_rates(win_matrix(losses, blocks, RULES.scoring.timestamp_epsilon))
-        hotkeys = [verdict.hotkey for verdict in eligible]
-        share = dict(zip(hotkeys, shares(rates, RULES.scoring.temperature).tolist(), strict=True))
-        at_fault = [verdict.hotkey for verdict in verdicts if verdict.standing == "at_fault"]
-        registered = [p.hotkey for p in self.players if p.first_block < epoch.start_block]
-        self.scores = update_scores(self.scores, share, at_fault, registered, RULES.scoring.score_decay)
-        evaluated = [*hotkeys, *at_fault]
-        self.last_evaluated.update(dict.fromkeys(evaluated, epoch.start_block))
-        self.ledger.close_epoch(
-            epoch.start_block,
-            block=epoch.end_block - 50,
-            scores=self.scores,
-            evaluated=evaluated,
-            win_rates=dict(zip(hotkeys, rates.tolist(), strict=True)),
-            shares=share,
+        elif luck < 0.02:
+            fault = HubTransient("The hub answered 503 while data.jsonl was downloaded.")
+        elif luck < 0.025:
+            fault = EvaluationStopped("")
+        else:
+            self._measure(epoch, player)
+            return
+        verdict = blamed(
+            epoch, player.commitment, fault, content_hash=player.content_hash, last=None, final=True
         )
+        self.ledger.record_verdict(verdict)
+
+    def _measure(self, epoch: Epoch, player: Player) -> None:
+        loss = player.quality * (1 + self.rng.normal(0, _NOISE))
+        seconds = float(self.rng.gamma(9.0, 9.0))
+        self.now += seconds + 3.0
+        measured = _measurement(loss, epoch.seed, seconds, tokens=int(seconds * 5200))
+        verdict = eligible(epoch, player.commitment, player.content_hash, loss, block=player.first_block)
+        made = Evaluation(epoch.start_block, player.hotkey, player.model_id, player.content_hash, measured)
+        self.ledger.record_verdict(verdict, made)
+
+    def _close(self, epoch: Epoch) -> None:
+        start = epoch.start_block
+        coldkeys = {p.hotkey: p.hotkey for p in self.players if p.first_block < start}
+        verdicts = self.ledger.verdicts(start)
+        settlement = settle(start, verdicts, self.ledger.memory(start), coldkeys, RULES, Evidence())
+        self.ledger.close_epoch(settlement, block=epoch.end_block - 50)
         uids = {p.uid: p.hotkey for p in self.players}
-        weights = weights_from_scores(self.scores, uids, {}, RULES.scoring) or {}
+        weights = weights_from_scores(settlement.scores, uids, {}, RULES.scoring) or {}
         self.now += 20.0
         self.ledger.record_weights(
-            WeightsSet(
-                epoch.start_block, epoch.end_block - 48, "1-1", {uids[u]: w for u, w in weights.items()}
-            )
+            WeightsSet(start, epoch.end_block - 48, "1-1", {uids[u]: w for u, w in weights.items()})
         )
 
 
-def grow(path: Path, *, miners: int, epochs: int, detailed: int = 12, running: int | None = None) -> None:
+def grow(path: Path, *, miners: int, epochs: int, running: int | None = None) -> None:
     """Fill a new ledger at ``path``.
 
-    ``detailed``: so many last epochs have evaluations. ``running``: how many verdicts an epoch after the last
-    has by now; None: no epoch is under way.
+    ``running``: how many verdicts an epoch after the last has by now; None: no epoch is under way.
     """
     rng = np.random.default_rng(miners)
     players = [_player(uid, miners, epochs, rng) for uid in range(1, miners + 1)]
@@ -188,7 +147,9 @@ def grow(path: Path, *, miners: int, epochs: int, detailed: int = 12, running: i
     with Ledger.open(
         path, netuid=NETUID, competition=RULES.id, hotkey=_address("validator"), clock=lambda: growth.now
     ) as ledger:
-        growth = Growth(ledger, players, rng, epochs - detailed, begun)
+        # What a power cut would lose is of no interest here, and waiting for the disk takes minutes.
+        ledger._database._connection.execute("PRAGMA synchronous = OFF")
+        growth = Growth(ledger, players, rng, begun)
         for player in players:
             ledger.record_commitments(
                 [Commitment(player.hotkey, player.uid, player.model_id, player.first_block)]

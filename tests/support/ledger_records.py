@@ -1,8 +1,11 @@
 """Small records to fill a ledger with."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from flockoff.dataset import Borrowed, Claim, Sketcher
+from flockoff.epoch.settle import Settlement
 from flockoff.ledger import Ledger
 from flockoff.records import Commitment, Epoch, Evaluation, Measurement, ModelId, Provenance, Verdict
 
@@ -47,3 +50,54 @@ def eligible(hotkey: str, loss: float = 1.5, *, uid: int = 1, epoch: int = EPOCH
 
 def begin(ledger: Ledger, hotkeys: Sequence[str] = ("ann", "bob"), epoch: Epoch = EPOCH) -> None:
     ledger.begin_epoch(epoch, [commitment(hotkey, 100 + i, uid=i) for i, hotkey in enumerate(hotkeys)])
+
+
+def judge(ledger: Ledger, verdict: Verdict) -> None:
+    """Store a verdict, with the evaluation that its loss is of where that is not stored yet."""
+    stored = [each.hotkey for each in ledger.evaluations(verdict.epoch)]
+    is_new = verdict.loss is not None and verdict.hotkey not in stored
+    ledger.record_verdict(verdict, _evaluation_of(verdict) if is_new else None)
+
+
+def _evaluation_of(verdict: Verdict) -> Evaluation:
+    assert verdict.loss is not None and verdict.content_hash is not None
+    made = evaluation(verdict.hotkey, verdict.loss, epoch=verdict.epoch)
+    return replace(made, content_hash=verdict.content_hash)
+
+
+def evaluate(ledger: Ledger, made: Evaluation) -> int:
+    """Store an evaluation, with the verdict that it leads to; returns the evaluation's id."""
+    verdict = Verdict(
+        epoch=made.epoch,
+        hotkey=made.hotkey,
+        uid=1,
+        model_id=str(made.model_id),
+        block=100,
+        standing="eligible",
+        reason=None,
+        detail="",
+        content_hash=made.content_hash,
+        loss=made.measurement.loss,
+    )
+    identifier = ledger.record_verdict(verdict, made)
+    assert identifier is not None
+    return identifier
+
+
+def settlement(
+    start_block: int,
+    *,
+    scores: Mapping[str, float],
+    evaluated: Collection[str] = (),
+    win_rates: Mapping[str, float] | None = None,
+    shares: Mapping[str, float] | None = None,
+) -> Settlement:
+    """What an epoch came to, without verdicts."""
+    return Settlement(start_block, (), (), win_rates or {}, shares or {}, scores, tuple(evaluated), {})
+
+
+def claim(ledger: Ledger, content_hash: str, hotkey: str, block: int, uid: int) -> None:
+    """Say, in the epoch under way, that ``hotkey`` committed a content in ``block``, whatever is in it."""
+    made = Claim(content_hash, hotkey, block, uid)
+    empty = Sketcher(ledger.sketches.key).sketch()
+    ledger.remember_dataset(made, model_id(), empty, ledger.open_epochs()[-1], Borrowed(0))

@@ -9,7 +9,17 @@ import pytest
 from flockoff.errors import SetupError
 from flockoff.records import WeightsSet
 from flockoff.tracking import tracked
-from tests.support.ledger_records import EPOCH, begin, eligible, evaluation, measurement, open_ledger
+from tests.support.ledger_records import (
+    EPOCH,
+    begin,
+    eligible,
+    evaluate,
+    evaluation,
+    judge,
+    measurement,
+    open_ledger,
+    settlement,
+)
 
 
 @pytest.fixture
@@ -18,15 +28,17 @@ def ledger(tmp_path: Path) -> Path:
     with open_ledger(path) as opened:
         opened.record_base_loss(measurement(2.0))
         begin(opened, ("ann", "bob"))
-        opened.record_evaluation(evaluation("ann", 1.25))
-        opened.record_verdict(replace(eligible("ann", 1.25), model_id="\x1b[2Jhostile"))
+        evaluate(opened, evaluation("ann", 1.25))
+        judge(opened, replace(eligible("ann", 1.25), model_id="\x1b[2Jhostile"))
         opened.close_epoch(
-            EPOCH.start_block,
+            settlement(
+                EPOCH.start_block,
+                scores={"ann": 0.2},
+                evaluated=["ann"],
+                win_rates={"ann": 1.0},
+                shares={"ann": 1.0},
+            ),
             block=EPOCH.end_block,
-            scores={"ann": 0.2},
-            evaluated=["ann"],
-            win_rates={"ann": 1.0},
-            shares={"ann": 1.0},
         )
         opened.record_weights(WeightsSet(EPOCH.start_block, 7, "7-1", {"ann": 1.0}))
     return path

@@ -50,12 +50,12 @@ def test_absent_dataset_keeps_the_score_while_waited_for_and_then_loses_it(arena
     arena.submit(0, "shown", loss=1.0)
     validator, hotkey = arena.validator(), arena.hotkey(0)
     arena.play_epoch(validator)
-    score = validator.ledger.scores()[hotkey]
+    score = validator.ledger.memory().scores[hotkey]
     arena.submit(0, "hidden", loss=0.9, publish=False)
     assert standing(validator, arena.play_epoch(validator), hotkey) == WAITED_FOR
-    assert validator.ledger.scores()[hotkey] == score > 0
+    assert validator.ledger.memory().scores[hotkey] == score > 0
     assert standing(validator, arena.play_epoch(validator), hotkey) == BLAMED
-    assert validator.ledger.scores()[hotkey] == 0
+    assert validator.ledger.memory().scores[hotkey] == 0
 
 
 def test_absent_dataset_that_had_an_epoch_before_its_turn_came_is_not_waited_for(arena: Arena) -> None:

@@ -116,7 +116,7 @@ def test_near_duplicate_judged_epochs_before_its_victim_falls_when_that_is_known
     verdicts = verdicts_by_miner(arena, validator, epoch.start_block)
     assert verdicts[0].standing == "eligible"
     assert verdicts[1].reason is Reason.NEAR_DUPLICATE
-    assert validator.ledger.scores()[arena.hotkeys[1]] == 0
+    assert validator.ledger.memory().scores[arena.hotkeys[1]] == 0
 
 
 def test_near_duplicate_is_still_one_after_a_restart_and_its_victims_departure(arena: Arena) -> None:

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from flockoff.epoch.entries import enter
 from flockoff.errors import (
     ChainFatal,
     ChainTransient,
     EvaluationFault,
-    EvaluationStopped,
     Interrupted,
     Reason,
     UsageError,
@@ -19,7 +19,6 @@ from flockoff.records import Commitment, ModelId, Receipt, Verdict
 from flockoff.scoring import epoch_seed
 from flockoff.validate import run_epochs
 from flockoff.validate.clock import EpochClock
-from flockoff.validate.plan import read_commitments, withdrawn
 from tests.support.arena import EVALUATION_ANSWER, Arena, rows_about
 
 SHORT = 60  # blocks of an epoch whose end is waited for: fifteen seconds
@@ -117,7 +116,7 @@ def test_epoch_interrupted_goes_on_without_repeating_an_evaluation(arena: Arena)
     epoch = arena.epoch()
     assert len(second.evaluator.evaluated) == 1  # type: ignore[attr-defined]
     assert len(second.ledger.evaluations(epoch.start_block)) == 3
-    assert len(second.ledger.scores()) == 3
+    assert len(second.ledger.memory().scores) == 3
     assert arena.weights()[arena.uid(0)] > 0.99
 
 
@@ -125,10 +124,10 @@ def test_epoch_entered_again_after_its_weights_changes_nothing(arena: Arena) -> 
     arena.submit(0, "good", loss=1.0)
     validator = arena.validator()
     epoch = arena.play_epoch(validator)
-    scores, weights = validator.ledger.scores(), validator.ledger.last_weights()
+    scores, weights = validator.ledger.memory().scores, validator.ledger.last_weights()
     assert run_epochs(validator, 1)
     assert arena.epoch() == epoch
-    assert validator.ledger.scores() == scores
+    assert validator.ledger.memory().scores == scores
     assert validator.ledger.last_weights() == weights
 
 
@@ -137,12 +136,12 @@ def test_epoch_fault_of_the_worker_costs_the_miner_nothing(arena: Arena) -> None
     arena.submit(1, "unlucky", loss=1.1)
     validator = arena.validator()
     arena.play_epoch(validator)
-    score = validator.ledger.scores()[arena.hotkey(1)]
+    score = validator.ledger.memory().scores[arena.hotkey(1)]
     arena.losses["unlucky"] = EvaluationFault("The worker died.")
     epoch = arena.play_epoch(validator)
     verdict = by_uid(validator.ledger.verdicts(epoch.start_block))[arena.uid(1)]
     assert (verdict.standing, verdict.reason) == ("not_evaluated", None)
-    assert validator.ledger.scores()[arena.hotkey(1)] == score
+    assert validator.ledger.memory().scores[arena.hotkey(1)] == score
 
 
 def test_epoch_with_nothing_evaluated_sets_the_last_weights_again(arena: Arena) -> None:
@@ -230,12 +229,12 @@ def test_epoch_withdrawn_commitment_loses_the_score(arena: Arena) -> None:
     arena.submit(1, "other", loss=1.2)
     validator = arena.validator()
     arena.play_epoch(validator)
-    assert validator.ledger.scores()[arena.hotkey(0)] > 0
+    assert validator.ledger.memory().scores[arena.hotkey(0)] > 0
     arena.commit(0, "gone fishing")
     epoch = arena.play_epoch(validator)
     verdict = by_uid(validator.ledger.verdicts(epoch.start_block))[arena.uid(0)]
     assert verdict.reason is Reason.COMMITMENT_MALFORMED
-    assert validator.ledger.scores()[arena.hotkey(0)] == 0
+    assert validator.ledger.memory().scores[arena.hotkey(0)] == 0
 
 
 def test_epoch_commitment_for_another_competition_is_left_alone(arena: Arena) -> None:
@@ -334,10 +333,10 @@ def test_epoch_dataset_that_can_never_be_evaluated_does_not_hold_its_place(arena
     validator = arena.validator()
     arena.next_epoch()
     assert not run_epochs(validator, 1)
-    assert arena.hotkey(0) not in validator.ledger.last_evaluated()
+    assert arena.hotkey(0) not in validator.ledger.memory().last_evaluated
     arena.next_epoch()
     assert not run_epochs(validator, 1)
-    assert validator.ledger.last_evaluated()[arena.hotkey(0)] == arena.epoch().start_block
+    assert validator.ledger.memory().last_evaluated[arena.hotkey(0)] == arena.epoch().start_block
     assert arena.weights() == {}  # no weights rather than a burn that the miner would pay for
 
 
@@ -358,7 +357,7 @@ def test_epochs_one_after_the_other_are_waited_for_with_few_requests(arena: Aren
         assert start <= weights.block < start + SHORT
         assert len(validator.ledger.evaluations(start)) == 2
     assert spent < 2 * 120
-    assert validator.ledger.scores()[arena.hotkey(0)] == pytest.approx(1 - 0.8**2, abs=1e-4)
+    assert validator.ledger.memory().scores[arena.hotkey(0)] == pytest.approx(1 - 0.8**2, abs=1e-4)
 
 
 @pytest.mark.parametrize("text", ["a/b:other:" + "0" * 40, "gone fishing"])
@@ -372,9 +371,9 @@ def test_epoch_commitment_of_nothing_in_its_start_block_skips_no_turn(arena: Are
     snapshot = validator.chain.snapshot()
     raw = snapshot.commitments[arena.hotkey(0)]
     in_start_block = replace(epoch, start_block=raw.block)
-    counting, faults = read_commitments(snapshot, in_start_block, "f127", validator.ledger)
-    assert [str(commitment.model_id) for commitment in counting] == [str(first)]
-    assert withdrawn(snapshot, counting, faults, in_start_block, validator.ledger) == []
+    entries = enter(snapshot, in_start_block, validator.ledger.memory(raw.block, snapshot), "f127")
+    assert [str(commitment.model_id) for commitment in entries.counting] == [str(first)]
+    assert entries.verdicts == ()
 
 
 def test_epoch_that_could_not_be_closed_is_closed_before_the_next_begins(arena: Arena) -> None:
@@ -397,20 +396,7 @@ def test_epoch_that_could_not_be_closed_is_closed_before_the_next_begins(arena: 
     second = arena.validator()
     arena.play_epoch(second)
     assert second.ledger.is_closed(missed.start_block)
-    assert second.ledger.scores()[arena.hotkey(0)] == pytest.approx(1 - 0.8**2, abs=1e-4)
-
-
-def test_epoch_dataset_not_finished_in_time_goes_behind_the_others_the_next_time(arena: Arena) -> None:
-    arena.submit(0, "endless", loss=EvaluationStopped("The time is over."))
-    arena.submit(1, "quick", loss=1.0)
-    validator = arena.validator()
-    first = arena.play_epoch(validator)
-    verdict = by_uid(validator.ledger.verdicts(first.start_block))[arena.uid(0)]
-    assert (verdict.standing, verdict.reason) == ("not_evaluated", None)
-    second = arena.play_epoch(validator)
-    plan = validator.ledger.epoch_plan(second.start_block)
-    assert plan is not None
-    assert [commitment.uid for commitment in plan] == [arena.uid(1), arena.uid(0)]
+    assert second.ledger.memory().scores[arena.hotkey(0)] == pytest.approx(1 - 0.8**2, abs=1e-4)
 
 
 def test_weights_that_the_chain_refuses_are_tried_until_the_epoch_ends(arena: Arena) -> None:

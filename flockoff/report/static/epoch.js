@@ -52,26 +52,19 @@ function lossPicture(colours) {
 const OUTCOMES = { won: "row wins", lost: "column wins", even: "nobody wins" };
 const CLEAR_MARGIN = 0.05; // of the loss: who wins by that much has the full colour
 
-/** By how much the loss of one, as it counts in this comparison, is below the other's; a part of its own. */
-function margin(one, other) {
-  const { losses, blocks } = report.data.wins;
-  const counted = (own, rival) => losses[own] * (blocks[own] < blocks[rival] ? 1 - report.data.epsilon : 1);
-  return counted(other, one) / counted(one, other) - 1;
-}
-
 function comparisons() {
-  const { rows } = report.data.wins;
+  const { rows, margins } = report.data.wins;
   const found = { won: [], lost: [], even: [] };
   rows.forEach((row, i) =>
     [...row].forEach((won, j) => {
-      if (i !== j) found[won === "1" ? "won" : rows[j][i] === "1" ? "lost" : "even"].push([j, i, margin(i, j)]);
+      if (i !== j) found[won === "1" ? "won" : rows[j][i] === "1" ? "lost" : "even"].push([j, i, margins[i][j]]);
     }),
   );
   return found;
 }
 
 function winsPicture(colours) {
-  const { miners, losses, blocks } = report.data.wins;
+  const { miners, losses, earlier } = report.data.wins;
   const words = { won: "beats", lost: "is beaten by", even: "neither beats nor is beaten by" };
   const fills = {
     won: (part) => mixed(colours.accent, colours.card, 0.35 + 0.65 * part),
@@ -79,7 +72,7 @@ function winsPicture(colours) {
     even: () => colours.line,
   };
   const told = (one, other) =>
-    `${nameOf(miners[one])}: loss ${number(losses[one], 6)}${blocks[one] < blocks[other] ? ", was first" : ""}`;
+    `${nameOf(miners[one])}: loss ${number(losses[one], 6)}${earlier[one][other] === "1" ? ", was first" : ""}`;
   const side = {
     type: "category",
     data: miners.map((place) => nameOf(place).replace("uid ", "")),

@@ -5,8 +5,17 @@ import pytest
 
 from flockoff.competition import BaseModel, Competition
 from flockoff.ledger import Ledger
-from flockoff.validate.outlook import outlook
-from tests.support.ledger_records import EPOCH, begin, evaluation, measurement, model_id, open_ledger
+from flockoff.validate.forecast import forecast_queue
+from tests.support.ledger_records import (
+    EPOCH,
+    begin,
+    evaluate,
+    evaluation,
+    measurement,
+    model_id,
+    open_ledger,
+    settlement,
+)
 
 RULES = Competition()
 
@@ -17,14 +26,14 @@ def fill(ledger: Ledger, *, device: str = "cpu") -> None:
     begin(ledger)
     for hotkey, commit, tokens, seconds in (("ann", "a", 100, 6.0), ("bob", "b", 300, 8.0)):
         measured = replace(measurement(device=device), train_tokens=tokens, seconds=seconds)
-        ledger.record_evaluation(replace(evaluation(hotkey), model_id=model_id(commit), measurement=measured))
+        evaluate(ledger, replace(evaluation(hotkey), model_id=model_id(commit), measurement=measured))
 
 
-def test_outlook_takes_pace_and_sizes_from_the_ledger(tmp_path: Path) -> None:
+def test_forecast_takes_pace_and_sizes_from_the_ledger(tmp_path: Path) -> None:
     with open_ledger(tmp_path / "ledger.sqlite") as ledger:
         fill(ledger)
         queue = [model_id("b"), model_id("c")]
-        made = outlook(ledger, RULES, queue, 10.0, workers=1, checked={})
+        made = forecast_queue(ledger, RULES, queue, 10.0, workers=1, checked={})
     assert made is not None
     assert (made.places, made.finished, made.unseen, made.assumed_tokens) == (2, 1, 1, 300)
     assert made.seconds == pytest.approx(5 + 300 * 0.01)
@@ -33,34 +42,32 @@ def test_outlook_takes_pace_and_sizes_from_the_ledger(tmp_path: Path) -> None:
     assert f"training needs about {made.memory / 2**30:.1f} GiB" in made.sentence()
 
 
-def test_outlook_goes_by_the_sizes_of_what_is_checked(tmp_path: Path) -> None:
+def test_forecast_goes_by_the_sizes_of_what_is_checked(tmp_path: Path) -> None:
     with open_ledger(tmp_path / "ledger.sqlite") as ledger:
         fill(ledger)
-        made = outlook(ledger, RULES, [model_id("c")], 10.0, workers=1, checked={model_id("c"): 450})
+        made = forecast_queue(ledger, RULES, [model_id("c")], 10.0, workers=1, checked={model_id("c"): 450})
     assert made is not None
     assert (made.unseen, made.tokens, made.finished) == (0, 450, 1)
 
 
-def test_outlook_without_evaluations_on_this_kind_of_device_is_none(tmp_path: Path) -> None:
+def test_forecast_without_evaluations_on_this_kind_of_device_is_none(tmp_path: Path) -> None:
     with open_ledger(tmp_path / "ledger.sqlite") as ledger:
-        assert outlook(ledger, RULES, [model_id()], 10.0, workers=1, checked={}) is None
+        assert forecast_queue(ledger, RULES, [model_id()], 10.0, workers=1, checked={}) is None
         fill(ledger, device="cuda NVIDIA GeForce RTX 4090")
-        assert outlook(ledger, RULES, [model_id()], 10.0, workers=1, checked={}) is None
+        assert forecast_queue(ledger, RULES, [model_id()], 10.0, workers=1, checked={}) is None
 
 
-def test_outlook_of_a_base_model_of_unknown_size_leaves_the_memory_out(tmp_path: Path) -> None:
+def test_forecast_of_a_base_model_of_unknown_size_leaves_the_memory_out(tmp_path: Path) -> None:
     other = Competition(base_model=BaseModel(repo="ann/model", revision="0" * 40))
     with open_ledger(tmp_path / "ledger.sqlite") as ledger:
         fill(ledger)
-        made = outlook(ledger, other, [model_id()], 10.0, workers=1, checked={})
+        made = forecast_queue(ledger, other, [model_id()], 10.0, workers=1, checked={})
     assert made is not None and made.memory is None
     assert "GiB" not in made.sentence()
 
 
-def test_outlook_looks_back_into_epochs_that_are_closed(tmp_path: Path) -> None:
+def test_forecast_looks_back_into_epochs_that_are_closed(tmp_path: Path) -> None:
     with open_ledger(tmp_path / "ledger.sqlite") as ledger:
         fill(ledger)
-        ledger.close_epoch(
-            EPOCH.start_block, block=EPOCH.end_block, scores={}, evaluated=[], win_rates={}, shares={}
-        )
-        assert outlook(ledger, RULES, [model_id()], 10.0, workers=1, checked={}) is not None
+        ledger.close_epoch(settlement(EPOCH.start_block, scores={}), block=EPOCH.end_block)
+        assert forecast_queue(ledger, RULES, [model_id()], 10.0, workers=1, checked={}) is not None

@@ -2,36 +2,32 @@
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
+from sqlite3 import Connection, Cursor
 from types import TracebackType
 from typing import Literal, Self
 
-from flockoff.dataset import Claim
+from flockoff.dataset import Borrowed, Claim, Sketch
+from flockoff.epoch.memory import Memory
+from flockoff.epoch.settle import Evidence, Settlement
 from flockoff.errors import LedgerError
 from flockoff.ledger.database import Database
-from flockoff.ledger.history import History
-from flockoff.ledger.queries import (
-    LEADERBOARD,
-    MEASURED,
-    insert_measurement,
-    insert_verdict,
-    inserted_id,
-    prune,
-    require_open,
-)
+from flockoff.ledger.retention import prune
 from flockoff.ledger.rows import (
-    LeaderboardRow,
+    MEASURED,
+    NUMBER,
+    VERDICTS,
     LedgerIdentity,
     claim_from,
     commitment_from,
     evaluation_from,
-    leaderboard_row_from,
     measurement_from,
     verdict_from,
 )
-from flockoff.ledger.sketches import SketchIndex
+from flockoff.ledger.sketches import SketchIndex, bear_witness, remember, remember_again
+from flockoff.ledger.views import Views
 from flockoff.records import (
     SET_ASIDE,
     Commitment,
@@ -39,9 +35,12 @@ from flockoff.records import (
     Evaluation,
     Measurement,
     ModelId,
+    SubnetSnapshot,
     Verdict,
     WeightsSet,
 )
+
+_SETUP = "code_version, libraries, device, precision, base_model, evaluation_set"
 
 KEEP_EPOCHS = 1000  # 50 days of mainnet's epochs, in about 75 MB with 256 miners
 
@@ -108,8 +107,8 @@ class Ledger:
         return LedgerIdentity(**dict(rows[0]))
 
     @property
-    def history(self) -> History:
-        return History(self._database)
+    def views(self) -> Views:
+        return Views(self._database)
 
     def close(self) -> None:
         self._database.close()
@@ -137,46 +136,78 @@ class Ledger:
                     remedy="Choose another data folder; the file was left as it is.",
                 )
 
+    # --- what bears on an epoch --------------------------------------------------------------------------
+
+    def memory(self, before: int | None = None, snapshot: SubnetSnapshot | None = None) -> Memory:
+        """What is remembered of the epochs before that of start block ``before``; None: of all.
+
+        Scores and turns are those after the last closed epoch. ``snapshot``: the commitments on chain, of
+        which the first blocks are wanted.
+        """
+        horizon = 2**62 if before is None else before
+        texts = {each.hotkey: each.text for each in snapshot.commitments.values()} if snapshot else {}
+        read, records = self._database.read, self._database.records
+        verdicts = records(
+            verdict_from,
+            f"{VERDICTS} WHERE (v.hotkey, v.epoch) IN"
+            " (SELECT hotkey, max(epoch) FROM verdicts WHERE epoch < ? GROUP BY hotkey)",
+            (horizon,),
+        )
+        earlier = records(
+            commitment_from,
+            "SELECT c.hotkey, c.uid, c.model_id, (SELECT min(block) FROM commitments"
+            " WHERE hotkey = c.hotkey AND model_id = c.model_id) AS block FROM commitments AS c"
+            " WHERE (c.hotkey, c.block) IN"
+            " (SELECT hotkey, max(block) FROM commitments WHERE block < ? GROUP BY hotkey)",
+            (horizon,),
+        )
+        first_seen = read(
+            "SELECT c.hotkey, c.model_id, min(c.block) AS block FROM json_each(?) AS shown"
+            " JOIN commitments AS c ON c.hotkey = shown.key AND c.model_id = shown.value GROUP BY c.hotkey",
+            (json.dumps(texts),),
+        )
+        first_blocks = read("SELECT hotkey, min(block) AS block FROM commitments GROUP BY hotkey")
+        return Memory(
+            scores={row["hotkey"]: row["score"] for row in read("SELECT hotkey, score FROM scores")},
+            last_evaluated={row["hotkey"]: row["epoch"] for row in read("SELECT hotkey, epoch FROM turns")},
+            last_verdicts={verdict.hotkey: verdict for verdict in verdicts},
+            first_blocks={row["hotkey"]: row["block"] for row in first_blocks},
+            earlier={commitment.hotkey: commitment for commitment in earlier},
+            first_seen={(row["hotkey"], row["model_id"]): row["block"] for row in first_seen},
+            last_weights=self.last_weights(),
+        )
+
+    def owner(self, content_hash: str) -> Claim | None:
+        """Who committed a content first; ``order`` is the uid that the hotkey had then. None: nobody yet."""
+        rows = self._database.read("SELECT * FROM claims WHERE content_hash = ?", (content_hash,))
+        return claim_from(rows[0]) if rows else None
+
+    def evidence(self, verdicts: Iterable[Verdict], borrowed: Mapping[str, Borrowed]) -> Evidence:
+        """What is known of the contents of ``verdicts``; ``borrowed`` as by ``SketchIndex.look_again``."""
+        contents = {verdict.content_hash for verdict in verdicts if verdict.content_hash is not None}
+        owners = {content: self.owner(content) for content in contents}
+        shares = {content: self.sketches.borrowed_share(content) for content in contents}
+        return Evidence(
+            {content: owner for content, owner in owners.items() if owner is not None},
+            borrowed,
+            {content: share for content, share in shares.items() if share is not None},
+        )
+
     # --- commitments and ownership -----------------------------------------------------------------------
 
     def record_commitments(self, commitments: Iterable[Commitment]) -> None:
         """Remember what the chain shows; ``block`` is that of the chain. The same again changes nothing."""
         with self._database.transaction() as connection:
-            connection.executemany(
-                "INSERT INTO commitments (hotkey, block, uid, model_id) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET uid = excluded.uid, model_id = excluded.model_id"
-                " WHERE uid <> excluded.uid OR model_id <> excluded.model_id",
-                [(c.hotkey, c.block, c.uid, str(c.model_id)) for c in commitments],
-            )
+            _insert_commitments(connection, commitments)
 
-    def first_block(self, hotkey: str, model_id: ModelId) -> int:
-        """The lowest block in which ``hotkey`` was ever seen to commit ``model_id``. KeyError if never."""
-        return self._lowest("hotkey = ? AND model_id = ?", (hotkey, str(model_id)))
+    def remember_dataset(
+        self, claim: Claim, model_id: ModelId, sketch: Sketch, epoch: int, found: Borrowed
+    ) -> None:
+        """Store who committed a content, and what a look at it found.
 
-    def hotkey_first_block(self, hotkey: str) -> int:
-        """The lowest block in which ``hotkey`` was ever seen to commit anything. KeyError if never."""
-        return self._lowest("hotkey = ?", (hotkey,))
-
-    def _lowest(self, condition: str, parameters: tuple[str, ...]) -> int:
-        [row] = self._database.read(f"SELECT min(block) AS b FROM commitments WHERE {condition}", parameters)
-        if row["b"] is None:
-            raise KeyError(parameters)
-        return int(row["b"])
-
-    def commitment_before(self, hotkey: str, block: int) -> Commitment | None:
-        """The latest commitment of ``hotkey`` made before ``block``, as far as it was ever seen."""
-        found = self._database.records(
-            commitment_from,
-            "SELECT * FROM commitments WHERE hotkey = ? AND block < ? ORDER BY block DESC LIMIT 1",
-            (hotkey, block),
-        )
-        return found[0] if found else None
-
-    def claim_content(self, content_hash: str, hotkey: str, model_id: ModelId, block: int, uid: int) -> None:
-        """Say that ``hotkey`` committed this content in ``block``, first that it did so.
-
-        The content belongs to the lowest block, then the lowest uid, of all claims ever made: whatever the
-        order in which datasets are evaluated, and whatever their hotkeys commit afterwards or become.
+        ``epoch``: start block of the one in which it is seen. The content belongs to the lowest block, then
+        the lowest uid, of all claims ever made: whatever the order in which datasets are evaluated, and
+        whatever their hotkeys commit afterwards or become.
         """
         with self._database.transaction() as connection:
             connection.execute(
@@ -184,24 +215,24 @@ class Ledger:
                 " ON CONFLICT DO UPDATE SET hotkey = excluded.hotkey, model_id = excluded.model_id,"
                 " block = excluded.block, uid = excluded.uid"
                 " WHERE (excluded.block, excluded.uid) < (claims.block, claims.uid)",
-                (content_hash, hotkey, str(model_id), block, uid),
+                (claim.content_hash, claim.hotkey, str(model_id), claim.block, claim.order),
             )
-
-    def owner(self, content_hash: str) -> Claim | None:
-        """Whose a content is; ``order`` is the uid that the hotkey had then. None: nobody's yet."""
-        rows = self._database.read("SELECT * FROM claims WHERE content_hash = ?", (content_hash,))
-        return claim_from(rows[0]) if rows else None
+            remember(connection, claim.content_hash, sketch, epoch, found)
 
     # --- an epoch ----------------------------------------------------------------------------------------
 
     def begin_epoch(
-        self, epoch: Epoch, plan: Sequence[Commitment], verdicts: Iterable[Verdict] = ()
+        self,
+        epoch: Epoch,
+        plan: Sequence[Commitment],
+        verdicts: Iterable[Verdict] = (),
+        seen: Iterable[Commitment] = (),
     ) -> list[Commitment]:
         """Store the epoch with its plan and return the plan; if it was begun before, the one stored then.
 
-        ``verdicts`` are those that need no evaluation. They are stored with the plan or not at all.
-        Raises LedgerError where it was begun with another seed: the start block had another hash, so the
-        ledger belongs to another chain.
+        ``verdicts`` are those that need no evaluation, ``seen`` as ``record_commitments`` takes. They are
+        stored with the plan or not at all. Raises LedgerError where it was begun with another seed: the start
+        block had another hash, so the ledger belongs to another chain.
         """
         stored = self.epoch(epoch.start_block)
         if stored is not None:
@@ -220,7 +251,8 @@ class Ledger:
                 ],
             )
             for verdict in verdicts:
-                insert_verdict(connection, verdict)
+                _insert_verdict(connection, verdict)
+            _insert_commitments(connection, seen)
         return list(plan)
 
     def _require_same_chain(self, stored: Epoch, epoch: Epoch) -> None:
@@ -253,25 +285,6 @@ class Ledger:
             commitment_from, "SELECT * FROM places WHERE epoch = ? ORDER BY place", (start_block,)
         )
 
-    def record_evaluation(self, evaluation: Evaluation) -> int:
-        """Store an evaluation of a running epoch and return its id. One a hotkey and epoch."""
-        with self._database.transaction() as connection:
-            require_open(connection, evaluation.epoch)
-            cursor = connection.execute(
-                "INSERT INTO evaluations (epoch, hotkey, model_id, content_hash, left_out, measurement)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    evaluation.epoch,
-                    evaluation.hotkey,
-                    str(evaluation.model_id),
-                    evaluation.content_hash,
-                    json.dumps(evaluation.left_out),
-                    insert_measurement(connection, evaluation.measurement, self._clock()),
-                ),
-            )
-            identifier = inserted_id(cursor)
-        return identifier
-
     def evaluations(self, start_block: int) -> list[Evaluation]:
         """The epoch's evaluations, in the order in which they were made."""
         return self._database.records(
@@ -288,7 +301,7 @@ class Ledger:
     def record_base_loss(self, measurement: Measurement) -> None:
         """Store what the base model measures without an adapter."""
         with self._database.transaction() as connection:
-            identifier = insert_measurement(connection, measurement, self._clock())
+            identifier = _insert_measurement(connection, measurement, self._clock())
             connection.execute("INSERT INTO base_losses (measurement) VALUES (?)", (identifier,))
 
     def base_loss(self) -> Measurement | None:
@@ -298,26 +311,25 @@ class Ledger:
         )
         return found[0] if found else None
 
-    def record_verdict(self, verdict: Verdict) -> None:
-        """Store a hotkey's verdict in a running epoch, in place of an earlier one."""
+    def record_verdict(self, verdict: Verdict, evaluation: Evaluation | None = None) -> int | None:
+        """Store a hotkey's verdict in a running epoch, in place of an earlier one.
+
+        ``evaluation``: the one that it is on, unless that is stored; returns its id. One a hotkey and epoch.
+        Raises LedgerError for a loss without an evaluation.
+        """
+        identifier = None
         with self._database.transaction() as connection:
-            require_open(connection, verdict.epoch)
-            insert_verdict(connection, verdict)
+            _require_open(connection, verdict.epoch)
+            if evaluation is not None:
+                identifier = _insert_evaluation(connection, evaluation, self._clock())
+            _insert_verdict(connection, verdict)
+        return identifier
 
     def verdicts(self, start_block: int) -> list[Verdict]:
         """The epoch's verdicts, by uid."""
         return self._database.records(
-            verdict_from, "SELECT * FROM verdicts WHERE epoch = ? ORDER BY uid, hotkey", (start_block,)
+            verdict_from, f"{VERDICTS} WHERE v.epoch = ? ORDER BY v.uid, v.hotkey", (start_block,)
         )
-
-    def last_verdict(self, hotkey: str, *, before: int) -> Verdict | None:
-        """The hotkey's verdict in the latest epoch that began before block ``before`` and has one."""
-        found = self._database.records(
-            verdict_from,
-            "SELECT * FROM verdicts WHERE hotkey = ? AND epoch < ? ORDER BY epoch DESC LIMIT 1",
-            (hotkey, before),
-        )
-        return found[0] if found else None
 
     def evaluation_faults(self, content_hash: str, *, before: int) -> int:
         """In how many epochs before block ``before`` the worker failed on this content in a row."""
@@ -330,40 +342,38 @@ class Ledger:
         return sum(1 for _ in takewhile(lambda row: bool(row["failed"]), rows))
 
     def close_epoch(
-        self,
-        start_block: int,
-        *,
-        block: int,
-        scores: Mapping[str, float],
-        evaluated: Collection[str],
-        win_rates: Mapping[str, float],
-        shares: Mapping[str, float],
+        self, settlement: Settlement, *, block: int, borrowed: Mapping[str, Borrowed] | None = None
     ) -> None:
         """Store what a begun epoch came to, once: on a closed epoch this does nothing.
 
-        ``block``: the chain's height by now: weights of this epoch are set later than that. ``scores``: all
-        scores after it, in place of those before. ``evaluated``: whose turn it was, so that
-        they wait anew. ``win_rates`` and ``shares``: of the eligible.
+        ``block``: the chain's height by now: weights of this epoch are set later than that. ``borrowed``:
+        what ``SketchIndex.look_again`` found, by content hash.
         """
-        if self.is_closed(start_block):
+        epoch, scores = settlement.epoch, settlement.scores
+        rates, shares = settlement.win_rates, settlement.shares
+        if self.is_closed(epoch):
             return
         with self._database.transaction() as connection:
-            require_open(connection, start_block)
+            _require_open(connection, epoch)
+            for verdict in settlement.copies:
+                _insert_verdict(connection, verdict)
+            remember_again(connection, borrowed or {})
+            bear_witness(connection, settlement.witnesses)
             connection.execute(
                 "UPDATE epochs SET closed_at = ?, closed_block = ? WHERE start_block = ?",
-                (self._clock(), block, start_block),
+                (self._clock(), block, epoch),
             )
             connection.execute("DELETE FROM scores")
             connection.executemany("INSERT INTO scores (hotkey, score) VALUES (?, ?)", scores.items())
             connection.executemany(
                 "INSERT OR REPLACE INTO turns (hotkey, epoch) VALUES (?, ?)",
-                [(hotkey, start_block) for hotkey in evaluated],
+                [(hotkey, epoch) for hotkey in settlement.turns],
             )
             connection.executemany(
                 "INSERT INTO results (epoch, hotkey, win_rate, share, score) VALUES (?, ?, ?, ?, ?)",
                 [
-                    (start_block, hotkey, win_rates.get(hotkey), shares.get(hotkey), scores.get(hotkey))
-                    for hotkey in scores.keys() | win_rates.keys() | shares.keys()
+                    (epoch, hotkey, rates.get(hotkey), shares.get(hotkey), scores.get(hotkey))
+                    for hotkey in scores.keys() | rates.keys() | shares.keys()
                 ],
             )
             prune(connection, self._keep_epochs)
@@ -377,17 +387,9 @@ class Ledger:
         rows = self._database.read("SELECT closed_at FROM epochs WHERE start_block = ?", (start_block,))
         return bool(rows) and rows[0]["closed_at"] is not None
 
-    # --- what lasts beyond an epoch ----------------------------------------------------------------------
+    # --- weights -----------------------------------------------------------------------------------------
 
-    def scores(self) -> dict[str, float]:
-        """By hotkey, after the last closed epoch; a hotkey that is missing has none, which counts as 0."""
-        return {row["hotkey"]: row["score"] for row in self._database.read("SELECT * FROM scores")}
-
-    def last_evaluated(self) -> dict[str, int]:
-        """By hotkey, the start block of the epoch of its last evaluation; missing: never evaluated."""
-        return {row["hotkey"]: row["epoch"] for row in self._database.read("SELECT * FROM turns")}
-
-    def choose_weights(
+    def record_choice(
         self, start_block: int, weights: Mapping[str, float], consensus: Mapping[str, float] | None = None
     ) -> None:
         """Store the weights that are about to be sent for an epoch, in place of an earlier choice.
@@ -417,7 +419,7 @@ class Ledger:
                 "INSERT INTO weights_sets (epoch, block, extrinsic, set_at) VALUES (?, ?, ?, ?)",
                 (weights.epoch, weights.block, weights.extrinsic, self._clock()),
             )
-            identifier = inserted_id(cursor)
+            identifier = _inserted_id(cursor)
             connection.executemany(
                 "INSERT INTO weights (weights_set, hotkey, weight) VALUES (?, ?, ?)",
                 [(identifier, hotkey, weight) for hotkey, weight in weights.weights.items()],
@@ -441,10 +443,116 @@ class Ledger:
         weights = {row["hotkey"]: row["weight"] for row in rows if row["hotkey"] is not None}
         return WeightsSet(rows[0]["epoch"], rows[0]["block"], rows[0]["extrinsic"], weights)
 
-    def leaderboard(self, start_block: int | None = None) -> list[LeaderboardRow]:
-        """Everybody who had a verdict, a score or a weight in an epoch: highest weight first, then highest
-        share, then lowest loss.
 
-        None is the last closed epoch, or the running one while none was closed. A snapshot at one moment.
-        """
-        return self._database.records(leaderboard_row_from, LEADERBOARD, {"epoch": start_block})
+def _insert_commitments(connection: Connection, commitments: Iterable[Commitment]) -> None:
+    connection.executemany(
+        "INSERT INTO commitments (hotkey, block, uid, model_id) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET uid = excluded.uid, model_id = excluded.model_id"
+        " WHERE uid <> excluded.uid OR model_id <> excluded.model_id",
+        [(each.hotkey, each.block, each.uid, str(each.model_id)) for each in commitments],
+    )
+
+
+def _insert_evaluation(connection: Connection, evaluation: Evaluation, now: float) -> int:
+    cursor = connection.execute(
+        "INSERT INTO evaluations (epoch, hotkey, model_id, content_hash, left_out, measurement)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            evaluation.epoch,
+            evaluation.hotkey,
+            str(evaluation.model_id),
+            evaluation.content_hash,
+            json.dumps(evaluation.left_out),
+            _insert_measurement(connection, evaluation.measurement, now),
+        ),
+    )
+    return _inserted_id(cursor)
+
+
+def _insert_measurement(connection: Connection, measurement: Measurement, now: float) -> int:
+    """Store a measurement with its provenance and return its id. ``now``: UTC seconds."""
+    provenance = measurement.provenance
+    setup = (
+        provenance.code_version,
+        json.dumps(dict(provenance.libraries), sort_keys=True),
+        provenance.device,
+        provenance.precision,
+        provenance.base_model,
+        provenance.evaluation_set,
+    )
+    connection.execute(
+        f"INSERT INTO setups ({_SETUP}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", setup
+    )
+    select = f"SELECT id FROM setups WHERE ({_SETUP}) = (?, ?, ?, ?, ?, ?)"
+    [setup_id] = connection.execute(select, setup).fetchone()
+    cursor = connection.execute(
+        "INSERT INTO measurements (loss, eval_tokens, train_rows, train_tokens, steps, seconds, seed, setup,"
+        " recorded_at, row_nll, sealed_loss) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            measurement.loss,
+            measurement.eval_tokens,
+            measurement.train_rows,
+            measurement.train_tokens,
+            measurement.steps,
+            measurement.seconds,
+            provenance.seed,
+            setup_id,
+            now,
+            b"".join(map(NUMBER.pack, measurement.row_nll)),
+            measurement.sealed_loss,
+        ),
+    )
+    return _inserted_id(cursor)
+
+
+def _insert_verdict(connection: Connection, verdict: Verdict) -> None:
+    """Store a verdict in place of an earlier one on the same hotkey in the same epoch."""
+    connection.execute(
+        "INSERT OR REPLACE INTO verdicts (epoch, hotkey, uid, model_id, block, standing, reason,"
+        " detail, content_hash, fault, copied, measurement) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            verdict.epoch,
+            verdict.hotkey,
+            verdict.uid,
+            verdict.model_id,
+            verdict.block,
+            verdict.standing,
+            verdict.reason,
+            verdict.detail,
+            verdict.content_hash,
+            verdict.fault,
+            json.dumps(verdict.copied),
+            None if verdict.loss is None else _measurement_of(connection, verdict),
+        ),
+    )
+
+
+def _measurement_of(connection: Connection, verdict: Verdict) -> int:
+    """The measurement that the verdict's loss is of: its content's in its epoch, whoever's it was."""
+    row = connection.execute(
+        "SELECT e.measurement FROM evaluations AS e JOIN measurements AS m ON m.id = e.measurement"
+        " WHERE e.epoch = ? AND e.content_hash = ? AND m.loss = ?",
+        (verdict.epoch, verdict.content_hash, verdict.loss),
+    ).fetchone()
+    if row is None:
+        raise LedgerError(
+            f"The verdict on {verdict.hotkey} has a loss of {verdict.loss}, which was never measured.",
+            remedy="This is a bug: please report it with this message.",
+        )
+    return int(row["measurement"])
+
+
+def _inserted_id(cursor: Cursor) -> int:
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _require_open(connection: Connection, start_block: int) -> None:
+    """Raise LedgerError unless the epoch was begun and is not closed."""
+    row = connection.execute("SELECT closed_at FROM epochs WHERE start_block = ?", (start_block,)).fetchone()
+    if row is None or row["closed_at"] is not None:
+        state = "was not begun" if row is None else "is closed"
+        raise LedgerError(
+            f"The epoch from block {start_block} {state}: nothing can be recorded in it.",
+            remedy="This is a bug: please report it with this message.",
+        )

@@ -3,22 +3,22 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flockoff.dataset import Sketch, Sketcher, described_overlap, judge_dataset, near_duplicate_fault
+from flockoff.dataset import Sketch, Sketcher, judge_dataset
 from flockoff.errors import Interrupted
 from flockoff.ports import RowEncoder
-from flockoff.records import Commitment, EncodedRow, Epoch, Row
-from flockoff.validate.setting import Validator
+from flockoff.records import EncodedRow, ModelId, Row
+from flockoff.validate.validator import Validator
 
 _DOWNLOADS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Dataset:
     """A dataset that is on this machine, valid and not contaminated."""
 
     path: Path
@@ -50,13 +50,12 @@ class Preparation:
     ) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def begin(self, commitment: Commitment) -> "Future[Prepared]":
+    def begin(self, model_id: ModelId) -> "Future[Dataset]":
         """Its result, or MinerFault, HubError's kinds, SetupError for the disk, Interrupted."""
-        return self._pool.submit(self._prepare, commitment)
+        return self._pool.submit(self._prepare, model_id)
 
-    def _prepare(self, commitment: Commitment) -> Prepared:
+    def _prepare(self, model_id: ModelId) -> Dataset:
         rules = self._validator.competition
-        model_id = commitment.model_id
         path = self._validator.datasets.get(
             model_id.namespace, model_id.commit, max_bytes=rules.limits.max_bytes
         )
@@ -77,29 +76,7 @@ class Preparation:
             sketch = sketcher.sketch()
         report = judgement.report
         assert report.content_hash is not None  # no fault
-        return Prepared(path, report.content_hash, report.rows, report.tokens, sketch, judgement.left_out)
-
-
-def without_borrowed(validator: Validator, epoch: Epoch, dataset: Prepared) -> Prepared:
-    """A claimed dataset with the rows that belong to others left out.
-
-    Raises MinerFault (NEAR_DUPLICATE) where that is too much of it, or all.
-    """
-    rules = validator.competition.overlap
-    claim = validator.ledger.owner(dataset.content_hash)
-    assert claim is not None, "a dataset is claimed before it is looked at"
-    sketches = validator.ledger.sketches
-    found = sketches.look(claim, dataset.sketch, rules, validator.public_sample)
-    sketches.remember(dataset.content_hash, dataset.sketch, epoch.start_block, found)
-    left_out = tuple(sorted({*dataset.left_out, *found.lines}))
-    fault = near_duplicate_fault(found, rules, rows_left=dataset.rows - len(left_out))
-    if fault is not None:
-        raise fault
-    if not found.answers:
-        return dataset
-    return replace(
-        dataset, left_out=left_out, note=f"{described_overlap(found)} These rows were not trained on."
-    )
+        return Dataset(path, report.content_hash, report.rows, report.tokens, sketch, judgement.left_out)
 
 
 class _StoppableEncoder:

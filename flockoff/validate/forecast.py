@@ -11,14 +11,14 @@ from flockoff.planner.memory import memory_need
 from flockoff.planner.model import KNOWN_SIZES
 from flockoff.records import Commitment, Epoch, ModelId
 from flockoff.validate.clock import EpochClock
-from flockoff.validate.setting import Validator
+from flockoff.validate.validator import Validator
 
 log = logging.getLogger(__name__)
 
 _LOOK_BACK = 64  # evaluations from which pace and sizes are known
 
 
-def log_outlook(
+def log_forecast(
     validator: Validator,
     epoch: Epoch,
     plan: Sequence[Commitment],
@@ -31,7 +31,7 @@ def log_outlook(
     """
     judged = {verdict.hotkey for verdict in validator.ledger.verdicts(epoch.start_block)}
     waiting = [commitment.model_id for commitment in plan if commitment.hotkey not in judged]
-    made = outlook(
+    made = forecast_queue(
         validator.ledger,
         validator.competition,
         waiting,
@@ -52,7 +52,7 @@ def log_outlook(
     log.info("Forecast: %s", made.sentence(), extra=about)
 
 
-def outlook(
+def forecast_queue(
     ledger: Ledger,
     competition: Competition,
     queue: Sequence[ModelId],
@@ -67,7 +67,7 @@ def outlook(
     made by the same code and rules on the same kind of device.
     """
     base = ledger.base_loss()
-    past = [stored.evaluation for stored in ledger.history.evaluations(_LOOK_BACK)]
+    past = [stored.evaluation for stored in ledger.views.evaluations(_LOOK_BACK)]
     pace = measured_pace(base, [one.measurement for one in past]) if base is not None else None
     if base is None or pace is None:
         return None

@@ -1,0 +1,1 @@
+"""An epoch's decisions: pure functions from facts to frozen records, no I/O (see README.md)."""

@@ -1,0 +1,54 @@
+"""The eligible datasets of an epoch against each other."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flockoff.competition import Scoring
+from flockoff.records import Verdict
+from flockoff.scoring import effective_losses, shares, win_matrix, win_rates
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Who beats whom, n competitors. All arrays are in the order of ``verdicts``."""
+
+    verdicts: tuple[Verdict, ...]  # the eligible ones
+    wins: NDArray[np.bool_]  # (n, n): whether i beats j
+    # (n, n): by which part of i's loss, as it counts in this comparison, it is below j's; positive where i
+    # wins
+    margins: NDArray[np.float64]
+    win_rates: NDArray[np.float64]  # (n,)
+    shares: NDArray[np.float64]  # (n,)
+
+    @property
+    def rates_by_hotkey(self) -> dict[str, float]:
+        return self._by_hotkey(self.win_rates)
+
+    @property
+    def shares_by_hotkey(self) -> dict[str, float]:
+        return self._by_hotkey(self.shares)
+
+    def _by_hotkey(self, values: NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip((verdict.hotkey for verdict in self.verdicts), values.tolist(), strict=True))
+
+
+def contest(verdicts: Iterable[Verdict], rules: Scoring) -> Contest:
+    """The contest of those among ``verdicts`` that are eligible; there may be none."""
+    competing = tuple(verdict for verdict in verdicts if verdict.standing == "eligible")
+    losses = np.array([verdict.loss for verdict in competing], dtype=np.float64)
+    blocks = np.array([verdict.block for verdict in competing], dtype=np.int64)
+    effective = effective_losses(losses, blocks, rules.timestamp_epsilon)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        margins = np.where(effective > 0, effective.T / effective - 1, 0.0)
+    wins = win_matrix(losses, blocks, rules.timestamp_epsilon)
+    rates = win_rates(wins)
+    return Contest(competing, wins, margins, rates, shares(rates, rules.temperature))
+
+
+def later_beats(loss: float, earlier_loss: float, rules: Scoring) -> bool:
+    """Whether a dataset of ``loss`` beats one that was committed before it."""
+    losses, blocks = np.array([loss, earlier_loss]), np.array([1, 0])
+    return bool(win_matrix(losses, blocks, rules.timestamp_epsilon)[0, 1])

@@ -1,0 +1,156 @@
+"""What an epoch comes to: its verdicts become win rates, shares and scores."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from flockoff.competition import Competition
+from flockoff.dataset import (
+    Borrowed,
+    Claim,
+    duplicate_fault,
+    near_duplicate_fault,
+    same_loss_copies,
+    same_loss_fault,
+)
+from flockoff.epoch.blame import took_its_turn
+from flockoff.epoch.contest import contest
+from flockoff.epoch.memory import Memory
+from flockoff.errors import MinerFault
+from flockoff.records import Verdict
+from flockoff.scoring import update_scores
+
+_WITNESS_WIN_RATE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known, once all datasets of an epoch were seen, of the contents that its verdicts are on."""
+
+    # All by content hash. Who committed it first:
+    owners: Mapping[str, Claim] = field(default_factory=dict)
+    # What others own of it by now, where contents first seen in this epoch matter to it:
+    borrowed: Mapping[str, Borrowed] = field(default_factory=dict)
+    # The part of it that others owned as of the look before:
+    borrowed_shares: Mapping[str, float] = field(default_factory=dict)
+
+    def borrowed_share(self, content_hash: str) -> float | None:
+        """Of the content's assistant tokens, 0 to 1; None where it was never looked at."""
+        found = self.borrowed.get(content_hash)
+        return self.borrowed_shares.get(content_hash) if found is None else found.share
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an epoch comes to. ``verdicts`` are all of it; ``copies`` those that only the whole epoch shows.
+
+    By hotkey: ``win_rates`` and ``shares`` of the eligible, ``scores`` of everybody. ``turns``: who waits
+    anew from this epoch on. ``witnesses``: by content hash the coldkey for which it bears witness from now on
+    to what is common property.
+    """
+
+    epoch: int
+    verdicts: tuple[Verdict, ...]
+    copies: tuple[Verdict, ...]
+    win_rates: Mapping[str, float]
+    shares: Mapping[str, float]
+    scores: Mapping[str, float]
+    turns: tuple[str, ...]
+    witnesses: Mapping[str, str]
+
+
+def settle(
+    epoch: int,
+    verdicts: Sequence[Verdict],
+    memory: Memory,
+    coldkeys: Mapping[str, str],
+    competition: Competition,
+    evidence: Evidence,
+) -> Settlement:
+    """Settle the epoch that began at block ``epoch``, all of whose ``verdicts`` are given.
+
+    ``coldkeys``: by hotkey, of everybody who is registered now.
+    """
+    rules = competition.scoring
+    found = _without_copies(
+        [_looked_at_again(v, competition, evidence) for v in verdicts], evidence, competition
+    )
+    outcome = contest(found, rules)
+    rates, shares = outcome.rates_by_hotkey, outcome.shares_by_hotkey
+    return Settlement(
+        epoch=epoch,
+        verdicts=tuple(found),
+        copies=tuple(verdict for verdict, was in zip(found, verdicts, strict=True) if verdict != was),
+        win_rates=rates,
+        shares=shares,
+        scores=update_scores(
+            memory.scores,
+            shares,
+            [verdict.hotkey for verdict in found if verdict.standing == "at_fault"],
+            coldkeys,
+            rules.score_decay,
+        ),
+        turns=tuple(
+            verdict.hotkey
+            for verdict in found
+            if took_its_turn(verdict, memory.last_verdicts.get(verdict.hotkey))
+        ),
+        witnesses=_witnesses(outcome.verdicts, rates, coldkeys, competition, evidence),
+    )
+
+
+def _looked_at_again(verdict: Verdict, competition: Competition, evidence: Evidence) -> Verdict:
+    """The verdict, at fault if contents first seen in its epoch show that it is a near-duplicate.
+
+    A few borrowed rows that only they show were trained on by now; the next time they are left out.
+    """
+    found = evidence.borrowed.get(verdict.content_hash or "") if verdict.standing == "eligible" else None
+    fault = near_duplicate_fault(found, competition.overlap, rows_left=1) if found is not None else None
+    return verdict if fault is None else _at_fault(verdict, fault)
+
+
+def _without_copies(
+    verdicts: Sequence[Verdict], evidence: Evidence, competition: Competition
+) -> list[Verdict]:
+    """The verdicts, with those at fault whose content turned out to be another's or leaves another's loss."""
+    owned = [_unless_owned(verdict, evidence) for verdict in verdicts]
+    losses: dict[str, float] = {}
+    claims: dict[str, Claim] = {}
+    for verdict in owned:
+        if verdict.standing == "eligible" and verdict.loss is not None and verdict.content_hash is not None:
+            losses[verdict.hotkey] = verdict.loss
+            claims[verdict.hotkey] = Claim(verdict.content_hash, verdict.hotkey, verdict.block, verdict.uid)
+    copies = same_loss_copies(losses, claims, competition.scoring.same_loss_tolerance)
+    return [
+        _at_fault(verdict, same_loss_fault(copies[verdict.hotkey])) if verdict.hotkey in copies else verdict
+        for verdict in owned
+    ]
+
+
+def _unless_owned(verdict: Verdict, evidence: Evidence) -> Verdict:
+    owner = evidence.owners.get(verdict.content_hash or "") if verdict.standing == "eligible" else None
+    if owner is None or owner.hotkey == verdict.hotkey:
+        return verdict
+    return _at_fault(verdict, duplicate_fault(owner))
+
+
+def _witnesses(
+    competitors: Iterable[Verdict],
+    win_rates: Mapping[str, float],
+    coldkeys: Mapping[str, str],
+    competition: Competition,
+    evidence: Evidence,
+) -> dict[str, str]:
+    """Of the better half, the contents that are their hotkey's own for the most part, with its coldkey."""
+    found: dict[str, str] = {}
+    for verdict in competitors:
+        if verdict.content_hash is None or verdict.hotkey not in coldkeys:
+            continue
+        share = evidence.borrowed_share(verdict.content_hash)
+        is_own = share is not None and share <= competition.overlap.witness_share
+        if is_own and win_rates[verdict.hotkey] >= _WITNESS_WIN_RATE:
+            found[verdict.content_hash] = coldkeys[verdict.hotkey]
+    return found
+
+
+def _at_fault(verdict: Verdict, fault: MinerFault) -> Verdict:
+    return replace(verdict, standing="at_fault", reason=fault.reason, detail=str(fault), copied=fault.copied)

@@ -1,0 +1,294 @@
+"""Datasets in, verdicts out, until everyone in the queue has one or the epoch's time is up."""
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
+from typing import Any
+
+from flockoff.dataset import Claim, described_overlap, duplicate_fault, near_duplicate_fault, owner_of
+from flockoff.epoch.blame import blamed, eligible, is_settled, may_try_again
+from flockoff.epoch.memory import Memory
+from flockoff.errors import (
+    EvaluationFault,
+    EvaluationStopped,
+    Fault,
+    HubError,
+    HubTransient,
+    LedgerUnavailable,
+    MinerFault,
+    SetupError,
+)
+from flockoff.logs import event
+from flockoff.metrics import EVAL_LOSS, JUDGED, RETRIES, VERDICTS
+from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Verdict
+from flockoff.retry import note
+from flockoff.text import short_hotkey
+from flockoff.validate.clock import EpochClock
+from flockoff.validate.evaluations import Evaluations, Job
+from flockoff.validate.forecast import log_forecast
+from flockoff.validate.preparation import Dataset, Preparation
+from flockoff.validate.validator import Validator
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
+
+
+def judge_all(validator: Validator, epoch: Epoch, queue: Sequence[Commitment], clock: EpochClock) -> None:
+    """Judge the queue until everyone has a verdict or ``clock`` says it is over.
+
+    As many datasets are evaluated at once as the evaluator has slots; of those that are ready, the one with
+    the first place is next. Everything else is done by the caller's thread, one after the other: claims, and
+    the storing of each verdict, with its evaluation, the moment it exists. Verdicts from before a restart are
+    not made again. What could not be had through no doing of its miner is tried again after each of
+    ``validator.retry_pauses``, or when the hub says, and so is what the hub does not have: it may be the hub
+    that errs. What the worker failed on is set aside for the epoch.
+    """
+    _Judge(validator, epoch, queue, clock).judge()
+
+
+class _Judge:
+    def __init__(
+        self, validator: Validator, epoch: Epoch, queue: Sequence[Commitment], clock: EpochClock
+    ) -> None:
+        ledger = validator.ledger
+        settled = {each.hotkey for each in ledger.verdicts(epoch.start_block) if is_settled(each)}
+        self._validator = validator
+        self._epoch = epoch
+        self._queue = queue
+        self._clock = clock
+        self._memory: Memory = ledger.memory(epoch.start_block)
+        self._jobs = [Job(commitment) for commitment in queue if commitment.hotkey not in settled]
+        self._sizes_known = False
+
+    def judge(self) -> None:
+        validator = self._validator
+        with Preparation(validator) as preparation, Evaluations(validator, self._epoch) as evaluations:
+            while self._jobs and not self._clock.over():
+                self._have_prepared(preparation)
+                self._forecast_by_size()
+                job = self._next(evaluations)
+                if job is None:
+                    self._wait(evaluations)
+                    continue
+                try:
+                    self._go_on(job, evaluations)
+                except LedgerUnavailable as fault:
+                    if not evaluations.under_way():
+                        raise
+                    self._hold(fault)  # what is under way would be lost
+            evaluations.stop()  # what is not done by now hears of it, and ends within moments
+            for job in [job for job in self._jobs if job.measurement is not None]:
+                self._go_on(job, evaluations)
+
+    # --- what is next ------------------------------------------------------------------------------------
+
+    def _have_prepared(self, preparation: Preparation) -> None:
+        now = time.monotonic()
+        for job in self._jobs:
+            if job.prepared is None and job.due <= now:
+                job.prepared = preparation.begin(job.commitment.model_id)
+
+    def _forecast_by_size(self) -> None:
+        """Say once more how many datasets will be evaluated in time, as soon as all their sizes are known."""
+        prepared = {job.commitment.model_id: job.prepared for job in self._jobs}
+        ready = {model_id: one for model_id, one in prepared.items() if one is not None and one.done()}
+        if self._sizes_known or len(ready) < len(prepared):
+            return
+        self._sizes_known = True
+        sizes = {model_id: one.result().tokens for model_id, one in ready.items() if one.exception() is None}
+        try:
+            log_forecast(self._validator, self._epoch, self._queue, self._clock, sizes)
+        except LedgerUnavailable as fault:  # what is under way goes on without
+            note(fault)
+            log.warning("%s No forecast from the datasets' sizes.", fault)
+
+    def _next(self, evaluations: Evaluations) -> Job | None:
+        """The first job whose evaluation has ended, or else that can be judged or evaluated now."""
+        for job in self._jobs:
+            if job.measurement is not None and job.measurement.done():
+                return job
+        if not evaluations.have_room:
+            return None
+        for job in self._jobs:
+            if job.measurement is not None or job.prepared is None or not job.prepared.done():
+                continue
+            if job.dataset is None or not evaluations.include(job.dataset.content_hash):
+                return job
+        return None
+
+    def _wait(self, evaluations: Evaluations) -> None:
+        prepared = [job.prepared for job in self._jobs if job.prepared is not None]
+        awaited: list[Future[Any]] = [*evaluations.under_way()]
+        if evaluations.have_room:
+            awaited += [one for one in prepared if not one.done()]
+        if awaited:
+            wait(awaited, _LOOK_SECONDS, FIRST_COMPLETED)
+        else:
+            soonest = min(job.due for job in self._jobs) - time.monotonic()
+            self._validator.stop.wait(min(max(soonest, 0.0), _LOOK_SECONDS))
+
+    def _hold(self, fault: LedgerUnavailable) -> None:
+        note(fault)
+        log.warning("%s Trying again in %.0f s.", fault, self._validator.fault_pause)
+        self._validator.stop.wait(self._validator.fault_pause)
+
+    # --- one job -----------------------------------------------------------------------------------------
+
+    def _go_on(self, job: Job, evaluations: Evaluations) -> None:
+        """Take the job's next step; store the verdict where that is one."""
+        try:
+            if job.dataset is None:
+                self._admit(job)
+            measured = self._measured(job, evaluations)
+            if measured is None:
+                return
+            measurement, is_new = measured
+        except (MinerFault, HubError, EvaluationFault, SetupError) as fault:
+            if not self._is_cut_short(job, fault):
+                self._blame(job, fault)
+            return
+        assert job.dataset is not None, "what is measured was admitted"
+        verdict = eligible(
+            self._epoch,
+            job.commitment,
+            job.dataset.content_hash,
+            measurement.loss,
+            block=job.block,
+            note=job.dataset.note,
+        )
+        self._store_measured(verdict, self._evaluation(job, job.dataset, measurement) if is_new else None)
+        self._done(job, verdict)
+
+    def _admit(self, job: Job) -> None:
+        """Claim the dataset's content for its hotkey, and leave out of it what belongs to others.
+
+        Raises MinerFault where the content, or too much of it, belongs to others, as far as is known by now.
+        """
+        assert job.prepared is not None, "what is admitted is prepared"
+        dataset, commitment = job.prepared.result(), job.commitment
+        ledger, rules = self._validator.ledger, self._validator.competition.overlap
+        claim = Claim(dataset.content_hash, commitment.hotkey, commitment.block, commitment.uid)
+        owner = owner_of([claim, ledger.owner(dataset.content_hash) or claim])
+        if owner.hotkey != commitment.hotkey:
+            raise duplicate_fault(owner)
+        found = ledger.sketches.look(owner, dataset.sketch, rules, self._validator.public_sample)
+        ledger.remember_dataset(owner, commitment.model_id, dataset.sketch, self._epoch.start_block, found)
+        left_out = tuple(sorted({*dataset.left_out, *found.lines}))
+        fault = near_duplicate_fault(found, rules, rows_left=dataset.rows - len(left_out))
+        if fault is not None:
+            raise fault
+        if found.answers:
+            why = f"{described_overlap(found)} These rows were not trained on."
+            dataset = replace(dataset, left_out=left_out, note=why)
+        job.dataset, job.block = dataset, owner.block
+
+    def _measured(self, job: Job, evaluations: Evaluations) -> tuple[Measurement, bool] | None:
+        """The dataset's measurement in this epoch, and whether it is new; None while it is under way.
+
+        A content that is being evaluated as another's is waited for: it has one measurement an epoch.
+        """
+        if job.measurement is not None:
+            return evaluations.end(job), True
+        assert job.dataset is not None, "what is measured is admitted"
+        content_hash = job.dataset.content_hash
+        stored = self._validator.ledger.find_evaluation(self._epoch.start_block, content_hash)
+        if stored is not None:
+            return stored.measurement, False
+        if not evaluations.include(content_hash):
+            evaluations.begin(job)
+        return None
+
+    def _is_cut_short(self, job: Job, fault: MinerFault | Fault) -> bool:
+        """Whether there is nothing to say of the dataset: it was stopped with the program, or never begun."""
+        stopped = isinstance(fault, EvaluationStopped)
+        return stopped and (self._validator.stop.is_set() or (self._clock.over() and not job.begun.is_set()))
+
+    def _blame(self, job: Job, fault: MinerFault | Fault) -> None:
+        if isinstance(fault, Fault) and not isinstance(fault, EvaluationStopped):
+            note(fault)
+        is_last_try = job.tries >= len(self._validator.retry_pauses)
+        verdict = blamed(
+            self._epoch,
+            job.commitment,
+            fault,
+            content_hash=job.content_hash,
+            last=self._memory.last_verdicts.get(job.commitment.hotkey),
+            final=is_last_try,
+        )
+        self._validator.ledger.record_verdict(verdict)
+        if is_last_try or not may_try_again(verdict):
+            self._done(job, verdict)
+            return
+        log_verdict(verdict)
+        pause = self._validator.retry_pauses[job.tries] * random.uniform(0.75, 1.25)
+        if isinstance(fault, HubTransient) and fault.retry_after is not None:
+            pause = max(pause, fault.retry_after)
+        RETRIES.labels(of="dataset").inc()
+        about = event("retry", uid=verdict.uid, hotkey=short_hotkey(verdict.hotkey), seconds=pause)
+        log.info("uid %d: trying again in %.0f s.", verdict.uid, pause, extra=about)
+        job.try_later(time.monotonic() + pause)
+
+    def _done(self, job: Job, verdict: Verdict) -> None:
+        log_verdict(verdict)
+        self._jobs.remove(job)
+        JUDGED.set(len(self._queue) - len(self._jobs))
+
+    # --- storing -----------------------------------------------------------------------------------------
+
+    def _evaluation(self, job: Job, dataset: Dataset, measurement: Measurement) -> Evaluation:
+        return Evaluation(
+            self._epoch.start_block,
+            job.commitment.hotkey,
+            job.commitment.model_id,
+            dataset.content_hash,
+            measurement,
+            dataset.left_out,
+        )
+
+    def _store_measured(self, verdict: Verdict, evaluation: Evaluation | None) -> None:
+        """Store it, also where the disk must be mended first: a lost evaluation would be made again."""
+        while True:
+            try:
+                stored = self._validator.ledger.record_verdict(verdict, evaluation)
+            except LedgerUnavailable as fault:
+                if evaluation is None or self._clock.over():
+                    raise
+                note(fault)
+                pause = self._validator.fault_pause
+                told = "%s A finished evaluation waits to be stored: trying again every %.0f s."
+                log.error(told, fault, pause)
+                self._validator.stop.wait(pause)
+            else:
+                if stored is not None:
+                    log.debug("%s is evaluation %d: flockoff replay %d", verdict.model_id, stored, stored)
+                return
+
+
+def log_verdict(verdict: Verdict) -> None:
+    """Tell people and collectors of a verdict, and count it."""
+    uid, reason = verdict.uid, verdict.reason or verdict.fault or ""
+    VERDICTS.labels(standing=verdict.standing, reason=reason).inc()
+    about = event(
+        "verdict",
+        epoch=verdict.epoch,
+        uid=uid,
+        hotkey=short_hotkey(verdict.hotkey),
+        model_id=verdict.model_id,
+        standing=verdict.standing,
+        reason=reason,
+        loss=verdict.loss,
+        detail=verdict.detail,
+    )
+    if verdict.standing == "eligible":
+        assert verdict.loss is not None, "the eligible were measured"
+        EVAL_LOSS.labels(uid=uid).set(verdict.loss)
+        log.info("uid %d: eval loss %.6f, %s", uid, verdict.loss, verdict.model_id, extra=about)
+    elif verdict.standing == "at_fault":
+        log.info("uid %d: at fault (%s): %s", uid, verdict.reason, verdict.detail, extra=about)
+    else:
+        told = "uid %d: not evaluated, which costs the miner nothing: %s"
+        log.warning(told, uid, verdict.detail, extra=about)

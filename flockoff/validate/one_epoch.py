@@ -1,0 +1,177 @@
+"""One epoch: facts are read, ``flockoff.epoch`` decides, and each decision is stored in one transaction.
+
+An epoch can be entered any number of times: what the ledger holds is not done again.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from flockoff.dataset import Borrowed
+from flockoff.epoch.entries import enter
+from flockoff.epoch.queue import form_queue
+from flockoff.epoch.settle import settle
+from flockoff.errors import ChainPruned, EvaluationFault, EvaluationStopped, Interrupted, SetupError
+from flockoff.logs import event
+from flockoff.metrics import BASE_LOSS, EPOCH_END, EPOCH_START, JUDGED, PLACES, QUEUE_AGE
+from flockoff.records import Commitment, Epoch, Progress, SubnetSnapshot, Verdict
+from flockoff.retry import note
+from flockoff.validate.clock import EpochClock
+from flockoff.validate.forecast import log_forecast
+from flockoff.validate.judging import judge_all, log_verdict
+from flockoff.validate.validator import Validator
+from flockoff.validate.weights import set_weights
+
+log = logging.getLogger(__name__)
+
+_STUBBORN_EPOCHS = 3  # after so many the operator is told of a dataset that the worker cannot take
+
+
+def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool | None:
+    """Evaluate, settle, set weights; returns whether the weights were set.
+
+    None where this validator came too late to evaluate anything and has no weights from before.
+    """
+    ledger = validator.ledger
+    if not ledger.is_closed(epoch.start_block):
+        if ledger.epoch(epoch.start_block) is not None:
+            queue = ledger.begin_epoch(epoch, [])  # gives the stored one, or finds that it is another chain's
+        elif clock.over() and not ledger.memory().scores:
+            log.info("Epoch %d is nearly over: waiting for the next one.", epoch.start_block)
+            return None
+        else:
+            queue = _begin(validator, epoch)
+        EPOCH_START.set(epoch.start_block)
+        EPOCH_END.set(epoch.end_block)
+        PLACES.set(len(queue))
+        JUDGED.set(0)
+        if queue:
+            _make_room(validator, queue)
+            _measure_base_loss(validator, clock)
+            log_forecast(validator, epoch, queue, clock)
+            judge_all(validator, epoch, queue, clock)
+        if validator.stop.is_set():
+            raise Interrupted
+        _close(validator, epoch.start_block)
+    if ledger.weights_of_epoch(epoch.start_block) is not None:
+        return True
+    return set_weights(validator, epoch, clock)
+
+
+def _begin(validator: Validator, epoch: Epoch) -> list[Commitment]:
+    """Form the epoch's queue from one snapshot and store it, with the verdicts that need no evaluation."""
+    ledger = validator.ledger
+    for start_block in ledger.open_epochs():
+        log.info("Closing epoch %d, which ended while this validator could not close it.", start_block)
+        _close(validator, start_block)
+    snapshot = _snapshot_at_start(validator, epoch)
+    memory = ledger.memory(epoch.start_block, snapshot)
+    entries = enter(snapshot, epoch, memory, validator.competition.id)
+    queue = form_queue(entries.counting, memory, validator.queue, epoch)
+    ledger.begin_epoch(epoch, queue.places, entries.verdicts, entries.seen)
+    QUEUE_AGE.set(queue.age)
+    for verdict in entries.verdicts:
+        log_verdict(verdict)
+    log.info(
+        "Epoch %d to %d: %d of %d miners with a dataset have a place, seed %d.",
+        epoch.start_block,
+        epoch.end_block,
+        len(queue.places),
+        len(entries.counting),
+        epoch.seed,
+        extra=event("epoch_begun", epoch=epoch.start_block, places=len(queue.places), seed=epoch.seed),
+    )
+    return list(queue.places)
+
+
+def _make_room(validator: Validator, queue: Sequence[Commitment]) -> None:
+    needed = {(commitment.model_id.namespace, commitment.model_id.commit) for commitment in queue}
+    try:
+        validator.datasets.begin(needed)
+    except SetupError as fault:
+        note(fault)
+        log.error("%s Going on with what can be read and written.", fault)
+
+
+def _snapshot_at_start(validator: Validator, epoch: Epoch) -> SubnetSnapshot:
+    """The subnet as it was when the epoch started, so that nobody can slip out of it by committing anew.
+
+    A node that no longer has that block's state shows the present one; any other fault is waited out, so that
+    all validators go by the same state.
+    """
+    try:
+        return validator.chain.snapshot(epoch.start_block)
+    except ChainPruned as fault:
+        log.warning("%s Going by the latest block instead of the epoch's first.", fault)
+        return validator.chain.snapshot()
+
+
+def _measure_base_loss(validator: Validator, clock: EpochClock) -> None:
+    """Measure what the evaluation set's loss is without any adapter, for people to compare with."""
+
+    def on_progress(progress: Progress) -> None:
+        log.debug("base model: %s %d/%d", progress.phase, progress.done, progress.total)
+
+    try:
+        base = validator.evaluator.base_loss(on_progress=on_progress, should_stop=clock.over)
+    except EvaluationStopped:
+        return
+    except EvaluationFault as fault:
+        log.warning("The base model's own loss could not be measured: %s", fault)
+        return
+    if base != validator.ledger.base_loss():
+        validator.ledger.record_base_loss(base)
+    BASE_LOSS.set(base.loss)
+    about = event("base_loss", loss=base.loss, tokens=base.eval_tokens)
+    log.info("base model: eval loss %.6f over %d assistant tokens", base.loss, base.eval_tokens, extra=about)
+
+
+def _close(validator: Validator, start_block: int) -> None:
+    """Settle the epoch's verdicts and store what it came to in one go."""
+    ledger = validator.ledger
+    snapshot = validator.chain.snapshot()
+    verdicts = ledger.verdicts(start_block)
+    borrowed = _borrowed_by_now(validator, verdicts)
+    settlement = settle(
+        start_block,
+        verdicts,
+        ledger.memory(start_block),
+        {neuron.hotkey: neuron.coldkey for neuron in snapshot.neurons},
+        validator.competition,
+        ledger.evidence(verdicts, borrowed),
+    )
+    ledger.close_epoch(settlement, block=snapshot.block, borrowed=borrowed)
+    for verdict in settlement.copies:
+        log_verdict(verdict)
+    about = event("epoch_closed", epoch=start_block, eligible=len(settlement.shares))
+    log.info("Epoch %d: %d datasets competed.", start_block, len(settlement.shares), extra=about)
+    if settlement.shares:
+        _report_stubborn(validator, settlement.verdicts)
+
+
+def _borrowed_by_now(validator: Validator, verdicts: Iterable[Verdict]) -> dict[str, Borrowed]:
+    """By content hash, what of the eligible belongs to others, where contents first seen since tell more."""
+    sketches, rules = validator.ledger.sketches, validator.competition.overlap
+    found: dict[str, Borrowed] = {}
+    for verdict in verdicts:
+        if verdict.standing == "eligible" and verdict.content_hash is not None:
+            again = sketches.look_again(verdict.content_hash, verdict.epoch, rules, validator.public_sample)
+            if again is not None:
+                found[verdict.content_hash] = again
+    return found
+
+
+def _report_stubborn(validator: Validator, verdicts: Iterable[Verdict]) -> None:
+    """Tell the operator of datasets that the worker keeps failing on while it can take others."""
+    for verdict in verdicts:
+        if not verdict.set_aside or verdict.content_hash is None:
+            continue
+        epochs = 1 + validator.ledger.evaluation_faults(verdict.content_hash, before=verdict.epoch)
+        if epochs >= _STUBBORN_EPOCHS:
+            log.error(
+                "uid %d: %s could not be evaluated in %d epochs, while others could. It keeps its score, and "
+                "its place comes last. Please look at it and report it. The last time: %s",
+                verdict.uid,
+                verdict.model_id,
+                epochs,
+                verdict.detail,
+            )
