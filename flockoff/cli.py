@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from flockoff.flags import CONTEXT, Version, command_of
+from flockoff.launch import lenient_output
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,4 +162,5 @@ def flockoff(
 
 
 def main() -> None:
+    lenient_output()
     app()

@@ -19,6 +19,7 @@ from platformdirs import user_cache_path, user_data_path
 from typer.core import TyperCommand
 
 from flockoff import __version__
+from flockoff.errors import FlockoffError
 from flockoff.records import is_repo_id
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -437,7 +438,15 @@ LogJson = Annotated[
 
 
 class FlagCommand(TyperCommand):
-    """A command whose help lists flags under their groups, and none of them cut."""
+    """A command whose help lists flags under their groups, none of them cut."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """What is wrong with the environment is said like what is wrong with a flag."""
+        try:
+            return super().invoke(ctx)
+        except FlockoffError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(error.exit_status) from error
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}

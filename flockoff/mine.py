@@ -115,6 +115,12 @@ def rehearse(submission: Submission, hub: Hub, chain: Chain) -> None:
     log.info(
         "Dry run: %s would be uploaded as data.jsonl to %s %s.", submission.dataset, where, submission.repo_id
     )
+    if state is not None and not state.private:
+        log.warning(
+            "Dry run: %s is public: anyone could copy the upload before it is committed. Use a new repo, or "
+            "make this one private first.",
+            submission.repo_id,
+        )
     log.info(
         "Dry run: then %s:%s:<commit> would be committed on chain, in place of %s.",
         submission.repo_id,

@@ -7,13 +7,16 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 
 import typer
 from dotenv import dotenv_values
 
 from flockoff import flags
+from flockoff.errors import UsageError
 from flockoff.flags import PROJECT_ROOT
+from flockoff.launch import remedy_for
 from flockoff.logs import TRACE
 from flockoff.text import secrets_in
 
@@ -33,17 +36,64 @@ class Credentials:
 
 
 def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | None = None) -> Credentials:
-    """HF_TOKEN and HF_ENDPOINT from ``environ``, else from ``.env`` in ``directory`` or the project root."""
+    """HF_TOKEN and HF_ENDPOINT from ``environ``, else from ``.env`` in ``directory`` or the project root.
+
+    What is set to nothing counts as not set. Without any token that of ``hf auth login`` is used, on the
+    public hub only. Raises UsageError for a ``.env`` that cannot be read and, without showing it, for a token
+    that cannot be one.
+    """
     files = [(directory or Path.cwd()) / ".env", PROJECT_ROOT / ".env"]
     stored: dict[str, str | None] = {}
     for file in reversed(files):
-        stored.update(dotenv_values(file, interpolate=False))
+        stored.update(_dotenv(file))
 
     def value(name: str) -> str | None:
-        text = environ[name] if name in environ else stored.get(name)
-        return text.strip() or None if text else None
+        return (environ.get(name) or "").strip() or (stored.get(name) or "").strip() or None
 
-    return Credentials(hf_token=value("HF_TOKEN"), hf_endpoint=value("HF_ENDPOINT"))
+    endpoint = value("HF_ENDPOINT")
+    token, source = value("HF_TOKEN"), "HF_TOKEN"
+    if token is None and endpoint is None:
+        login = login_file(environ)
+        token, source = _text_of(login).strip() or None, str(login)
+    if token is not None:
+        _check_token(token, source)
+    return Credentials(hf_token=token, hf_endpoint=endpoint)
+
+
+def login_file(environ: Mapping[str, str]) -> Path:
+    """Where ``hf auth login`` leaves its token, as huggingface_hub has it."""
+    cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache")
+    home = Path(environ.get("HF_HOME") or cache / "huggingface")
+    file = Path(environ.get("HF_TOKEN_PATH") or home / "token")
+    try:
+        return file.expanduser()
+    except RuntimeError:  # a user without a home
+        return file
+
+
+def _check_token(token: str, source: str) -> None:
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise UsageError(
+            f"What {source} holds is no Hugging Face token: it has white space, control characters or "
+            "letters that no token has, as when two lines or a whole sentence were pasted.",
+            remedy="Copy the token alone, from https://huggingface.co/settings/tokens.",
+        )
+
+
+def _dotenv(file: Path) -> Mapping[str, str | None]:
+    return dotenv_values(stream=StringIO(_text_of(file)), interpolate=False)
+
+
+def _text_of(file: Path) -> str:
+    """What is in a text file that somebody wrote by hand; nothing where there is none. Raises UsageError."""
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is not UTF-8 text.", remedy="Save it as UTF-8.") from None
+    except OSError as error:
+        raise UsageError(f"Cannot read {file}: {error.strerror}.", remedy=remedy_for(error, file)) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,9 @@
 """Text from outside, made safe to show: in a terminal, in a log, on a leaderboard."""
 
+import json
 from collections.abc import Collection
-from urllib.parse import parse_qsl, unquote, urlsplit
+from functools import cache
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 ELLIPSIS = "…"
 HIDDEN = "***"
@@ -59,10 +61,21 @@ def duration(seconds: float) -> str:
 
 
 def without(text: str, secrets: Collection[str]) -> str:
-    """``text`` with every occurrence of a secret hidden."""
-    for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
-        text = text.replace(secret, HIDDEN)
+    """``text`` with every secret hidden: as it is, escaped, encoded, and its lines and words."""
+    for form in _forms(frozenset(secrets)):
+        text = text.replace(form, HIDDEN)
     return text
+
+
+@cache
+def _forms(secrets: frozenset[str]) -> tuple[str, ...]:
+    """What a secret may look like in a message, the longest first: one may be a part of another."""
+    found = set(secrets)
+    for secret in secrets:
+        whole = {repr(secret)[1:-1], json.dumps(secret)[1:-1], printable(secret, 10 * len(secret) + 1)}
+        whole |= {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+        found |= whole | _long_enough(secret.split())
+    return tuple(sorted(found - {""}, key=len, reverse=True))
 
 
 def secrets_in(address: str) -> frozenset[str]:

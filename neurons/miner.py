@@ -13,7 +13,7 @@ try:
     from flockoff import mine, openers
     from flockoff.competition import load_competition
     from flockoff.dataset import file_size
-    from flockoff.launch import run
+    from flockoff.launch import lenient_output, run
     from flockoff.logs import set_up_logging
     from flockoff.settings import MinerSettings, miner_settings
 except ModuleNotFoundError as missing:
@@ -23,6 +23,7 @@ except KeyboardInterrupt:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    lenient_output()
     settings = miner_settings(argv)
     log, secrets = settings.neuron.log, settings.neuron.secrets
     set_up_logging(log.level, log.directory, "miner", secrets, as_json=log.as_json)

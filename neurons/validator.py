@@ -11,7 +11,7 @@ from collections.abc import Sequence
 try:
     from flockoff import assemble
     from flockoff.errors import Interrupted
-    from flockoff.launch import run
+    from flockoff.launch import lenient_output, run
     from flockoff.logs import set_up_logging
     from flockoff.metrics import served
     from flockoff.settings import ValidatorSettings, validator_settings
@@ -25,6 +25,7 @@ log = logging.getLogger("flockoff.validator")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    lenient_output()
     settings = validator_settings(argv)
     log, secrets = settings.neuron.log, settings.neuron.secrets
     set_up_logging(log.level, log.directory, "validator", secrets, as_json=log.as_json)

@@ -3,7 +3,8 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -46,3 +47,21 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("HOME", "USERPROFILE"):
             patch.setenv(name, str(home))
         yield
+
+
+@pytest.fixture
+def another_user() -> Iterator[Callable[[Path], None]]:
+    """Makes a file one that this process may not read; root is somebody else for the rest of the test."""
+    if os.geteuid() != 0:
+        yield lambda path: path.chmod(0)
+        return
+
+    def hide(path: Path) -> None:
+        path.chmod(0o600)
+        for parent in path.parents[:-2]:
+            if parent.stat().st_uid == 0:
+                parent.chmod(parent.stat().st_mode | 0o055)
+        os.seteuid(65534)
+
+    yield hide
+    os.seteuid(0)

@@ -60,6 +60,20 @@ def has_a_bug_in_a_thread(stop):
     thread.join()
     return 0
 
+def cannot_read(stop):
+    open("/")
+
+def prints_much(stop):
+    for number in range(100_000):
+        print(number)
+    return 0
+
+def prints_what_not_every_terminal_has(stop):
+    from flockoff.launch import lenient_output
+    lenient_output()
+    print("5EZt7\u2026WL9N \u2588")
+    return 0
+
 def works(stop):
     for number in range(100):
         logging.getLogger("flockoff").info("line %d", number)
@@ -196,3 +210,40 @@ def test_require_installed_names_what_is_missing_and_how_to_get_it() -> None:
     require_installed("json", "numpy")
     with pytest.raises(SetupError, match=r"no_such_module.*uv sync"):
         require_installed("json", "no_such_module")
+
+
+def test_run_file_that_cannot_be_used_is_one_line_with_a_remedy() -> None:
+    process = started("cannot_read")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Cannot use /: Is a directory. Give a file; this is a folder." in said
+    assert "bug" not in said and "Traceback" not in said
+
+
+def test_run_reader_that_closes_the_pipe_is_no_bug() -> None:
+    process = started("prints_much")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(60), said) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_run_full_disk_behind_stdout_is_one_line_with_a_remedy() -> None:
+    with Path("/dev/full").open("w") as full:
+        process = started("prints_much", stdout=full)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "No space left on device" in said and "The disk is full" in said
+    assert "bug" not in said and "Traceback" not in said and "Exception ignored" not in said
+
+
+def test_run_terminal_that_is_not_utf8_is_no_bug() -> None:
+    process = started(
+        "prints_what_not_every_terminal_has",
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )
+    said, errors = process.communicate(timeout=60)
+    assert (process.returncode, said, errors) == (0, "5EZt7\\u2026WL9N \\u2588\n", "")

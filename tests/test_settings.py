@@ -1,13 +1,18 @@
 import logging
+import os
 import re
 import shlex
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from flockoff.errors import UsageError
 from flockoff.flags import PROJECT_ROOT
 from flockoff.logs import TRACE
-from flockoff.settings import miner_settings, read_credentials, validator_settings
+from flockoff.settings import login_file, miner_settings, read_credentials, validator_settings
 
 MINER = ["--netuid", "1", "--hf_repo_id", "yourusername/my-dataset"]
 
@@ -145,3 +150,90 @@ def test_credentials_blank_value_counts_as_none(tmp_path: Path) -> None:
 
 def test_credentials_token_is_not_in_the_repr() -> None:
     assert "hf_secret" not in repr(read_credentials({"HF_TOKEN": "hf_secret"}, Path("/nowhere")))
+
+
+def test_credentials_set_to_nothing_do_not_hide_those_in_the_env_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HF_TOKEN=hf_from_file\n", encoding="utf-8")
+    assert read_credentials({"HF_TOKEN": ""}, tmp_path).hf_token == "hf_from_file"
+
+
+def test_credentials_of_a_login_count_where_there_are_no_others(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hf_of_the_login\n", encoding="utf-8")
+    environment = {"HF_HOME": str(tmp_path)}
+    assert read_credentials(environment, tmp_path).hf_token == "hf_of_the_login"
+    assert read_credentials(environment | {"HF_TOKEN": "hf_own"}, tmp_path).hf_token == "hf_own"
+    elsewhere = environment | {"HF_ENDPOINT": "http://127.0.0.1:9945"}
+    assert read_credentials(elsewhere, tmp_path).hf_token is None  # not every hub is to learn that token
+
+
+@pytest.mark.parametrize(
+    "variables", [{}, {"HF_HOME": "/there"}, {"XDG_CACHE_HOME": "/x"}, {"HF_TOKEN_PATH": "~/t"}]
+)
+def test_credentials_login_is_where_huggingface_hub_has_it(variables: dict[str, str]) -> None:
+    code = "from huggingface_hub import constants; print(constants.HF_TOKEN_PATH)"
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]} | variables
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert Path(done.stdout.strip()).expanduser() == login_file(variables)
+
+
+@pytest.mark.parametrize("token", ["hf_one\nhf_two", "hf_a b", "hf_\u00e9", "hf_\x1b[31m", "hf_\u200b"])
+def test_credentials_that_cannot_be_a_token_are_refused_and_not_shown(token: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="What HF_TOKEN holds is no Hugging Face token") as caught:
+        read_credentials({"HF_TOKEN": token}, tmp_path)
+    assert "hf_" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_credentials_in_a_file_of_another_encoding_are_said(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HF_TOKEN=hf_é\n", encoding=encoding)
+    with pytest.raises(UsageError, match=r"\.env is not UTF-8 text\. Save it as UTF-8"):
+        read_credentials({}, tmp_path)
+
+
+def test_credentials_file_that_is_a_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    with pytest.raises(UsageError, match="this is a folder"):
+        read_credentials({}, tmp_path)
+
+
+def test_credentials_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HF_TOKEN=hf_marked\n", encoding="utf-8-sig")
+    assert read_credentials({}, tmp_path).hf_token == "hf_marked"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users and modes are POSIX's")
+def test_credentials_file_of_another_user_is_said(
+    tmp_path: Path, another_user: Callable[[Path], None]
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("HF_TOKEN=hf_theirs\n", encoding="utf-8")
+    another_user(file)
+    with pytest.raises(
+        UsageError, match=f"belongs to user [0-9]+, and this program runs as user {os.geteuid()}"
+    ):
+        read_credentials({}, tmp_path)
+
+
+def test_settings_tell_of_a_bad_token_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_one\nhf_two")
+    with pytest.raises(SystemExit) as caught:
+        miner_settings(MINER)
+    said = capsys.readouterr().err
+    assert caught.value.code == 2 and said.startswith("Error: What HF_TOKEN holds") and "hf_" not in said
+
+
+def test_settings_without_a_home_say_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Path, "expanduser", _no_home)
+    with pytest.raises(SystemExit):
+        miner_settings([*MINER, "--wallet.path", "~/wallets"])
+    assert "set HOME, or give the whole path" in capsys.readouterr().err
+
+
+def _no_home(path: Path) -> Path:
+    raise RuntimeError("Could not determine home directory.")

@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flockoff.text import printable, secrets_in, without, without_key
+from flockoff.text import HIDDEN, printable, secrets_in, without, without_key
 
 
 @pytest.mark.parametrize(
@@ -83,3 +85,19 @@ def test_without_any_text_holds_no_secret_that_no_mask_brings_in(text: str, secr
 
 def test_without_secret_that_begins_another_hides_both() -> None:
     assert without("abcdef abc", {"abc", "abcdef"}) == "*** ***"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "hf_first\nhf_second",
+        repr("hf_first\nhf_second"),
+        json.dumps("hf_first\nhf_second"),
+        "hf_first%0Ahf_second",
+        "only hf_second",
+        "only hf_first",
+    ],
+)
+def test_without_hides_a_secret_escaped_encoded_and_in_parts(shown: str) -> None:
+    hidden = without(shown, {"hf_first\nhf_second"})
+    assert "hf_first" not in hidden and "hf_second" not in hidden and HIDDEN in hidden

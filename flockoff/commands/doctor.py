@@ -29,7 +29,7 @@ from flockoff.flags import (
 )
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
-from flockoff.settings import NeuronSettings, read_credentials
+from flockoff.settings import Credentials, NeuronSettings, read_credentials
 
 
 class Role(StrEnum):
@@ -82,11 +82,12 @@ def doctor(
     def program(_stop: threading.Event) -> int:
         there = importlib.util.find_spec("torch") is not None
         chosen = role or (Role.VALIDATOR if there else Role.MINER)
+        findings = _findings(chosen, neuron, credentials, competition, cache_dir, data_dir, device)
         if as_json:
-            found = list(_findings(chosen, neuron, competition, cache_dir, data_dir, device))
+            found = list(findings)
             print_json({"role": chosen, "findings": [asdict(finding) for finding in found]})
         else:
-            found = _shown(chosen, _findings(chosen, neuron, competition, cache_dir, data_dir, device))
+            found = _shown(chosen, findings)
         return 1 if any(finding.state == "bad" for finding in found) else 0
 
     raise typer.Exit(run(program))
@@ -95,6 +96,7 @@ def doctor(
 def _findings(
     role: str,
     neuron: NeuronSettings | None,
+    credentials: Credentials,
     competition: Path | None,
     cache_dir: Path,
     data_dir: Path,
@@ -110,7 +112,8 @@ def _findings(
     if role == "validator":
         yield from examined("device", lambda: gpu.device(rules, cache_dir, device))
     yield from machine.base_model(rules, cache_dir, role)
-    yield from examined("hub token", lambda: network.hub(read_credentials(), role))
+    yield from network.environment()
+    yield from examined("hub token", lambda: network.hub(credentials, role))
     if neuron is None:
         yield Finding("chain and wallet", "unknown", "not looked at", "Give --netuid.")
     else:

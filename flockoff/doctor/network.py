@@ -8,6 +8,7 @@ from flockoff import openers
 from flockoff.chain import open_chain, resolve_endpoint
 from flockoff.doctor.finding import Finding
 from flockoff.errors import FlockoffError
+from flockoff.hub import steering
 from flockoff.settings import Credentials, NeuronSettings
 from flockoff.text import without_key
 
@@ -65,6 +66,12 @@ def _hotkey(settings: NeuronSettings, role: str) -> Iterator[Finding]:
             yield Finding("stake and permit", "good", f"{stake}, a validator permit")
         else:
             yield Finding("stake and permit", "bad", f"{stake}, no validator permit", remedy)
+
+
+def environment() -> Iterator[Finding]:
+    """What is set here that decides how hub and chain are reached."""
+    names = steering()
+    yield Finding("environment", "good", f"{', '.join(names)} set" if names else "nothing set that steers")
 
 
 def hub(credentials: Credentials, role: str) -> Iterator[Finding]:

@@ -7,5 +7,14 @@ from flockoff.hub.client import HubClient, cached_base_model
 from flockoff.hub.datasets import DatasetCache, cached_dataset
 from flockoff.hub.retries import Patience
 from flockoff.hub.rights import require_write
+from flockoff.hub.surroundings import steering
 
-__all__ = ["DatasetCache", "HubClient", "Patience", "cached_base_model", "cached_dataset", "require_write"]
+__all__ = [
+    "DatasetCache",
+    "HubClient",
+    "Patience",
+    "cached_base_model",
+    "cached_dataset",
+    "require_write",
+    "steering",
+]

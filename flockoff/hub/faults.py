@@ -26,6 +26,7 @@ from flockoff.errors import (
 )
 from flockoff.hub.files import Missing
 from flockoff.hub.library import parse_ratelimit_headers
+from flockoff.hub.surroundings import connecting
 from flockoff.text import without
 
 FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, KeyError, TypeError, RuntimeError)
@@ -48,9 +49,9 @@ def _transient(message: str, error: Exception) -> FlockoffError:
 
 
 def _unreachable(message: str, _: Exception) -> FlockoffError:
-    return HubTransient(
-        message, remedy="Check this machine's network connection, and HF_ENDPOINT if it is set."
-    )
+    names = connecting()
+    set_here = f", and {', '.join(names)}, set in the environment" if names else ""
+    return HubTransient(message, remedy=f"Check this machine's network connection{set_here}.")
 
 
 def _unauthorized(remedy: str) -> _Translation:

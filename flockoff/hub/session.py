@@ -10,9 +10,10 @@ import httpx2
 from huggingface_hub import constants, get_session, is_offline_mode, set_client_factory
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from flockoff.errors import HubTransient
+from flockoff.errors import HubTransient, SetupError
 from flockoff.hub.deadline import current_call, watch
 from flockoff.hub.faults import retry_after, translate
+from flockoff.hub.surroundings import connecting
 
 # Seconds of silence. huggingface_hub by itself waits for ever for the answer to whoami, create or commit.
 _TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
@@ -53,11 +54,19 @@ class _Client(httpx2.Client):
     """
 
     def __init__(self) -> None:
-        super().__init__(
-            event_hooks={"request": [_refuse_offline], "response": [_check_busy, _check_redirect]},
-            follow_redirects=True,
-            timeout=_TIMEOUT,
-        )
+        try:
+            super().__init__(
+                event_hooks={"request": [_refuse_offline], "response": [_check_busy, _check_redirect]},
+                follow_redirects=True,
+                timeout=_TIMEOUT,
+            )
+        except (ValueError, ImportError, OSError) as error:  # an SSLError is an OSError
+            names = ", ".join(name for name in connecting() if name != "HF_ENDPOINT")
+            raise SetupError(
+                f"No connection to a hub can be set up as the environment has it: {error}.",
+                remedy=f"Correct or unset {names or 'what names proxies and certificates'}. "
+                "A proxy is an http://, https:// or socks5:// address.",
+            ) from error
         watch(self)
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
