@@ -29,7 +29,7 @@ from flockoff.tracking import tracked
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.limits import WorkerLimits
 from flockoff.training.plans import local_plans, usable_cores, visible_gpus
-from flockoff.training.seat import WorkerPlan
+from flockoff.training.pool import WorkerPlan
 from flockoff.validate import Validator
 
 

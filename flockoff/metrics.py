@@ -69,6 +69,13 @@ WORKER_MEMORY = Gauge(
     registry=REGISTRY,
 )
 
+WORKER_KERNELS = Gauge(
+    "flockoff_worker_kernels",
+    "Whether each worker on a card trains with its own kernels, by its number and path: dropout, gate.",
+    ["worker", "path"],
+    registry=REGISTRY,
+)
+
 # --- downloads and disk ----------------------------------------------------------------------------------
 
 DOWNLOADS = Counter(

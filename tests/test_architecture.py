@@ -46,7 +46,17 @@ LIBRARIES = {
     ("localnet",): ("dulwich", "starlette", "uvicorn", "websockets"),
     ("tokens",): ("tokenizers",),
     ("tokens", "report"): ("jinja2",),
-    ("training",): ("torch", "transformers", "peft", "trl", "datasets", "accelerate", "safetensors", "gguf"),
+    ("training",): (
+        "torch",
+        "transformers",
+        "peft",
+        "trl",
+        "datasets",
+        "accelerate",
+        "safetensors",
+        "gguf",
+        "triton",
+    ),
 }
 OWNERS = {library: rooms for rooms, libraries in LIBRARIES.items() for library in libraries}
 MAX_NEURON_LINES = 100

@@ -1,6 +1,6 @@
-"""Between a seat and a worker on a node: ``python -m flockoff.cluster.bridge ADDRESS CPUS GPUS``.
+"""Between the pool and a worker on a node: ``python -m flockoff.cluster.bridge ADDRESS CPUS GPUS``.
 
-To the seat it speaks as a worker does. It waits for a node with so many CPUs and GPUs free, sends it the
+To the pool it speaks as a worker does. It waits for a node with so many CPUs and GPUs free, sends it the
 files that it has not got, has a worker started there, and passes lines on. The worker ends with it: when its
 stdin or this process ends, so do the actor and what the actor has started.
 """

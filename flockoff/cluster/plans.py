@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from flockoff.errors import SetupError
 from flockoff.text import printable
 from flockoff.training.environment import current_environment
-from flockoff.training.seat import WorkerPlan
+from flockoff.training.pool import WorkerPlan
 
 _SURVEY_SECONDS = 180.0
 _SHOWN = 300  # characters

@@ -17,6 +17,7 @@ from flockoff.planner.flops import Load
 from flockoff.planner.hardware import GPUS, Gpu, find_gpu
 from flockoff.planner.model import ModelSize, base_size, read_size
 from flockoff.planner.paper import (
+    ASSUMED_HOST_SECONDS,
     ASSUMED_MFU,
     BLOCK_THRESHOLD,
     BLOCKS_PER_EPOCH,
@@ -131,8 +132,9 @@ def _show(title: str, plans: Sequence[PaperPlan], workers: int, mfu: float) -> N
         f"{first.evaluation_flops:.2e} of evaluation, in float32."
     )
     screen.print(
-        f"Assumed: {mfu:.0%} of each card's peak, and {duration(first.forecast.time_left)} of an epoch for "
-        "evaluating. Measure yours: python -m tests.bench training"
+        f"Assumed: {mfu:.0%} of each card's peak, {1000 * ASSUMED_HOST_SECONDS:.0f} ms at least an optimizer "
+        f"step for the host, and {duration(first.forecast.time_left)} of an epoch for evaluating. "
+        "Measure yours: python -m tests.bench card"
     )
     for source in dict.fromkeys(one.gpu.source for one in plans):
         names = ", ".join(one.gpu.name for one in plans if one.gpu.source == source)

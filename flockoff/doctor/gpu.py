@@ -26,12 +26,13 @@ def device(competition: Competition, cache_dir: Path, name: str | None) -> Itera
     driver = _driver()
     if seen.kind == "cuda":
         yield Finding("device", "good", f"{seen.text}, CUDA {seen.cuda}, driver {driver or 'unknown'}")
+        yield kernels(seen.lacks_for_kernels)
     elif driver is None:
         remedy = "A validator of FLock OFF's own competition needs an NVIDIA card with 12 GB at least."
         yield Finding("device", "doubtful", seen.text, remedy)
     else:
-        remedy = "There is a driver, but PyTorch does not see the card: look at nvidia-smi, and run uv sync."
-        yield Finding("device", "bad", f"{seen.text}, though there is an NVIDIA driver {driver}", remedy)
+        remedy = "Leave out --device cpu: a validator of FLock OFF's own competition needs the card."
+        yield Finding("device", "doubtful", f"{seen.text}, beside an NVIDIA driver {driver}", remedy)
     room = f"{seen.free / GIB:.1f} of {seen.total / GIB:.1f} GiB free"
     if seen.needed is None:
         yield Finding("device memory", "good", f"{room}; the need is known once the base model is here")
@@ -41,6 +42,16 @@ def device(competition: Competition, cache_dir: Path, name: str | None) -> Itera
     else:
         slow = ", and computes activations twice to fit" if seen.recomputes else ""
         yield Finding("device memory", "good", f"{room}, training needs {seen.needed / GIB:.1f}{slow}")
+
+
+def kernels(lack: str | None) -> Finding:
+    """Whether this project's own kernels can be compiled; ``lack``: what is missing for it."""
+    if lack is None:
+        return Finding("kernels", "good", "Triton and a C compiler")
+    remedy = (
+        "Training is several times slower without them. On Debian or Ubuntu: sudo apt install gcc libc6-dev"
+    )
+    return Finding("kernels", "doubtful", f"{lack} is missing for the card's own kernels", remedy)
 
 
 def _driver() -> str | None:

@@ -1,4 +1,6 @@
-"""What hardware would do in an epoch, on paper: operations divided by what a card reaches."""
+"""What hardware would do in an epoch, on paper: operations divided by what a card reaches, or the seconds in
+which the host can ask for them, whichever is longer.
+"""
 
 import math
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from flockoff.planner.model import ModelSize
 # FLock OFF's own evaluation set, counted under SmolLM2's tokenizer; Qwen2.5's makes much the same of it.
 EVALUATION_SET = Load(rows=256, tokens=69_940, targets=50_213, pairs=10_974_087)
 ASSUMED_MFU = 0.4  # of a card's peak, in products that the mathematics asks for
+# Of Python, PyTorch and the driver to launch one optimizer step of 28 layers: counted, not measured.
+ASSUMED_HOST_SECONDS = 0.06
 BLOCKS_PER_EPOCH = 360  # mainnet's tempo
 BLOCK_THRESHOLD = 50  # a validator's default
 SECONDS_PER_BLOCK = 12.0
@@ -32,6 +36,7 @@ class PaperPlan:
     gpu: Gpu
     training_flops: int  # that a dataset asks for
     evaluation_flops: int
+    host_bound: bool  # the card waits for the host in training
     recomputes: bool  # activations of such rows are computed again in the backward pass, for want of memory
     memory: int  # bytes that the longest row the rules allow needs
     fits: bool
@@ -64,11 +69,13 @@ def paper_plan(
     workers: int,
     time_left: float,
     mfu: float = ASSUMED_MFU,
+    host_seconds: float = ASSUMED_HOST_SECONDS,
 ) -> PaperPlan:
     """The plan for ``miners`` datasets like ``dataset`` on ``workers`` cards, in ``time_left`` seconds.
 
     Training is in bfloat16, evaluation in float32, each at the share ``mfu`` of its own peak. Where a
-    row's activations do not fit, training goes forward twice, which counts as time and not as work.
+    row's activations do not fit, training goes forward twice, which counts as time and not as work. No
+    optimizer step takes less than ``host_seconds``.
     """
     need = memory_need(size, competition)
     memory = int(gpu.memory * 2**30) - _RESERVE
@@ -77,8 +84,11 @@ def paper_plan(
     evaluation = evaluation_flops(size, competition, evaluation_load(competition))
     again = competition.training.epochs * forward_flops(size, competition.lora.rank, dataset)
     computed = training + (again if recomputes else 0)
+    on_card = computed / (mfu * gpu.bfloat16 * _TERA)
+    steps = competition.training.epochs * math.ceil(dataset.rows / competition.training.rows_per_step)
+    on_host = steps * host_seconds
     pace = Pace(
-        seconds_per_token=computed / (mfu * gpu.bfloat16 * _TERA) / dataset.tokens,
+        seconds_per_token=max(on_card, on_host) / dataset.tokens,
         evaluation=evaluation / (mfu * gpu.float32 * _TERA),
     )
     seconds = pace.seconds(dataset.tokens)
@@ -87,6 +97,7 @@ def paper_plan(
         gpu=gpu,
         training_flops=training,
         evaluation_flops=evaluation,
+        host_bound=on_host > on_card,
         recomputes=recomputes,
         memory=need.recomputed,
         fits=need.recomputed <= memory,

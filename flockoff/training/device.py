@@ -1,9 +1,10 @@
 """The device that trains: which one, how exactly it computes, and whether it can hold the base model."""
 
 import contextlib
+import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -11,9 +12,11 @@ import torch
 
 from flockoff.errors import SetupError
 from flockoff.planner.memory import MemoryNeed
+from flockoff.training.environment import installed_gpus
 from flockoff.training.messages import WorkerFault
 
 _PASS_TOKENS = {"cpu": 2048, "cuda": 16384}  # more make a pass no faster
+_AMPERE = (8, 0)
 _NO_MEMORY = re.compile(r"can't allocate memory|out of memory|ALLOC_FAILED", re.IGNORECASE)
 _DEVICE = re.compile(
     r"CUDA (driver )?error|CUBLAS_STATUS|CUDNN_STATUS|cuDNN error|NCCL error|device-side assert"
@@ -24,16 +27,65 @@ def choose_device(name: str | None) -> torch.device:
     """The device to train on; ``name`` "cpu", "cuda", "cuda:N", or None for a GPU if there is one.
 
     The environment leaves at most one GPU in sight, so its index here is 0 whichever it is.
-    Raises SetupError where a GPU is asked for and none can be used.
+    Raises SetupError where a GPU is asked for and none can be used; where there is one that PyTorch cannot
+    use, which must not pass for a machine without; and where it is of a kind that cannot train.
     """
-    if torch.cuda.is_available() and name != "cpu":
-        return torch.device("cuda", 0)
-    if name not in (None, "cpu"):
-        raise SetupError(
-            f"No GPU can be used as {name}.",
-            remedy="Check nvidia-smi and the PyTorch build, or pass --device cpu.",
+    if name == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", 0)
+        require_kind(
+            torch.cuda.get_device_name(device),
+            torch.cuda.get_device_capability(device),
+            torch.cuda.get_arch_list(),
         )
-    return torch.device("cpu")
+        return device
+    cards = installed_gpus(os.environ) if name is None else ()
+    if name is None and not cards:
+        return torch.device("cpu")
+    what = cards[0] if cards else f"a GPU as {name}"
+    raise SetupError(
+        f"PyTorch {torch.__version__} cannot use {what}: {_why_no_gpu()}",
+        remedy="Look at nvidia-smi, update the NVIDIA driver, and run uv sync; or pass --device cpu.",
+    )
+
+
+def require_kind(card: str, capability: tuple[int, int], built_for: Sequence[str]) -> None:
+    """Raises SetupError for a ``card`` without bfloat16, or that this PyTorch has no kernels for.
+
+    ``built_for``: as ``torch.cuda.get_arch_list`` has it: sm_86 runs on 8.6 and 8.9, compute_90 (which the
+    driver compiles) on 9.0 and all that is newer.
+    """
+    kind = f"{card} (compute capability {capability[0]}.{capability[1]})"
+    if capability < _AMPERE:
+        raise SetupError(
+            f"{kind} has no bfloat16 and no attention kernels: it cannot train.",
+            remedy="Use an NVIDIA card of the Ampere generation (RTX 30) or newer, or pass --device cpu.",
+        )
+    if not any(_runs(built, capability) for built in built_for):
+        raise SetupError(
+            f"PyTorch {torch.__version__} has no kernels for {kind}, only {', '.join(built_for) or 'none'}.",
+            remedy="Run uv sync, which installs the build of the lock file.",
+        )
+
+
+def _runs(built: str, capability: tuple[int, int]) -> bool:
+    kind, _, digits = built.partition("_")
+    number = int("".join(filter(str.isdecimal, digits)) or 0)
+    major, minor = divmod(number, 10)
+    if kind == "compute":
+        return (major, minor) <= capability
+    return major == capability[0] and minor <= capability[1]
+
+
+def _why_no_gpu() -> str:
+    if torch.version.cuda is None:
+        return "it was built without CUDA."
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return str(error).split("\n")[0]
+    return "it finds none."
 
 
 def compute_exactly(threads: int | None) -> None:
@@ -45,6 +97,8 @@ def compute_exactly(threads: int | None) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision("highest")
+    # Products that are split are summed in float32, as all others are.
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,28 @@
-"""Dropout whose random numbers cost little, and do not depend on how rows are grouped into passes.
+"""Dropout by a counter: whether a number is dropped follows from where it stands, on every device alike.
 
 The law: each number of an adapter's input is dropped, independently of all others, with probability
-``round(65536 p) / 65536``; what is kept is divided by the true probability of being kept. Which are dropped
-is a function of the seed, the optimizer step, the row's place in it and the adapted layer: not of the other
-rows in the pass, nor of whether the pass is computed again. On CPU the random words are NumPy's SFC64, on
-CUDA they are torch's; 16 bits decide about one number.
+``round(65536 p) / 65536``; what is kept is divided by the true probability of being kept. The numbers of one
+row, token by token, are taken in order by the 16-bit words of a Philox4x64-10 generator (Salmon et al.,
+"Parallel random numbers: as easy as 1, 2, 3", 2011), lowest bits first: number ``i`` of a row is decided by
+word ``i mod 16`` of the block with
+
+    key      (seed, layer)
+    counter  (1 + i // 16, the row's place in the optimizer step, the step, 0)
+
+and dropped where that word is less than ``round(65536 p)``. So the outcome depends neither on the other rows
+in the pass, nor on whether the pass is computed again, nor on the device. On CPU the words are NumPy's; on
+CUDA ``kernels`` makes them where they are used, and never stores them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate
 
 import numpy as np
 import torch
 
 _LEVELS = 2**16
-_LOWEST = -(2**15)  # words are read as signed
-_Key = tuple[int, int, int, int]
+_WORDS = 4  # 16-bit words in one of the generator's 64-bit outputs
 
 
 def levels_dropped(rate: float) -> int:
@@ -40,32 +45,17 @@ class RowDropout:
     lengths: Sequence[int]
 
     def kept(self, layer: int, width: int, device: torch.device) -> torch.Tensor:
-        """(tokens, width) of int8: 1 where the number is kept, 0 where it is dropped."""
-        keys = [(self.seed, self.step, self.first + number, layer) for number in range(len(self.lengths))]
+        """(tokens, width) of int8: 1 where the number is kept, 0 where it is dropped.
+
+        Drawn on the host, whatever the device: a card whose kernels are in use never asks for it.
+        """
         counts = [length * width for length in self.lengths]
-        highest_dropped = _LOWEST + levels_dropped(self.rate) - 1
-        draw = _draw_on_cpu if device.type == "cpu" else partial(_draw_on_cuda, device)
-        return draw(keys, counts, highest_dropped).view(-1, width)
-
-
-def _draw_on_cpu(keys: Sequence[_Key], counts: Sequence[int], highest_dropped: int) -> torch.Tensor:
-    """Which of ``counts[i]`` random 16-bit words for each ``keys[i]``, one behind the other, are higher."""
-    kept = np.empty(sum(counts), np.int8)
-    for key, end, count in zip(keys, accumulate(counts), counts, strict=True):
-        drawn = np.random.SFC64(key).random_raw(-(-count // 4)).view(np.int16)
-        np.greater(drawn[:count], highest_dropped, out=kept[end - count : end].view(np.bool_))
-    return torch.from_numpy(kept)
-
-
-def _draw_on_cuda(
-    device: torch.device, keys: Sequence[_Key], counts: Sequence[int], highest_dropped: int
-) -> torch.Tensor:
-    """As ``_draw_on_cpu``, with other words."""
-    words = torch.empty(sum(counts), dtype=torch.int16, device=device)
-    for key, end, count in zip(keys, accumulate(counts), counts, strict=True):
-        (seed,) = np.random.SeedSequence(key).generate_state(1, np.uint64).tolist()
-        generator = torch.Generator(device).manual_seed(seed & (2**63 - 1))
-        quads = torch.empty(-(-count // 4), dtype=torch.int64, device=device)
-        drawn = quads.random_(-(2**63), None, generator=generator).view(torch.int16)
-        words[end - count : end] = drawn[:count]
-    return (words > highest_dropped).to(torch.int8)
+        kept = np.empty(sum(counts), np.int8)
+        key = np.array([self.seed, layer], np.uint64)
+        dropped = levels_dropped(self.rate)
+        for number, (end, count) in enumerate(zip(accumulate(counts), counts, strict=True)):
+            # NumPy counts up before it draws, so that the first block it gives has 1 as its counter.
+            counter = np.array([0, self.first + number, self.step, 0], np.uint64)
+            words = np.random.Philox(counter=counter, key=key).random_raw(-(-count // _WORDS)).view(np.uint16)
+            np.greater_equal(words[:count], dropped, out=kept[end - count : end].view(np.bool_))
+        return torch.from_numpy(kept).view(-1, width).to(device)

@@ -1,6 +1,8 @@
 """What the processes that run a base model inherit from the one that starts them: no secrets."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 
 from flockoff.errors import UsageError
@@ -8,6 +10,7 @@ from flockoff.errors import UsageError
 _NAMES = frozenset(
     [
         *("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD"),
+        "CC",  # with which Triton compiles what launches its kernels
         *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
         *("TEMP", "TMP", "SYSTEMROOT", "WINDIR", "COMSPEC", "PATHEXT", "NUMBER_OF_PROCESSORS"),
         *("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"),  # how to be let in, not the token
@@ -25,8 +28,10 @@ _PREFIXES = (
     "CUDA_",
     "NVIDIA_",
     "PYTORCH_",
+    "TRITON_",
     "CONDA_",
 )
+_NVIDIA_SMI_SECONDS = 30.0
 _SETTINGS = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -39,6 +44,8 @@ _SETTINGS = {
     # What a step frees, the next one needs: given back to the kernel, it is zeroed anew each time.
     "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic only with a workspace of its own
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # cuda:N is then the card that nvidia-smi calls N
+    "TRITON_DEFAULT_FP_FUSION": "1",  # what a new version takes for granted moves the last digits
     "PYTHONUNBUFFERED": "1",
     "PYTHONUTF8": "1",
 }
@@ -55,7 +62,14 @@ def scrubbed_environment(parent: Mapping[str, str], device: str | None = None) -
         for name, value in parent.items()
         if name.upper() in _NAMES or name.upper().startswith(_PREFIXES)
     }
-    return _SETTINGS | kept | _visible_devices(parent, device)
+    return _SETTINGS | _allocator(kept) | kept | _visible_devices(parent, device)
+
+
+def _allocator(given: Mapping[str, str]) -> dict[str, str]:
+    """On Linux, PyTorch's memory on a card can grow in place: passes of many sizes leave no gaps in it."""
+    if sys.platform != "linux" or "PYTORCH_CUDA_ALLOC_CONF" in given:  # its former name, which still counts
+        return {}
+    return {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 
 
 def current_environment(device: str | None = None) -> dict[str, str]:
@@ -63,13 +77,37 @@ def current_environment(device: str | None = None) -> dict[str, str]:
     return scrubbed_environment(os.environ, device)
 
 
+def installed_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of the GPUs that NVIDIA's driver has, whichever are to be used; none without the driver."""
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "-L"],
+            env=scrubbed_environment(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_NVIDIA_SMI_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    lines = [line for line in done.stdout.splitlines() if line.startswith("GPU ")]
+    return tuple(line.partition(": ")[2].partition(" (UUID")[0] for line in lines)
+
+
+def check_device(device: str | None) -> None:
+    """Raises UsageError for a ``device`` that is not None, "cpu", "cuda" or "cuda:N"."""
+    kind, colon, index = (device if device is not None else "cuda").partition(":")
+    if device != "cpu" and (kind != "cuda" or (colon and not index.isdecimal())):
+        raise UsageError(f"Unknown device {device!r}.", remedy="Use cpu, cuda, or cuda:N for the N-th GPU.")
+
+
 def _visible_devices(parent: Mapping[str, str], device: str | None) -> dict[str, str]:
     """One GPU at most: with several in sight, transformers would spread each batch over all of them."""
+    check_device(device)
     if device == "cpu":
         return {"CUDA_VISIBLE_DEVICES": ""}
-    kind, _, index = ("cuda" if device is None else device).partition(":")
-    if kind != "cuda" or not (index or "0").isdecimal():
-        raise UsageError(f"Unknown device {device!r}.", remedy="Use cpu, cuda, or cuda:N for the N-th GPU.")
+    index = (device or "").partition(":")[2]
     visible = parent.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return {"CUDA_VISIBLE_DEVICES": index or "0"}

@@ -14,10 +14,10 @@ from flockoff.errors import EvaluationFault, EvaluationStopped, SetupError
 from flockoff.metrics import WORKER_RESTARTS
 from flockoff.records import Measurement, Progress
 from flockoff.tokens import load_encoder
-from flockoff.training.limits import Pace, WorkerLimits
-from flockoff.training.messages import Assignment, Request, WorkerFault
+from flockoff.training.limits import AdaptiveLimits, WorkerLimits
+from flockoff.training.messages import Assignment, Request, Saving, WorkerFault
+from flockoff.training.pool import PooledDevice, WorkerPlan, WorkerPool
 from flockoff.training.rows import training_rows, write_rows
-from flockoff.training.seat import Seat, Seats, WorkerPlan
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,13 @@ _TRIES = 3
 
 OnProgress = Callable[[Progress], None]
 ShouldStop = Callable[[], bool]
+
+
+def _saving(causes: Sequence[str]) -> Saving:
+    """How the next worker saves memory, by what was wrong with those before it: first by halves."""
+    if causes == ["memory"]:
+        return "halves"
+    return "rows" if "memory" in causes or causes == ["killed"] * 2 else "none"
 
 
 class WorkerEvaluator:
@@ -67,17 +74,17 @@ class WorkerEvaluator:
         self._encoder = cache(partial(load_encoder, model_dir, competition.training.context_length))
         self._limits = limits or WorkerLimits()
         self._mixed = mixed
-        self._seats = Seats(
+        self._pool = WorkerPool(
             [
-                Seat(number, plan, assignment, log_file=log_file, memory_limit=self._limits.memory)
+                PooledDevice(number, plan, assignment, log_file=log_file, memory_limit=self._limits.memory)
                 for number, plan in enumerate(workers or [WorkerPlan(device, threads)])
             ]
         )
-        self.devices = len(self._seats)
+        self.devices = len(self._pool)
         self.slots = 2 * self.devices
         self._tickets = itertools.count()
         self._lock = threading.Lock()  # of what follows
-        self._pace = Pace(self._limits, competition.training)
+        self._adaptive = AdaptiveLimits(self._limits, competition.training)
         self._base: Measurement | None = None
         self._seed: int | None = None
         self._kind: str | None = None  # of the devices that evaluate under this seed
@@ -91,7 +98,7 @@ class WorkerEvaluator:
         if self._base is None:
             measured = self._measured(next(self._tickets), Request(), 0, on_progress, should_stop)
             with self._lock:
-                self._pace.note_base(measured.seconds)
+                self._adaptive.note_base(measured.seconds)
             self._base = measured
         return self._base
 
@@ -116,12 +123,12 @@ class WorkerEvaluator:
             request = Request(str(rows), seed)
             measurement = self._measured(ticket, request, tokens, on_progress, should_stop)
         with self._lock:
-            self._pace.note(tokens, measurement.seconds)
+            self._adaptive.note(tokens, measurement.seconds)
         return measurement
 
     def close(self) -> None:
         """Stop all workers; no process is left behind. Nobody may be evaluating."""
-        self._seats.close()
+        self._pool.close()
 
     @contextmanager
     def _read(self, dataset: Path, content_hash: str, left_out: tuple[int, ...]) -> Iterator[Path]:
@@ -147,45 +154,45 @@ class WorkerEvaluator:
     ) -> Measurement:
         """The answer to ``request``, from up to three workers, one after the other.
 
-        Where memory was too little, or may have been, the next worker is frugal: for this request only,
+        Where memory was too little, or may have been, the next worker saves some: for this request only,
         because it computes the same in another order, which moves the last digits.
         """
         causes: list[str] = []
         while True:
-            seat = self._seats.take(ticket, partial(self._suits, request), should_stop)
-            frugal = "memory" in causes or causes == ["killed"] * 2
+            device = self._pool.take(ticket, partial(self._suits, request), should_stop)
+            saving = _saving(causes)
             try:
-                kind = seat.get_ready(self._limits, frugal, on_progress, should_stop)
+                kind = device.get_ready(self._limits, saving, on_progress, should_stop)
                 if not self._accepts(request, kind):
                     log.warning(
-                        "Worker %d stands idle, for it has another kind of device: %s.", seat.number, kind
+                        "Worker %d stands idle, for it has another kind of device: %s.", device.number, kind
                     )
                     continue
                 with self._lock:
-                    limits = self._pace.limits(tokens) if request.rows else self._limits
-                return seat.measure(request, limits, on_progress, should_stop)
+                    limits = self._adaptive.limits(tokens) if request.rows else self._limits
+                return device.measure(request, limits, on_progress, should_stop)
             except WorkerFault as fault:
-                self._note(seat, fault, causes)
+                self._note(device, fault, causes)
                 if should_stop():  # a service manager stops all of a group at once
                     raise EvaluationStopped("The evaluation was stopped.") from fault
             except SetupError as fault:
-                if self._seats.set_aside(seat):
+                if not self._pool.set_aside(device):
                     raise
-                log.error("Worker %d cannot be used: %s Going on without it.", seat.number, fault)
+                log.error("Worker %d cannot be used: %s Going on without it.", device.number, fault)
             finally:
-                if frugal:
-                    seat.close()
-                self._seats.give_back(seat)
+                if saving != "none":
+                    device.close()
+                self._pool.give_back(device)
 
-    def _note(self, seat: Seat, fault: WorkerFault, causes: list[str]) -> None:
+    def _note(self, device: PooledDevice, fault: WorkerFault, causes: list[str]) -> None:
         """A worker failed: remember why in ``causes``. Raises EvaluationFault where it was the third."""
         WORKER_RESTARTS.labels(cause=fault.cause).inc()
         if fault.cause == "absent":
-            seat.rest(at_once=True)
+            device.rest(at_once=True)
             log.warning("%s", fault)
             return
-        if len(self._seats) > 1:
-            seat.rest(at_once=fault.cause in ("lost", "device"))
+        if len(self._pool) > 1:
+            device.rest(at_once=fault.cause in ("lost", "device"))
         causes.append(fault.cause)
         if len(causes) == _TRIES:
             raise EvaluationFault(
@@ -195,11 +202,11 @@ class WorkerEvaluator:
             "%s Trying again with a new worker (try %d of %d).", fault.message, len(causes) + 1, _TRIES
         )
 
-    def _suits(self, request: Request, seat: Seat) -> bool:
-        """Whether the seat may be of the right kind, as far as is known."""
+    def _suits(self, request: Request, device: PooledDevice) -> bool:
+        """Whether the device may be of the right kind, as far as is known."""
         with self._lock:
             free = self._mixed or request.rows is None or request.seed != self._seed
-            return free or seat.kind in (None, self._kind)
+            return free or device.kind in (None, self._kind)
 
     def _accepts(self, request: Request, kind: str) -> bool:
         """Whether a device of this kind may measure it; the first one under a seed decides."""

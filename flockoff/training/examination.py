@@ -1,5 +1,9 @@
 """What the device that would train is, and whether the base model fits it. Imports torch: takes seconds."""
 
+import importlib.util
+import os
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +30,7 @@ class DeviceExamination:
     needed: int | None  # by training, at the least
     recomputes: bool | None  # activations, because memory is short: slower
     cuda: str | None  # the CUDA that torch was built for
+    lacks_for_kernels: str | None  # what a card's own kernels of training want and this machine has not
 
 
 def examine_device(name: str | None, competition: Competition, model_dir: Path | None) -> DeviceExamination:
@@ -41,5 +46,22 @@ def examine_device(name: str | None, competition: Competition, model_dir: Path |
         need = training_memory(model_dir, competition, precision)
         needed, recomputes = need.recomputed, need.recomputes(total)
     return DeviceExamination(
-        device_text(device), device.type, total, free, needed, recomputes, torch.version.cuda
+        device_text(device),
+        device.type,
+        total,
+        free,
+        needed,
+        recomputes,
+        torch.version.cuda,
+        lacks_for_kernels(os.environ),
     )
+
+
+def lacks_for_kernels(environ: Mapping[str, str]) -> str | None:
+    """What is missing to compile Triton's kernels and the code that launches them; None where nothing is."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton"
+    compilers = (environ["CC"],) if environ.get("CC") else ("clang", "gcc")
+    if not any(shutil.which(name, path=environ.get("PATH")) for name in compilers):
+        return f"a C compiler ({' or '.join(compilers)})"
+    return None

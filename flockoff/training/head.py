@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from flockoff.planner.memory import HEAD_BLOCK, HEAD_POSITIONS
+from flockoff.planner.memory import HEAD_BLOCK, HEAD_BLOCK_ON_CARD, HEAD_POSITIONS
 
 
 def summed_loss(
@@ -77,12 +77,15 @@ def _scan(states: torch.Tensor, head: torch.Tensor, compute: torch.dtype, *, wei
     highest = states.new_full((len(states), 1), -torch.inf)
     total = states.new_zeros((len(states), 1))
     mean = torch.zeros_like(states) if weigh else None
-    for part in torch.split(head, HEAD_BLOCK):
+    on_card = compute == torch.bfloat16 and states.device.type != "cpu"
+    for part in torch.split(head, HEAD_BLOCK_ON_CARD if on_card else HEAD_BLOCK):
         block = part.to(compute)
-        logits = functional.linear(given, block).float()
+        logits = functional.linear(given, block)
+        if not on_card:  # a processor is slow in what mixes two precisions
+            logits = logits.float()
         top = torch.maximum(highest, logits.amax(dim=1, keepdim=True))
         fade = (highest - top).exp_()
-        exponentials = logits.sub_(top).exp_()
+        exponentials = (logits - top if on_card else logits.sub_(top)).exp_()  # float32
         total.mul_(fade).add_(exponentials.sum(dim=1, keepdim=True))
         if mean is not None:
             mean.mul_(fade).add_(exponentials.to(compute) @ block)

@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.llama.modeling_llama import LlamaAttention
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
 from flockoff.training.dropout import RowDropout
+from flockoff.training.fused import FusedPass
 from flockoff.training.packing import Pack, row_attention
 
 
@@ -24,21 +27,35 @@ class Passing:
 
     compute: torch.dtype = torch.float32  # of their inputs, products and outputs
     dropout: RowDropout | None = None
+    again: bool = False  # each decoder layer keeps its input only, and is computed again for its gradients
+    fused: FusedPass | None = None  # where a card's kernels are in use
 
 
 def replace_layers(network: nn.Module, passing: Passing) -> None:
-    """Let norms of Llama's kind, and attention of Llama's and Qwen2's, be computed here; all else stays."""
+    """Let norms of Llama's kind, and attention of Llama's and Qwen2's, be computed here, and whole layers
+    again in the backward pass where that is asked for; all else stays.
+    """
     for module in network.modules():
-        if hasattr(module, "variance_epsilon"):  # others call it otherwise
-            module.forward = partial(_normalised, module, passing)
+        if hasattr(module, "variance_epsilon"):  # only norms of this kind call it so
+            weight = module.get_parameter("weight").detach().float()  # once, and not in each pass
+            epsilon: Any = module.variance_epsilon
+            module.forward = partial(_normalised, weight, epsilon, passing)
         elif isinstance(module, LlamaAttention | Qwen2Attention):
             module.forward = partial(_attended, module)  # type: ignore[method-assign]
+        elif isinstance(module, GradientCheckpointingLayer):
+            module.forward = partial(_layered, module.forward, passing)
 
 
-def _normalised(norm: Any, passing: Passing, x: torch.Tensor) -> torch.Tensor:
+def _layered(forward: Any, passing: Passing, *args: Any, **kwargs: Any) -> Any:
+    """transformers' own switch for this walks all modules, and leaves a hook at each turn."""
+    if not passing.again:
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+
+def _normalised(weight: torch.Tensor, epsilon: float, passing: Passing, x: torch.Tensor) -> torch.Tensor:
     """RMSNorm in one kernel, computed in float32 whatever the precision around it."""
-    scaled = functional.rms_norm(x.float(), norm.weight.shape, norm.weight.float(), norm.variance_epsilon)
-    return scaled.to(passing.compute)
+    return functional.rms_norm(x.float(), weight.shape, weight, epsilon).to(passing.compute)
 
 
 def _attended(

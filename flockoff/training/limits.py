@@ -36,7 +36,7 @@ class WorkerLimits:
         return replace(self, dataset=inf, stalled=self.loading)
 
 
-class Pace:
+class AdaptiveLimits:
     """What this machine's evaluations took so far, and so what the next may take."""
 
     def __init__(self, limits: WorkerLimits, training: Training) -> None:
@@ -75,7 +75,7 @@ class Pace:
 
 
 @dataclass(slots=True)
-class Patience:
+class Watch:
     """With a worker that was asked something. Times are seconds of listening to it.
 
     So a caller that was busy, stopped (Ctrl-Z) or suspended takes none of its own absence for the worker's.

@@ -3,7 +3,7 @@
 PEFT defines them: which layers have one, their parameters' names, shapes and initial values, and the file
 format. Its layers' forward pass is replaced by one that adds ``s B A drop(x)`` to ``W x`` inside the matrix
 product, keeps nothing for the backward pass but ``x``, ``A drop(x)`` and one byte for each number that may
-be dropped, and makes no gradient for ``W``.
+be dropped, and makes no gradient for ``W``. A card's kernels (``fused``) do without that byte.
 """
 
 import contextlib
@@ -19,9 +19,12 @@ from peft.tuners.lora.layer import Linear as LoraLayer
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
+from transformers.models.llama.modeling_llama import LlamaMLP
+from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP
 
 from flockoff.competition import Lora
-from flockoff.training.dropout import keep_probability, levels_dropped
+from flockoff.training.dropout import RowDropout, keep_probability, levels_dropped
+from flockoff.training.fused import FusedLayer, FusedPass, Kernels
 from flockoff.training.layers import Passing, replace_layers
 
 _NAME = "default"  # PEFT's name of the only adapter
@@ -38,6 +41,20 @@ class _Layer:
     scale: float
 
 
+@dataclass(slots=True)
+class _Working:
+    """What products are made with: the parameters themselves, or copies in the products' precision."""
+
+    copies: list[torch.Tensor]  # of each layer, its down and its up
+    precision: torch.dtype = torch.float32
+
+    def of(self, layer: _Layer) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.precision == torch.float32:
+            return layer.down, layer.up
+        down, up = self.copies[2 * layer.number : 2 * layer.number + 2]
+        return down, up
+
+
 class Adapters:
     """A LoRA adapter on every linear layer of ``network`` but the head, which have no effect at first.
 
@@ -46,17 +63,67 @@ class Adapters:
 
     def __init__(self, network: PreTrainedModel, lora: Lora) -> None:
         self.passing = Passing()
+        self._kernels: Kernels | None = None
+        self._working = _Working([])
         adapted = get_peft_model(network, _config(lora))
         assert isinstance(adapted, PeftModel)
         self.model = adapted
+        self._network = network
         self._layers: list[_Layer] = []
         for module in network.modules():
             if isinstance(module, LoraLayer):
                 layer = _layer(module, len(self._layers))
-                module.forward = partial(_adapted, layer, self.passing)  # type: ignore[method-assign]
+                module.forward = partial(  # type: ignore[method-assign]
+                    _adapted, layer, self.passing, self._working
+                )
                 self._layers.append(layer)
         replace_layers(network, self.passing)
+        self.model.eval()  # none of what is computed here depends on it
         self.clear()
+
+    @property
+    def widths(self) -> set[int]:
+        """Of what the adapted layers read."""
+        return {layer.base.in_features for layer in self._layers}
+
+    def use(self, kernels: Kernels | None, *, gate: bool) -> None:
+        """Train with a card's ``kernels`` from now on, the gate's among them or not; None: without.
+
+        The weights must be in the precision that training computes in, and ``widths`` such as they support.
+        """
+        self._kernels = kernels
+        fused: dict[nn.Module, tuple[_Layer, FusedLayer]] = {}
+        layers = iter(self._layers)
+        for module in self._network.modules():
+            if isinstance(module, LoraLayer):
+                layer = next(layers)
+                given = (layer, self.passing, self._working)
+                module.forward = partial(_adapted, *given)  # type: ignore[method-assign]
+                if kernels is not None:
+                    fused[module] = layer, self._fused(layer)
+                    module.forward = partial(  # type: ignore[method-assign]
+                        _adapted_on_card, fused[module][1], *given
+                    )
+        for module in self._network.modules():
+            if isinstance(module, LlamaMLP | Qwen2MLP):
+                vars(module).pop("forward", None)
+                if gate and kernels is not None:
+                    module.forward = partial(  # type: ignore[method-assign]
+                        _gated, module, *fused[module.down_proj], self.passing
+                    )
+
+    def _fuses(self, compute: torch.dtype) -> bool:
+        return self._kernels is not None and self._layers[0].base.weight.dtype == compute
+
+    def _fused(self, layer: _Layer) -> FusedLayer:
+        self._make_copies(layer.base.weight.dtype)
+        down, up = self._working.copies[2 * layer.number : 2 * layer.number + 2]
+        return FusedLayer(layer.number, layer.base.weight, layer.base.bias, down, up, layer.scale)
+
+    def _make_copies(self, precision: torch.dtype) -> None:
+        copies = self._working.copies
+        if not copies or copies[0].dtype != precision:
+            copies[:] = [torch.empty_like(value, dtype=precision) for value in self.parameters()]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         return (value for layer in self._layers for value in (layer.down, layer.up))
@@ -80,14 +147,23 @@ class Adapters:
 
     @contextlib.contextmanager
     def training(self, compute: torch.dtype) -> Iterator[None]:
-        """Within it, products are in ``compute``, and ``passing.dropout`` is what each pass sets it to."""
-        self.model.train()
-        self.passing.compute = compute
+        """Within it, products are in ``compute``, with the adapter as it is when this begins."""
+        if compute != torch.float32 or self._fuses(compute):
+            self._make_copies(compute)
+            with torch.no_grad():
+                torch._foreach_copy_(self._working.copies, list(self.parameters()))
+        self.passing.compute = self._working.precision = compute
         try:
             yield
         finally:
-            self.model.eval()
-            self.passing.compute, self.passing.dropout = torch.float32, None
+            self.passing.compute = self._working.precision = torch.float32
+            self.passing.dropout, self.passing.again, self.passing.fused = None, False, None
+
+    def begin_pass(self, dropout: RowDropout, device: torch.device, *, again: bool) -> None:
+        """The next pass drops so; ``again``: it computes its activations again in the backward pass."""
+        self.passing.dropout, self.passing.again = dropout, again
+        if self._kernels is not None and self._fuses(self.passing.compute):
+            self.passing.fused = FusedPass.of(self._kernels, dropout, device)
 
 
 def _config(lora: Lora) -> LoraConfig:
@@ -108,23 +184,46 @@ def _layer(module: LoraLayer, number: int) -> _Layer:
     return _Layer(number, base, down, up, float(module.scaling[_NAME]))
 
 
-def _adapted(layer: _Layer, passing: Passing, x: torch.Tensor) -> torch.Tensor:
+def _adapted(layer: _Layer, passing: Passing, working: _Working, x: torch.Tensor) -> torch.Tensor:
     flat = x.reshape(-1, x.shape[-1]).to(passing.compute)
     kept, scale = None, layer.scale
     if passing.dropout is not None and levels_dropped(passing.dropout.rate):
         kept = passing.dropout.kept(layer.number, flat.shape[1], flat.device)
         scale /= keep_probability(passing.dropout.rate)
     product: torch.Tensor = _AdaptedProduct.apply(
-        flat, layer.base.weight, layer.base.bias, layer.down, layer.up, scale, kept
+        flat, layer.base.weight, layer.base.bias, layer.down, layer.up, scale, kept, *working.of(layer)
     )
     return product.view(*x.shape[:-1], -1)
+
+
+def _adapted_on_card(
+    fused: FusedLayer, layer: _Layer, passing: Passing, working: _Working, x: torch.Tensor
+) -> torch.Tensor:
+    """As ``_adapted``, by the card's kernels where a pass of training is under way."""
+    if passing.fused is None:
+        return _adapted(layer, passing, working, x)
+    flat = x.reshape(-1, x.shape[-1]).to(passing.compute).contiguous()
+    return passing.fused.product(flat, fused, layer.down, layer.up).view(*x.shape[:-1], -1)
+
+
+def _gated(mlp: Any, layer: _Layer, fused: FusedLayer, passing: Passing, x: torch.Tensor) -> torch.Tensor:
+    """The feed-forward part; ``layer`` is its last product."""
+    gate, up = mlp.gate_proj(x), mlp.up_proj(x)
+    if passing.fused is None:
+        product: torch.Tensor = mlp.down_proj(mlp.act_fn(gate) * up)
+        return product
+    flat_gate, flat_up = (states.view(-1, states.shape[-1]) for states in (gate, up))
+    return passing.fused.gated_product(flat_gate, flat_up, fused, layer.down, layer.up).view(
+        *x.shape[:-1], -1
+    )
 
 
 class _AdaptedProduct(torch.autograd.Function):
     """``x W' + bias + scale (x * kept) A' B'``, in the precision of ``x``.
 
     x: (n, in), weight: (out, in), bias: (out,) or None, down (A): (rank, in), up (B): (out, rank),
-    kept: (n, in) of 0 and 1, or None for all. Gradients for ``x``, ``down`` and ``up`` only.
+    kept: (n, in) of 0 and 1, or None for all. Gradients for ``x``, ``down`` and ``up`` only; the products
+    are made with ``near_down`` and ``near_up``, the same in the precision of ``x``.
     """
 
     @staticmethod
@@ -137,26 +236,29 @@ class _AdaptedProduct(torch.autograd.Function):
         up: torch.Tensor,
         scale: float,
         kept: torch.Tensor | None,
+        near_down: torch.Tensor,
+        near_up: torch.Tensor,
     ) -> torch.Tensor:
         product = functional.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
         # converting ``kept`` first is several times faster than a product of two types
-        inner = (x if kept is None else kept.to(x.dtype).mul_(x)) @ down.to(x.dtype).t()
-        ctx.save_for_backward(x, weight, down, up, inner, kept)
-        ctx.scale = scale
-        return product.addmm_(inner, up.to(x.dtype).t(), alpha=scale)
+        inner = (x if kept is None else kept.to(x.dtype).mul_(x)) @ near_down.t()
+        ctx.save_for_backward(x, weight, inner, kept)
+        ctx.scale, ctx.adapter = scale, (near_down, near_up)
+        return product.addmm_(inner, near_up.t(), alpha=scale)
 
     @staticmethod
     def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, down, up, inner, kept = ctx.saved_tensors
+        x, weight, inner, kept = ctx.saved_tensors
+        down, up = ctx.adapter
         (gradient,) = outputs
-        of_inner = (gradient @ up.to(x.dtype)).mul_(ctx.scale)
-        of_up = (gradient.t() @ inner).to(up.dtype).mul_(ctx.scale)
+        of_inner = (gradient @ up).mul_(ctx.scale)
+        of_up = (gradient.t() @ inner).float().mul_(ctx.scale)
         mask = None if kept is None else kept.to(x.dtype)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = of_inner @ down.to(x.dtype)
+            of_x = of_inner @ down
             if mask is not None:
                 of_x.mul_(mask)
             of_x.addmm_(gradient, weight.to(x.dtype))
-        of_down = (of_inner.t() @ (x if mask is None else mask.mul_(x))).to(down.dtype)
-        return of_x, None, None, of_down, of_up, None, None
+        of_down = (of_inner.t() @ (x if mask is None else mask.mul_(x))).float()
+        return of_x, None, None, of_down, of_up, None, None, None, None

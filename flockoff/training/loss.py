@@ -14,7 +14,7 @@ from flockoff.records import EncodedRow
 from flockoff.training.dropout import RowDropout
 from flockoff.training.head import negative_log_likelihoods, summed_loss
 from flockoff.training.model import LanguageModel
-from flockoff.training.packing import Pack, pack, passes
+from flockoff.training.packing import Pack, balanced_passes, pack, passes
 
 _EVALUATION_TOKENS = 4096  # of a pass that keeps no activations: more make it no faster
 
@@ -37,16 +37,23 @@ def add_step_gradients(
     """
     batches = [
         (group.start, pack([rows[number] for number in group], model.device))
-        for group in passes([len(row.input_ids) for row in rows], model.kept_tokens)
+        for group in _groups([len(row.input_ids) for row in rows], model)
     ]
     tokens = max(1, sum(len(batch.targets) for _, batch in batches))
     losses = []
     with model.adapters.training(model.compute):
         for first, batch in batches:
-            model.recompute(again=sum(batch.lengths) > model.kept_tokens)
-            model.adapters.passing.dropout = RowDropout(rate, seed, step, first, batch.lengths)
+            again = sum(batch.lengths) > model.kept_tokens
+            dropout = RowDropout(rate, seed, step, first, batch.lengths)
+            model.adapters.begin_pass(dropout, model.device, again=again)
             losses.append(add_pass_gradients(model, batch, tokens))
     return fsum(torch.stack(losses).tolist())
+
+
+def _groups(lengths: Sequence[int], model: LanguageModel) -> list[range]:
+    """The passes of a step. On a card, where a small one leaves much of it idle, they are of like size."""
+    divide = passes if model.device.type == "cpu" else balanced_passes
+    return divide(lengths, model.kept_tokens)
 
 
 def add_pass_gradients(model: LanguageModel, batch: Pack, tokens: int) -> torch.Tensor:
@@ -96,11 +103,3 @@ def _row_sums(model: LanguageModel, batch: Pack) -> list[float]:
     sums = torch.zeros(len(batch.lengths), dtype=torch.float64, device=model.device)
     sums.index_add_(0, batch.row_of, losses.double())
     return sums.tolist()
-
-
-def evaluation_loss(
-    model: LanguageModel, rows: Sequence[EncodedRow], on_rows: Callable[[int], None]
-) -> tuple[float, int]:
-    """The mean negative log-likelihood of all assistant tokens, and their number; see ``row_losses``."""
-    measured = row_losses(model, rows, on_rows)
-    return measured.mean, measured.tokens

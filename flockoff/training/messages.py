@@ -14,6 +14,10 @@ from flockoff.competition import BaseModel, Competition, EvaluationSet, Limits, 
 from flockoff.errors import EvaluationFault, FlockoffError, MinerFault, Reason, SetupError
 from flockoff.records import Measurement, Progress, Provenance
 
+# Of memory, at the cost of speed. halves: passes of half the size; rows: one row at a time, with its
+# activations computed again. What is computed is the same, in another order, which moves the last digits.
+Saving = Literal["none", "halves", "rows"]
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -25,7 +29,7 @@ class Assignment:
     device: str | None = None
     threads: int | None = None
     sealed_file: str | None = None  # where the competition has a sealed evaluation set
-    frugal: bool = False  # one row at a time, and activations computed again: slower, in less memory
+    saving: Saving = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The base model is loaded on ``device``, named as in provenances."""
+    """The base model is loaded on ``device``, named as in provenances.
+
+    On a card, ``fused`` are the kernel paths that training takes, ``refused`` those it does not: "path: why".
+    """
 
     device: str
+    fused: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,8 @@ def decode_reply(line: str) -> Reply:
     table = json.loads(line)
     match table.pop("kind"):
         case "ready":
-            return Ready(**table)
+            fused, refused = tuple(table["fused"]), tuple(table["refused"])
+            return Ready(table["device"], fused, refused)
         case "alive":
             return Alive(**table)
         case "progress":

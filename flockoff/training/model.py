@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,7 +21,9 @@ from flockoff.planner.model import read_size
 from flockoff.records import EncodedRow
 from flockoff.training.device import Precision, kept_tokens, require_memory, training_precision
 from flockoff.training.lora import Adapters
+from flockoff.training.messages import Saving
 from flockoff.training.packing import ATTENTION, pack, register_attention
+from flockoff.training.trial import NO_PATHS, FusedPaths, choose_paths
 
 _REMEDY = "Delete its folder, so that it is fetched again; choose a base model that transformers supports."
 _TRIAL_TOKENS = 8
@@ -37,13 +40,15 @@ class LanguageModel:
     adapters: Adapters
     compute: torch.dtype  # of the products of training; measuring is in float32
     kept_tokens: int  # of a pass that keeps its activations; a longer row is computed alone, and again
+    paths: FusedPaths = NO_PATHS  # of a card's own kernels
 
     @property
     def precision(self) -> str:
         """What moves the last digits of a loss, in words."""
         computed = Precision(self.head.dtype, self.compute)
         passes = f"passes of {self.kept_tokens} tokens" if self.kept_tokens else "rows apart, recomputed"
-        return f"{computed} ({passes}), evaluation float32"
+        fused = f", fused {' and '.join(self.paths.taken)}" if self.paths.taken else ""
+        return f"{computed} ({passes}{fused}), evaluation float32"
 
     @property
     def body(self) -> torch.nn.Module:
@@ -59,26 +64,17 @@ class LanguageModel:
         assert isinstance(weight, torch.Tensor)
         return weight
 
-    def recompute(self, again: bool) -> None:
-        """Whether the next pass computes its activations again in the backward pass."""
-        if again:
-            kwargs = {"use_reentrant": False, "preserve_rng_state": False}
-            self.network.activation_checkpointing_enable(kwargs)
-        else:
-            self.network.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
-
 
 def load_model(
     directory: Path,
     competition: Competition,
     device: torch.device,
-    frugal: bool = False,
+    saving: Saving = "none",
     precision: Precision | None = None,
 ) -> LanguageModel:
     """The base model in ``directory`` on ``device``, from safetensors, without code from the repo.
 
-    ``frugal``: one row at a time, and activations are computed again in any case. ``precision``: None for
-    the device's own.
+    ``precision``: None for the device's own.
     Raises SetupError where it does not fit the device, is damaged, or is of a kind that is not supported.
     """
     register_attention()
@@ -104,17 +100,29 @@ def load_model(
     network.train(False).to(device)
     _own_weights(network)
     logits = _trial_logits(network, device)
+    adapters = Adapters(network, competition.lora)
+    paths = NO_PATHS
+    if device.type == "cuda" and precision.compute == precision.weights == torch.bfloat16:
+        body: Any = network.base_model
+        paths = choose_paths(adapters, body.layers[0].mlp, device, precision.compute)
+        need = training_memory(directory, competition, precision, fused="gate" in paths.taken)
     model = LanguageModel(
         network=network,
         tokenizer=tokenizer,
         device=device,
-        adapters=Adapters(network, competition.lora),
+        adapters=adapters,
         compute=precision.compute,
-        kept_tokens=0 if frugal else kept_tokens(need, device),
+        kept_tokens=_kept_tokens(need, device, saving),
+        paths=paths,
     )
     network.set_attn_implementation(ATTENTION)
     _require_same_logits(model, logits)
     return model
+
+
+def _kept_tokens(need: MemoryNeed, device: torch.device, saving: Saving) -> int:
+    most = kept_tokens(need, device)
+    return {"none": most, "halves": most // 2, "rows": 0}[saving]
 
 
 def _own_weights(network: PreTrainedModel) -> None:
@@ -145,13 +153,16 @@ def stored_precision(directory: Path) -> torch.dtype:
     return torch.bfloat16
 
 
-def training_memory(directory: Path, competition: Competition, precision: Precision) -> MemoryNeed:
+def training_memory(
+    directory: Path, competition: Competition, precision: Precision, *, fused: bool | None = None
+) -> MemoryNeed:
     """What training on the model in ``directory`` takes. Raises SetupError as ``load_model``."""
     return memory_need(
         read_size(directory),
         competition,
         weight_bytes=precision.weights.itemsize,
         compute_bytes=precision.compute.itemsize,
+        fused=fused,
     )
 
 

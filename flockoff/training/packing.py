@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 
@@ -66,6 +67,19 @@ def passes(lengths: Sequence[int], most: int) -> list[range]:
     return groups
 
 
+def balanced_passes(lengths: Sequence[int], most: int) -> list[range]:
+    """As many groups as ``passes`` makes, but the largest of them as small as can be."""
+    least, enough = max(lengths, default=0), most
+    count = len(passes(lengths, most))
+    while least < enough:  # the smallest bound under which there are no more groups
+        middle = (least + enough) // 2
+        if len(passes(lengths, middle)) <= count:
+            enough = middle
+        else:
+            least = middle + 1
+    return passes(lengths, enough)
+
+
 def register_attention() -> None:
     """Let transformers find ``row_attention``. It makes no mask for an attention that it does not know."""
     AttentionInterface.register(ATTENTION, row_attention)
@@ -115,19 +129,20 @@ def _has_flash(value: torch.Tensor) -> bool:
 def _flash_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: Pack, scaling: float
 ) -> torch.Tensor:
-    """All rows in one kernel."""
+    """All rows in one kernel: flash, for cuDNN's backward pass is not deterministic (pytorch#182551)."""
     longest = max(rows.lengths)
-    attended = varlen_attn(
-        query[0].transpose(0, 1).contiguous(),
-        key[0].transpose(0, 1).contiguous(),
-        value[0].transpose(0, 1).contiguous(),
-        rows.ends,
-        rows.ends,
-        longest,
-        longest,
-        scale=scaling,
-        window_size=(-1, 0),  # causal
-        enable_gqa=True,
-    )
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        attended = varlen_attn(
+            query.squeeze(0).transpose(0, 1).contiguous(),
+            key.squeeze(0).transpose(0, 1).contiguous(),
+            value.squeeze(0).transpose(0, 1).contiguous(),
+            rows.ends,
+            rows.ends,
+            longest,
+            longest,
+            scale=scaling,
+            window_size=(-1, 0),  # causal
+            enable_gqa=True,
+        )
     assert isinstance(attended, torch.Tensor)
     return attended[None]

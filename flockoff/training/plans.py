@@ -1,22 +1,26 @@
 """Which workers this machine has room for. Imports no torch."""
 
 import os
-import subprocess
 from collections.abc import Mapping
 
 from flockoff.errors import UsageError
-from flockoff.training.environment import scrubbed_environment
-from flockoff.training.seat import WorkerPlan
-
-_NVIDIA_SMI_SECONDS = 30.0
+from flockoff.training.environment import check_device, installed_gpus
+from flockoff.training.pool import WorkerPlan
 
 
 def local_plans(device: str | None, workers: int | None, *, gpus: int, cores: int) -> list[WorkerPlan]:
     """``workers`` on this machine's ``gpus`` GPUs, or in equal shares of its ``cores``.
 
     ``device`` "cuda:N" is one GPU and so one worker. ``workers`` None: one for each GPU; on a CPU one, which
-    is as fast as several and takes less memory. Raises UsageError for more workers than there is room for.
+    is as fast as several and takes less memory. Raises UsageError for more workers than there is room for,
+    and for a ``device`` that is not there.
     """
+    check_device(device)
+    if device not in (None, "cpu") and int(device.partition(":")[2] or 0) >= gpus:
+        raise UsageError(
+            f"There is no GPU {device}: NVIDIA's driver shows {gpus}.",
+            remedy="Look at nvidia-smi and CUDA_VISIBLE_DEVICES, or give another --device.",
+        )
     if device not in (None, "cpu", "cuda"):
         if workers not in (None, 1):
             raise UsageError(
@@ -47,19 +51,7 @@ def visible_gpus(environ: Mapping[str, str]) -> int:
     names = environ.get("CUDA_VISIBLE_DEVICES")
     if names is not None:
         return len([name for name in names.split(",") if name.strip() and not name.strip().startswith("-")])
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", "-L"],
-            env=scrubbed_environment(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_NVIDIA_SMI_SECONDS,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+    return len(installed_gpus(environ))
 
 
 def usable_cores() -> int:

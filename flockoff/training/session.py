@@ -22,7 +22,7 @@ from flockoff.training.device import (
     device_text,
 )
 from flockoff.training.loss import RowLosses, row_losses
-from flockoff.training.messages import Assignment, Request
+from flockoff.training.messages import Assignment, Ready, Request
 from flockoff.training.model import LanguageModel, load_model
 from flockoff.training.rows import read_rows
 from flockoff.training.trainer import trained_adapter
@@ -62,7 +62,7 @@ class Session:
         if competition.sealed is not None and assignment.sealed_file is not None:
             sealed = sealed_rows(Path(assignment.sealed_file), competition.sealed, encoder)
         with device_faults(device):
-            model = load_model(directory, competition, device, assignment.frugal)
+            model = load_model(directory, competition, device, assignment.saving)
         gc.freeze()  # the trainer has garbage collected for each dataset: without what stays anyway
         return cls(competition, model, encoder, rows, sealed)
 
@@ -77,6 +77,10 @@ class Session:
     def device(self) -> str:
         """As provenances name it."""
         return device_text(self.model.device)
+
+    @property
+    def ready(self) -> Ready:
+        return Ready(self.device, self.model.paths.taken, self.model.paths.refused)
 
     def _measure_base(self, on_progress: OnProgress) -> Measurement:
         start = time.monotonic()

@@ -1,4 +1,9 @@
-"""TRL's trainer on rows that are tokens already, in the order and with the loss that the rules ask for."""
+"""Training an adapter on a dataset with TRL's trainer.
+
+TRL and transformers bring the loop over epochs and steps, the optimizer, the learning rate's schedule and the
+clipping of gradients; the order of rows, how a step is divided into passes, the loss and its gradients are
+this project's own.
+"""
 
 import contextlib
 import tempfile
@@ -31,6 +36,7 @@ def trained_adapter(
     afterwards the base model is as it was before.
     """
     model.adapters.reset(seed)
+    forward = vars(model.network).get("forward")
     try:
         with tempfile.TemporaryDirectory(prefix="flockoff-") as directory:
             trainer = AdapterTrainer(model, rows, competition, seed, on_step, directory)
@@ -38,6 +44,10 @@ def trained_adapter(
         yield trainer.state.global_step
     finally:
         model.adapters.clear()
+        if forward is None:  # TRL puts its own around it, once more for each dataset
+            vars(model.network).pop("forward", None)
+        else:
+            model.network.forward = forward
 
 
 class RowOrder(Sampler[int]):

@@ -1,4 +1,4 @@
-"""The evaluation worker: ``python -m flockoff.training.worker``, started by a ``seat.Seat``.
+"""The evaluation worker: ``python -m flockoff.training.worker``, started by ``pool.PooledDevice``.
 
 It loads the base model, then answers one request after the other, and says all the while that it is alive. It
 ends when its stdin does, so it never outlives the process that started it, however that one ended; Ctrl-C it
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 from flockoff.errors import FlockoffError, MinerFault
 from flockoff.records import Progress
 from flockoff.training.limits import machine_memory_limit
-from flockoff.training.messages import Alive, Ready, Reply, decode_assignment, decode_request, encode_reply
+from flockoff.training.messages import Alive, Reply, decode_assignment, decode_request, encode_reply
 
 if TYPE_CHECKING:
     from flockoff.training.session import Session
@@ -55,7 +55,7 @@ def main() -> int:
     try:
         channel.send(Progress("loading", 0, 1))
         session = _load_session(lines.get())
-        channel.send(Ready(session.device))
+        channel.send(session.ready)
         while True:
             _serve(session, lines.get(), channel)
     except FlockoffError as error:

@@ -34,7 +34,7 @@ from flockoff.records import EncodedRow
 from flockoff.tokens import load_encoder
 from flockoff.training.data import evaluation_rows
 from flockoff.training.device import Precision, choose_device, compute_exactly
-from flockoff.training.loss import evaluation_loss
+from flockoff.training.loss import row_losses
 from flockoff.training.model import load_model, training_memory
 from flockoff.training.trainer import trained_adapter
 from tests.bench.training.models import model_directory, write_evaluation_rows
@@ -72,13 +72,13 @@ def measure(
     options: argparse.Namespace,
 ) -> Measured:
     model = load_model(directory, competition, choose_device(None), precision=precision)
-    losses = {"none": evaluation_loss(model, evaluation, lambda done: None)[0]}
+    losses = {"none": row_losses(model, evaluation, lambda done: None).mean}
     seconds, steps = 0.0, 0
     for name, rows in datasets.items():
         begun = time.process_time()
         with trained_adapter(model, rows, competition, options.seed, lambda *_: None) as made:
             seconds, steps = seconds + time.process_time() - begun, steps + made
-            losses[name] = evaluation_loss(model, evaluation, lambda done: None)[0]
+            losses[name] = row_losses(model, evaluation, lambda done: None).mean
         say(f"  {name}: {losses[name]:.6f} after {made} steps")
     full = replace(competition, training=Training())  # whose rows are longer
     return Measured(losses, seconds / steps, training_memory(directory, full, precision).recomputed)

@@ -24,7 +24,7 @@ from statistics import median
 from flockoff.competition import Competition, EvaluationSet, Limits, Training
 from flockoff.dataset import content_hash, load_rows
 from flockoff.training.evaluator import WorkerEvaluator
-from flockoff.training.seat import WorkerPlan
+from flockoff.training.pool import WorkerPlan
 from tests.bench.training.models import MODELS, model_directory, write_evaluation_rows, write_rows
 
 SEED = 1

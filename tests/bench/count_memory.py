@@ -35,6 +35,7 @@ from flockoff.training.lora import Adapters
 from flockoff.training.loss import add_pass_gradients, answer_states
 from flockoff.training.model import LanguageModel
 from flockoff.training.packing import pack, passes
+from tests.support.counted_kernels import CountedKernels
 
 META = torch.device("meta")
 SIZE = KNOWN_SIZES["Qwen/Qwen2.5-1.5B-Instruct"]
@@ -114,14 +115,13 @@ def count_training(competition: Competition, rows: Sequence[EncodedRow], kept_to
     """Bytes at the peak of one optimizer step, with the kernels that CUDA has for its attention."""
     with flash_attention(), torch.device("meta"), Alive() as alive:
         model = empty_model(SIZE, competition)
+        model.adapters.use(CountedKernels(), gate=True)
         moments = [torch.zeros_like(value) for value in model.adapters.parameters() for _ in range(2)]
         with model.adapters.training(model.compute):
             for group in passes([len(row.input_ids) for row in rows], kept_tokens):
                 batch = pack([rows[number] for number in group], META)
-                model.recompute(again=sum(batch.lengths) > kept_tokens)
-                model.adapters.passing.dropout = SizesOfDropout(
-                    competition.lora.dropout, 0, 0, group.start, batch.lengths
-                )
+                dropout = RowDropout(competition.lora.dropout, 0, 0, group.start, batch.lengths)
+                model.adapters.begin_pass(dropout, META, again=sum(batch.lengths) > kept_tokens)
                 add_pass_gradients(model, batch, len(batch.targets))
         del moments
         return int(alive.peak)

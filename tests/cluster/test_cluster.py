@@ -21,7 +21,7 @@ from flockoff.errors import SetupError
 from flockoff.records import Measurement, Progress
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.limits import WorkerLimits
-from flockoff.training.seat import WorkerPlan
+from flockoff.training.pool import WorkerPlan
 from tests.support.free_port import free_port
 from tests.support.tiny_model import row, rules, write_dataset, write_tiny_model
 

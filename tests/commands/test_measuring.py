@@ -22,8 +22,8 @@ from flockoff.commands.tables import duration, sparkline
 from flockoff.competition import Competition, Lora
 from flockoff.dataset import Judgement
 from flockoff.records import DatasetReport
-from flockoff.training.stand_in import StandInEvaluator
 from tests.support.ledger_records import measurement
+from tests.support.stand_in import StandInEvaluator
 
 BASE = replace(measurement(2.0), row_nll=(1.0, 2.0, 4.0, 0.0), seconds=10.0)
 AFTER = replace(measurement(1.5), row_nll=(0.5, 3.0, 3.0, 0.0))

@@ -11,8 +11,8 @@ from typer.testing import Result
 from flockoff.commands.replaying import TOLERANCE, Difference, compared, replayed
 from flockoff.errors import UsageError
 from flockoff.records import Measurement
-from flockoff.training.stand_in import StandInEvaluator
 from tests.support.ledger_records import evaluation, measurement
+from tests.support.stand_in import StandInEvaluator
 
 Flockoff = Callable[..., Result]
 STORED = measurement(2.0)

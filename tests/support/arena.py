@@ -18,8 +18,8 @@ from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
 from flockoff.records import Epoch, ModelId, Row, Turn
 from flockoff.scoring import epoch_of, epoch_seed
-from flockoff.training.stand_in import StandInEvaluator
 from flockoff.validate import Validator, run_epochs
+from tests.support.stand_in import StandInEvaluator
 from tests.support.toy_encoder import CharacterEncoder
 
 JsonRow = dict[str, Any]

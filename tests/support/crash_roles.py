@@ -21,10 +21,10 @@ from flockoff import assemble, openers
 from flockoff.dataset import EvaluationAnswers
 from flockoff.hub import DatasetCache
 from flockoff.ledger import Ledger
-from flockoff.training.stand_in import StandInEvaluator
 from neurons import miner, validator
 from tests.support.arena import EVALUATION_ROWS
 from tests.support.crash_steps import Steps, Watched, notes_in, steps_in
+from tests.support.stand_in import StandInEvaluator
 from tests.support.toy_encoder import CharacterEncoder
 
 IMPORTED_ONCE = ["pytest", "crash_roles", "bittensor", "flockoff.hub.remote", "flockoff.mine"]

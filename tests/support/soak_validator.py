@@ -14,9 +14,9 @@ from unittest.mock import patch
 from flockoff import assemble
 from flockoff.dataset import EvaluationAnswers
 from flockoff.ledger import Ledger
-from flockoff.training.stand_in import StandInEvaluator
 from neurons import validator
 from tests.support.arena import EVALUATION_ROWS
+from tests.support.stand_in import StandInEvaluator
 from tests.support.toy_encoder import CharacterEncoder
 
 

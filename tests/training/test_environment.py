@@ -1,7 +1,11 @@
+import sys
+from pathlib import Path
+
 import pytest
 
 from flockoff.errors import UsageError
 from flockoff.training.environment import scrubbed_environment
+from flockoff.training.examination import lacks_for_kernels
 
 SECRETS = {
     "HF_TOKEN": "hf_x",
@@ -43,3 +47,20 @@ def test_environment_shows_one_device(device: str | None, visible: str | None, e
 def test_environment_unknown_device_is_a_usage_error(device: str) -> None:
     with pytest.raises(UsageError, match="Unknown device"):
         scrubbed_environment({}, device)
+
+
+def test_environment_cards_are_numbered_as_nvidia_smi_does_and_their_memory_can_grow() -> None:
+    child = scrubbed_environment({})
+    assert child["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    if sys.platform == "linux":
+        assert child["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    given = scrubbed_environment({"CUDA_DEVICE_ORDER": "FASTEST_FIRST", "PYTORCH_CUDA_ALLOC_CONF": "x:1"})
+    assert given["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST" and "PYTORCH_ALLOC_CONF" not in given
+
+
+def test_environment_kernels_want_triton_and_a_compiler(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    assert lacks_for_kernels({"PATH": str(tmp_path)}) == "a C compiler (clang or gcc)"
+    assert lacks_for_kernels({"PATH": str(tmp_path), "CC": "tcc"}) == "a C compiler (tcc)"
+    (tmp_path / "gcc").touch(0o755)
+    assert lacks_for_kernels({"PATH": str(tmp_path)}) is None

@@ -217,7 +217,7 @@ from flockoff.competition import Competition
 from flockoff.training.evaluator import WorkerEvaluator
 
 def show(progress):
-    print(evaluator._seats._all[0]._worker.pid, flush=True)
+    print(evaluator._pool._all[0]._worker.pid, flush=True)
 
 evaluator = WorkerEvaluator(Competition(), model_dir=Path("m"), evaluation_file=Path("e"), device="cpu")
 evaluator.base_loss(on_progress=show, should_stop=lambda: False)

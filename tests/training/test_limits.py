@@ -6,7 +6,7 @@ import pytest
 from flockoff.competition import Training
 from flockoff.errors import EvaluationTooSlow
 from flockoff.records import Progress
-from flockoff.training.limits import Pace, Patience, WorkerLimits, machine_memory_limit
+from flockoff.training.limits import AdaptiveLimits, Watch, WorkerLimits, machine_memory_limit
 from flockoff.training.messages import WorkerFault
 
 TRAINING = Training(context_length=100, batch_size=2, gradient_accumulation=5, epochs=2)  # 1000 tokens a step
@@ -14,14 +14,14 @@ LIMITS = WorkerLimits(dataset=3600, stalled=1800)
 
 
 def test_pace_without_a_measurement_gives_the_general_limits() -> None:
-    pace = Pace(LIMITS, TRAINING)
+    pace = AdaptiveLimits(LIMITS, TRAINING)
     assert pace.limits(10**6) == LIMITS
     pace.note(1000, 10)  # of no use before the evaluation set's own time is known
     assert pace.limits(10**6) == LIMITS
 
 
 def test_pace_dataset_has_four_times_the_expected_within_its_bounds() -> None:
-    pace = Pace(LIMITS, TRAINING)
+    pace = AdaptiveLimits(LIMITS, TRAINING)
     pace.note_base(20)
     for seconds in (120, 1000, 110):  # one evaluation met a busy machine
         pace.note(10_000, 20 + seconds)
@@ -42,14 +42,14 @@ def test_pace_dataset_has_four_times_the_expected_within_its_bounds() -> None:
 def test_pace_step_has_twenty_times_what_a_full_one_takes_within_its_bounds(
     seconds: float, tokens: int, expected: float
 ) -> None:
-    pace = Pace(LIMITS, TRAINING)
+    pace = AdaptiveLimits(LIMITS, TRAINING)
     pace.note_base(20)
     pace.note(10_000, 20 + seconds)
     assert pace.limits(tokens).stalled == pytest.approx(expected)
 
 
 def test_pace_forgets_what_the_machine_was_like_long_ago() -> None:
-    pace = Pace(WorkerLimits(dataset=10**9), TRAINING)
+    pace = AdaptiveLimits(WorkerLimits(dataset=10**9), TRAINING)
     pace.note_base(0)
     for seconds in (1000, 100):
         for _ in range(16):
@@ -58,7 +58,7 @@ def test_pace_forgets_what_the_machine_was_like_long_ago() -> None:
 
 
 def test_patience_with_a_worker_that_gives_no_sign_of_life_ends() -> None:
-    patience = Patience(WorkerLimits(frozen=60))
+    patience = Watch(WorkerLimits(frozen=60))
     patience.listened(60)
     patience.check()
     patience.heard(None)
@@ -71,7 +71,7 @@ def test_patience_with_a_worker_that_gives_no_sign_of_life_ends() -> None:
 
 
 def test_patience_with_a_worker_that_lives_but_does_not_go_on_ends() -> None:
-    patience = Patience(WorkerLimits(stalled=300))
+    patience = Watch(WorkerLimits(stalled=300))
     patience.listened(200)
     patience.heard(Progress("training", 3, 9))
     for _ in range(7):
@@ -84,7 +84,7 @@ def test_patience_with_a_worker_that_lives_but_does_not_go_on_ends() -> None:
 
 
 def test_patience_with_a_worker_that_goes_on_for_too_long_ends_otherwise() -> None:
-    patience = Patience(WorkerLimits(dataset=100))
+    patience = Watch(WorkerLimits(dataset=100))
     for step in range(6):
         patience.check()
         patience.listened(20)

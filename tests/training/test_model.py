@@ -18,6 +18,7 @@ from flockoff.training.device import (
     device_text,
     kept_tokens,
     memory_bytes,
+    require_kind,
     require_memory,
     training_precision,
 )
@@ -177,6 +178,38 @@ def test_choose_device_without_gpu() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     assert choose_device(None) == choose_device("cpu") == CPU
-    with pytest.raises(SetupError, match="No GPU can be used as cuda:1"):
+    with pytest.raises(SetupError, match=r"cannot use a GPU as cuda:1: .+"):
         choose_device("cuda:1")
+
+
+@pytest.mark.skipif(not Path("/bin/sh").exists(), reason="a stand-in of nvidia-smi in sh")
+def test_choose_device_never_takes_the_cpu_beside_a_card_that_it_cannot_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-1)'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError, match="cannot use NVIDIA GeForce RTX 4090: "):
+        choose_device(None)
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(
+    ("capability", "problem"),
+    [((7, 5), "no bfloat16"), ((8, 6), None), ((8, 9), None), ((9, 0), None), ((12, 0), "no kernels")],
+)
+def test_require_kind_names_a_card_that_cannot_train(
+    capability: tuple[int, int], problem: str | None
+) -> None:
+    built_for = ["sm_75", "sm_80", "sm_86", "sm_90a"]
+    if problem is None:
+        require_kind("NVIDIA X", capability, built_for)
+        return
+    with pytest.raises(SetupError, match=problem):
+        require_kind("NVIDIA X", capability, built_for)
+    if capability == (12, 0):  # the driver compiles for newer cards what is there as source
+        require_kind("NVIDIA X", capability, [*built_for, "compute_90"])
     assert device_text(CPU).startswith("cpu ") and device_text(CPU).endswith(" threads)")

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from flockoff.competition import Training, load_competition
 from flockoff.records import Row, Turn
 from flockoff.tokens import load_encoder
-from flockoff.training.loss import evaluation_loss
+from flockoff.training.loss import row_losses
 from flockoff.training.model import load_model
 from flockoff.training.trainer import trained_adapter
 from tests.support.tiny_model import row
@@ -78,15 +78,16 @@ def test_smollm2_learns_what_it_is_trained_on(smollm2_dir: Path) -> None:
     )
     model = load_model(smollm2_dir, short, torch.device("cpu"))
     rows = load_encoder(smollm2_dir, 64).encode(ROWS)
-    before, tokens = evaluation_loss(model, rows, lambda done: None)
-    assert 1 < before < 5 and tokens == sum(sum(one.assistant) for one in rows)
+    measured = row_losses(model, rows, lambda done: None)
+    before = measured.mean
+    assert 1 < before < 5 and measured.tokens == sum(sum(one.assistant) for one in rows)
     losses: list[float] = []
     with trained_adapter(model, rows, short, 1, lambda done, total, loss: losses.append(loss)) as steps:
-        after, _ = evaluation_loss(model, rows, lambda done: None)
+        after = row_losses(model, rows, lambda done: None).mean
     assert steps == 4
     assert losses[0] == pytest.approx(before, rel=0.1)  # the adapter starts without any effect
     assert after < 0.9 * before
-    assert evaluation_loss(model, rows, lambda done: None)[0] == before
+    assert row_losses(model, rows, lambda done: None).mean == before
 
 
 def _row(table: dict[str, object]) -> Row:

@@ -101,23 +101,24 @@ def test_supervision_frozen_worker_is_replaced_and_nothing_is_lost(
 
 
 @pytest.mark.slow
-def test_supervision_out_of_memory_is_tried_again_one_row_at_a_time(
-    evaluator: WorkerEvaluator, undisturbed: Measurement, tmp_path: Path
+@pytest.mark.parametrize(("faults", "passes"), [(1, "passes of 1024 tokens"), (2, "rows apart, recomputed")])
+def test_supervision_out_of_memory_is_tried_again_in_less_memory(
+    evaluator: WorkerEvaluator, undisturbed: Measurement, tmp_path: Path, faults: int, passes: str
 ) -> None:
     evaluator.close()  # a worker says how much it has when it starts, and this measurement is a short one
-    (seat,), before = evaluator._seats._all, replaced("memory")
-    seat._memory_limit = 1
+    (device,), before = evaluator._pool._all, replaced("memory")
+    device._memory_limit = 1
 
     def enough_again(progress: Progress) -> None:
-        if replaced("memory") > before:
-            seat._memory_limit = None
+        if replaced("memory") == before + faults:
+            device._memory_limit = None
 
-    frugal = measure(evaluator, tmp_path, enough_again)
+    saving = measure(evaluator, tmp_path, enough_again)
 
-    assert "rows apart, recomputed" in frugal.provenance.precision
+    assert passes in saving.provenance.precision
     assert "passes of 2048 tokens" in undisturbed.provenance.precision
-    assert (frugal.steps, frugal.train_rows) == (undisturbed.steps, undisturbed.train_rows)
-    assert frugal.loss == pytest.approx(undisturbed.loss, rel=1e-5)  # the same numbers are dropped
+    assert (saving.steps, saving.train_rows) == (undisturbed.steps, undisturbed.train_rows)
+    assert saving.loss == pytest.approx(undisturbed.loss, rel=1e-5)  # the same numbers are dropped
     assert not workers()  # the next dataset gets an ordinary one
 
 

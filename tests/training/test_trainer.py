@@ -11,7 +11,7 @@ from flockoff.records import EncodedRow
 from flockoff.tokens import load_encoder
 from flockoff.training.data import epoch_order
 from flockoff.training.device import compute_exactly
-from flockoff.training.loss import add_step_gradients, evaluation_loss
+from flockoff.training.loss import add_step_gradients, row_losses
 from flockoff.training.model import LanguageModel, load_model
 from flockoff.training.trainer import trained_adapter
 from tests.support.plain_training import gradients, plain_loss, plain_network, plain_training, stir
@@ -65,7 +65,7 @@ def train(
         losses.append(loss)
 
     with trained_adapter(model, rows, competition, seed, on_step) as steps:
-        loss, _ = evaluation_loss(model, rows, lambda done: None)
+        loss = row_losses(model, rows, lambda done: None).mean
     assert steps_seen == [(done, steps) for done in range(1, steps + 1)]
     return loss, losses
 
@@ -74,13 +74,13 @@ def test_trained_adapter_learns_and_leaves_the_base_model_as_it_was(
     model: LanguageModel, dataset: list[EncodedRow], competition: Competition
 ) -> None:
     before = checksum(model)
-    base, _ = evaluation_loss(model, dataset, lambda done: None)
+    base = row_losses(model, dataset, lambda done: None).mean
     many = replace(competition, training=replace(competition.training, epochs=20))
     trained, losses = train(model, dataset, many, seed=1)
     assert len(losses) == 60  # three steps an epoch: 8, 8 and 3 rows
     assert trained < base - 0.5 and losses[-1] < losses[0] - 0.5
     assert checksum(model) == before
-    assert evaluation_loss(model, dataset, lambda done: None)[0] == base
+    assert row_losses(model, dataset, lambda done: None).mean == base
 
 
 def test_trained_adapter_same_seed_gives_the_same_bits_whatever_ran_before(
@@ -102,6 +102,26 @@ def test_trained_adapter_recomputing_activations_changes_no_bit(
     together, apart = train(model, dataset, competition, seed=3), train(alone, dataset, competition, seed=3)
     assert together[0] == pytest.approx(apart[0], rel=1e-5)
     assert train(model, dataset, competition, seed=3) == together
+
+
+def test_passes_and_datasets_leave_no_hook_and_no_wrapping_behind(
+    model: LanguageModel, dataset: list[EncodedRow], competition: Competition
+) -> None:
+    def left() -> int:
+        modules = list(model.adapters.model.modules())
+        hooks = (
+            len(one._forward_hooks) + len(one._forward_pre_hooks) + len(one._backward_hooks)
+            for one in modules
+        )
+        return sum(hooks) + ("forward" in vars(model.network))
+
+    assert left() == 0
+    for step in range(3):
+        add_step_gradients(replace(model, kept_tokens=10), dataset[:4], 0.1, seed=1, step=step)
+        row_losses(model, dataset[:2], lambda done: None)
+    train(replace(model, kept_tokens=10), dataset[:4], competition, seed=1)
+    assert left() == 0
+    model.adapters.clear()
 
 
 def test_trained_adapter_drops_the_same_however_rows_are_grouped(

@@ -13,7 +13,7 @@ import pytest
 
 from flockoff.records import Measurement, Progress
 from flockoff.training.evaluator import WorkerEvaluator
-from flockoff.training.seat import WorkerPlan
+from flockoff.training.pool import WorkerPlan
 from tests.support.tiny_model import row, rules, write_dataset
 
 pytestmark = pytest.mark.slow

@@ -10,10 +10,10 @@ import pytest
 
 from flockoff.errors import EvaluationStopped, Interrupted, Reason
 from flockoff.records import Measurement, Progress, Verdict
-from flockoff.training.stand_in import StandInEvaluator
 from flockoff.validate import Validator, run_epochs
 from flockoff.validate.clock import EpochClock
 from tests.support.arena import Arena, rows_about
+from tests.support.stand_in import StandInEvaluator
 
 SLOTS = 2
 TEMPO = 300

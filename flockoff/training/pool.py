@@ -1,6 +1,7 @@
-"""A seat: one device, the worker that sits at it, and whether it is to be had."""
+"""The pool of devices that evaluate: each with its worker process, free or in use."""
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,14 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flockoff.errors import EvaluationFault, EvaluationStopped, FlockoffError, MinerFault
-from flockoff.metrics import WORKER_MEMORY
+from flockoff.metrics import WORKER_KERNELS, WORKER_MEMORY
 from flockoff.records import Measurement, Progress, device_kind
-from flockoff.training.limits import Patience, WorkerLimits
+from flockoff.training.limits import Watch, WorkerLimits
 from flockoff.training.messages import (
     Alive,
     Assignment,
     Ready,
     Request,
+    Saving,
     WorkerFault,
     decode_reply,
     encode_assignment,
@@ -23,7 +25,10 @@ from flockoff.training.messages import (
 )
 from flockoff.training.process import WorkerProcess
 
+log = logging.getLogger(__name__)
+
 POLL_SECONDS = 1.0
+_KERNEL_PATHS = ("dropout", "gate")
 _FIRST_REST = 30.0  # seconds; doubles with every fault on end
 _LONGEST_REST = 600.0
 
@@ -41,10 +46,10 @@ class WorkerPlan:
     arguments: tuple[str, ...] = ()
 
 
-class Seat:
+class PooledDevice:
     """One device. Its worker is started by the first request, stays, and is replaced after a fault.
 
-    Whoever has taken it from ``Seats`` may use it, one thread at a time.
+    Whoever has taken it from the pool may use it, one thread at a time.
     """
 
     def __init__(
@@ -66,25 +71,26 @@ class Seat:
         self._log_file = log_file
         self._memory_limit = memory_limit
         self._worker: WorkerProcess | None = None
-        self._frugal = False  # the worker that is there
+        self._saving: Saving = "none"  # of the worker that is there
 
     def get_ready(
-        self, limits: WorkerLimits, frugal: bool, on_progress: OnProgress, should_stop: ShouldStop
+        self, limits: WorkerLimits, saving: Saving, on_progress: OnProgress, should_stop: ShouldStop
     ) -> str:
         """Have a worker with its base model loaded; returns the kind of device that it found.
 
         Raises SetupError, WorkerFault, EvaluationFault and EvaluationStopped; then there is no worker.
         """
-        if self._worker is not None and self._frugal != frugal:
+        if self._worker is not None and self._saving != saving:
             self.close()
         if self._worker is None:
             with self._closing_unless_answered():
-                self._worker, self._frugal = self._start(), frugal
-                self._worker.send(encode_assignment(replace(self._assignment, frugal=frugal)))
-                loading = Patience(limits.while_loading)
+                self._worker, self._saving = self._start(), saving
+                self._worker.send(encode_assignment(replace(self._assignment, saving=saving)))
+                loading = Watch(limits.while_loading)
                 ready = self._reply(self._worker, loading, on_progress, should_stop)
                 assert isinstance(ready, Ready)
                 self.kind, self.unusable = device_kind(ready.device), False
+                self._tell_kernels(ready)
         assert self.kind is not None, "a worker that is ready has told"
         return self.kind
 
@@ -92,16 +98,16 @@ class Seat:
         self, request: Request, limits: WorkerLimits, on_progress: OnProgress, should_stop: ShouldStop
     ) -> Measurement:
         """The worker's answer. Raises as ``get_ready``, and then there is no worker, MinerFault aside."""
-        assert self._worker is not None, "a seat is made ready first"
+        assert self._worker is not None, "a device is made ready first"
         with self._closing_unless_answered():
             self._worker.send(encode_request(request))
-            reply = self._reply(self._worker, Patience(limits), on_progress, should_stop)
+            reply = self._reply(self._worker, Watch(limits), on_progress, should_stop)
             assert isinstance(reply, Measurement)
         self._faults = 0
         return reply
 
     def rest(self, *, at_once: bool) -> None:
-        """After a fault: leave the seat alone for a while, the first time only if ``at_once``.
+        """After a fault: leave the device alone for a while, the first time only if ``at_once``.
 
         So a broken device does not fail one dataset after the other while other devices are well.
         """
@@ -142,7 +148,7 @@ class Seat:
             ) from error
 
     def _reply(
-        self, worker: WorkerProcess, patience: Patience, on_progress: OnProgress, should_stop: ShouldStop
+        self, worker: WorkerProcess, patience: Watch, on_progress: OnProgress, should_stop: ShouldStop
     ) -> Ready | Measurement:
         """The worker's answer, its progress passed on; the worker's errors are raised."""
         looked = time.monotonic()
@@ -169,6 +175,16 @@ class Seat:
                 looked = time.monotonic()
             patience.check()
 
+    def _tell_kernels(self, ready: Ready) -> None:
+        for path in _KERNEL_PATHS if ready.fused or ready.refused else ():
+            WORKER_KERNELS.labels(worker=str(self.number), path=path).set(path in ready.fused)
+        if ready.refused:
+            log.warning(
+                "Worker %d trains without some of the card's kernels, and slower: %s.",
+                self.number,
+                "; ".join(ready.refused),
+            )
+
     def _check_memory(self, alive: Alive) -> None:
         WORKER_MEMORY.labels(worker=str(self.number)).set(alive.memory)
         limit = self._memory_limit or alive.limit
@@ -181,11 +197,11 @@ class Seat:
             )
 
 
-class Seats:
-    """The seats that are free, and who waits for one: first come, first served. Safe from several threads."""
+class WorkerPool:
+    """Who gets which device, first come, first served. Safe from several threads."""
 
-    def __init__(self, seats: Sequence[Seat]) -> None:
-        self._all = tuple(seats)
+    def __init__(self, devices: Sequence[PooledDevice]) -> None:
+        self._all = tuple(devices)
         self._free = set(self._all)
         self._waiting: set[int] = set()
         self._changed = threading.Condition()
@@ -193,8 +209,10 @@ class Seats:
     def __len__(self) -> int:
         return len(self._all)
 
-    def take(self, ticket: int, suits: Callable[[Seat], bool], should_stop: ShouldStop) -> Seat:
-        """The first free seat that ``suits``, once nobody with a smaller ticket waits.
+    def take(
+        self, ticket: int, suits: Callable[[PooledDevice], bool], should_stop: ShouldStop
+    ) -> PooledDevice:
+        """The first free device that ``suits``, once nobody with a smaller ticket waits.
 
         Raises EvaluationStopped.
         """
@@ -204,36 +222,36 @@ class Seats:
                 while True:
                     if should_stop():
                         raise EvaluationStopped("The evaluation was stopped before it began.")
-                    seat = self._best(suits) if ticket == min(self._waiting) else None
-                    if seat is not None:
-                        self._free.remove(seat)
-                        return seat
+                    device = self._best(suits) if ticket == min(self._waiting) else None
+                    if device is not None:
+                        self._free.remove(device)
+                        return device
                     self._changed.wait(POLL_SECONDS)
             finally:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
 
-    def give_back(self, seat: Seat) -> None:
+    def give_back(self, device: PooledDevice) -> None:
         with self._changed:
-            self._free.add(seat)
+            self._free.add(device)
             self._changed.notify_all()
 
-    def set_aside(self, seat: Seat) -> bool:
-        """Leave a seat alone that cannot be used; returns whether there is no other that may be."""
+    def set_aside(self, device: PooledDevice) -> bool:
+        """Leave a device alone that cannot be used; False where no other is left to take its place."""
         with self._changed:
-            seat.unusable = True
-            none_left = all(seat.unusable for seat in self._all)
-            if not none_left:
-                seat.rest(at_once=True)
-            return none_left
+            device.unusable = True
+            if all(one.unusable for one in self._all):
+                return False
+            device.rest(at_once=True)
+            return True
 
     def close(self) -> None:
-        """Stop all workers. Nobody may be using a seat."""
-        for seat in self._all:
-            seat.close()
+        """Stop all workers. Nobody may be using a device."""
+        for device in self._all:
+            device.close()
 
-    def _best(self, suits: Callable[[Seat], bool]) -> Seat | None:
+    def _best(self, suits: Callable[[PooledDevice], bool]) -> PooledDevice | None:
         """Those with a worker come first: it has the base model loaded."""
         now = time.monotonic()
-        able = [seat for seat in self._free if suits(seat) and seat.rested_at <= now]
-        return min(able, key=lambda seat: (seat.kind is None, seat.number), default=None)
+        able = [device for device in self._free if suits(device) and device.rested_at <= now]
+        return min(able, key=lambda device: (device.kind is None, device.number), default=None)

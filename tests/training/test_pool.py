@@ -1,4 +1,4 @@
-"""Who is given which seat; no worker is started here."""
+"""Who is given which device; no worker is started here."""
 
 import threading
 import time
@@ -10,32 +10,32 @@ from flockoff.competition import Competition
 from flockoff.errors import EvaluationStopped, UsageError
 from flockoff.training.messages import Assignment
 from flockoff.training.plans import local_plans, usable_cores, visible_gpus
-from flockoff.training.seat import Seat, Seats, WorkerPlan
+from flockoff.training.pool import PooledDevice, WorkerPlan, WorkerPool
 
 ASSIGNMENT = Assignment(Competition(), "model", "evaluation.jsonl")
 
 
-def seats(count: int) -> Seats:
-    return Seats(
+def pool(count: int) -> WorkerPool:
+    return WorkerPool(
         [
-            Seat(number, WorkerPlan("cpu", 1), ASSIGNMENT, log_file=None, memory_limit=None)
+            PooledDevice(number, WorkerPlan("cpu", 1), ASSIGNMENT, log_file=None, memory_limit=None)
             for number in range(count)
         ]
     )
 
 
-def take(seats: Seats, ticket: int) -> Seat:
-    return seats.take(ticket, lambda _: True, lambda: False)
+def take(pool: WorkerPool, ticket: int) -> PooledDevice:
+    return pool.take(ticket, lambda _: True, lambda: False)
 
 
-def test_seats_whoever_came_first_is_first_served() -> None:
-    one = seats(1)
+def test_pool_whoever_came_first_is_first_served() -> None:
+    one = pool(1)
     held, order = take(one, 0), list[int]()
 
     def wait_for_it(ticket: int) -> None:
-        seat = take(one, ticket)
+        device = take(one, ticket)
         order.append(ticket)
-        one.give_back(seat)
+        one.give_back(device)
 
     waiting = [threading.Thread(target=wait_for_it, args=(ticket,)) for ticket in (3, 1, 2)]
     for thread in waiting:
@@ -48,27 +48,27 @@ def test_seats_whoever_came_first_is_first_served() -> None:
     assert order == [1, 2, 3]
 
 
-def test_seats_call_that_is_stopped_waits_no_longer() -> None:
-    one = seats(1)
+def test_pool_call_that_is_stopped_waits_no_longer() -> None:
+    one = pool(1)
     take(one, 0)
     with pytest.raises(EvaluationStopped, match="before it began"):
         one.take(1, lambda _: True, lambda: True)
     assert not one._waiting
 
 
-def test_seats_resting_seat_is_passed_over() -> None:
-    two = seats(2)
+def test_pool_resting_device_is_passed_over() -> None:
+    two = pool(2)
     first = take(two, 0)
     first.rest(at_once=True)
     two.give_back(first)
     assert take(two, 1).number == 1
 
 
-def test_seats_only_the_last_usable_one_ends_it() -> None:
-    two = seats(2)
+def test_pool_sets_all_aside_but_the_last_usable_one() -> None:
+    two = pool(2)
     first, second = take(two, 0), take(two, 1)
-    assert not two.set_aside(first)
-    assert two.set_aside(second)
+    assert two.set_aside(first)
+    assert not two.set_aside(second)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,17 @@ def test_local_plans_one_worker_a_gpu_or_a_share_of_the_cores(
 
 
 @pytest.mark.parametrize(
-    ("device", "workers", "gpus"), [("cuda:1", 2, 4), (None, 3, 2), ("cuda", 2, 0), ("cpu", 9, 0)]
+    ("device", "workers", "gpus"), [("cuda:1", 2, 4), (None, 3, 2), ("cuda", 2, 1), ("cpu", 9, 0)]
 )
 def test_local_plans_more_workers_than_room_is_refused(device: str | None, workers: int, gpus: int) -> None:
     with pytest.raises(UsageError, match="workers"):
         local_plans(device, workers, gpus=gpus, cores=8)
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", 0), ("cuda:3", 3), ("gpu", 1), ("cuda:", 1)])
+def test_local_plans_device_that_is_not_there_is_refused_at_the_start(device: str, gpus: int) -> None:
+    with pytest.raises(UsageError, match=r"no GPU|Unknown device"):
+        local_plans(device, None, gpus=gpus, cores=8)
 
 
 @pytest.mark.parametrize(("visible", "count"), [("0,1", 2), ("", 0), ("-1", 0), ("GPU-8a2f", 1)])
