@@ -1,0 +1,55 @@
+"""Who has a place, in which order."""
+
+from dataclasses import replace
+
+from flockoff.competition import Queue
+from flockoff.epoch.memory import Memory
+from flockoff.epoch.queue import candidates, epochs_to_wait, form_queue
+from flockoff.errors import FaultKind
+from flockoff.records import Commitment, Epoch, Verdict
+from flockoff.scoring import plan_epoch
+from tests.support.subnets import model_id
+
+EPOCH = Epoch(3600, 3960, seed=11)
+NOT_EVALUATED = Verdict(3240, "", 0, "", 1, "not_evaluated", None, "")
+
+
+def committed(count: int) -> list[Commitment]:
+    return [Commitment(f"hotkey {n:02}", n, model_id(str(n)), 100 + n) for n in range(count)]
+
+
+def test_form_queue_is_the_plan_of_the_scoring_room() -> None:
+    counting = committed(50)
+    memory = Memory(scores={"hotkey 03": 0.5}, last_evaluated={"hotkey 03": 3240, "hotkey 04": 2880})
+    queue = form_queue(counting, memory, Queue(), EPOCH)
+    found = candidates({each.hotkey: each.block for each in counting}, memory)
+    assert [each.hotkey for each in queue.places] == plan_epoch(found, Queue(), EPOCH.seed)
+    assert queue.age == 3600 - 100
+
+
+def test_form_queue_puts_last_what_the_worker_failed_on_and_only_that() -> None:
+    counting = committed(6)
+    order = [each.hotkey for each in form_queue(counting, Memory(), Queue(), EPOCH).places]
+    kinds = [FaultKind.EVALUATION, FaultKind.STOPPED, FaultKind.HUB_TRANSIENT, FaultKind.TOO_SLOW]
+    memory = Memory(
+        last_verdicts={
+            hotkey: replace(NOT_EVALUATED, hotkey=hotkey, fault=kind)
+            for hotkey, kind in zip(order, kinds, strict=False)
+        }
+    )
+    places = [each.hotkey for each in form_queue(counting, memory, Queue(), EPOCH).places]
+    assert places == [*order[1:3], *order[4:], order[0], order[3]]
+
+
+def test_candidates_go_by_the_first_block_ever_seen() -> None:
+    memory = Memory(first_blocks={"ann": 10}, scores={"ann": 0.25}, last_evaluated={"ann": 720})
+    ann, bob = candidates({"ann": 500, "bob": 600}, memory)
+    assert (ann.first_block, ann.score, ann.last_evaluated) == (10, 0.25, 720)
+    assert (bob.first_block, bob.score, bob.last_evaluated) == (600, 0.0, None)
+
+
+def test_epochs_to_wait_is_told_for_everybody() -> None:
+    blocks = {each.hotkey: each.block for each in committed(40)}
+    waits = epochs_to_wait(blocks, Memory(), Queue())
+    assert waits.keys() == blocks.keys()
+    assert sorted(waits.values()) == [1 + n // 8 for n in range(40)]

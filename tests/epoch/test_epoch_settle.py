@@ -1,0 +1,87 @@
+"""What an epoch comes to: copies, rates, scores, turns, witnesses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from flockoff.competition import Competition, Scoring
+from flockoff.dataset import Borrowed, BorrowedAnswer, Claim
+from flockoff.epoch.contest import contest, later_beats
+from flockoff.epoch.memory import Memory
+from flockoff.epoch.settle import Evidence, settle
+from flockoff.errors import FaultKind, Reason
+from flockoff.records import Verdict
+
+RULES = Competition()
+COLDKEYS = {hotkey: f"coldkey of {hotkey}" for hotkey in ("ann", "bob", "cyd", "dan")}
+
+
+def measured(hotkey: str, loss: float, block: int = 100, content: str = "") -> Verdict:
+    return Verdict(360, hotkey, 1, "", block, "eligible", None, "", content or f"of {hotkey}", loss)
+
+
+def test_contest_says_who_beats_whom_and_by_which_margin() -> None:
+    found = contest([measured("ann", 1.0, 100), measured("bob", 1.004, 50)], Scoring())
+    # bob was earlier, so he counts with 0.995 * 1.004 = 0.99898.
+    assert found.wins.tolist() == [[False, False], [True, False]]
+    assert found.margins == pytest.approx(np.array([[0.0, 0.99898 / 1.0 - 1], [1.0 / 0.99898 - 1, 0.0]]))
+    assert found.rates_by_hotkey == {"ann": 0.0, "bob": 1.0}
+    assert sum(found.shares_by_hotkey.values()) == pytest.approx(1.0)
+
+
+def test_contest_of_nobody_is_empty() -> None:
+    found = contest([], Scoring())
+    assert (found.verdicts, found.rates_by_hotkey, found.shares_by_hotkey) == ((), {}, {})
+
+
+def test_later_beats_by_more_than_epsilon() -> None:
+    assert later_beats(0.9949, 1.0, Scoring())
+    assert not later_beats(0.995, 1.0, Scoring())
+
+
+def test_settle_moves_the_scores_of_those_who_competed_and_of_those_at_fault() -> None:
+    verdicts = [
+        measured("ann", 1.0),
+        replace(measured("bob", 1.0), standing="at_fault", loss=None, reason=Reason.NOT_JSON),
+        replace(measured("cyd", 1.0), standing="not_evaluated", loss=None, fault=FaultKind.HUB_TRANSIENT),
+    ]
+    memory = Memory(scores={"ann": 0.5, "bob": 0.5, "cyd": 0.5, "gone": 0.5})
+    found = settle(360, verdicts, memory, COLDKEYS, RULES, Evidence())
+    assert found.scores == pytest.approx({"ann": 0.8 * 0.5 + 0.2, "bob": 0.0, "cyd": 0.5})
+    assert found.turns == ("ann", "bob")
+    assert memory.after(found).last_evaluated == {"ann": 360, "bob": 360}
+
+
+def test_settle_finds_content_that_is_anothers_and_says_whose() -> None:
+    verdicts = [measured("ann", 1.0), measured("bob", 1.2, content="of ann")]
+    evidence = Evidence(owners={"of ann": Claim("of ann", "ann", 100, 1)})
+    found = settle(360, verdicts, Memory(), COLDKEYS, RULES, evidence)
+    [copy] = found.copies
+    assert (copy.hotkey, copy.reason, copy.copied, copy.loss) == ("bob", Reason.DUPLICATE, ("ann",), 1.2)
+    assert found.win_rates == {"ann": 1.0}
+
+
+def test_settle_finds_equal_losses_and_blames_the_later() -> None:
+    verdicts = [measured("ann", 1.0, 200), measured("bob", 1.0 * (1 + 1e-12), 100)]
+    found = settle(360, verdicts, Memory(), COLDKEYS, RULES, Evidence())
+    [copy] = found.copies
+    assert (copy.hotkey, copy.reason, copy.copied) == ("ann", Reason.SAME_LOSS, ("bob",))
+
+
+def test_settle_finds_what_only_the_whole_epoch_shows_to_be_others() -> None:
+    answers = tuple(BorrowedAnswer(line, 60, Claim("of bob", "bob", 5, 1), line) for line in range(1, 11))
+    evidence = Evidence(
+        borrowed={"of ann": Borrowed(1000, answers)}, borrowed_shares={"of ann": 0.0, "of bob": 0.0}
+    )
+    found = settle(360, [measured("ann", 1.0), measured("bob", 1.1)], Memory(), COLDKEYS, RULES, evidence)
+    [copy] = found.copies
+    assert (copy.hotkey, copy.reason, copy.copied) == ("ann", Reason.NEAR_DUPLICATE, ("bob",))
+    assert found.witnesses == {"of bob": "coldkey of bob"}
+
+
+def test_settle_only_the_better_half_with_mostly_rows_of_its_own_bears_witness() -> None:
+    verdicts = [measured("ann", 1.0), measured("bob", 1.1), measured("cyd", 1.2), measured("dan", 1.3)]
+    evidence = Evidence(borrowed_shares={"of ann": 0.26, "of bob": 0.25, "of cyd": 0.0, "of dan": 0.0})
+    found = settle(360, verdicts, Memory(), COLDKEYS, RULES, evidence)
+    assert found.witnesses == {"of bob": "coldkey of bob"}

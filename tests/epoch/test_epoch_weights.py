@@ -1,0 +1,57 @@
+"""Set, repeat, burn or hold."""
+
+from dataclasses import replace
+
+import pytest
+
+from flockoff.competition import Scoring
+from flockoff.epoch.weights import Action, decide_weights
+from flockoff.errors import FaultKind, Reason
+from flockoff.records import Verdict, WeightsSet
+from tests.support.subnets import OWNER, snapshot_of
+
+RULES = Scoring()
+ELIGIBLE = Verdict(360, "ann", 1, "", 1, "eligible", None, "", "hash", 1.5)
+OURS = replace(ELIGIBLE, standing="not_evaluated", loss=None, fault=FaultKind.SETUP)
+ABSENT = replace(OURS, fault=None, reason=Reason.REPO_MISSING)
+LAST = WeightsSet(0, 300, "300-1", {"ann": 0.5, "bob": 0.3, "gone": 0.2})
+SUBNET = snapshot_of(["ann", "bob"])
+
+
+def test_weights_follow_from_the_scores_and_say_which_consensus_went_in() -> None:
+    subnet = snapshot_of(["ann", "bob"], consensus={"bob": 0.5})
+    decision = decide_weights([ELIGIBLE], {"ann": 1.0}, LAST, subnet, RULES)
+    assert decision.action is Action.SET
+    # 0.8 and 0.2 would lose 0.8 of vtrust: they move towards the consensus until they lose 0.5.
+    assert decision.weights == pytest.approx({"ann": 0.5, "bob": 0.5})
+    assert decision.consensus == {"bob": 0.5}
+
+
+def test_weights_with_nothing_evaluated_are_the_last_ones_of_those_who_are_there() -> None:
+    decision = decide_weights([OURS], {"ann": 1.0}, LAST, SUBNET, RULES)
+    assert decision.action is Action.REPEAT
+    assert decision.weights == pytest.approx({"ann": 0.625, "bob": 0.375})
+    assert decision.consensus is None
+
+
+def test_weights_with_nothing_evaluated_through_our_own_fault_and_none_before_are_held() -> None:
+    decision = decide_weights([OURS], {}, None, SUBNET, RULES)
+    assert (decision.action, decision.weights) == (Action.HOLD, {})
+    assert "could be evaluated" in decision.reason
+
+
+@pytest.mark.parametrize("verdicts", [[], [ABSENT]])
+def test_weights_without_a_score_are_burned_with_the_owner(verdicts: list[Verdict]) -> None:
+    decision = decide_weights(verdicts, {}, None, SUBNET, RULES)
+    assert (decision.action, decision.weights) == (Action.BURN, {OWNER: 1.0})
+
+
+def test_weights_are_never_burned_on_a_stranger() -> None:
+    strangers = snapshot_of(["ann", "bob"], owner=False)
+    held = decide_weights([], {}, None, strangers, RULES)
+    assert (held.action, held.weights) == (Action.HOLD, {})
+    assert "not registered" in held.reason
+    at_fault = replace(ELIGIBLE, standing="at_fault", loss=None)
+    repeated = decide_weights([at_fault], {"ann": 0.0}, LAST, strangers, RULES)
+    assert repeated.action is Action.REPEAT
+    assert repeated.weights == pytest.approx({"ann": 0.625, "bob": 0.375})
