@@ -217,6 +217,7 @@ class Scoring:
     crowd_scale: float = 0.75
     head_start: float = 1.0  # what a record weighs more than another at its distance
     score_decay: float = 0.8
+    thaw_after: int = 3  # turns in a row that a dataset may miss before its score decays
     consensus_blend: float = 0.2
     max_vtrust_loss: float = 0.5
     vtrust_slack: float = 1.05
@@ -237,6 +238,7 @@ class Scoring:
         )
         _require(self.head_start >= 0, "scoring.head_start must not be negative")
         _require(0 <= self.score_decay <= 1, "scoring.score_decay must be in [0, 1]")
+        _require(self.thaw_after >= 1, "scoring.thaw_after must be at least 1")
         _require(0 <= self.consensus_blend <= 1, "scoring.consensus_blend must be in [0, 1]")
         _require(self.max_vtrust_loss >= 0, "scoring.max_vtrust_loss must not be negative")
         _require(self.vtrust_slack >= 1, "scoring.vtrust_slack must be at least 1")
@@ -246,7 +248,7 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """How an epoch's places are shared: ``best`` by score, ``drawn`` by rank, ``waiting`` by patience."""
+    """How an epoch is shared: ``best`` places by score, ``waiting`` by patience, ``drawn`` by rank."""
 
     best: int = 8
     drawn: int = 16
@@ -254,10 +256,17 @@ class Queue:
     rank_scale: float = (
         32.0  # a drawn place goes to rank r with probability proportional to exp(-r / rank_scale)
     )
+    epoch_tokens: int = 20_480_000  # what one RTX 4090 trains on in an epoch: 8 times 10,000 rows of 256
+    first_guess: int = 2_560_000  # tokens of a dataset whose size nobody knows yet
+    epoch_blocks: int = 360
 
     def __post_init__(self) -> None:
         _require(min(self.best, self.drawn) >= 0 and self.waiting >= 1, "queue.waiting must be at least 1")
         _require(self.rank_scale > 0, "queue.rank_scale must be positive")
+        _require(
+            min(self.epoch_tokens, self.first_guess, self.epoch_blocks) >= 1,
+            "queue.epoch_tokens, queue.first_guess and queue.epoch_blocks must be at least 1",
+        )
 
     @property
     def size(self) -> int:

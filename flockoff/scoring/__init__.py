@@ -3,13 +3,14 @@
 from flockoff.scoring.epoch import epoch_of, epoch_seed
 from flockoff.scoring.eval_queue import Candidate, longest_wait, plan_epoch
 from flockoff.scoring.pay import epoch_pay
-from flockoff.scoring.scores import update_scores
+from flockoff.scoring.scores import count_missed, update_scores
 from flockoff.scoring.weights import WeightSteps, weight_steps, weights_from_scores
 from flockoff.scoring.win_rate import effective_losses, shares, win_matrix, win_rates
 
 __all__ = [
     "Candidate",
     "WeightSteps",
+    "count_missed",
     "effective_losses",
     "epoch_of",
     "epoch_pay",

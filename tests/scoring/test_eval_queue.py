@@ -2,7 +2,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flockoff.competition import Queue
 from flockoff.scoring import Candidate, longest_wait, plan_epoch
-from flockoff.scoring.eval_queue import assign_places
+from flockoff.scoring.eval_queue import CREDIT, assign_places, due_blocks
 
 RULES = Queue()
 
@@ -21,6 +21,7 @@ candidate_lists = st.lists(
         score=st.sampled_from([0.0, 0.1, 0.2, 0.9]),
         first_block=st.integers(0, 3),
         last_evaluated=st.none() | st.integers(0, 3),
+        tokens=st.none() | st.sampled_from([1_000, 2_560_000, 5_120_000]),
     ),
     max_size=60,
     unique_by=lambda candidate: candidate.hotkey,
@@ -29,21 +30,29 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def places_of(candidates: Iterable[Candidate], rules: Queue, seed: int) -> list[str]:
-    """The best, then the drawn, then the waiting."""
+    """The best, then the waiting, then the drawn."""
     places = assign_places(candidates, rules, seed)
-    return [*places.best, *places.drawn, *places.waiting]
+    return [*places.best, *places.waiting, *places.drawn]
 
 
-def test_plan_spreads_its_groups_evenly() -> None:
+def test_plan_any_beginning_is_two_thirds_waiting_and_a_fair_sample_of_the_others() -> None:
     candidates = crowd(100, scored=50)
     plan, places = plan_epoch(candidates, RULES, 3), assign_places(candidates, RULES, 3)
     assert sorted(plan) == sorted([*places.best, *places.drawn, *places.waiting])
-    for start in range(0, 32, 4):
-        quarter = set(plan[start : start + 4])
-        assert len(quarter & set(places.best)) == 1
-        assert len(quarter & set(places.waiting)) == 1
+    for m in range(1, 33):
+        assert len(set(plan[:m]) & set(places.waiting)) >= min(8, 2 * m // 3)
+    others = [hotkey for hotkey in plan if hotkey not in places.waiting]
+    for start in range(0, 24, 3):
+        assert len(set(others[start : start + 3]) & set(places.best)) == 1
     for group in (places.best, places.drawn, places.waiting):
         assert [hotkey for hotkey in plan if hotkey in group] == list(group)
+
+
+def test_plan_what_cannot_be_finished_here_comes_last() -> None:
+    candidates = [replace(each, tokens=10 + number) for number, each in enumerate(crowd(10))]
+    plan = plan_epoch(candidates, RULES, 3)
+    assert plan_epoch(candidates, RULES, 3, capacity=14)[:5] == [hotkey for hotkey in plan if hotkey < "h005"]
+    assert plan_epoch([replace(each, tokens=None) for each in candidates], RULES, 3, capacity=1) == plan
 
 
 def crowd(n: int, *, scored: int = 0) -> list[Candidate]:
@@ -64,14 +73,14 @@ def test_plan_depends_on_candidates_and_seed_alone(
 def test_plan_other_seed_draws_others_only() -> None:
     candidates = crowd(200, scored=20)
     one, other = places_of(candidates, RULES, 1), places_of(candidates, RULES, 2)
-    assert one[:8] == other[:8]
-    assert one[8:24] != other[8:24]
+    assert one[:16] == other[:16]
+    assert one[16:] != other[16:]
 
 
 def test_plan_known_seed_is_as_recorded() -> None:
     rules = Queue(best=2, drawn=4, waiting=2, rank_scale=4.0)
     plan = places_of(crowd(16, scored=16), rules, 3823750022)
-    assert plan == ["h000", "h001", "h003", "h005", "h004", "h002", "h006", "h007"]
+    assert plan == ["h000", "h001", "h002", "h003", "h005", "h004", "h007", "h006"]
 
 
 @given(seeds, st.integers(2, 200))
@@ -89,11 +98,9 @@ def test_plan_best_are_the_highest_scores_in_order() -> None:
 
 def test_plan_places_without_a_score_for_them_go_to_the_waiting() -> None:
     # Three have scores; the 5 places left of the best are added to the 8 of the waiting.
-    candidates = crowd(100, scored=3)
-    plan = places_of(candidates, RULES, 0)
-    left = [c.hotkey for c in candidates if c.hotkey not in plan[: 3 + 16]]
-    assert plan[:3] == ["h000", "h001", "h002"]
-    assert plan[3 + 16 :] == left[:13]
+    plan = places_of(crowd(100, scored=3), RULES, 0)
+    assert plan[: 3 + 13] == [f"h{i:03}" for i in range(3 + 13)]
+    assert len(plan) == RULES.size
 
 
 def test_plan_waiting_are_never_evaluated_then_longest_ago() -> None:
@@ -127,11 +134,14 @@ def test_plan_fewer_than_the_places_takes_all() -> None:
 
 
 def test_plan_draw_follows_its_probabilities() -> None:
-    # Ranks 0, 1, 2 with weights 1, e^-1, e^-2; two are drawn, the second among those left.
-    rules = Queue(best=0, drawn=2, waiting=1, rank_scale=1.0)
+    # One waits. Ranks 0, 1, 2 of the others have weights 1, e^-1, e^-2, the last half of that because it
+    # costs twice as much: 30 tokens, and 10 for the place. Two are drawn, the second among those left.
+    rules = Queue(best=0, drawn=2, waiting=1, rank_scale=1.0, epoch_tokens=30)
+    others = [replace(each, tokens=10) for each in crowd(3)]
+    candidates = [*others[:2], replace(others[2], tokens=30), Candidate("waiting", -1.0, 0, None, 0)]
     draws = 6000
-    found = Counter(tuple(places_of(crowd(3), rules, seed)[:2]) for seed in range(draws))
-    weight = [1.0, math.exp(-1), math.exp(-2)]
+    found = Counter(assign_places(candidates, rules, seed).drawn for seed in range(draws))
+    weight = [1.0, math.exp(-1), math.exp(-2) / 2]
     for first in range(3):
         for second in {0, 1, 2} - {first}:
             expected = weight[first] / sum(weight) * weight[second] / (sum(weight) - weight[first])
@@ -145,7 +155,7 @@ def test_plan_hotkey_twice_or_no_number_is_refused(bad: Candidate) -> None:
         places_of([*crowd(3), bad], RULES, 0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     start=st.integers(1, 150),
     newcomers=st.integers(0, 7),
@@ -161,7 +171,7 @@ def test_plan_nobody_waits_longer_than_an_eighth_of_the_candidates(
     first = dict.fromkeys(last, 0)
     waited = Counter[str]()
     seen = {hotkey: set(last) for hotkey in last}  # all who were candidates during the present wait of each
-    for epoch in range(60):
+    for epoch in range(40):
         candidates = [
             Candidate(hotkey, chance.choice([0.0, chance.random()]), first[hotkey], last[hotkey])
             for hotkey in last
@@ -215,3 +225,85 @@ def test_longest_wait_counts_those_before_it_by_the_waiting_places() -> None:
     line = [Candidate(name, 0.0, block, None) for block, name in enumerate("abcde")]
     leader = Candidate("z", 1.0, 0, 50)
     assert [longest_wait([leader, *line], name, rules) for name in "zabcde"] == [1, 1, 1, 2, 2, 3]
+
+
+def test_due_blocks_twice_the_cost_comes_half_as_often() -> None:
+    # Three of 10, 10 and 40 tokens, and 10 for a place: a round costs 90 of 30 an epoch.
+    rules = Queue(best=0, drawn=2, waiting=1, epoch_tokens=30, epoch_blocks=100)
+    candidates = [
+        Candidate("small", 0.0, 7, 1000, 10),
+        Candidate("new", 0.0, 2000, None, 10),
+        Candidate("large", 0.0, 7, 1000, 40),
+    ]
+    assert due_blocks(candidates, rules) == {
+        "small": 1000 + 100 * 20 * 3 / 30,
+        "new": 2000 - CREDIT * 100 * 3 + 100 * 20 * 3 / 30,
+        "large": 1000 + 100 * 50 * 3 / 30,
+    }
+
+
+@dataclass
+class Played:
+    """Epochs of a validator that trains on at most ``capacity`` tokens in each, in the order of the plan."""
+
+    candidates: dict[str, Candidate]
+    capacity: float
+    epoch: int = 0
+    waits: Counter[str] = field(default_factory=Counter)  # the longest so far, epochs
+    evaluated: Counter[str] = field(default_factory=Counter)
+
+    def play(self, epochs: int, chance: random.Random) -> None:
+        for _ in range(epochs):
+            self.epoch += 1
+            left, start = self.capacity, self.epoch * RULES.epoch_blocks
+            for hotkey in plan_epoch(self.candidates.values(), RULES, chance.getrandbits(32)):
+                candidate = self.candidates[hotkey]
+                left -= candidate.tokens or RULES.first_guess
+                if left < 0:
+                    break
+                self.evaluated[hotkey] += 1
+                self.candidates[hotkey] = replace(
+                    candidate, last_evaluated=start, score=chance.random() * candidate.score
+                )
+            for hotkey, candidate in self.candidates.items():
+                since = candidate.last_evaluated
+                waited = (start - (candidate.first_block if since is None else since)) / RULES.epoch_blocks
+                self.waits[hotkey] = max(self.waits[hotkey], round(waited))
+
+
+def test_plan_nobody_waits_over_one_and_a_half_rounds_of_a_slow_validator() -> None:
+    """256 miners, and time for 8.5 of 32 places."""
+    candidates = {each.hotkey: replace(each, first_block=0) for each in crowd(256, scored=200)}
+    game = Played(candidates, capacity=8.5 * RULES.first_guess)
+    game.play(150, random.Random(1))
+    assert max(game.waits.values()) <= 1.5 * 256 / 8.5
+
+
+def test_plan_a_small_newcomer_passes_two_hundred_large_sybils() -> None:
+    """And nobody starves: each of the honest has its turn as often as its size allows."""
+    chance = random.Random(2)
+    sybils = {f"s{i:03}": Candidate(f"s{i:03}", 0.1, 0, None, 5_120_000) for i in range(200)}
+    honest = {
+        f"h{i:02}": Candidate(f"h{i:02}", 0.1, 0, None, chance.choice([256_000, 2_560_000, 5_120_000]))
+        for i in range(55)
+    }
+    game = Played({**sybils, **honest}, capacity=8.5 * RULES.first_guess)
+    game.play(80, chance)
+    game.candidates["new"] = Candidate("new", 0.0, game.epoch * RULES.epoch_blocks, None, 256_000)
+    game.play(4, chance)
+    assert game.evaluated["new"] >= 1
+    game.play(116, chance)
+    fair = 1.5 * sum(each.tokens or 0 for each in game.candidates.values()) / game.capacity
+    assert max(game.waits[hotkey] for hotkey in honest) <= fair
+    small = [game.evaluated[hotkey] for hotkey, each in honest.items() if each.tokens == 256_000]
+    large = [game.evaluated[hotkey] for hotkey in sybils]
+    assert sum(small) / len(small) > 3 * sum(large) / len(large)
+
+
+def test_plan_tiny_datasets_do_not_crowd_out_the_others() -> None:
+    """What each evaluation costs besides training counts too: 200 sybils of a few rows each change little."""
+    tiny = {f"s{i:03}": Candidate(f"s{i:03}", 0.0, 0, None, 1_000) for i in range(200)}
+    honest = {f"h{i:02}": Candidate(f"h{i:02}", 0.0, 0, None, 2_560_000) for i in range(56)}
+    game = Played({**tiny, **honest}, capacity=8.5 * RULES.first_guess)
+    game.play(150, random.Random(3))
+    assert max(game.waits[hotkey] for hotkey in honest) <= 1.5 * 256 / RULES.waiting
