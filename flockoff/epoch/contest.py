@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from flockoff.competition import Scoring
 from flockoff.records import Verdict
-from flockoff.scoring import effective_losses, shares, win_matrix, win_rates
+from flockoff.scoring import effective_losses, epoch_pay, win_matrix, win_rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def contest(verdicts: Iterable[Verdict], rules: Scoring) -> Contest:
         margins = np.where(effective > 0, effective.T / effective - 1, 0.0)
     wins = win_matrix(losses, blocks, rules.timestamp_epsilon)
     rates = win_rates(wins)
-    return Contest(competing, wins, margins, rates, shares(rates, rules.temperature))
+    return Contest(competing, wins, margins, rates, epoch_pay(losses, blocks, rules))
 
 
 def later_beats(loss: float, earlier_loss: float, rules: Scoring) -> bool:

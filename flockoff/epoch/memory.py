@@ -18,6 +18,10 @@ class Memory:
     scores: Mapping[str, float] = field(default_factory=dict)
     # The start block of the epoch in which it last had its turn.
     last_evaluated: Mapping[str, int] = field(default_factory=dict)
+    # Turns in a row that came to nothing because of its dataset, while others were evaluated.
+    missed: Mapping[str, int] = field(default_factory=dict)
+    # Of one pass over the dataset it was last measured with.
+    tokens: Mapping[str, int] = field(default_factory=dict)
     last_verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     # The block of its first commitment ever seen.
     first_blocks: Mapping[str, int] = field(default_factory=dict)
@@ -35,6 +39,7 @@ class Memory:
         return replace(
             self,
             scores=settlement.scores,
+            missed=settlement.missed,
             last_evaluated={**self.last_evaluated, **turns},
             last_verdicts={**self.last_verdicts, **verdicts},
         )

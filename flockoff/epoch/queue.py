@@ -45,6 +45,7 @@ def candidates(blocks: Mapping[str, int], memory: Memory) -> list[Candidate]:
             score=memory.scores.get(hotkey, 0.0),
             first_block=min(memory.first_blocks.get(hotkey, block), block),
             last_evaluated=memory.last_evaluated.get(hotkey),
+            tokens=memory.tokens.get(hotkey),
         )
         for hotkey, block in blocks.items()
     ]

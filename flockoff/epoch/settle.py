@@ -17,7 +17,7 @@ from flockoff.epoch.contest import contest
 from flockoff.epoch.memory import Memory
 from flockoff.errors import MinerFault
 from flockoff.records import Verdict
-from flockoff.scoring import update_scores
+from flockoff.scoring import count_missed, update_scores
 
 _WITNESS_WIN_RATE = 0.5
 
@@ -43,9 +43,9 @@ class Evidence:
 class Settlement:
     """What an epoch comes to. ``verdicts`` are all of it; ``copies`` those that only the whole epoch shows.
 
-    By hotkey: ``win_rates`` and ``shares`` of the eligible, ``scores`` of everybody. ``turns``: who waits
-    anew from this epoch on. ``witnesses``: by content hash the coldkey for which it bears witness from now on
-    to what is common property.
+    By hotkey: ``win_rates`` and ``shares`` of the eligible, ``scores`` of everybody, ``missed`` as in
+    ``Memory``. ``turns``: who waits anew from this epoch on. ``witnesses``: by content hash the coldkey
+    for which it bears witness from now on to what is common property.
     """
 
     epoch: int
@@ -54,6 +54,7 @@ class Settlement:
     win_rates: Mapping[str, float]
     shares: Mapping[str, float]
     scores: Mapping[str, float]
+    missed: Mapping[str, int]
     turns: tuple[str, ...]
     witnesses: Mapping[str, str]
 
@@ -76,6 +77,7 @@ def settle(
     )
     outcome = contest(found, rules)
     rates, shares = outcome.rates_by_hotkey, outcome.shares_by_hotkey
+    missed = _missed(found, memory)
     return Settlement(
         epoch=epoch,
         verdicts=tuple(found),
@@ -88,13 +90,26 @@ def settle(
             [verdict.hotkey for verdict in found if verdict.standing == "at_fault"],
             coldkeys,
             rules.score_decay,
+            missed=missed,
+            thaw_after=rules.thaw_after,
         ),
+        missed=missed,
         turns=tuple(
             verdict.hotkey
             for verdict in found
             if took_its_turn(verdict, memory.last_verdicts.get(verdict.hotkey))
         ),
         witnesses=_witnesses(outcome.verdicts, rates, coldkeys, competition, evidence),
+    )
+
+
+def _missed(verdicts: Sequence[Verdict], memory: Memory) -> dict[str, int]:
+    """Turns missed in a row. What a worker failed on counts, as long as it could evaluate something else."""
+    works = any(verdict.standing == "eligible" for verdict in verdicts)
+    return count_missed(
+        memory.missed,
+        [verdict.hotkey for verdict in verdicts if verdict.set_aside and works],
+        [verdict.hotkey for verdict in verdicts if verdict.standing != "not_evaluated"],
     )
 
 

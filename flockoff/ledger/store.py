@@ -167,15 +167,37 @@ class Ledger:
             (json.dumps(texts),),
         )
         first_blocks = read("SELECT hotkey, min(block) AS block FROM commitments GROUP BY hotkey")
+        tokens = read(
+            "SELECT e.hotkey, m.train_tokens FROM evaluations AS e"
+            " JOIN measurements AS m ON m.id = e.measurement WHERE (e.hotkey, e.epoch) IN"
+            " (SELECT hotkey, max(epoch) FROM evaluations WHERE epoch < ? GROUP BY hotkey)",
+            (horizon,),
+        )
         return Memory(
             scores={row["hotkey"]: row["score"] for row in read("SELECT hotkey, score FROM scores")},
             last_evaluated={row["hotkey"]: row["epoch"] for row in read("SELECT hotkey, epoch FROM turns")},
+            missed=self._missed(horizon),
+            tokens={row["hotkey"]: row["train_tokens"] for row in tokens},
             last_verdicts={verdict.hotkey: verdict for verdict in verdicts},
             first_blocks={row["hotkey"]: row["block"] for row in first_blocks},
             earlier={commitment.hotkey: commitment for commitment in earlier},
             first_seen={(row["hotkey"], row["model_id"]): row["block"] for row in first_seen},
             last_weights=self.last_weights(),
         )
+
+    def _missed(self, before: int) -> dict[str, int]:
+        """By hotkey, in how many epochs since its last result a worker failed on it while others competed."""
+        kinds = sorted(SET_ASIDE)
+        rows = self._database.read(
+            "SELECT v.hotkey, count(*) AS missed FROM verdicts AS v"
+            f" WHERE v.epoch < ? AND v.fault IN ({', '.join('?' * len(kinds))})"
+            " AND v.epoch > coalesce((SELECT max(epoch) FROM verdicts WHERE hotkey = v.hotkey AND epoch < ?"
+            " AND standing != 'not_evaluated'), -1)"
+            " AND EXISTS (SELECT 1 FROM verdicts WHERE epoch = v.epoch AND standing = 'eligible')"
+            " GROUP BY v.hotkey",
+            (before, *kinds, before),
+        )
+        return {row["hotkey"]: row["missed"] for row in rows}
 
     def owner(self, content_hash: str) -> Claim | None:
         """Who committed a content first; ``order`` is the uid that the hotkey had then. None: nobody yet."""

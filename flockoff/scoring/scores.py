@@ -19,8 +19,8 @@ def update_scores(
 
     Eligible (in ``shares``): s <- decay * s + (1 - decay) * share. ``at_fault``: s <- 0. Everyone else,
     not evaluated or kept from it by somebody else's fault: s stays, but of a hotkey that ``missed``
-    (``count_missed``) at least ``thaw_after`` turns in a row: s <- decay * s. In an epoch in which nobody was
-    evaluated no score thaws. A hotkey that is not ``registered`` (any more) has no score, whatever else is
+    (``count_missed``) at least ``thaw_after`` turns in a row: s <- decay * s. In an epoch in which nobody
+    competed no score thaws. A hotkey that is not ``registered`` (any more) has no score, whatever else is
     said of it; so a new hotkey on an old uid starts from nothing.
     Raises ValueError for a hotkey that is both eligible and at fault.
     """
@@ -28,7 +28,7 @@ def update_scores(
     if both:
         raise ValueError(f"eligible and at fault at once: {sorted(both)}")
     updated = dict(scores)
-    if shares or at_fault:
+    if shares:
         thawing = (hotkey for hotkey in scores if missed.get(hotkey, 0) >= thaw_after)
         updated.update((hotkey, decay * scores[hotkey]) for hotkey in thawing)
     updated.update(dict.fromkeys(at_fault, 0.0))

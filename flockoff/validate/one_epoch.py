@@ -168,7 +168,7 @@ def _report_stubborn(validator: Validator, verdicts: Iterable[Verdict]) -> None:
         epochs = 1 + validator.ledger.evaluation_faults(verdict.content_hash, before=verdict.epoch)
         if epochs >= _STUBBORN_EPOCHS:
             log.error(
-                "uid %d: %s could not be evaluated in %d epochs, while others could. It keeps its score, and "
+                "uid %d: %s could not be evaluated in %d epochs, while others could. Its score fades, and "
                 "its place comes last. Please look at it and report it. The last time: %s",
                 verdict.uid,
                 verdict.model_id,

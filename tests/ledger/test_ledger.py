@@ -388,3 +388,36 @@ def test_leaderboard_is_of_the_last_closed_epoch_or_the_running_first(ledger: Le
     assert [row.hotkey for row in ledger.views.leaderboard()] == ["ann"]
     assert [row.hotkey for row in ledger.views.leaderboard(720)] == ["bob"]
     assert ledger.views.leaderboard(1080) == []
+
+
+# --- what the queue and the scores go by -------------------------------------------------------------------
+
+
+def test_missed_turns_are_those_since_the_last_result_while_others_competed(ledger: Ledger) -> None:
+    """Once a result, then failed on, cut off, failed on while nobody competed, and failed on again."""
+    stories = [
+        (eligible("ann"), True),
+        (failed(FaultKind.EVALUATION), True),
+        (failed(FaultKind.STOPPED), True),
+        (failed(FaultKind.TOO_SLOW), False),
+        (failed(FaultKind.TOO_SLOW), True),
+    ]
+    for number, (verdict, others) in enumerate(stories):
+        start = START + 360 * number
+        begin(ledger, epoch=replace(EPOCH, start_block=start, end_block=start + 360))
+        judge(ledger, replace(verdict, epoch=start))
+        if others:
+            judge(ledger, eligible("bob", epoch=start))
+    missed = [ledger.memory(START + 360 * number).missed.get("ann", 0) for number in range(6)]
+    assert missed == [0, 0, 1, 1, 1, 2]
+
+
+def failed(kind: FaultKind) -> Verdict:
+    return replace(eligible("ann"), standing="not_evaluated", loss=None, fault=kind)
+
+
+def test_tokens_are_those_of_the_latest_measurement(ledger: Ledger) -> None:
+    begin(ledger)
+    evaluate(ledger, evaluation("ann"))
+    assert ledger.memory().tokens == {"ann": measurement().train_tokens}
+    assert ledger.memory(START).tokens == {}

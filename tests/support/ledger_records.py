@@ -93,7 +93,7 @@ def settlement(
     shares: Mapping[str, float] | None = None,
 ) -> Settlement:
     """What an epoch came to, without verdicts."""
-    return Settlement(start_block, (), (), win_rates or {}, shares or {}, scores, tuple(evaluated), {})
+    return Settlement(start_block, (), (), win_rates or {}, shares or {}, scores, {}, tuple(evaluated), {})
 
 
 def claim(ledger: Ledger, content_hash: str, hotkey: str, block: int, uid: int) -> None:
