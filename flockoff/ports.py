@@ -162,6 +162,11 @@ class Evaluator(Protocol):
     devices: int  # datasets that are trained on at the same time
     slots: int  # calls of ``evaluate`` that can be of use at the same time, each from a thread of its own
 
+    @property
+    def seconds_per_token(self) -> float | None:
+        """Of training on one device, for each token of a dataset; None where it was not tried out."""
+        ...
+
     def base_loss(
         self, *, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
     ) -> Measurement:

@@ -90,6 +90,11 @@ class WorkerEvaluator:
         self._kind: str | None = None  # of the devices that evaluate under this seed
         self._reading = threading.Lock()  # a dataset that is being read takes a core and up to 400 MB
 
+    @property
+    def seconds_per_token(self) -> float | None:
+        """Of training, by a few steps at the workers' start; None before it, and on CPUs."""
+        return self._pool.seconds_per_token
+
     def base_loss(self, *, on_progress: OnProgress, should_stop: ShouldStop) -> Measurement:
         """The evaluation set's loss under the base model alone; measured once, then kept.
 

@@ -52,6 +52,7 @@ class Ready:
     device: str
     fused: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    seconds_per_token: float | None = None  # of training, where the worker has tried a few steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def decode_reply(line: str) -> Reply:
     match table.pop("kind"):
         case "ready":
             fused, refused = tuple(table["fused"]), tuple(table["refused"])
-            return Ready(table["device"], fused, refused)
+            return Ready(table["device"], fused, refused, table["seconds_per_token"])
         case "alive":
             return Alive(**table)
         case "progress":

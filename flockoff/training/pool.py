@@ -63,6 +63,7 @@ class PooledDevice:
     ) -> None:
         self.number = number
         self.kind: str | None = None  # of the device, once its worker has told
+        self.seconds_per_token: float | None = None  # of training, if its worker tried
         self.rested_at = 0.0  # time.monotonic() until which it is left alone
         self.unusable = False  # something was missing or misconfigured there the last time
         self._faults = 0  # on end
@@ -90,6 +91,7 @@ class PooledDevice:
                 ready = self._reply(self._worker, loading, on_progress, should_stop)
                 assert isinstance(ready, Ready)
                 self.kind, self.unusable = device_kind(ready.device), False
+                self.seconds_per_token = ready.seconds_per_token
                 self._tell_kernels(ready)
         assert self.kind is not None, "a worker that is ready has told"
         return self.kind
@@ -208,6 +210,11 @@ class WorkerPool:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @property
+    def seconds_per_token(self) -> float | None:
+        """Of training on the slowest device that tried; None where none did."""
+        return max((one.seconds_per_token for one in self._all if one.seconds_per_token), default=None)
 
     def take(
         self, ticket: int, suits: Callable[[PooledDevice], bool], should_stop: ShouldStop

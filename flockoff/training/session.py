@@ -14,6 +14,7 @@ from flockoff.competition import BaseModel, Competition
 from flockoff.errors import MinerFault, Reason
 from flockoff.records import EncodedRow, Measurement, Progress, Provenance
 from flockoff.tokens import TokenizerEncoder, load_encoder
+from flockoff.training.calibration import seconds_per_token
 from flockoff.training.data import evaluation_name, evaluation_rows, sealed_rows
 from flockoff.training.device import (
     choose_device,
@@ -49,6 +50,7 @@ class Session:
     encoder: TokenizerEncoder
     evaluation_set: Sequence[EncodedRow]
     sealed_set: Sequence[EncodedRow]  # empty where the competition has none
+    seconds_per_token: float | None = None  # of training, where it was calibrated
 
     @classmethod
     def load(cls, assignment: Assignment) -> "Session":
@@ -63,8 +65,10 @@ class Session:
             sealed = sealed_rows(Path(assignment.sealed_file), competition.sealed, encoder)
         with device_faults(device):
             model = load_model(directory, competition, device, assignment.saving)
+            # On a card that is a second; on a CPU it would be as long as a small dataset.
+            pace = seconds_per_token(model, competition) if device.type == "cuda" else None
         gc.freeze()  # the trainer has garbage collected for each dataset: without what stays anyway
-        return cls(competition, model, encoder, rows, sealed)
+        return cls(competition, model, encoder, rows, sealed, pace)
 
     def measure(self, request: Request, on_progress: OnProgress) -> Measurement:
         """Raises MinerFault, and WorkerFault where memory runs out or the device fails."""
@@ -80,7 +84,8 @@ class Session:
 
     @property
     def ready(self) -> Ready:
-        return Ready(self.device, self.model.paths.taken, self.model.paths.refused)
+        paths = self.model.paths
+        return Ready(self.device, paths.taken, paths.refused, self.seconds_per_token)
 
     def _measure_base(self, on_progress: OnProgress) -> Measurement:
         start = time.monotonic()

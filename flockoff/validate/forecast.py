@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from flockoff.competition import Competition
 from flockoff.ledger import Ledger
 from flockoff.logs import event
-from flockoff.planner.forecast import Forecast, forecast, measured_pace
+from flockoff.planner.forecast import Forecast, Pace, forecast, measured_pace
 from flockoff.planner.memory import memory_need
 from flockoff.planner.model import KNOWN_SIZES
 from flockoff.records import Commitment, Epoch, ModelId
@@ -38,6 +38,7 @@ def log_forecast(
         clock.seconds_left(),
         workers=validator.evaluator.devices,
         checked=checked or {},
+        calibrated=validator.evaluator.seconds_per_token,
     )
     if made is None:
         log.info("Nothing was evaluated on this device yet: how long the queue will take is not known.")
@@ -60,16 +61,22 @@ def forecast_queue(
     *,
     workers: int,
     checked: Mapping[ModelId, int],
+    calibrated: float | None = None,
 ) -> Forecast | None:
     """What becomes of ``queue`` in ``time_left`` seconds, by what evaluations took so far.
 
-    Sizes are known of what is ``checked``, and of what was evaluated before. None where no evaluation was
-    made by the same code and rules on the same kind of device.
+    Sizes are known of what is ``checked``, and of what was evaluated before. ``calibrated``: seconds of
+    training a token, for as long as no evaluation was made by the same code and rules on the same kind of
+    device. None where neither is known.
     """
     base = ledger.base_loss()
     past = [stored.evaluation for stored in ledger.views.evaluations(_LOOK_BACK)]
-    pace = measured_pace(base, [one.measurement for one in past]) if base is not None else None
-    if base is None or pace is None:
+    if base is None:
+        return None
+    pace = measured_pace(base, [one.measurement for one in past])
+    if pace is None and calibrated is not None:
+        pace = Pace(calibrated, base.seconds)
+    if pace is None:
         return None
     sizes = {one.model_id: one.measurement.train_tokens for one in past} | dict(checked)
     return forecast(

@@ -18,6 +18,7 @@ class StandInEvaluator:
     def __init__(self, loss_of: Callable[[str, int], float]) -> None:
         self._loss_of = loss_of
         self.devices = self.slots = 1
+        self.seconds_per_token: float | None = None
         self.evaluated: list[str] = []
 
     def base_loss(

@@ -29,7 +29,15 @@ def test_messages_measurement_arrives_to_the_last_bit(loss: float) -> None:
     assert decode_reply(encode_reply(sent)) == sent
 
 
-@pytest.mark.parametrize("reply", [Ready("cpu x86_64"), Alive(2**33, 2**34), Progress("training", 1, 2, 0.5)])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Ready("cuda X", ("dropout",), ("gate: slow",), 0.5),
+        Ready("cpu x86_64"),
+        Alive(2**33, 2**34),
+        Progress("training", 1, 2, 0.5),
+    ],
+)
 def test_messages_reply_arrives(reply: Reply) -> None:
     assert decode_reply(encode_reply(reply)) == reply
 

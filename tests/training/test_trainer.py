@@ -9,6 +9,7 @@ import torch
 from flockoff.competition import Competition
 from flockoff.records import EncodedRow
 from flockoff.tokens import load_encoder
+from flockoff.training.calibration import seconds_per_token
 from flockoff.training.data import epoch_order
 from flockoff.training.device import compute_exactly
 from flockoff.training.loss import add_step_gradients, row_losses
@@ -196,6 +197,12 @@ def test_first_step_has_the_gradients_of_a_plain_reference(
     assert ours.keys() == plain.keys() and len(ours) == 28
     for name, gradient in plain.items():
         torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_calibration_takes_time_and_leaves_no_effect(model: LanguageModel, competition: Competition) -> None:
+    before = checksum(model)
+    assert 0 < seconds_per_token(model, competition) < 10
+    assert checksum(model) == before
 
 
 def test_step_without_assistant_tokens_has_no_gradient(model: LanguageModel) -> None:

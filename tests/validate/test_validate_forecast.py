@@ -57,6 +57,16 @@ def test_forecast_without_evaluations_on_this_kind_of_device_is_none(tmp_path: P
         assert forecast_queue(ledger, RULES, [model_id()], 10.0, workers=1, checked={}) is None
 
 
+def test_forecast_of_a_new_machine_goes_by_what_its_worker_tried(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger.sqlite") as ledger:
+        fill(ledger, device="cuda NVIDIA GeForce RTX 4090")
+        queue = [model_id("c")]
+        made = forecast_queue(
+            ledger, RULES, queue, 10.0, workers=1, checked={model_id("c"): 100}, calibrated=0.02
+        )
+    assert made is not None and made.seconds == pytest.approx(5 + 100 * 0.02)
+
+
 def test_forecast_of_a_base_model_of_unknown_size_leaves_the_memory_out(tmp_path: Path) -> None:
     other = Competition(base_model=BaseModel(repo="ann/model", revision="0" * 40))
     with open_ledger(tmp_path / "ledger.sqlite") as ledger:
