@@ -259,7 +259,7 @@ def trained(model: LanguageModel, rows: Sequence[EncodedRow]) -> list[float]:
         found.append(add_step_gradients(model, group, RULES.lora.dropout, 6, step))
         optimizer.step()
         optimizer.zero_grad()
-        found.append(float(sum(value.double().abs().sum() for value in parameters)))
+        found.append(float(sum(value.detach().double().abs().sum() for value in parameters)))
     model.adapters.clear()
     return found
 
