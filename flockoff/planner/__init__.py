@@ -1,1 +1,1 @@
-"""How long evaluations take and what they need: counted, never measured here, and without heavy libraries."""
+"""How long evaluations take and what they need: calculated, not measured, and without heavy libraries."""

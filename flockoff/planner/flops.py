@@ -1,4 +1,4 @@
-"""How many floating-point operations an evaluation needs, whoever computes it and however well.
+"""How many floating-point operations an evaluation needs, no matter what computes it or how well.
 
 Only what the mathematics asks for is counted: no padding, no position whose prediction does not count, no
 activation computed twice, no gradient that nothing uses. So operations divided by seconds and by the peak of

@@ -86,12 +86,12 @@ def forecast(
     known: Sequence[int] = (),
     memory: int | None = None,
 ) -> Forecast:
-    """Play the queue: each worker that is free takes the next dataset.
+    """Simulate the queue: each worker takes the next dataset as soon as it is free.
 
-    ``queue``: each dataset's tokens of one pass, first place first; None where it was not seen yet. Such a
-    one is taken for the median of the known, in this queue and in ``known`` from before, and for ``largest``,
+    ``queue``: each dataset's tokens of one pass, first place first; None where it is not known yet. Such a
+    one is assumed to be the median of the known, in this queue and in ``known`` from before, and for ``largest``,
     the most that the rules allow, where none is known.
-    ``time_left``: seconds until evaluating must end; what is under way then comes to nothing.
+    ``time_left``: seconds until evaluating must end; what is still running then is lost.
     """
     seen = [tokens for tokens in queue if tokens is not None]
     assumed = round(median([*seen, *known])) if seen or known else largest

@@ -1,4 +1,4 @@
-"""How much memory training needs, told before anything is loaded."""
+"""How much memory training needs, estimated before anything is loaded."""
 
 from dataclasses import dataclass
 

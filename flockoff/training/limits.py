@@ -1,4 +1,4 @@
-"""How long a worker may take and how much memory it may have, before it is taken for lost."""
+"""How long a worker may take and how much memory it may have, before it is considered lost."""
 
 import contextlib
 from collections import deque
@@ -12,10 +12,10 @@ from flockoff.errors import EvaluationTooSlow
 from flockoff.records import Progress
 from flockoff.training.messages import WorkerFault
 
-_GENEROSITY = 4.0  # times what a dataset was expected to take: a machine can be busy with other things
+_GENEROSITY = 4.0  # times what a dataset is expected to take: the machine may be busy with other things
 _STEP_GENEROSITY = 20.0  # the same of a single step, where nothing averages out
 _SHORTEST = 300.0  # seconds that every dataset has, and every step
-_REMEMBERED = 16  # measurements; what the machine was like long ago says little
+_REMEMBERED = 16  # measurements: older ones say little about the machine as it is
 _RESERVE = 0.1  # of the memory, for this process and the system
 _CONTROL_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # v2, v1
 
@@ -37,7 +37,7 @@ class WorkerLimits:
 
 
 class AdaptiveLimits:
-    """What this machine's evaluations took so far, and so what the next may take."""
+    """Limits that follow from what this machine's evaluations have taken so far."""
 
     def __init__(self, limits: WorkerLimits, training: Training) -> None:
         self._limits = limits
@@ -76,9 +76,9 @@ class AdaptiveLimits:
 
 @dataclass(slots=True)
 class Watch:
-    """With a worker that was asked something. Times are seconds of listening to it.
+    """How long a worker has taken over what it was asked, counted in seconds spent listening to it.
 
-    So a caller that was busy, stopped (Ctrl-Z) or suspended takes none of its own absence for the worker's.
+    So the time in which the caller was busy, stopped (Ctrl-Z) or suspended is not held against the worker.
     """
 
     limits: WorkerLimits
