@@ -88,9 +88,9 @@ def forecast(
 ) -> Forecast:
     """Simulate the queue: each worker takes the next dataset as soon as it is free.
 
-    ``queue``: each dataset's tokens of one pass, first place first; None where it is not known yet. Such a
-    one is assumed to be the median of the known, in this queue and in ``known`` from before, and for ``largest``,
-    the most that the rules allow, where none is known.
+    ``queue``: each dataset's tokens of one pass, first place first; None where they are not known yet. These
+    are then assumed to be the median of those that are known, in this queue and in ``known`` from before, or
+    ``largest``, the most that the rules allow, where none are.
     ``time_left``: seconds until evaluating must end; what is still running then is lost.
     """
     seen = [tokens for tokens in queue if tokens is not None]
