@@ -64,6 +64,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
                 netuid=neuron.netuid,
                 competition=competition.id,
                 hotkey=chain.hotkey,
+                genesis=outlast(chain.genesis, stop).hex(),
             )
         )
         hub = stack.enter_context(closing(open_hub(neuron.credentials, stop)))
@@ -100,6 +101,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             miner_sample_size=settings.miner_sample_size,
             blocks_per_epoch=settings.blocks_per_epoch,
             block_threshold=settings.block_threshold,
+            evaluate_without_permit=settings.evaluate_without_permit,
             allow_mixed_devices=settings.allow_mixed_devices,
             after_epoch=(tell,),
             stop=stop,

@@ -344,6 +344,14 @@ AllowMixedDevices = Annotated[
         help="Compare losses of different kinds of GPU or CPU, whose last digits differ.",
     ),
 ]
+EvaluateWithoutPermit = Annotated[
+    bool,
+    _flag(
+        "--evaluate_without_permit",
+        group=_EPOCHS,
+        help="Evaluate even while the chain takes no weights from this hotkey.",
+    ),
+]
 MaxSecondsPerMiner = Annotated[
     float,
     _seconds(

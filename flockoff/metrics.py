@@ -38,6 +38,13 @@ QUEUE_AGE = Gauge(
     registry=REGISTRY,
 )
 
+COMPETITION = Gauge(
+    "flockoff_competition_info",
+    "1 for the competition in force, by its id and the hash of all its rules: equal where validators agree.",
+    ["id", "rules"],
+    registry=REGISTRY,
+)
+
 # --- evaluations -----------------------------------------------------------------------------------------
 
 VERDICTS = Counter(
@@ -112,6 +119,16 @@ WORKER_RESTARTS = Counter(
 
 # --- weights ---------------------------------------------------------------------------------------------
 
+PERMIT = Gauge(
+    "flockoff_validator_permit",
+    "1 while the chain would take this validator's weights, by its permit and stake; 0 while not.",
+    registry=REGISTRY,
+)
+WEIGHTS_DIFFER = Counter(
+    "flockoff_weights_differ",
+    "Times that the weights on chain were found not to be those that were sent.",
+    registry=REGISTRY,
+)
 WEIGHTS_LATE = Counter(
     "flockoff_weights_late",
     "Attempts to set weights that failed after the epoch's time for evaluating was over.",

@@ -160,6 +160,7 @@ class ValidatorSettings:
     device: flags.Device  # None: CUDA where there is one, else CPU
     workers: flags.Workers  # how many; or a Ray cluster's address; None: one a GPU
     allow_mixed_devices: flags.AllowMixedDevices = False
+    evaluate_without_permit: flags.EvaluateWithoutPermit = False
     max_seconds_per_miner: flags.MaxSecondsPerMiner
     max_disk_gb: flags.MaxDiskGb
     metrics: flags.Metrics  # port; None: not served

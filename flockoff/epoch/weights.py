@@ -1,11 +1,11 @@
 """Which weights an epoch ends with: set, repeat, burn or hold."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from flockoff.competition import Scoring
-from flockoff.records import SubnetSnapshot, Verdict, WeightsSet
+from flockoff.records import U16_MAX, SubnetSnapshot, Verdict, WeightsSet
 from flockoff.scoring import weights_from_scores
 
 
@@ -21,12 +21,14 @@ class WeightsDecision:
     """``weights``: by hotkey, positive, summing to 1; empty for HOLD. ``reason``: why it is not SET.
 
     ``consensus``: by hotkey, what the chain showed when they were made from the scores; None: they were not.
+    ``padding``: the hotkeys that have the smallest possible weight because the chain asks for so many.
     """
 
     action: Action
     weights: Mapping[str, float] = field(default_factory=dict)
     consensus: Mapping[str, float] | None = None
     reason: str = ""
+    padding: tuple[str, ...] = ()
 
 
 def decide_weights(
@@ -34,18 +36,35 @@ def decide_weights(
     scores: Mapping[str, float],
     last: WeightsSet | None,
     snapshot: SubnetSnapshot,
+    hotkey: str,
     rules: Scoring,
 ) -> WeightsDecision:
-    """The weights of an epoch of these ``verdicts``, after which the ``scores`` are these, by hotkey.
+    """The weights of ``hotkey`` after an epoch of these ``verdicts``. ``scores``: by hotkey, those after it.
+
+    Without a validator permit nothing is sent, for the chain would refuse it and may ask a fee. Where the
+    chain asks for more weights than there are, the smallest that it can store go to further hotkeys.
 
     With nothing evaluated the last weights are repeated, as far as their hotkeys are still there. With
     nothing evaluated through our own faults and no weights to repeat nothing is sent: a burn would have the
     miners pay for what is not their doing. Where nobody has a score all is burned, provided that the owner's
     hotkey is registered: on any other uid the weight would pay a stranger.
     """
-    judged = list(verdicts)
-    evaluated = any(verdict.standing != "not_evaluated" for verdict in judged)
-    failed = any(verdict.standing == "not_evaluated" and verdict.reason is None for verdict in judged)
+    if snapshot.neuron(hotkey) is not None and not snapshot.counts(hotkey):
+        return WeightsDecision(
+            Action.HOLD, reason="This hotkey has no validator permit, or less stake than the chain asks for."
+        )
+    return _padded(_decided(list(verdicts), scores, last, snapshot, rules), snapshot, hotkey)
+
+
+def _decided(
+    verdicts: list[Verdict],
+    scores: Mapping[str, float],
+    last: WeightsSet | None,
+    snapshot: SubnetSnapshot,
+    rules: Scoring,
+) -> WeightsDecision:
+    evaluated = any(verdict.standing != "not_evaluated" for verdict in verdicts)
+    failed = any(verdict.standing == "not_evaluated" and verdict.reason is None for verdict in verdicts)
     repeated = _repeated(last, snapshot)
     if not evaluated and repeated:
         return WeightsDecision(Action.REPEAT, repeated, reason="No dataset was evaluated in this epoch.")
@@ -63,12 +82,39 @@ def decide_weights(
 
 
 def _burned(snapshot: SubnetSnapshot, repeated: Mapping[str, float]) -> WeightsDecision:
-    if snapshot.owner_hotkey in {neuron.hotkey for neuron in snapshot.neurons}:
-        return WeightsDecision(Action.BURN, {snapshot.owner_hotkey: 1.0}, reason="No miner has a score.")
-    why = "No miner has a score, and the subnet owner's hotkey, which burns, is not registered."
+    hotkeys = {neuron.uid: neuron.hotkey for neuron in snapshot.neurons}
+    if snapshot.burn_uid is not None:
+        return WeightsDecision(Action.BURN, {hotkeys[snapshot.burn_uid]: 1.0}, reason="No miner has a score.")
+    why = "No miner has a score, and no hotkey of the subnet's owner, which burns, is registered."
     if repeated:
         return WeightsDecision(Action.REPEAT, repeated, reason=why)
     return WeightsDecision(Action.HOLD, reason=why)
+
+
+def _padded(decision: WeightsDecision, snapshot: SubnetSnapshot, hotkey: str) -> WeightsDecision:
+    """The decision with as many weights as the chain asks for, where there are so many hotkeys.
+
+    The chain keeps weights in steps of 1/65535 of the largest, and counts those that are not 0 then. What is
+    missing gets one step each: first who earns nothing by it, the validator itself, whose weight on itself
+    does not count, and the owner, whose share is burned; then the others in the order of their uids. Each of
+    them takes 1/65535 of the largest weight from all in proportion, which changes no rank.
+    """
+    if decision.action is Action.HOLD:
+        return decision
+    step = max(decision.weights.values()) / U16_MAX
+    kept = {each: weight for each, weight in decision.weights.items() if round(weight / step) > 0}
+    missing = snapshot.min_allowed_weights - len(kept)
+    if missing <= 0:
+        return decision
+    hotkeys = {neuron.uid: neuron.hotkey for neuron in snapshot.neurons}
+    burns = [] if snapshot.burn_uid is None else [hotkeys[snapshot.burn_uid]]
+    order = dict.fromkeys([hotkey, *burns, *(hotkeys[uid] for uid in sorted(hotkeys))])
+    padding = tuple([each for each in order if each not in kept][:missing])
+    weights = kept | dict.fromkeys(padding, step)
+    total = sum(weights.values())
+    return replace(
+        decision, weights={each: weight / total for each, weight in weights.items()}, padding=padding
+    )
 
 
 def _repeated(last: WeightsSet | None, snapshot: SubnetSnapshot) -> dict[str, float]:

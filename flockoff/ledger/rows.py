@@ -19,11 +19,12 @@ VERDICTS = "SELECT v.*, m.loss FROM verdicts AS v LEFT JOIN measurements AS m ON
 
 @dataclass(frozen=True, slots=True)
 class LedgerIdentity:
-    """``hotkey``: the validator's; None where it did not say."""
+    """``hotkey``: the validator's; ``genesis``: its chain's first hash, in hex. None where it did not say."""
 
     netuid: int
     competition: str
     hotkey: str | None
+    genesis: str | None
 
 
 def commitment_from(row: sqlite3.Row) -> Commitment:

@@ -243,7 +243,14 @@ UPDATE verdicts SET fault = CASE fault
 WHERE fault IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
+_SEVENTH = """
+-- Which chain this is of: its genesis hash, in hex; NULL until a validator that asks for it opens the ledger.
+ALTER TABLE identity ADD COLUMN genesis TEXT;
+-- By which rules an epoch was played: their hash; NULL for epochs from before this was kept.
+ALTER TABLE epochs ADD COLUMN rules TEXT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from sqlite3 import Connection, Cursor
@@ -72,6 +73,7 @@ class Ledger:
         netuid: int,
         competition: str,
         hotkey: str | None = None,
+        genesis: str | None = None,
         read_only: bool = False,
         keep_epochs: int = KEEP_EPOCHS,
         clock: Callable[[], float] = time.time,
@@ -79,14 +81,14 @@ class Ledger:
         """Open the ledger, making the file if need be. Close it, or use it as a context manager.
 
         One process at a time may open it for writing; ``read_only`` works beside that one. ``hotkey`` is the
-        validator's own; None, for those who only look, opens anybody's. ``clock`` gives UTC seconds.
-        Raises LedgerError also for a file that is not a ledger, or one of another subnet, competition or
-        validator.
+        validator's own and ``genesis`` its chain's first hash, in hex; None, for those who only look, opens
+        anybody's. ``clock`` gives UTC seconds. Raises LedgerError also for a file that is not a ledger, or
+        one of another chain, subnet, competition or validator.
         """
         database = Database.open(path, read_only=read_only)
         ledger = cls(database, clock, keep_epochs)
         try:
-            ledger._identify(netuid, competition, hotkey, read_only=read_only)
+            ledger._identify(LedgerIdentity(netuid, competition, hotkey, genesis), read_only=read_only)
         except LedgerError:
             database.close()
             raise
@@ -99,7 +101,7 @@ class Ledger:
 
     def identity(self) -> LedgerIdentity:
         """Whose memory this is. Raises LedgerError where the file was never used."""
-        rows = self._database.read("SELECT netuid, competition, hotkey FROM identity")
+        rows = self._database.read("SELECT netuid, competition, hotkey, genesis FROM identity")
         if not rows:
             raise LedgerError(
                 f"Ledger {self._database.location}: it is empty.", remedy="Let a validator use it first."
@@ -121,20 +123,28 @@ class Ledger:
     ) -> None:
         self.close()
 
-    def _identify(self, netuid: int, competition: str, hotkey: str | None, *, read_only: bool) -> None:
-        stored = self._database.read("SELECT netuid, competition, hotkey FROM identity")
+    def _identify(self, wanted: LedgerIdentity, *, read_only: bool) -> None:
+        stored = self._database.read("SELECT netuid, competition, hotkey, genesis FROM identity")
         if not stored and not read_only:
             with self._database.transaction() as connection:
-                connection.execute("INSERT INTO identity VALUES (1, ?, ?, ?)", (netuid, competition, hotkey))
+                connection.execute(
+                    "INSERT INTO identity (one, netuid, competition, hotkey, genesis)"
+                    " VALUES (1, :netuid, :competition, :hotkey, :genesis)",
+                    asdict(wanted),
+                )
             return
-        wanted = {"netuid": netuid, "competition": competition, "hotkey": hotkey}
-        for name, value in wanted.items():
+        for name, value in asdict(wanted).items():
             found = stored[0][name] if stored else None
-            if value is not None and found != value:
+            is_older = name == "genesis" and bool(stored) and found is None  # than that genesis was kept
+            if value is not None and found != value and not is_older:
+                what = "another chain, whose first block is" if name == "genesis" else name
                 raise LedgerError(
-                    f"Ledger {self._database.location}: it belongs to {name} {found}, not {value}.",
+                    f"Ledger {self._database.location}: it belongs to {what} {found}, not {value}.",
                     remedy="Choose another data folder; the file was left as it is.",
                 )
+        if not read_only and wanted.genesis is not None and stored[0]["genesis"] is None:
+            with self._database.transaction() as connection:
+                connection.execute("UPDATE identity SET genesis = ?", (wanted.genesis,))
 
     # --- what bears on an epoch --------------------------------------------------------------------------
 
@@ -249,12 +259,14 @@ class Ledger:
         plan: Sequence[Commitment],
         verdicts: Iterable[Verdict] = (),
         seen: Iterable[Commitment] = (),
+        rules: str | None = None,
     ) -> list[Commitment]:
         """Store the epoch with its plan and return the plan; if it was begun before, the one stored then.
 
         ``verdicts`` are those that need no evaluation, ``seen`` as ``record_commitments`` takes. They are
-        stored with the plan or not at all. Raises LedgerError where it was begun with another seed: the start
-        block had another hash, so the ledger belongs to another chain.
+        stored with the plan or not at all. ``rules``: the hash of the rules that it is played by. Raises
+        LedgerError where it was begun with another seed: the start block had another hash, so this is the
+        ledger of another chain.
         """
         stored = self.epoch(epoch.start_block)
         if stored is not None:
@@ -262,8 +274,8 @@ class Ledger:
             return self.epoch_plan(epoch.start_block) or []
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO epochs (start_block, end_block, seed, begun_at) VALUES (?, ?, ?, ?)",
-                (epoch.start_block, epoch.end_block, epoch.seed, self._clock()),
+                "INSERT INTO epochs (start_block, end_block, seed, begun_at, rules) VALUES (?, ?, ?, ?, ?)",
+                (epoch.start_block, epoch.end_block, epoch.seed, self._clock(), rules),
             )
             connection.executemany(
                 "INSERT INTO places (epoch, place, hotkey, uid, model_id, block) VALUES (?, ?, ?, ?, ?, ?)",

@@ -12,7 +12,7 @@ from flockoff.records import Evaluation, Standing
 from flockoff.text import ELLIPSIS
 
 _EPOCHS = """
-SELECT e.start_block, e.end_block, e.seed, e.begun_at, e.closed_at,
+SELECT e.start_block, e.end_block, e.seed, e.begun_at, e.closed_at, e.rules,
     (SELECT count(*) FROM places WHERE epoch = e.start_block) AS places,
     (SELECT count(*) FROM verdicts WHERE epoch = e.start_block AND standing = 'eligible') AS eligible,
     (SELECT count(*) FROM verdicts WHERE epoch = e.start_block AND standing = 'at_fault') AS at_fault,
@@ -117,6 +117,7 @@ class EpochSummary:
     seed: int
     begun_at: float
     closed_at: float | None  # None: still under way
+    rules: str | None  # the hash of the rules it is played by; None: not kept yet when it began
     places: int
     eligible: int
     at_fault: int

@@ -187,7 +187,12 @@ class _Game:
         """The weights of a validator that evaluates. (n,)"""
         memory, uids = self.memories[number], {hotkey: uid for uid, hotkey in enumerate(self.hotkeys)}
         decision = decide_weights(
-            verdicts, memory.scores, memory.last_weights, snapshot, self.competition.scoring
+            verdicts,
+            memory.scores,
+            memory.last_weights,
+            snapshot,
+            self.hotkeys[number],
+            self.competition.scoring,
         )
         weights = WeightsSet(epoch.start_block, None, "", decision.weights)
         self.memories[number] = replace(memory, last_weights=weights)

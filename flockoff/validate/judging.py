@@ -223,10 +223,13 @@ class _Judge:
         if is_last_try or not may_try_again(verdict):
             self._done(job, verdict)
             return
-        log_verdict(verdict)
         pause = self._validator.retry_pauses[job.tries] * random.uniform(0.75, 1.25)
         if isinstance(fault, HubTransient) and fault.retry_after is not None:
             pause = max(pause, fault.retry_after)
+        if pause > self._clock.seconds_left():  # waiting would keep the epoch open for nothing
+            self._done(job, verdict)
+            return
+        log_verdict(verdict)
         RETRIES.labels(of="dataset").inc()
         about = event("retry", uid=verdict.uid, hotkey=short_hotkey(verdict.hotkey), seconds=pause)
         log.info("uid %d: trying again in %.0f s.", verdict.uid, pause, extra=about)

@@ -6,20 +6,21 @@ An epoch can be entered any number of times: what the ledger holds is not done a
 import logging
 from collections.abc import Iterable, Sequence
 
+from flockoff.competition import competition_hash
 from flockoff.dataset import Borrowed
 from flockoff.epoch.entries import enter
 from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import settle
 from flockoff.errors import ChainPruned, EvaluationFault, EvaluationStopped, Interrupted, SetupError
 from flockoff.logs import event
-from flockoff.metrics import BASE_LOSS, EPOCH_END, EPOCH_START, JUDGED, PLACES, QUEUE_AGE
+from flockoff.metrics import BASE_LOSS, COMPETITION, EPOCH_END, EPOCH_START, JUDGED, PERMIT, PLACES, QUEUE_AGE
 from flockoff.records import Commitment, Epoch, Progress, SubnetSnapshot, Verdict
 from flockoff.retry import note
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.forecast import log_forecast
 from flockoff.validate.judging import judge_all, log_verdict
 from flockoff.validate.validator import Validator
-from flockoff.validate.weights import set_weights
+from flockoff.validate.weights import check_last_weights, set_weights
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +30,11 @@ _STUBBORN_EPOCHS = 3  # after so many the operator is told of a dataset that the
 def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool | None:
     """Evaluate, settle, set weights; returns whether the weights were set.
 
-    None where this validator came too late to evaluate anything and has no weights from before.
+    None where none are due: this validator has no permit, or it came too late to evaluate anything and has no
+    weights from before.
     """
     ledger = validator.ledger
+    queue: Sequence[Commitment] | None
     if not ledger.is_closed(epoch.start_block):
         if ledger.epoch(epoch.start_block) is not None:
             queue = ledger.begin_epoch(epoch, [])  # gives the stored one, or finds that it is another chain's
@@ -40,6 +43,8 @@ def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool | N
             return None
         else:
             queue = _begin(validator, epoch)
+            if queue is None:
+                return None
         EPOCH_START.set(epoch.start_block)
         EPOCH_END.set(epoch.end_block)
         PLACES.set(len(queue))
@@ -57,30 +62,68 @@ def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool | N
     return set_weights(validator, epoch, clock)
 
 
-def _begin(validator: Validator, epoch: Epoch) -> list[Commitment]:
-    """Form the epoch's queue from one snapshot and store it, with the verdicts that need no evaluation."""
+def _begin(validator: Validator, epoch: Epoch) -> Sequence[Commitment] | None:
+    """Form the epoch's queue from one snapshot and store it, with the verdicts that need no evaluation.
+
+    None where the chain would take no weights from this validator: what it evaluates could not count.
+    """
     ledger = validator.ledger
     for start_block in ledger.open_epochs():
         log.info("Closing epoch %d, which ended while this validator could not close it.", start_block)
         _close(validator, start_block)
     snapshot = _snapshot_at_start(validator, epoch)
+    if not _may_set_weights(validator, snapshot) and not validator.evaluate_without_permit:
+        return None
+    check_last_weights(validator, snapshot)
     memory = ledger.memory(epoch.start_block, snapshot)
     entries = enter(snapshot, epoch, memory, validator.competition.id)
     queue = form_queue(entries.counting, memory, validator.queue, epoch)
-    ledger.begin_epoch(epoch, queue.places, entries.verdicts, entries.seen)
+    rules = competition_hash(validator.competition)
+    COMPETITION.labels(id=validator.competition.id, rules=rules).set(1)
+    ledger.begin_epoch(epoch, queue.places, entries.verdicts, entries.seen, rules)
     QUEUE_AGE.set(queue.age)
     for verdict in entries.verdicts:
         log_verdict(verdict)
     log.info(
-        "Epoch %d to %d: %d of %d miners with a dataset have a place, seed %d.",
+        "Epoch %d to %d: %d of %d miners with a dataset have a place, seed %d, rules %s.",
         epoch.start_block,
         epoch.end_block,
         len(queue.places),
         len(entries.counting),
         epoch.seed,
-        extra=event("epoch_begun", epoch=epoch.start_block, places=len(queue.places), seed=epoch.seed),
+        rules[:12],
+        extra=event(
+            "epoch_begun",
+            epoch=epoch.start_block,
+            places=len(queue.places),
+            seed=epoch.seed,
+            rules=rules,
+        ),
     )
-    return list(queue.places)
+    return queue.places
+
+
+def _may_set_weights(validator: Validator, snapshot: SubnetSnapshot) -> bool:
+    """Whether the chain would take this validator's weights; says so where it would not."""
+    hotkey = validator.chain.hotkey
+    counts, neuron = snapshot.counts(hotkey), snapshot.neuron(hotkey)
+    PERMIT.set(counts)
+    if counts:
+        return True
+    stake = neuron.stake if neuron is not None else 0.0
+    log.warning(
+        "The chain takes no weights from this hotkey: it has no validator permit on subnet %d, or less stake "
+        "than is asked for (it has %.0f, asked for are %.0f). %s The chain gives permits to the most staked "
+        "at the end of each epoch; this validator then goes on by itself.",
+        validator.netuid,
+        stake,
+        snapshot.stake_threshold,
+        "Evaluating all the same, as asked for."
+        if validator.evaluate_without_permit
+        else "Nothing is evaluated until then, unless with --evaluate_without_permit.",
+        extra=event("no_permit", stake=stake, threshold=snapshot.stake_threshold),
+    )
+    return False
 
 
 def _make_room(validator: Validator, queue: Sequence[Commitment]) -> None:

@@ -27,6 +27,7 @@ class Validator:
     miner_sample_size: int = 32
     blocks_per_epoch: int | None = None  # None: the subnet's own tempo
     block_threshold: int = 50
+    evaluate_without_permit: bool = False  # though the chain would take no weights
     allow_mixed_devices: bool = False  # losses of different kinds of device may be compared
     retry_pauses: tuple[float, ...] = (60.0, 300.0)  # seconds before what failed in an epoch is tried again
     fault_pause: float = 10.0  # seconds before all goes on after chain or ledger failed; doubles at first

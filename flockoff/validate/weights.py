@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from flockoff.epoch.weights import Action, WeightsDecision, decide_weights
 from flockoff.errors import ChainCooldown, ChainError, ChainFatal, ChainTransient, Interrupted, NoFunds
 from flockoff.logs import event
-from flockoff.metrics import WEIGHTS_LATE, WEIGHTS_SET_AT
+from flockoff.metrics import WEIGHTS_DIFFER, WEIGHTS_LATE, WEIGHTS_SET_AT
 from flockoff.records import Epoch, Receipt, SubnetSnapshot, WeightsSet
 from flockoff.retry import note
 from flockoff.validate.clock import EpochClock
@@ -28,7 +28,7 @@ def set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
     ledger = validator.ledger
     closed_block = ledger.closed_block(epoch.start_block)
     assert closed_block is not None, "weights follow from an epoch that is closed"
-    snapshot = validator.chain.snapshot()
+    snapshot = _snapshot_with_permit(validator, clock)
     uids = {neuron.hotkey: neuron.uid for neuron in snapshot.neurons}
     chosen: Mapping[str, float] | None = ledger.chosen_weights(epoch.start_block)
     receipt = _landed(snapshot, validator.chain.hotkey, closed_block)
@@ -55,6 +55,52 @@ def set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
     return True
 
 
+def _snapshot_with_permit(validator: Validator, clock: EpochClock) -> SubnetSnapshot:
+    """The subnet now. A permit that is missing is waited for until the epoch ends: nothing is sent meanwhile.
+
+    Raises Interrupted when the validator is asked to stop.
+    """
+    hotkey = validator.chain.hotkey
+    while True:
+        snapshot = validator.chain.snapshot()
+        if snapshot.counts(hotkey) or snapshot.neuron(hotkey) is None or clock.ended():
+            return snapshot
+        log.error(
+            "WEIGHTS NOT SET, %d blocks before the epoch's end: This hotkey has no validator permit, or too "
+            "little stake, so the chain takes none. Looking again in %d blocks.",
+            clock.blocks_left(),
+            _LONG_PAUSE_BLOCKS,
+            extra=event(NOT_SET, blocks=_LONG_PAUSE_BLOCKS),
+        )
+        if validator.stop.wait(min(_LONG_PAUSE_BLOCKS, clock.blocks_left() + 1) * clock.seconds_per_block):
+            raise Interrupted
+
+
+def check_last_weights(validator: Validator, snapshot: SubnetSnapshot) -> None:
+    """Say so where the weights on chain are not those that were last set, which nobody else would notice.
+
+    Under commit-reveal weights are sealed at first, and are dropped where they cannot be revealed.
+    """
+    last = validator.ledger.last_weights()
+    uids = {neuron.hotkey: neuron.uid for neuron in snapshot.neurons}
+    if last is None or not last.weights or validator.chain.hotkey not in uids:
+        return
+    on_chain = validator.chain.weights_on_chain()
+    # Who has left has no uid any more, and the chain took the weight on it away.
+    left = {hotkey: -place for place, hotkey in enumerate(last.weights, start=1) if hotkey not in uids}
+    sent = {uids.get(hotkey, left.get(hotkey, 0)): weight for hotkey, weight in last.weights.items()}
+    if on_chain.sealed or on_chain.are(sent, gone=left.values()):
+        return
+    WEIGHTS_DIFFER.inc()
+    log.error(
+        "The weights on chain are not those that were set in block %s, for epoch %d. Look whether another "
+        "program uses this hotkey, and at the subnet's commit-reveal.",
+        last.block,
+        last.epoch,
+        extra=event("weights_differ", epoch=last.epoch, block=last.block),
+    )
+
+
 def _decide(validator: Validator, epoch: Epoch, snapshot: SubnetSnapshot) -> WeightsDecision:
     ledger = validator.ledger
     memory = ledger.memory()
@@ -63,6 +109,7 @@ def _decide(validator: Validator, epoch: Epoch, snapshot: SubnetSnapshot) -> Wei
         memory.scores,
         memory.last_weights,
         snapshot,
+        validator.chain.hotkey,
         validator.competition.scoring,
     )
 
@@ -113,6 +160,10 @@ def _say_what(decision: WeightsDecision, uids: Mapping[str, int]) -> None:
         log.warning(told, decision.reason, owner, extra=event("burn", uid=owner))
     elif decision.action is Action.REPEAT:
         log.warning("%s The last weights are set again.", decision.reason, extra=event("weights_repeated"))
+    if decision.padding:
+        padding = [uids[hotkey] for hotkey in decision.padding]
+        told = "The chain asks for more weights than there are: uids %s get the smallest that it can store."
+        log.warning(told, ", ".join(map(str, padding)), extra=event("weights_padded", uids=padding))
 
 
 def _shown(weights: Mapping[str, float], uids: Mapping[str, int]) -> str:

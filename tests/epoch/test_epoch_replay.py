@@ -23,7 +23,7 @@ from flockoff.records import Commitment, Epoch, Evaluation, SubnetSnapshot, Weig
 from flockoff.scoring import update_scores, weights_from_scores
 from tests.support.grown_ledger import grow
 from tests.support.ledger_records import measurement
-from tests.support.subnets import model_id, snapshot_of
+from tests.support.subnets import OWNER, model_id, snapshot_of
 
 RULES = Competition()
 BLOCKS = 360
@@ -132,7 +132,7 @@ def test_replayed_epochs_decide_what_the_ledger_holds(history: Sequence[Played])
             assert (memory.scores, memory.last_evaluated) == (known.scores, known.last_evaluated)
             assert memory.last_verdicts == known.last_verdicts
             weights = decide_weights(
-                settlement.verdicts, known.scores, known.last_weights, shown, RULES.scoring
+                settlement.verdicts, known.scores, known.last_weights, shown, OWNER, RULES.scoring
             )
             if weights.action is not Action.HOLD:
                 ledger.record_choice(epoch.start_block, weights.weights, weights.consensus)

@@ -11,16 +11,17 @@ from flockoff.records import Verdict, WeightsSet
 from tests.support.subnets import OWNER, snapshot_of
 
 RULES = Scoring()
+ME = "validator"
 ELIGIBLE = Verdict(360, "ann", 1, "", 1, "eligible", None, "", "hash", 1.5)
 OURS = replace(ELIGIBLE, standing="not_evaluated", loss=None, fault=FaultKind.SETUP)
 ABSENT = replace(OURS, fault=None, reason=Reason.REPO_MISSING)
 LAST = WeightsSet(0, 300, "300-1", {"ann": 0.5, "bob": 0.3, "gone": 0.2})
-SUBNET = snapshot_of(["ann", "bob"])
+SUBNET = snapshot_of(["ann", "bob", ME])
 
 
 def test_weights_follow_from_the_scores_and_say_which_consensus_went_in() -> None:
-    subnet = snapshot_of(["ann", "bob"], consensus={"bob": 0.5})
-    decision = decide_weights([ELIGIBLE], {"ann": 1.0}, LAST, subnet, RULES)
+    subnet = snapshot_of(["ann", "bob", ME], consensus={"bob": 0.5})
+    decision = decide_weights([ELIGIBLE], {"ann": 1.0}, LAST, subnet, ME, RULES)
     assert decision.action is Action.SET
     # 0.8 and 0.2 would lose 0.8 of vtrust: they move towards the consensus until they lose 0.5.
     assert decision.weights == pytest.approx({"ann": 0.5, "bob": 0.5})
@@ -28,30 +29,67 @@ def test_weights_follow_from_the_scores_and_say_which_consensus_went_in() -> Non
 
 
 def test_weights_with_nothing_evaluated_are_the_last_ones_of_those_who_are_there() -> None:
-    decision = decide_weights([OURS], {"ann": 1.0}, LAST, SUBNET, RULES)
+    decision = decide_weights([OURS], {"ann": 1.0}, LAST, SUBNET, ME, RULES)
     assert decision.action is Action.REPEAT
     assert decision.weights == pytest.approx({"ann": 0.625, "bob": 0.375})
     assert decision.consensus is None
 
 
 def test_weights_with_nothing_evaluated_through_our_own_fault_and_none_before_are_held() -> None:
-    decision = decide_weights([OURS], {}, None, SUBNET, RULES)
+    decision = decide_weights([OURS], {}, None, SUBNET, ME, RULES)
     assert (decision.action, decision.weights) == (Action.HOLD, {})
     assert "could be evaluated" in decision.reason
 
 
 @pytest.mark.parametrize("verdicts", [[], [ABSENT]])
 def test_weights_without_a_score_are_burned_with_the_owner(verdicts: list[Verdict]) -> None:
-    decision = decide_weights(verdicts, {}, None, SUBNET, RULES)
+    decision = decide_weights(verdicts, {}, None, SUBNET, ME, RULES)
     assert (decision.action, decision.weights) == (Action.BURN, {OWNER: 1.0})
 
 
 def test_weights_are_never_burned_on_a_stranger() -> None:
-    strangers = snapshot_of(["ann", "bob"], owner=False)
-    held = decide_weights([], {}, None, strangers, RULES)
+    strangers = snapshot_of(["ann", "bob", ME], owner=False)
+    held = decide_weights([], {}, None, strangers, ME, RULES)
     assert (held.action, held.weights) == (Action.HOLD, {})
-    assert "not registered" in held.reason
+    assert "no hotkey of the subnet's owner" in held.reason
     at_fault = replace(ELIGIBLE, standing="at_fault", loss=None)
-    repeated = decide_weights([at_fault], {"ann": 0.0}, LAST, strangers, RULES)
+    repeated = decide_weights([at_fault], {"ann": 0.0}, LAST, strangers, ME, RULES)
     assert repeated.action is Action.REPEAT
     assert repeated.weights == pytest.approx({"ann": 0.625, "bob": 0.375})
+
+
+def test_weights_without_a_permit_are_held() -> None:
+    subnet = snapshot_of(["ann", "bob", ME], without_permit=[ME])
+    decision = decide_weights([ELIGIBLE], {"ann": 1.0}, LAST, subnet, ME, RULES)
+    assert (decision.action, decision.weights) == (Action.HOLD, {})
+    assert "permit" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("least", "padding"),
+    [(1, ()), (2, (ME,)), (3, (ME, OWNER)), (4, (ME, OWNER, "bob")), (9, (ME, OWNER, "bob"))],
+)
+def test_weights_are_as_many_as_the_chain_asks_for_and_pay_the_same(least: int, padding: tuple[str]) -> None:
+    subnet = snapshot_of(["ann", "bob", ME], min_allowed_weights=least)
+    decision = decide_weights([ELIGIBLE], {"ann": 1.0}, None, subnet, ME, RULES)
+    assert (decision.action, decision.padding) == (Action.SET, padding)
+    assert decision.weights["ann"] == pytest.approx(1.0, abs=len(padding) / 65535)
+    stored = {
+        hotkey: round(weight / decision.weights["ann"] * 65535) for hotkey, weight in decision.weights.items()
+    }
+    assert stored == {"ann": 65535} | dict.fromkeys(padding, 1)
+
+
+def test_weights_too_small_for_the_chain_do_not_count_as_weights() -> None:
+    subnet = snapshot_of(["ann", "bob", ME], min_allowed_weights=2)
+    scores = {"ann": 1.0, "bob": 5e-6}  # above the rules' least weight, below half a step of the chain's
+    decision = decide_weights([ELIGIBLE], scores, None, subnet, ME, RULES)
+    assert decision.padding == (ME,)
+    assert decision.weights.keys() == {"ann", ME}
+
+
+def test_weights_of_a_burn_are_padded_too() -> None:
+    subnet = snapshot_of(["ann", "bob", ME], min_allowed_weights=2)
+    decision = decide_weights([], {}, None, subnet, ME, RULES)
+    assert (decision.action, decision.padding) == (Action.BURN, (ME,))
+    assert decision.weights[OWNER] > 0.9999

@@ -59,6 +59,16 @@ def test_open_again_goes_on_where_it_was(path: Path) -> None:
         assert ledger.verdicts(START) == [eligible("ann")]
 
 
+def test_open_ledger_of_another_chain_is_refused_once_its_own_is_known(path: Path) -> None:
+    about = {"netuid": NETUID, "competition": COMPETITION, "hotkey": VALIDATOR}
+    Ledger.open(path, **about).close()  # type: ignore[arg-type]
+    with Ledger.open(path, **about, genesis="ab" * 32) as ledger:  # type: ignore[arg-type]
+        assert ledger.identity().genesis == "ab" * 32
+    with pytest.raises(LedgerError, match="another chain") as caught:
+        Ledger.open(path, **about, genesis="cd" * 32)  # type: ignore[arg-type]
+    assert "data folder" in caught.value.remedy
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize(
     ("netuid", "competition", "hotkey", "named"),

@@ -115,7 +115,7 @@ def test_history_hotkeys_are_found_by_what_people_type(ledger: Ledger, who: str,
 
 def test_look_reads_anybodys_ledger_beside_its_validator(ledger: Ledger, tmp_path: Path) -> None:
     with Ledger.look(tmp_path / "ledger.sqlite") as looked:
-        assert looked.identity() == LedgerIdentity(NETUID, COMPETITION, ledger.identity().hotkey)
+        assert looked.identity() == LedgerIdentity(NETUID, COMPETITION, ledger.identity().hotkey, None)
         assert looked.memory().scores == {"annabel": 0.36}
 
 

@@ -1,6 +1,5 @@
 """Fixtures of a local node, alone or with a subnet on it."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import bittensor_core
 import pytest
 
 from flockoff.localnet.node import Node, NodeSettings
-from tests.support.local_chain import FAST, Bench, Subnet, prepare_subnet
+from tests.support.local_chain import FAST, Bench, Subnet, close_client, prepare_subnet
 
 
 @pytest.fixture
@@ -56,21 +55,7 @@ def bench_of(run_node: Callable[[NodeSettings], Node]) -> Iterator[Callable[[Nod
     yield make
     for bench in benches:
         bench.node.stop()  # first, because the SDK's close can hang while answers still arrive
-        _close(bench.client)
-
-
-def _close(client: Any) -> None:
-    """Close a client, and its event loop, which the SDK only stops, with the tasks it leaves on it."""
-    loop = client._loop_thread._loop
-    client.close()
-    loop.run_until_complete(_cancel(asyncio.all_tasks(loop)))
-    loop.close()
-
-
-async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        close_client(bench.client)
 
 
 @pytest.fixture

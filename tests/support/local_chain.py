@@ -1,5 +1,6 @@
 """What the node's tests work with: a node and the real SDK connected to it."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,3 +105,17 @@ def prepare_subnet(bench: Bench, owner: Any, validator: Any, miner: Any) -> Subn
     bench.batch([register(validator), add_stake(validator, 1000)], validator)
     must(bench.submit(register(miner), miner))
     return Subnet(bench.node, bench.client, bench.alice, owner, validator, miner)
+
+
+def close_client(client: Any) -> None:
+    """Close a client, and its event loop, which the SDK only stops, with the tasks it leaves on it."""
+    loop = client._loop_thread._loop
+    client.close()
+    loop.run_until_complete(_cancel(asyncio.all_tasks(loop)))
+    loop.close()
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,116 @@
+"""What the chain asks of a validator: a permit, and that the weights on chain are those it sent."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+
+import bittensor
+import bittensor_core
+import pytest
+
+from flockoff.metrics import REGISTRY
+from flockoff.ports import Chain
+from flockoff.records import ChainWeights
+from flockoff.validate import run_epochs
+from tests.support.arena import Arena
+from tests.support.local_chain import Bench, calls, close_client, must
+
+
+@pytest.fixture
+def bench(arena: Arena) -> Iterator[Bench]:
+    client = bittensor.Subtensor(arena.node.endpoint)
+    yield Bench(arena.node, client, bittensor_core.Keypair.create_from_uri("//Alice"))
+    arena.node.stop()
+    close_client(client)
+
+
+class OnWaiting:
+    """A chain on which ``then`` is done once, before the next epoch is waited for."""
+
+    def __init__(self, chain: Chain, then: object) -> None:
+        self._chain = chain
+        self._then = [then]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._chain, name)
+
+    def block(self) -> int:
+        if self._then:
+            self._then.pop()()  # type: ignore[operator]
+        return self._chain.block()
+
+
+def permit() -> float | None:
+    return REGISTRY.get_sample_value("flockoff_validator_permit")
+
+
+def ask_for_stake(bench: Bench, rao: int) -> None:
+    must(bench.sudo(calls.AdminUtils.sudo_set_stake_threshold(min_stake=rao)))
+
+
+short_epochs = pytest.mark.parametrize("arena", [80], indirect=True)
+
+
+@short_epochs
+def test_validator_with_too_little_stake_sends_nothing_and_goes_on_once_it_has_enough(
+    arena: Arena, bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "flockoff")
+    arena.submit(0, "good", loss=1.0)
+    ask_for_stake(bench, 10**18)
+    arena.next_epoch()
+    validator = arena.validator(block_threshold=20)
+    first, sent = arena.epoch().start_block, arena.node.requests["author_submitAndWatchExtrinsic"]
+
+    def heal() -> None:
+        assert validator.ledger.epoch(first) is None
+        assert permit() == 0
+        assert arena.node.requests["author_submitAndWatchExtrinsic"] == sent
+        ask_for_stake(bench, 0)
+        arena.next_epoch()
+
+    chain = OnWaiting(validator.chain, heal)
+    assert run_epochs(replace(validator, chain=chain), 1)  # type: ignore[arg-type]
+    assert "less stake than is asked for" in caplog.text
+    assert permit() == 1
+    assert arena.weights() == {arena.uid(0): 1.0}
+
+
+@short_epochs
+def test_validator_evaluates_without_permit_where_that_is_asked_for(arena: Arena, bench: Bench) -> None:
+    arena.submit(0, "good", loss=1.0)
+    ask_for_stake(bench, 10**18)
+    arena.next_epoch()
+    validator = arena.validator(evaluate_without_permit=True, block_threshold=20)
+    epoch = arena.epoch()
+
+    class Over(OnWaiting):
+        def snapshot(self, block: int | None = None) -> object:
+            """Once the epoch is closed it is over."""
+            if validator.ledger.is_closed(epoch.start_block):
+                arena.node.advance(epoch.end_block - arena.node.block)
+            return self._chain.snapshot(block)
+
+    assert not run_epochs(replace(validator, chain=Over(validator.chain, lambda: None)), 1)  # type: ignore[arg-type]
+    assert [each.loss for each in validator.ledger.verdicts(epoch.start_block)] == [1.0]
+    assert arena.weights() == {}
+
+
+def test_validator_tells_of_weights_that_are_not_those_it_sent(
+    arena: Arena, caplog: pytest.LogCaptureFixture
+) -> None:
+    arena.submit(0, "good", loss=1.0)
+    arena.submit(1, "other", loss=1.2)
+    validator = arena.validator()
+    before = REGISTRY.get_sample_value("flockoff_weights_differ_total") or 0
+    arena.play_epoch(validator)
+    arena.play_epoch(validator)
+    assert REGISTRY.get_sample_value("flockoff_weights_differ_total") == before
+    # Another program with the same hotkey, that turns them round.
+    other = arena.chain(arena.subnet.validators[0])
+    arena.node.advance(10)
+    other.set_weights({arena.uid(0): 0.1, arena.uid(1): 0.9})
+    assert isinstance(other.weights_on_chain(), ChainWeights)
+    arena.play_epoch(validator)
+    assert REGISTRY.get_sample_value("flockoff_weights_differ_total") == before + 1
+    assert "not those that were set" in caplog.text
