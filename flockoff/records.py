@@ -263,6 +263,7 @@ class DatasetReport:
     problem_count: int = 0
     repeated_rows: int = 0  # that are in the dataset before, whatever their arrangement
     lengths: tuple[int, ...] = ()  # i-th: rows of at most 2**i tokens and more than 2**(i - 1)
+    cut_lines: tuple[int, ...] = ()  # the first 20 lines that are cut
 
     @property
     def valid(self) -> bool:

@@ -46,6 +46,11 @@ def _cut(shown: list[str], limit: int) -> str:
     return "".join(shown) + ELLIPSIS
 
 
+def counted(number: int, what: str) -> str:
+    """ "1 row", "2 rows"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def short_hotkey(hotkey: str) -> str:
     """A hotkey as people recognise it: its first and last characters."""
     return f"{hotkey[:5]}{ELLIPSIS}{hotkey[-4:]}"

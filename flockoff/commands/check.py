@@ -17,12 +17,15 @@ from flockoff.dataset import (
     Borrowed,
     Claim,
     EvaluationAnswers,
+    FormatCheck,
     FoundAnswer,
     Holding,
     Judgement,
     Sketcher,
     borrowed,
     check_dataset,
+    check_format,
+    fault_of,
     file_size,
     judge_dataset,
     near_duplicate_fault,
@@ -34,6 +37,7 @@ from flockoff.launch import run
 from flockoff.logs import say_on_stderr
 from flockoff.records import DatasetReport
 from flockoff.settings import read_credentials
+from flockoff.text import counted
 from flockoff.tokens import TokenizerEncoder
 
 _LINES_SHOWN = 20
@@ -64,9 +68,11 @@ def check(
     say_on_stderr(credentials.secrets, level=logging.INFO)
 
     def program(stop: threading.Event) -> int:
-
-        file_size(dataset)  # a wrong path is said before anything is fetched
         rules = load_competition(competition)
+        form = check_format(dataset, rules.limits)  # before anything is fetched
+        if form.problems:
+            _show_mistakes(dataset, form, as_json=as_json)
+            return 1
         with closing(openers.open_hub(credentials, stop)) as hub:
             encoder = openers.open_encoder(rules, hub, cache_dir)
             answers = openers.answers_here(rules, hub, encoder)
@@ -85,6 +91,31 @@ def check(
         return 0 if fault is None else 1
 
     raise typer.Exit(run(program))
+
+
+def _show_mistakes(dataset: Path, form: FormatCheck, *, as_json: bool) -> None:
+    shown = form.problems[:_LINES_SHOWN]
+    report = DatasetReport(
+        form.rows, file_size(dataset), 0, 0, 0, None, problems=shown, problem_count=len(form.problems)
+    )
+    if as_json:
+        told: dict[str, object] = {"valid": False, "fault": str(fault_of(report))}
+        told |= {"left_out": (), "answers": ()}
+        print_json(told | asdict(report) | {"mistakes": [asdict(each) for each in form.mistakes]})
+        return
+    screen = console()
+    for mistake in form.mistakes[:_LINES_SHOWN]:
+        screen.print(outside(str(mistake)), soft_wrap=True)
+    if len(form.mistakes) > _LINES_SHOWN:
+        screen.print(f"… and {len(form.mistakes) - _LINES_SHOWN:,} more kinds")
+    bad = len(form.problems)
+    screen.print(
+        outside(
+            f"{dataset} is not valid: {counted(bad, 'problem')} in {counted(form.rows, 'row')}. "
+            "The README has the format; tokens and contamination are checked once it is kept to."
+        ),
+        soft_wrap=True,
+    )
 
 
 def _download(against: str, hub: HubClient, cache_dir: Path, rules: Competition) -> Path:
@@ -155,8 +186,11 @@ def _lines(
         return
     yield from _histogram(report)
     yield from _answers(judgement.answers)
+    if report.cut_rows:
+        lines = _named(report.cut_lines, report.cut_rows)
+        yield f"{counted(report.cut_rows, 'row')} cut at the context: {lines}."
     if report.repeated_rows:
-        yield f"{report.repeated_rows:,} rows repeat others: they count as often as they are there."
+        yield f"{counted(report.repeated_rows, 'row')} repeat others: they count as often as they are there."
     if common is not None:
         yield f"{common.share:.1%} of the assistant's tokens are the other dataset's, or nearly."
         if common.lines:
@@ -165,8 +199,8 @@ def _lines(
         yield str(fault)
         return
     yield (
-        f"{dataset} is valid: {report.rows:,} rows, {report.tokens:,} tokens, "
-        f"{report.assistant_tokens:,} of them the assistant's, {report.cut_rows:,} rows cut at the context."
+        f"{dataset} is valid: {counted(report.rows, 'row')}, {counted(report.tokens, 'token')}, "
+        f"{report.assistant_tokens:,} of them the assistant's."
     )
 
 
@@ -194,7 +228,9 @@ def _histogram(report: DatasetReport) -> Iterator[str]:
         yield f"{low:>6,} to {2**place:>6,}  {bar} {count:,}"
 
 
-def _named(lines: tuple[int, ...]) -> str:
-    shown = ", ".join(str(line) for line in lines[:_LINES_SHOWN])
-    more = f" and {len(lines) - _LINES_SHOWN:,} more" if len(lines) > _LINES_SHOWN else ""
-    return f"line{'s' if len(lines) > 1 else ''} {shown}{more}"
+def _named(lines: tuple[int, ...], count: int | None = None) -> str:
+    """``count``: of all of them, where ``lines`` are only the first."""
+    shown = lines[:_LINES_SHOWN]
+    left = (len(lines) if count is None else count) - len(shown)
+    more = f" and {left:,} more" if left else ""
+    return f"line{'s' if len(shown) + left > 1 else ''} {', '.join(map(str, shown))}{more}"

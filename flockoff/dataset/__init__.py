@@ -13,6 +13,7 @@ from flockoff.dataset.duplicates import (
     same_loss_groups,
 )
 from flockoff.dataset.format import file_size, load_numbered_rows, load_rows, read_rows
+from flockoff.dataset.mistakes import FormatCheck, Mistake, check_format
 from flockoff.dataset.overlap import (
     Borrowed,
     BorrowedAnswer,
@@ -30,14 +31,17 @@ __all__ = [
     "Claim",
     "ContentHasher",
     "EvaluationAnswers",
+    "FormatCheck",
     "FoundAnswer",
     "Holding",
     "Judgement",
+    "Mistake",
     "Sketch",
     "Sketcher",
     "borrowed",
     "canonical_order",
     "check_dataset",
+    "check_format",
     "contamination_fault",
     "content_hash",
     "described_overlap",

@@ -20,7 +20,7 @@ from flockoff.ports import RowEncoder
 from flockoff.records import DatasetReport, EncodedRow, Row, RowProblem, Turn
 from flockoff.text import printable
 
-MAX_PROBLEMS = 20  # that a report names
+MAX_PROBLEMS = 20  # that a report names, and as many rows that are cut
 _PROBLEMS_IN_A_FAULT = 3
 
 _THREADS = 2
@@ -115,6 +115,7 @@ def check_dataset(
         tokens=tally.tokens,
         assistant_tokens=tally.assistant_tokens,
         cut_rows=tally.cut_rows,
+        cut_lines=tuple(tally.cut_lines),
         content_hash=None if tally.problem_count else tally.hasher.hexdigest(),
         problems=tuple(tally.problems),
         problem_count=tally.problem_count,
@@ -143,6 +144,7 @@ class _Tally:
     tokens: int = 0
     assistant_tokens: int = 0
     cut_rows: int = 0
+    cut_lines: list[int] = field(default_factory=list)
     problems: list[RowProblem] = field(default_factory=list)
     problem_count: int = 0
     hasher: ContentHasher = field(default_factory=ContentHasher)
@@ -158,7 +160,10 @@ class _Tally:
         self.rows += 1
         self.tokens += len(found.tokens.input_ids)
         self.assistant_tokens += assistant_tokens
-        self.cut_rows += found.tokens.cut_at is not None
+        if found.tokens.cut_at is not None:
+            self.cut_rows += 1
+            if len(self.cut_lines) < MAX_PROBLEMS:
+                self.cut_lines.append(found.line)
         self.hasher.add(found.row)
         self.lengths[(len(found.tokens.input_ids) - 1).bit_length()] += 1
         if assistant_tokens == 0:

@@ -109,3 +109,17 @@ def test_check_against_without_a_commit_is_a_usage_error(
     done = check(str(file), "--against", "ann/data")
     assert done.exit_code == 2
     assert "Give it as REPO@COMMIT" in done.stderr
+
+
+def test_check_of_the_format_needs_neither_hub_nor_tokenizer(
+    command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    file = tmp_path / "data.jsonl"
+    file.write_text('{"messages": []}\n' * 40, encoding="utf-8")
+    done = command("check", str(file), "--cache_dir", str(tmp_path / "nothing"))
+    assert done.exit_code == 1 and done.stdout.startswith("40 rows (lines 1, 2, 3, ")
+    assert "OpenAI's `messages` format" in done.stdout and "40 problems in 40 rows" in done.stdout
+    told = json.loads(command("check", str(file), "--json").stdout)
+    assert (told["valid"], told["problem_count"], len(told["problems"])) == (False, 40, 20)
+    assert [mistake["count"] for mistake in told["mistakes"]] == [40]

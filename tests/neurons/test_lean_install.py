@@ -57,7 +57,7 @@ def test_lean_install_checks_and_rehearses_without_torch(
     write_dataset(file, [row("Hi", "Hello to you.")])
     flags = ["--competition", str(playground.competition), "--cache-dir", str(tmp_path / "cache")]
     flockoff = "from flockoff.cli import main; main()"
-    assert "is valid: 1 rows" in said(lean_python, ["-c", flockoff, "check", str(file), *flags], environment)
+    assert "is valid: 1 row" in said(lean_python, ["-c", flockoff, "check", str(file), *flags], environment)
     arguments = [
         "neurons/miner.py",
         *playground.miner_arguments(0, [row("Hi", "Hello.")], "lean"),
