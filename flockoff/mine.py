@@ -107,7 +107,7 @@ def rehearse(submission: Submission, hub: Hub, chain: Chain) -> None:
     committed = chain.commitment()
     if state is not None and hub.holds(submission.repo_id, submission.dataset):
         log.info("Dry run: %s holds this dataset already, at commit %s.", submission.repo_id, state.head)
-        there = ModelId(submission.repo_id, submission.competition.id, state.head)
+        there = ModelId(state.repo_id, submission.competition.id, state.head)
         if committed is not None and committed.text == str(there):
             log.info("Dry run: the chain has this commitment already. There is nothing left to do.")
             return
@@ -158,10 +158,12 @@ def submit(submission: Submission, hub: Hub, chain: Chain, stop: threading.Event
         )
     else:
         log.info("%s holds this dataset already, at commit %s.", submission.repo_id, upload.commit)
-    model_id = ModelId(submission.repo_id, submission.competition.id, upload.commit)
+    if upload.repo_id != submission.repo_id:
+        log.info("The hub calls %s %s: that is what is committed.", submission.repo_id, upload.repo_id)
+    model_id = ModelId(upload.repo_id, submission.competition.id, upload.commit)
     block = _persist(lambda: _committed(chain, model_id), submission, stop)
     if not submission.keep_private:
-        _persist(lambda: hub.publish(submission.repo_id), submission, stop)
+        _persist(lambda: hub.publish(upload.repo_id), submission, stop)
     return Submitted(model_id, block, public=not submission.keep_private)
 
 

@@ -197,16 +197,21 @@ class HubAccount:
 
 @dataclass(frozen=True, slots=True)
 class RepoState:
-    """A dataset repo as its owner sees it."""
+    """A dataset repo as its owner sees it. ``repo_id`` is the hub's own name of it, in the hub's own case."""
 
+    repo_id: str
     private: bool
     head: str  # commit of the main branch
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """``commit`` holds the content; ``changed`` is False where the repo's head had it already."""
+    """``commit`` of ``repo_id``, as the hub itself names it, holds the content.
 
+    ``changed`` is False where the repo's head had it already.
+    """
+
+    repo_id: str
     commit: str
     changed: bool
 

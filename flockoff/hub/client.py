@@ -119,15 +119,16 @@ class HubClient:
 
     def _upload_once(self, repo_id: str, file: Path) -> Upload:
         try:
-            head = self._remote.state(repo_id, None).head
+            state = self._remote.state(repo_id, None)
         except Missing:
-            head = self._created(repo_id).head
+            state = self._created(repo_id)
+        head = state.head
         if self._holds(repo_id, head, file):
-            return Upload(commit=head, changed=False)
+            return Upload(state.repo_id, commit=head, changed=False)
         commit = self._remote.commit(repo_id, DATA_FILE, file, parent=head)
         if not self._holds(repo_id, commit, file):
             raise HubTransient(f"{repo_id} changed while {DATA_FILE} was uploaded to it.")
-        return Upload(commit=commit, changed=commit != head)
+        return Upload(state.repo_id, commit=commit, changed=commit != head)
 
     def _created(self, repo_id: str) -> RepoState:
         created = self._remote.create_private(repo_id)

@@ -1,5 +1,7 @@
 """What the errors of huggingface_hub and its HTTP library mean here: one table."""
 
+import json
+import re
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,11 +33,19 @@ from flockoff.text import without
 
 FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, KeyError, TypeError, RuntimeError)
 
+_REASON_BYTES = 64 * 1024
+_LIMIT = re.compile(r"storage|quota|limit|payment|billing", re.IGNORECASE)
+_PAUSE = re.compile(r"\bin (?:about )?(\d{1,4}|an?) (second|minute|hour)s?\b", re.IGNORECASE)
+_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
+
 _Translation = Callable[[str, Exception], FlockoffError]
 
 _TOKEN_REMEDY = "Make a token at https://huggingface.co/settings/tokens and set HF_TOKEN to it."
 _RIGHTS_REMEDY = "Use a token whose role is write, of the account that owns the repo."
 _ENDPOINT_REMEDY = "Check that HF_ENDPOINT, if set, is the address of a Hugging Face Hub."
+_LIMIT_REMEDY = (
+    "Make room in the account (https://huggingface.co/settings/storage), or use another account's repo."
+)
 _OFFLINE_REMEDY = "Unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE."
 
 
@@ -62,6 +72,14 @@ def _fatal(remedy: str) -> _Translation:
     return lambda message, _: HubFatal(message, remedy=remedy)
 
 
+def _forbidden(message: str, error: Exception) -> FlockoffError:
+    """The hub refuses for want of rights, or because an account has used up what it may use."""
+    said = error.server_message or "" if isinstance(error, HfHubHTTPError) else ""
+    if _LIMIT.search(said):
+        return HubFatal(message, remedy=_LIMIT_REMEDY)
+    return HubUnauthorized(message, remedy=_RIGHTS_REMEDY)
+
+
 def _setup(remedy: str) -> _Translation:
     return lambda message, _: SetupError(message, remedy=remedy)
 
@@ -82,7 +100,7 @@ RULES = (
     Rule(RevisionNotFoundError, None, _missing(Reason.COMMIT_MISSING)),
     Rule(RemoteEntryNotFoundError, None, _missing(Reason.FILE_MISSING)),
     Rule(HfHubHTTPError, {401}, _unauthorized(_TOKEN_REMEDY)),
-    Rule(HfHubHTTPError, {403}, _unauthorized(_RIGHTS_REMEDY)),
+    Rule(HfHubHTTPError, {403}, _forbidden),
     # 409 and 412: somebody else's commit came between, so what was asked for must be looked at afresh
     Rule(HfHubHTTPError, {408, 409, 412, 425, 429}, _transient),
     Rule(HfHubHTTPError, range(500, 600), _transient),
@@ -131,11 +149,31 @@ def _tokens(request: httpx2.Request) -> list[str]:
     return request.headers.get("authorization", "").split()[1:]
 
 
+def reason_of(response: httpx2.Response) -> str:
+    """Why the hub refuses, in its own words: one line without the token; empty where it does not say."""
+    said = response.headers.get("x-error-message", "") or _error_in_body(response)
+    return without(said, _tokens(response.request)).split("\n")[0][:200].rstrip(".")
+
+
+def _error_in_body(response: httpx2.Response) -> str:
+    length = response.headers.get("content-length", "")
+    if not length.isdecimal() or int(length) > _REASON_BYTES:
+        return ""
+    try:
+        told = json.loads(response.read())
+    except ValueError:
+        return ""
+    return str(told.get("error") or "") if isinstance(told, dict) else ""
+
+
 def retry_after(response: httpx2.Response) -> float | None:
     """The pause in seconds that an answer asks for, None where it asks for none."""
     told = response.headers.get("retry-after", "").strip()
     if told.isdecimal():
         return float(told)
+    if asked := _PAUSE.search(reason_of(response)):
+        number, unit = asked.groups()
+        return (float(number) if number.isdecimal() else 1.0) * _SECONDS[unit]
     limit = parse_ratelimit_headers(response.headers)
     if response.status_code == 429 and limit is not None and limit.remaining == 0:
         return float(limit.reset_in_seconds)

@@ -20,7 +20,7 @@ from flockoff.hub.library import build_hf_headers
 from flockoff.hub.retries import Patience, Stop
 from flockoff.hub.session import configure_library
 from flockoff.hub.transfer import Transfer, fetch
-from flockoff.records import RepoState
+from flockoff.records import RepoState, is_repo_id
 
 RepoType = Literal["dataset", "model"]
 
@@ -65,7 +65,9 @@ class Remote:
             info = self._info(repo_id, revision, ["sha", "private"])
             if not info.sha:
                 raise HubFatal(f"The hub tells no commit of {repo_id}.")
-            return RepoState(private=bool(info.private), head=info.sha)
+            if not is_repo_id(info.id):
+                raise HubFatal(f"The hub does not tell what {repo_id} is called there.")
+            return RepoState(info.id, private=bool(info.private), head=info.sha)
 
     def check_open(self, repo_id: str) -> None:
         """Raises Missing for a dataset repo that is not there, or that its owner has closed to the public."""

@@ -12,7 +12,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 
 from flockoff.errors import HubTransient, SetupError
 from flockoff.hub.deadline import current_call, watch
-from flockoff.hub.faults import retry_after, translate
+from flockoff.hub.faults import reason_of, retry_after, translate
 from flockoff.hub.surroundings import connecting
 
 # Seconds of silence. huggingface_hub by itself waits for ever for the answer to whoami, create or commit.
@@ -89,8 +89,10 @@ def _refuse_offline(request: httpx2.Request) -> None:
 def _check_busy(response: httpx2.Response) -> None:
     """Raises HubTransient for 429 and 5xx; whatever error code such an answer carries is not believed."""
     if response.status_code == HTTPStatus.TOO_MANY_REQUESTS or response.status_code >= 500:
+        said = reason_of(response)
+        reason = f" ({said})" if said else ""
         raise HubTransient(
-            f"Could not {_doing(response.request)}: the hub answered {response.status_code}.",
+            f"Could not {_doing(response.request)}: the hub answered {response.status_code}{reason}.",
             retry_after=retry_after(response),
         )
 

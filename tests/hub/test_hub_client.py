@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from flockoff.errors import HubFatal, HubTransient, HubUnauthorized, SetupError
+from flockoff.errors import HubError, HubFatal, HubTransient, HubUnauthorized, SetupError
 from flockoff.hub import HubClient
 from flockoff.hub.files import digest_of
 from flockoff.hub.rights import can_write, writable_owners
@@ -117,14 +117,14 @@ def test_writable_owners_are_the_user_and_organisations_with_the_right() -> None
 def test_repo_state_is_none_for_missing_and_invisible(alice: Owner, bob: Owner) -> None:
     assert alice.client.repo_state(alice.repo) is None
     commit = alice.upload(b"x", private=True)
-    assert alice.client.repo_state(alice.repo) == RepoState(private=True, head=commit)
+    assert alice.client.repo_state(alice.repo) == RepoState(alice.repo, private=True, head=commit)
     assert bob.client.repo_state(alice.repo) is None
 
 
 def test_upload_creates_a_private_repo_and_pins_the_commit(alice: Owner, data_file: Path) -> None:
     made = alice.client.upload(alice.repo, data_file)
     assert made.changed
-    assert alice.client.repo_state(alice.repo) == RepoState(private=True, head=made.commit)
+    assert alice.client.repo_state(alice.repo) == RepoState(alice.repo, private=True, head=made.commit)
     files = alice.api.list_repo_files(alice.repo, repo_type="dataset", revision=made.commit)
     assert "data.jsonl" in files
 
@@ -146,7 +146,53 @@ def test_upload_changed_content_makes_a_new_commit(alice: Owner, data_file: Path
 def test_upload_to_existing_public_repo_leaves_it_public(alice: Owner, data_file: Path) -> None:
     alice.upload(b"x", "README.txt")
     made = alice.client.upload(alice.repo, data_file)
-    assert alice.client.repo_state(alice.repo) == RepoState(private=False, head=made.commit)
+    assert alice.client.repo_state(alice.repo) == RepoState(alice.repo, private=False, head=made.commit)
+
+
+def test_upload_is_committed_under_the_name_that_the_hub_has(
+    hub: HubServer, alice: Owner, data_file: Path
+) -> None:
+    first = alice.client.upload(alice.repo, data_file)
+    renamed = alice.repo.upper()
+
+    def name_it(body: bytes) -> bytes:
+        return json.dumps(json.loads(body) | {"id": renamed}).encode()
+
+    hub.faults.add("GET", f"/api/datasets/{alice.repo}", altered(name_it))
+    again = alice.client.upload(alice.repo, data_file)
+    assert (again.repo_id, again.commit, again.changed) == (renamed, first.commit, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "remedy"),
+    [
+        ("Private repository storage limit reached, please upgrade", HubFatal, "Make room in the account"),
+        ("You don't have the rights to do that", HubUnauthorized, "whose role is write"),
+    ],
+)
+def test_upload_that_the_hub_forbids_says_why(
+    hub: HubServer, alice: Owner, data_file: Path, said: str, kind: type[HubError], remedy: str
+) -> None:
+    refusal = answer(403, json.dumps({"error": said}).encode(), {"content-type": "application/json"})
+    hub.faults.add("POST", "/commit/main", refusal)
+    with pytest.raises(kind) as caught:
+        alice.client.upload(alice.repo, data_file)
+    assert said in caught.value.message and remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"), [("in about 1 hour", 3600), ("in 25 minutes", 1500), ("in an hour", 3600)]
+)
+def test_upload_over_the_hubs_hourly_limit_waits_as_long_as_the_hub_says(
+    hub: HubServer, alice: Owner, data_file: Path, words: str, seconds: float
+) -> None:
+    said = (
+        f"You have exceeded the rate limit for repository commits (128 per hour). Retry this action {words}."
+    )
+    hub.faults.add("POST", "/commit/main", answer(429, json.dumps({"error": said}).encode()))
+    with pytest.raises(HubTransient, match="128 per hour") as caught:
+        alice.client.upload(alice.repo, data_file)
+    assert caught.value.retry_after == seconds
 
 
 def test_upload_of_30_megabytes_arrives(hub: HubServer, alice: Owner, tmp_path: Path) -> None:
@@ -196,7 +242,7 @@ def test_upload_whose_answer_was_lost_is_not_committed_twice(
     hub.faults.add("POST", "/commit/main", cut(0))
     made = alice.client.upload(alice.repo, data_file)
     assert commits_sent(hub, alice.repo) == 1
-    assert alice.client.repo_state(alice.repo) == RepoState(private=True, head=made.commit)
+    assert alice.client.repo_state(alice.repo) == RepoState(alice.repo, private=True, head=made.commit)
 
 
 def test_upload_whose_create_was_lost_goes_on(hub: HubServer, alice: Owner, data_file: Path) -> None:
@@ -263,7 +309,7 @@ def test_upload_whose_commit_holds_something_else_is_not_believed(
     hub.faults.add("POST", "/commit/main", altered(lie))
     made = alice.client.upload(alice.repo, data_file)
     assert made.commit != old
-    assert alice.client.repo_state(alice.repo) == RepoState(private=False, head=made.commit)
+    assert alice.client.repo_state(alice.repo) == RepoState(alice.repo, private=False, head=made.commit)
 
 
 def test_upload_with_read_token_says_so_before_anything(
