@@ -9,7 +9,8 @@ import threading
 from collections.abc import Sequence
 
 try:
-    from flockoff import assemble
+    from flockoff import __version__, assemble
+    from flockoff.competition import competition_hash
     from flockoff.errors import Interrupted
     from flockoff.launch import lenient_output, run
     from flockoff.logs import set_up_logging
@@ -40,10 +41,21 @@ def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
             assemble.shown(settings),
             assemble.open_validator(settings, stop) as validator,
         ):
+            log.info(
+                "flockoff %s: hotkey %s on subnet %d, device %s, competition %s (%s).",
+                __version__,
+                validator.chain.hotkey,
+                validator.netuid,
+                settings.device or "auto",
+                validator.competition.id,
+                competition_hash(validator.competition)[:12],
+            )
             return 0 if run_epochs(validator, settings.epochs) else 1
     except Interrupted:
         log.info("Stopped on request. Started again, it goes on where it was.")
         return 0
+    finally:
+        log.info("The validator has ended.")
 
 
 if __name__ == "__main__":

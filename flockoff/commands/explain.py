@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from flockoff.commands.ledgers import look, require_epoch, require_hotkey, require_rules
-from flockoff.commands.tables import console, outside, print_json
+from flockoff.commands.tables import console, outside, print_json, short_names
 from flockoff.competition import Scoring, load_competition
 from flockoff.epoch.contest import Contest, contest
 from flockoff.flags import AsJson, CompetitionFile, DataDir, EpochBlock
@@ -90,7 +90,7 @@ def explain(
         else:
             screen = console()
             for line in told(explanation, rules.scoring):
-                screen.print(outside(line), soft_wrap=True)
+                screen.print(outside(line, 1000), soft_wrap=True)
         return 0
 
     raise typer.Exit(run(program))
@@ -167,7 +167,7 @@ def _told_verdict(explanation: Explanation) -> Iterator[str]:
         yield "verdict   none: it had no place in this epoch"
         return
     yield f"dataset   {verdict.model_id}, first committed in block {verdict.block:,}"
-    why = f": {verdict.detail}" if verdict.detail else ""
+    why = f": {short_names(verdict.detail)}" if verdict.detail else ""
     yield f"verdict   {verdict.reason or verdict.standing.replace('_', ' ')}{why}"
     if verdict.loss is not None:
         change = ""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flockoff.commands.ledgers import look, require_hotkey
-from flockoff.commands.tables import console, duration, moment, number, outside, print_json, table
+from flockoff.commands.tables import console, duration, moment, number, outside, print_json, reason, table
 from flockoff.flags import AsJson, DataDir
 from flockoff.launch import run
 from flockoff.ledger import Result
@@ -84,7 +84,7 @@ def _show_turns(hotkey: str, turns: list[Result]) -> None:
         last="verdict",
     )
     for turn in turns:
-        detail = f": {outside(turn.detail, 200)}" if turn.detail else ""
+        detail = f": {reason(turn.detail, {})}" if turn.detail else ""
         made.add_row(
             str(turn.epoch),
             str(turn.uid),

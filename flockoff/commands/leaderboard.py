@@ -6,7 +6,7 @@ from dataclasses import asdict
 import typer
 
 from flockoff.commands.ledgers import look, require_epoch
-from flockoff.commands.tables import MISSING, console, number, outside, print_json, table
+from flockoff.commands.tables import MISSING, console, number, outside, print_json, reason, table
 from flockoff.flags import AsJson, DataDir, EpochBlock
 from flockoff.launch import run
 from flockoff.ledger import Result
@@ -46,10 +46,11 @@ def _show(epoch: int, base_loss: float | None, rows: list[Result]) -> None:
         numbers=("loss", "change", "wins", "score", "weight"),
         last="verdict",
     )
+    uids = {row.hotkey: row.uid for row in rows if row.uid is not None}
     for row in rows:
         change = None if row.loss is None or base_loss is None else row.loss / base_loss - 1
         verdict = "no turn" if row.standing is None else str(row.reason or row.standing.replace("_", " "))
-        detail = f": {outside(row.detail, 200)}" if row.detail else ""
+        detail = f": {reason(row.detail, uids)}" if row.detail else ""
         made.add_row(
             MISSING if row.uid is None else str(row.uid),
             outside(short_hotkey(row.hotkey)),

@@ -6,6 +6,9 @@ from flockoff.competition import Competition
 from flockoff.errors import SetupError, UsageError
 from flockoff.ledger import Ledger
 from flockoff.openers import ledger_path
+from flockoff.text import short_hotkey
+
+_CANDIDATES = 10
 
 
 def look(data_dir: Path) -> Ledger:
@@ -35,15 +38,33 @@ def require_rules(ledger: Ledger, competition: Competition) -> None:
 
 def require_hotkey(ledger: Ledger, who: str) -> str:
     """The one hotkey that ``who`` means. Raises UsageError for none, and for several."""
-    found = ledger.views.hotkeys(who)
+    found = ledger.views.hotkeys(who) or _beginning_with(ledger, who)
     if not found:
         raise UsageError(
             f"No hotkey {who!r} has ever committed, as far as this ledger knows.",
             remedy="Give the hotkey's address, its first characters, or the uid.",
         )
     if len(found) > 1 and not who.isdigit():
-        raise UsageError(f"{who!r} can mean {', '.join(found[:5])}.", remedy="Give more of the address.")
+        uids = _uids(ledger)
+        known = [f"uid {uids[each]} {short_hotkey(each)}" if each in uids else each for each in found]
+        more = f" and {len(known) - _CANDIDATES} more" if len(known) > _CANDIDATES else ""
+        raise UsageError(
+            f"{who!r} can mean {', '.join(known[:_CANDIDATES])}{more}.",
+            remedy="Give more of the address, or the uid.",
+        )
     return found[0]
+
+
+def _uids(ledger: Ledger) -> dict[str, int]:
+    """Whom the last epoch knew, by uid."""
+    epochs = ledger.views.epochs(1)
+    rows = ledger.views.leaderboard(epochs[0].start_block) if epochs else []
+    return {row.hotkey: row.uid for row in rows if row.uid is not None}
+
+
+def _beginning_with(ledger: Ledger, who: str) -> list[str]:
+    """Whom a beginning means that is shorter than what a ledger is asked for."""
+    return [] if who.isdigit() or not who else sorted(key for key in _uids(ledger) if key.startswith(who))
 
 
 def require_epoch(ledger: Ledger, epoch: int | None) -> int:

@@ -29,7 +29,7 @@ def report(
 ) -> None:
     """Write one page to look at from a validator's ledger: leaderboard, verdicts, losses, wins, weights …
 
-    \\b
+    \b
     flockoff report
     flockoff report --out /var/www/flockoff.html --epochs 200
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from flockoff.chain import WalletRef, hotkey_address, open_chain, resolve_endpoint
-from flockoff.commands.tables import console, outside, print_json
+from flockoff.commands.tables import console, outside, print_json, short_names
 from flockoff.competition import Competition, load_competition
 from flockoff.epoch.entries import Entries, enter
 from flockoff.epoch.memory import Memory
@@ -192,12 +192,12 @@ def _show(
     screen = console()
     screen.print(f"[bold]{outside(on_chain.hotkey)} on subnet {netuid}[/bold], block {epoch.block:,}")
     for line in _chain_lines(on_chain, epoch, rules):
-        screen.print(outside(line))
+        screen.print(outside(line, 1000))
     if in_ledger is None:
         screen.print("There is no validator's ledger of this competition in --data-dir to say more.")
         return
     for line in _ledger_lines(in_ledger):
-        screen.print(outside(line))
+        screen.print(outside(line, 1000))
 
 
 def _chain_lines(on_chain: ChainStanding, epoch: EpochStatus, rules: Competition) -> list[str]:
@@ -238,5 +238,8 @@ def _ledger_lines(standing: LedgerStanding) -> list[str]:
         verdict = last.reason or (last.standing or "").replace("_", " ")
         loss = "" if last.loss is None else f", loss {last.loss:.4f}"
         weight = "" if last.weight is None else f", weight {last.weight:.4f}"
-        lines.append(f"last verdict  {verdict}{loss}{weight}" + (f": {last.detail}" if last.detail else ""))
+        lines.append(
+            f"last verdict  {verdict}{loss}{weight}"
+            + (f": {short_names(last.detail)}" if last.detail else "")
+        )
     return lines

@@ -1,11 +1,13 @@
 """Tables and lines of the commands on a terminal."""
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import mean
+from types import MappingProxyType
 
 from rich import box
 from rich.console import Console
@@ -13,11 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from flockoff.text import duration as spelled_out
-from flockoff.text import printable
+from flockoff.text import printable, short_hotkey
 
 MISSING = "-"
 _BARS = "▁▂▃▄▅▆▇█"
 _LINE_CHARACTERS = 500
+_REASON_CHARACTERS = 1000  # a remedy comes last, and must not be what is cut off
+_ADDRESS = re.compile(r"\b5[1-9A-HJ-NP-Za-km-z]{46,47}\b")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -48,6 +52,21 @@ def table(title: str, *, words: tuple[str, ...], numbers: tuple[str, ...], last:
 def outside(text: str, limit: int = _LINE_CHARACTERS) -> str:
     """Text from outside as a cell: printable, and none of it markup."""
     return escape(printable(text, limit))
+
+
+def short_names(text: str, uids: Mapping[str, int] = MappingProxyType({})) -> str:
+    """``text`` with hotkeys as people know them, by uid where it is told: in full they would fill a line."""
+
+    def named(found: re.Match[str]) -> str:
+        uid = uids.get(found[0])
+        return short_hotkey(found[0]) if uid is None else f"uid {uid} ({short_hotkey(found[0])})"
+
+    return _ADDRESS.sub(named, text)
+
+
+def reason(text: str, uids: Mapping[str, int]) -> str:
+    """Why a verdict is what it is, as a cell: whole, its remedy too, and with short names."""
+    return outside(short_names(text, uids), _REASON_CHARACTERS)
 
 
 def number(value: float | None, form: str = ".4f") -> str:

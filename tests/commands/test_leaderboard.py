@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from tests.support.ledger_records import EPOCH
+from flockoff.commands.tables import reason
+from flockoff.openers import ledger_path
+from tests.support.ledger_records import EPOCH, commitment, open_ledger
 
 Flockoff = Callable[..., Result]
 
@@ -60,3 +62,23 @@ def test_leaderboard_without_a_ledger_says_where_one_comes_from(flockoff: Flocko
     done = flockoff("leaderboard", "--data-dir", str(tmp_path / "elsewhere"))
     assert done.exit_code == 1
     assert "A validator makes one when it starts" in done.stderr
+
+
+def test_reasons_name_others_by_uid_and_are_whole() -> None:
+    other = "5EZt7dxacY3RpA2PPBoTMZoka3LFV5vEkwdUJvCdyqQVWL9N"
+    text = f"A copy of what hotkey {other} committed. " * 5 + "Commit a dataset of your own."
+    shown = reason(text, {other: 3})
+    assert other not in shown and shown.startswith("A copy of what hotkey uid 3 (5EZt7…WL9N) committed.")
+    assert shown.endswith("Commit a dataset of your own.")
+
+
+def test_beginning_that_several_share_lists_them_by_uid(flockoff: Flockoff, data_dir: Path) -> None:
+    with open_ledger(ledger_path(data_dir)) as ledger:
+        ledger.record_commitments([commitment("annabess", 104, uid=9)])
+    done = flockoff("history", "annab")
+    assert (
+        done.exit_code == 2
+        and "uid 1 annab…abel" in done.stderr
+        and "Give more of the address" in done.stderr
+    )
+    assert json.loads(flockoff("history", "bo", "--json").stdout)["hotkey"] == "bobbybob"
