@@ -36,6 +36,11 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
     ),
     "Mining": (
         Entry(
+            "convert",
+            "flockoff.commands.convert",
+            "Convert OpenAI messages, ShareGPT, Alpaca or question-answer pairs to the competition's format.",
+        ),
+        Entry(
             "check",
             "flockoff.commands.check",
             "Check a dataset as a validator will: format, limits, contamination; with line numbers and "

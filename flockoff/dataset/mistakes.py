@@ -24,6 +24,7 @@ _STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)')
 _TRAILING_COMMA = re.compile(r",\s*(?:[}\]]|\Z)")
 _PYTHON = re.compile(r"\b(?:None|True|False)\b|'")
 _ROLE_KEYS = {"from", "value"}
+_CONVERT = "Convert it: flockoff convert FILE --out data.jsonl"
 _NOT_JSON = frozenset({Reason.NOT_JSON, Reason.NOT_AN_OBJECT})
 
 
@@ -174,22 +175,22 @@ def _share_gpt(value: dict[str, Any]) -> bool:
 _SHAPES: tuple[tuple[str, str, Callable[[dict[str, Any]], bool]], ...] = (
     (
         "OpenAI's `messages` format",
-        "Name the array 'conversations', and move a system message's text into 'system'.",
+        _CONVERT,
         lambda value: isinstance(value.get("messages"), list),
     ),
     (
         "ShareGPT's format",
-        "In each turn name 'from' 'role' (human: user, gpt: assistant) and 'value' 'content'.",
+        _CONVERT,
         _share_gpt,
     ),
     (
         "Alpaca's format",
-        "Make a user's turn of instruction and input, and an assistant's of output.",
+        _CONVERT,
         lambda value: {"instruction", "output"} <= value.keys(),
     ),
     (
         "prompt and completion",
-        "Make a user's turn of the prompt, and an assistant's of the completion.",
+        _CONVERT,
         lambda value: {"prompt", "completion"} <= value.keys(),
     ),
 )

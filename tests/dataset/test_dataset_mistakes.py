@@ -20,17 +20,17 @@ MESSAGES = json.dumps(
 SHARE_GPT = json.dumps({"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]})
 
 CASES = {
-    "OpenAI": (MESSAGES, "OpenAI's `messages` format", "Name the array 'conversations'"),
-    "ShareGPT": (SHARE_GPT, "ShareGPT's format", "name 'from' 'role'"),
+    "OpenAI": (MESSAGES, "OpenAI's `messages` format", "flockoff convert"),
+    "ShareGPT": (SHARE_GPT, "ShareGPT's format", "flockoff convert"),
     "Alpaca": (
         '{"instruction": "Add", "input": "", "output": "2"}',
         "Alpaca's format",
-        "instruction and input",
+        "flockoff convert",
     ),
     "completion": (
         '{"prompt": "a", "completion": "b"}',
         "prompt and completion",
-        "turn of the prompt",
+        "flockoff convert",
     ),
     "comma at the end": (GOOD + ",", "a comma too many", "Remove it."),
     "comma in a list": (GOOD.replace("]", ",]"), "a comma too many", "Remove it."),

@@ -1,0 +1,146 @@
+"""``flockoff convert``: a dataset in another format, to the one that is competed with."""
+
+import csv
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flockoff.commands.tables import console, outside, print_json
+from flockoff.dataset import file_size
+from flockoff.dataset.conversion import NotARow, row_of
+from flockoff.errors import UsageError
+from flockoff.flags import AsJson
+from flockoff.launch import require_installed, run
+from flockoff.logs import say_on_stderr
+from flockoff.records import Row
+from flockoff.text import counted
+
+_MAX_FIELD = 2**24  # characters of a CSV file's cell
+
+
+def convert(
+    *,
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, a JSON array, CSV or Parquet.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the dataset.")] = (
+        Path("data/data.jsonl")
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert OpenAI messages, ShareGPT, Alpaca or question-answer pairs to the competition's format.
+
+    \b
+    flockoff convert chats.jsonl --out data/data.jsonl
+    flockoff convert train.parquet
+
+    Says what it left out and why. Parquet needs pyarrow, which a full installation has. Ends with status 1
+    where nothing could be converted.
+    """
+    say_on_stderr()
+
+    def program(stop: threading.Event) -> int:
+        file_size(source)
+        if out.exists() and not overwrite:
+            raise UsageError(f"{out} is there already.", remedy="Name another file, or add --overwrite.")
+        kept, dropped = _written(source, out, stop)
+        if as_json:
+            print_json({"out": str(out) if kept else None, "rows": kept, "dropped": dict(dropped)})
+        else:
+            _show(out, kept, dropped)
+        return 0 if kept else 1
+
+    raise typer.Exit(run(program))
+
+
+def _written(source: Path, out: Path, stop: threading.Event) -> tuple[int, Counter[str]]:
+    """How many rows were written, and why the others were not. Nothing is left behind of a failed one."""
+    dropped: Counter[str] = Counter()
+    kept = 0
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            for record in _records(source):
+                if stop.is_set():
+                    raise KeyboardInterrupt
+                try:
+                    file.write(_line(row_of(record)))
+                except NotARow as trouble:
+                    dropped[str(trouble)] += 1
+                else:
+                    kept += 1
+        if kept:
+            part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    return kept, dropped
+
+
+def _line(row: Row) -> str:
+    turns = [{"role": turn.role, "content": turn.content} for turn in row.turns]
+    line = json.dumps({"system": row.system, "conversations": turns}, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        raise NotARow("a lone surrogate, which is no character") from None
+    return line + "\n"
+
+
+def _records(source: Path) -> Iterator[object]:
+    """The records of a file, one by one but for a JSON array. Raises UsageError for one that is none."""
+    with source.open("rb") as file:
+        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    try:
+        if start.startswith(b"PAR1"):
+            yield from _of_parquet(source)
+        elif source.suffix.lower() in (".csv", ".tsv"):
+            yield from _of_csv(source)
+        elif start.startswith(b"["):
+            yield from json.loads(source.read_text(encoding="utf-8-sig"))
+        else:
+            yield from _of_lines(source)
+    except UnicodeDecodeError:
+        raise UsageError(f"{source} is not UTF-8 text.", remedy="Save it as UTF-8.") from None
+    except (json.JSONDecodeError, RecursionError, csv.Error) as error:
+        raise UsageError(
+            f"{source} cannot be read: {error}.", remedy="Give JSONL, a JSON array, CSV or Parquet."
+        ) from error
+
+
+def _of_lines(source: Path) -> Iterator[object]:
+    with source.open(encoding="utf-8-sig") as file:
+        for line in file:
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except (json.JSONDecodeError, RecursionError):
+                    yield None  # which is no row, and counted as one that is not
+
+
+def _of_csv(source: Path) -> Iterator[object]:
+    csv.field_size_limit(_MAX_FIELD)
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        yield from csv.DictReader(file, delimiter="\t" if source.suffix.lower() == ".tsv" else ",")
+
+
+def _of_parquet(source: Path) -> Iterator[object]:
+    require_installed("pyarrow")
+    parquet = import_module("pyarrow.parquet")
+    for batch in parquet.ParquetFile(source).iter_batches(batch_size=256):
+        yield from batch.to_pylist()
+
+
+def _show(out: Path, kept: int, dropped: Counter[str]) -> None:
+    screen = console()
+    for why, number in dropped.most_common():
+        screen.print(outside(f"left out: {counted(number, 'record')}: {why}"), soft_wrap=True)
+    if kept:
+        screen.print(outside(f"{out}: {counted(kept, 'row')}. Next: flockoff check {out}"), soft_wrap=True)
+    else:
+        screen.print("Nothing could be converted: the format is in the README.")

@@ -1,0 +1,106 @@
+"""``flockoff convert``: what people have, to what the competition takes; what is left out is told."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from flockoff.competition import Limits
+from flockoff.dataset import check_format
+
+SAID = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho, dé"}]
+ROW = {"system": None, "conversations": SAID}
+KIND = {"system": "Be kind.", "conversations": SAID}
+SHARE_GPT = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho, dé"}]
+PARTS = [SAID[0] | {"content": [{"type": "text", "text": "Hi"}]}, SAID[1]]
+
+
+@pytest.mark.parametrize(
+    ("record", "row"),
+    [
+        (ROW, ROW),
+        ({"id": 7, "messages": SAID}, ROW),
+        ({"messages": [{"role": "system", "content": "Be kind."}, *SAID]}, KIND),
+        ({"messages": PARTS}, ROW),
+        ({"messages": [*SAID, {"role": "user", "content": "And?"}]}, ROW),
+        ({"conversations": SHARE_GPT}, ROW),
+        ({"conversations": SHARE_GPT, "system": "Be kind."}, KIND),
+        ({"instruction": "Hi", "input": "", "output": "Ho, dé"}, ROW),
+        ({"prompt": "Hi", "completion": "Ho, dé"}, ROW),
+        ({"question": "Hi", "answer": "Ho, dé"}, ROW),
+    ],
+)
+@pytest.mark.parametrize("form", ["lines", "array"])
+def test_convert_knows_a_format(
+    record: object, row: object, form: str, command: Callable[..., Result], tmp_path: Path
+) -> None:
+    source, out = tmp_path / "source.json", tmp_path / "new" / "data.jsonl"
+    source.write_text(json.dumps([record] if form == "array" else record), encoding="utf-8")
+    done = command("convert", str(source), "--out", str(out))
+    assert done.exit_code == 0 and f"{out}: 1 row. Next: flockoff check {out}" in done.stdout
+    assert json.loads(out.read_text(encoding="utf-8")) == row
+    assert check_format(out, Limits()).problems == ()
+
+
+def test_convert_tells_what_it_left_out_and_why(command: Callable[..., Result], tmp_path: Path) -> None:
+    source, out = tmp_path / "source.jsonl", tmp_path / "data.jsonl"
+    records: list[object] = [
+        ROW,
+        {"text": "Hi"},
+        {"text": "Ho"},
+        {"prompt": " ", "completion": "x"},
+        {"messages": []},
+    ]
+    records += [{"messages": [SAID[1]]}, {"messages": [{"role": "tool", "content": "x"}]}, ["Hi"]]
+    records.append({"prompt": "\ud800", "completion": "x"})
+    source.write_text("\n".join(map(json.dumps, records)) + "\n{not json\n", encoding="utf-8")
+    told = json.loads(command("convert", str(source), "-o", str(out), "--json").stdout)
+    assert told["rows"] == 1
+    assert told["dropped"] == {
+        "none of the known formats": 2,
+        "a blank content": 1,
+        "no turn of the assistant": 1,
+        "turns that do not alternate, beginning with the user": 1,
+        "a role that is neither the user's, the assistant's nor the system's": 1,
+        "not an object": 2,
+        "a lone surrogate, which is no character": 1,
+    }
+
+
+def test_convert_reads_csv_and_parquet(command: Callable[..., Result], tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pytest.importorskip("pyarrow").Table.from_pylist([{"messages": SAID}] * 300)
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with (tmp_path / "b.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["instruction", "output"], ["Hi,\nyou", "Ho"]])
+    for name, rows in (("a.parquet", 300), ("b.csv", 1)):
+        out = tmp_path / f"{name}.jsonl"
+        told = json.loads(command("convert", str(tmp_path / name), "-o", str(out), "--json").stdout)
+        assert (told["rows"], told["dropped"]) == (rows, {})
+        assert len(out.read_text(encoding="utf-8").splitlines()) == rows
+
+
+def test_convert_replaces_nothing_unasked_and_leaves_nothing_behind(
+    command: Callable[..., Result], tmp_path: Path
+) -> None:
+    source, out = tmp_path / "source.jsonl", tmp_path / "data.jsonl"
+    source.write_text('{"text": "x"}\n', encoding="utf-8")
+    out.write_text("mine", encoding="utf-8")
+    done = command("convert", str(source), "--out", str(out))
+    assert (done.exit_code, out.read_text(encoding="utf-8")) == (2, "mine")
+    assert "is there already. Name another file, or add --overwrite." in done.stderr
+    assert command("convert", str(source), "--out", str(out), "--overwrite").exit_code == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.jsonl", "source.jsonl"]
+
+
+@pytest.mark.parametrize("content", [b"[1,", b"\xff\xfe\x00"])
+def test_convert_of_what_is_no_data_says_so(
+    content: bytes, command: Callable[..., Result], tmp_path: Path
+) -> None:
+    source = tmp_path / "source.json"
+    source.write_bytes(content)
+    done = command("convert", str(source), "--out", str(tmp_path / "out.jsonl"))
+    assert done.exit_code == 2 and str(source) in done.stderr
