@@ -1,16 +1,25 @@
 """Yuma consensus: what one epoch of a subnet makes of its validators' weights.
 
-The original Yuma of Subtensor's ``run_epoch``: its Yuma 3 and liquid-alpha variants, off by default on
-chain, are not covered. Notation: n neurons, row i = validator, column j = target, S = normalised active
-stake, W = masked and row-normalised weights.
+Subtensor's ``run_epoch`` in both of its versions: Yuma 3, which new subnets run, and the original. Liquid
+alpha, off unless a subnet's owner turns it on, is not covered. Notation: n neurons, row i = validator,
+column j = target, S = normalised active stake, W = masked and row-normalised weights.
 
     C_j = largest w with  sum of S_i over {i: W_ij >= w}  >=  kappa       consensus (weighted median)
     V_ij = min(W_ij, C_j)                                                clipped weights
     R_j = sum_i S_i V_ij          trust_j = R_j / sum_i S_i W_ij         validator_trust_i = sum_j V_ij
     I   = R / sum R                                                      incentive
-    D_ij = column-normalised S_i ((1 - penalty) W_ij + penalty V_ij)     bonds delta
-    B   <- column-normalised (m B + (1 - m) D)                           m = bonds_moving_average
-    dividends = B I / sum(B I)
+    W'  = (1 - penalty) W + penalty V                                    weights for bonds
+
+Yuma 3: a validator's bonds are its own, whatever its stake, which counts when dividends are paid.
+
+    B   <- m B + (1 - m) W'                                              m = bonds_moving_average
+    dividends_i ~ S_i sum_j N_ij I_j                                     N = column-normalised B
+
+The original: bonds are shares of a column, and stake goes into them.
+
+    D_ij = column-normalised S_i W'_ij                                   bonds delta
+    B   <- column-normalised (m B + (1 - m) D)
+    dividends_i ~ sum_j B_ij I_j
 """
 
 from dataclasses import dataclass
@@ -24,6 +33,7 @@ Bools = NDArray[np.bool_]
 
 # The chain computes in fixed point with 32 fractional bits, so support within that of kappa reaches kappa.
 _RESOLUTION = 2.0**-32
+_U16_MAX = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +41,21 @@ class YumaInputs:
     """A subnet's state before its epoch."""
 
     weights: Floats  # (n, n), row = validator, as submitted, any non-negative scale
-    stake: Floats  # (n,), any scale, zero where it is under the chain's stake threshold
+    stake: Floats  # (n,), any scale
     last_update: Ints  # (n,), block of each validator's last weights
     registered_at: Ints  # (n,), block of registration of each uid's present holder
     active: Bools  # (n,), has updated within the activity cutoff
     validator_permit: Bools  # (n,), permits in force before this epoch
-    block: int
-    bonds: Floats  # (n, n), as the last epoch left them: columns scaled to a maximum of 1
+    bonds: Floats  # (n, n), as the last epoch left them
     kappa: float  # in (0, 1], share of active stake that must support a weight
     bonds_penalty: float  # 0..1
     bonds_moving_average: float  # 0..1, how much of the old bonds stays
     max_validators: int
-    owner_uid: int | None = None  # the subnet owner's own weight on itself counts (it burns)
-    tempo: int = 360  # blocks; bonds on whoever registered within the last tempo are dropped
+    last_step: int  # block of the last epoch; bonds on whoever registered after it are dropped
+    stake_threshold: float = 0.0  # on stake's scale; less counts as none, but for the owner
+    owner_uid: int | None = None  # the subnet owner: its weight on itself counts (it burns), it has a permit
+    committed: Ints | None = None  # (n,), block of each validator's first sealed weights still to be revealed
+    yuma3: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +70,13 @@ class YumaResult:
     rank: Floats  # equal to incentive, as on chain
     emission_share: Floats  # half incentive, half dividends; stake where there are neither; sums to 1
     validator_permit: Bools  # permits for the next epoch
-    bonds: Floats  # (n, n), columns scaled to a maximum of 1, rows empty without a new permit
+    bonds: Floats  # (n, n), rows empty without a new permit; originally columns scaled to a maximum of 1
 
 
 def run_epoch(inputs: YumaInputs) -> YumaResult:
     """One epoch. Pure: the inputs are left as they are."""
-    stake = _normalised(inputs.stake)
-    active_stake = _normalised(np.where(inputs.active & inputs.validator_permit, stake, 0.0))
+    stake = _normalised(_counted_stake(inputs))
+    active_stake = _fixed(_normalised(np.where(inputs.active & inputs.validator_permit, stake, 0.0)))
     weights = _counted_weights(inputs)
     consensus = _weighted_median(active_stake, weights, inputs.kappa)
     clipped = np.minimum(weights, consensus)
@@ -72,10 +84,10 @@ def run_epoch(inputs: YumaInputs) -> YumaResult:
     incentive = _normalised(ranks)
 
     for_bonds = (1.0 - inputs.bonds_penalty) * weights + inputs.bonds_penalty * clipped
-    bonds = _moved_bonds(inputs, _column_normalised(active_stake[:, None] * for_bonds))
-    dividends = _normalised(bonds @ incentive)
+    bonded = _bonds3 if inputs.yuma3 else _original_bonds
+    bonds, dividends = bonded(inputs, for_bonds, active_stake, incentive)
 
-    permit = _permits(stake, inputs.max_validators)
+    permit = _permits(stake, inputs)
     return YumaResult(
         consensus=consensus,
         incentive=incentive,
@@ -85,20 +97,34 @@ def run_epoch(inputs: YumaInputs) -> YumaResult:
         rank=incentive,
         emission_share=_emission(incentive, dividends, active_stake, stake),
         validator_permit=permit,
-        bonds=np.where(permit[:, None], _ratio(bonds, bonds.max(axis=0, initial=0.0)), 0.0),
+        bonds=np.where(permit[:, None], bonds, 0.0),
     )
+
+
+def as_u16(proportions: Floats) -> Ints:
+    """Proportions in 0..1 as the chain stores them: in 65535ths, the rest cut off."""
+    return np.floor(np.clip(proportions, 0.0, 1.0) * _U16_MAX + _U16_MAX * _RESOLUTION).astype(np.int64)
+
+
+def _counted_stake(inputs: YumaInputs) -> Floats:
+    counted = inputs.stake >= inputs.stake_threshold
+    if inputs.owner_uid is not None:
+        counted[inputs.owner_uid] = True
+    return np.where(counted, inputs.stake, 0.0)
 
 
 def _counted_weights(inputs: YumaInputs) -> Floats:
     """Weights that count, rows summing to 1 (or to 0 where none is left).
 
-    Dropped: rows without a permit, weights on oneself unless one owns the subnet, and weights that were
-    set before their target held its uid.
+    Dropped: rows without a permit, weights on oneself unless one owns the subnet, and weights that were set,
+    or are on their way sealed, since before their target held its uid.
     """
     self_weight = np.eye(len(inputs.stake), dtype=bool)
     if inputs.owner_uid is not None:
         self_weight[inputs.owner_uid, inputs.owner_uid] = False
     outdated = inputs.last_update[:, None] <= inputs.registered_at[None, :]
+    if inputs.committed is not None:
+        outdated |= inputs.committed[:, None] < inputs.registered_at[None, :]
     counted = inputs.validator_permit[:, None] & ~self_weight & ~outdated
     weights = np.where(counted, inputs.weights, 0.0)
     return _ratio(weights, weights.sum(axis=1, keepdims=True))
@@ -111,25 +137,43 @@ def _weighted_median(active_stake: Floats, weights: Floats, kappa: float) -> Flo
         return np.zeros(weights.shape[1])
     descending = np.argsort(-weights[voters], axis=0, kind="stable")
     support = np.cumsum(active_stake[voters][descending], axis=0)
-    pivot = np.argmax(support >= kappa - _RESOLUTION, axis=0)
+    pivot = np.argmax(support >= kappa - len(active_stake) * _RESOLUTION, axis=0)
     ordered = np.take_along_axis(weights[voters], descending, axis=0)
     median: Floats = np.take_along_axis(ordered, pivot[None, :], axis=0)[0]
     return median
 
 
-def _moved_bonds(inputs: YumaInputs, delta: Floats) -> Floats:
-    """The bonds' moving average, columns summing to 1; what bound a uid's former holder is forgotten."""
-    recent = inputs.registered_at >= max(0, inputs.block - inputs.tempo)
-    kept = _column_normalised(np.where(recent[None, :], 0.0, inputs.bonds))
+def _bonds3(
+    inputs: YumaInputs, for_bonds: Floats, active_stake: Floats, incentive: Floats
+) -> tuple[Floats, Floats]:
+    """Bonds and dividends of Yuma 3."""
     keep = inputs.bonds_moving_average
-    return _column_normalised(keep * kept + (1.0 - keep) * delta)
+    bonds = keep * _kept_bonds(inputs) + (1.0 - keep) * for_bonds
+    return bonds, _normalised(active_stake * (_column_normalised(bonds) @ incentive))
 
 
-def _permits(stake: Floats, max_validators: int) -> Bools:
-    """The ``max_validators`` largest non-zero stakes; of equal ones the higher uid, as on chain."""
+def _original_bonds(
+    inputs: YumaInputs, for_bonds: Floats, active_stake: Floats, incentive: Floats
+) -> tuple[Floats, Floats]:
+    """Bonds, with columns scaled to a maximum of 1, and dividends of the original Yuma."""
+    keep = inputs.bonds_moving_average
+    delta = _column_normalised(_fixed(active_stake[:, None] * for_bonds))
+    bonds = _column_normalised(keep * _column_normalised(_kept_bonds(inputs)) + (1.0 - keep) * delta)
+    return _ratio(bonds, bonds.max(axis=0, initial=0.0)), _normalised(bonds @ incentive)
+
+
+def _kept_bonds(inputs: YumaInputs) -> Floats:
+    """The old bonds without those that bound the former holder of a uid."""
+    return np.where((inputs.registered_at > inputs.last_step)[None, :], 0.0, inputs.bonds)
+
+
+def _permits(stake: Floats, inputs: YumaInputs) -> Bools:
+    """The ``max_validators`` largest non-zero stakes, of equal ones the higher uid; and always the owner."""
     ascending = np.argsort(stake, kind="stable")
     permit = stake > 0.0
-    permit[ascending[: max(0, len(stake) - max_validators)]] = False
+    permit[ascending[: max(0, len(stake) - inputs.max_validators)]] = False
+    if inputs.owner_uid is not None:
+        permit[inputs.owner_uid] = True
     return permit
 
 
@@ -139,6 +183,11 @@ def _emission(incentive: Floats, dividends: Floats, active_stake: Floats, stake:
         if share.any():
             return _normalised(share)
     return stake
+
+
+def _fixed(values: Floats) -> Floats:
+    """Values in the chain's resolution: what is lost here the chain loses, and a later division shows."""
+    return np.floor(values / _RESOLUTION) * _RESOLUTION
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:

@@ -21,7 +21,7 @@ from flockoff.scoring import epoch_seed
 from flockoff.simulate.noise import on_hardware, seed_losses
 from flockoff.simulate.population import Dataset, Miner, Strategy, Submission, populate
 from flockoff.simulate.scenario import Scenario
-from flockoff.yuma import YumaInputs, YumaResult, run_epoch
+from flockoff.yuma import YumaInputs, YumaResult, as_u16, run_epoch
 
 Matrix = NDArray[np.float64]
 
@@ -88,10 +88,10 @@ def play(
     )
 
 
-def as_u16(proportions: Matrix) -> Matrix:
-    """Proportions in 0..1 as the chain keeps them: in steps of 1/65535."""
-    kept: Matrix = np.rint(proportions * U16_MAX) / U16_MAX
-    return kept
+def _sent(row: Matrix) -> Matrix:
+    """Weights as the SDK sends them and the chain keeps them: the largest 1, all in steps of 1/65535."""
+    scaled: Matrix = np.rint(row / row.max() * U16_MAX) / U16_MAX
+    return scaled
 
 
 class _Game:
@@ -205,9 +205,9 @@ class _Game:
         return row
 
     def _set_weights(self, number: int, epoch: int, row: Matrix) -> None:
-        """Onto the chain, scaled to a maximum of 1 as the SDK does. No weights at all are not sent."""
+        """Onto the chain. No weights at all are not sent."""
         if row.any():
-            self.weights[number] = as_u16(row / row.max())
+            self.weights[number] = _sent(row)
             self.last_update[number] = (epoch + 1) * TEMPO - WEIGHTS_BEFORE_END
 
     def _snapshot(self, epoch: int) -> SubnetSnapshot:
@@ -239,18 +239,18 @@ class _Game:
                 registered_at=np.full(len(self.hotkeys), -1),
                 active=self.last_update + ACTIVITY_CUTOFF >= block,
                 validator_permit=self.stake > 0,
-                block=block,
                 bonds=self.bonds,
                 kappa=KAPPA,
                 bonds_penalty=BONDS_PENALTY,
                 bonds_moving_average=BONDS_MOVING_AVERAGE,
                 max_validators=MAX_VALIDATORS,
                 owner_uid=0,
-                tempo=TEMPO,
+                last_step=block - TEMPO,
+                yuma3=self.scenario.validators.yuma3,
             )
         )
-        self.consensus = as_u16(result.consensus)
-        self.bonds = as_u16(result.bonds)
+        self.consensus = as_u16(result.consensus) / U16_MAX
+        self.bonds = as_u16(result.bonds) / U16_MAX
         return result
 
 

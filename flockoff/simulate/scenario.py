@@ -53,6 +53,8 @@ class Validators:
     - weight copiers evaluate nothing and set the last epoch's consensus.
     - dishonest ones give ``favour`` of their weight to one friend, the worst of the honest miners.
     - flaky ones are down in a random half of all epochs; their last weights stay on chain meanwhile.
+
+    ``yuma3``: how the chain pays them, as on new subnets, or by the original Yuma, as on older ones.
     """
 
     total: int = 5
@@ -60,6 +62,7 @@ class Validators:
     dishonest: int = 1
     flaky: int = 1
     favour: float = 0.5
+    yuma3: bool = True
 
     def __post_init__(self) -> None:
         require(min(self.weight_copiers, self.dishonest, self.flaky) >= 0, "validators cannot be negative")

@@ -5,6 +5,7 @@ from typing import Any
 import bittensor
 import pytest
 
+from flockoff.localnet.node.subnets import stake_of
 from tests.support.local_chain import RAO, TEMPO, Subnet, add_stake, block_of, calls, error_of, must, register
 
 
@@ -77,6 +78,81 @@ def test_epoch_burns_the_incentive_of_the_owners_hotkey(subnet: Subnet) -> None:
     owner_cut = TEMPO * RAO * 11796 // 65535
     assert neuron(subnet, 0).incentive == 1
     assert neuron(subnet, 0).alpha_stake.rao - before == pytest.approx(owner_cut, abs=2)
+
+
+def test_epoch_burns_the_incentive_of_every_hotkey_of_the_owners_coldkey(
+    subnet: Subnet, wallet_of: Any
+) -> None:
+    spare = wallet_of("spare")
+    must(subnet.submit(register(spare), subnet.owner))
+    subnet.next_epoch()
+    weigh(subnet, {2: 0.5, 3: 0.5})
+
+    assert neuron(subnet, 3).incentive == pytest.approx(0.5, abs=1e-4)
+    assert neuron(subnet, 3).emission.rao > 0
+    assert neuron(subnet, 3).alpha_stake.rao == 0
+    assert neuron(subnet, 2).alpha_stake.rao > 0
+
+
+def test_epoch_pays_a_validator_a_take_of_what_its_stakers_get(subnet: Subnet) -> None:
+    delegator = subnet.miner
+    must(subnet.submit(add_stake(subnet.validator, 1000), delegator))
+    subnet.next_epoch()
+    hotkey = subnet.validator.hotkey.ss58_address
+
+    def stakes() -> list[int]:
+        state = subnet.node._chain.state
+        coldkeys = (subnet.validator.coldkeypub.ss58_address, delegator.coldkeypub.ss58_address)
+        return [stake_of(state, hotkey, coldkey, 1) for coldkey in coldkeys]
+
+    before = stakes()
+    weigh(subnet, {2: 1.0})
+    own, delegated = (after - earlier for after, earlier in zip(stakes(), before, strict=True))
+
+    paid = neuron(subnet, 1).emission.rao
+    assert own + delegated == pytest.approx(paid, abs=10)
+    assert delegated == pytest.approx(paid * (1 - 11796 / 65535) * before[1] / sum(before), rel=0.01)
+
+
+def test_epochs_due_in_one_block_are_as_many_as_the_chain_lets(subnet: Subnet, wallet_of: Any) -> None:
+    other = wallet_of("other")
+    subnet.fund(other)
+    must(subnet.sudo(calls.AdminUtils.sudo_set_network_rate_limit(rate_limit=0)))
+    must(subnet.client.execute(bittensor.RegisterSubnet(), other))
+    subnet.batch_as_root(
+        [
+            calls.AdminUtils.sudo_set_max_epochs_per_block(max_epochs_per_block=1),
+            calls.AdminUtils.sudo_set_tempo(netuid=1, tempo=60),
+            calls.AdminUtils.sudo_set_tempo(netuid=2, tempo=60),
+        ]
+    )
+    start = subnet.next_epoch(after=1)
+
+    assert subnet.client.epochs.epoch_status(1)["last_epoch_block"] == start
+    assert subnet.client.epochs.epoch_status(2)["last_epoch_block"] == start + 1
+
+
+def test_new_subnet_starts_as_on_the_chain(subnet: Subnet) -> None:
+    def value(item: str) -> Any:
+        return subnet.client.query(("SubtensorModule", item), [1])
+
+    assert value("Yuma3On")
+    assert value("MaxAllowedValidators") == 64
+    assert value("ImmunityPeriod") == 5000
+    assert value("MechanismCountCurrent") == 1
+
+
+def test_epoch_bonds_are_kept_apart_under_yuma3_and_shares_of_a_column_before(subnet: Subnet) -> None:
+    subnet.next_epoch()
+    weigh(subnet, {2: 1.0})
+
+    def bonds() -> dict[int, int]:
+        return dict(subnet.client.query(("SubtensorModule", "Bonds"), [1, 1]))
+
+    assert bonds() == {2: 6553}  # a tenth of the way
+    must(subnet.submit(calls.AdminUtils.sudo_set_yuma3_enabled(netuid=1, enabled=False), subnet.owner))
+    weigh(subnet, {2: 1.0})
+    assert bonds() == {2: 65535}
 
 
 def test_tempo_changed_by_sudo_starts_a_new_cycle(subnet: Subnet) -> None:

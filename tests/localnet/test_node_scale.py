@@ -5,7 +5,7 @@ from typing import Any
 
 import bittensor_core
 
-from tests.support.local_chain import Subnet, calls, commitment, must
+from tests.support.local_chain import RAO, Subnet, calls, commitment, must, register
 
 NEURONS = 256
 NO_WAIT = {"wait_for_inclusion": False, "wait_for_finalization": False, "period": None}
@@ -14,6 +14,7 @@ NO_WAIT = {"wait_for_inclusion": False, "wait_for_finalization": False, "period"
 def fill(subnet: Subnet) -> list[Any]:
     """Register hotkeys until the subnet is full; gives those hotkeys' keypairs."""
     keys = [bittensor_core.Keypair.create_from_uri(f"//miner{number}") for number in range(NEURONS - 3)]
+    must(subnet.sudo(calls.AdminUtils.sudo_set_max_burn(netuid=1, max_burn=RAO)))  # else a uid costs 100 TAO
     registrations = [calls.SubtensorModule.burned_register(netuid=1, hotkey=key.ss58_address) for key in keys]
     subnet.batch(registrations, subnet.miner)
     return keys
@@ -45,16 +46,10 @@ def test_epoch_full_subnet_keeps_the_rhythm(subnet: Subnet) -> None:
     assert time.perf_counter() - start < 5  # a hundred blocks and one epoch over 256 neurons
 
 
-def test_registration_on_a_full_subnet_evicts_the_weakest_out_of_immunity(
-    subnet: Subnet, wallet_of: Any
-) -> None:
+def test_registration_on_a_full_subnet_evicts_the_weakest(subnet: Subnet, wallet_of: Any) -> None:
     keys = fill(subnet)
-    must(subnet.sudo(calls.AdminUtils.sudo_set_immunity_period(netuid=1, immunity_period=50)))
-    newcomer = calls.SubtensorModule.burned_register(netuid=1, hotkey=wallet_of("new").hotkey.ss58_address)
-    assert subnet.submit(newcomer, subnet.owner).error.name == "NoNeuronIdAvailable"
 
-    subnet.node.advance(50)
-    must(subnet.submit(newcomer, subnet.owner))
+    must(subnet.submit(register(wallet_of("new")), subnet.owner))
 
     metagraph = subnet.client.subnets.metagraph(1)
     assert len(metagraph) == NEURONS

@@ -37,6 +37,11 @@ def permitted(subnet: Subnet) -> Subnet:
     return subnet
 
 
+def neuron(subnet: Subnet, uid: int) -> Any:
+    """A neuron as the metagraph shows it."""
+    return subnet.client.subnets.metagraph(1).neurons[uid]
+
+
 def stored(subnet: Subnet, uid: int, *, block: int | None = None) -> dict[int, int]:
     """A uid's weights as the chain has them, now or at a block."""
     view = subnet.client if block is None else subnet.client.at(block)
@@ -62,6 +67,14 @@ def test_weights_of_the_owner_or_on_oneself_need_no_permit(subnet: Subnet) -> No
     must(set_weights(subnet, {2: 1}, by=subnet.miner))
 
 
+def test_weights_are_scaled_to_the_nearest_and_keep_their_zeros(subnet: Subnet) -> None:
+    permitted(subnet)
+
+    must(set_weights(subnet, {0: 1, 1: 0, 2: 2}))
+
+    assert stored(subnet, 1) == {0: 32768, 1: 0, 2: 65535}
+
+
 def test_weights_too_early_are_refused_by_sdk_and_by_pool(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:
@@ -84,6 +97,7 @@ def test_weights_with_too_little_stake_are_refused(subnet: Subnet) -> None:
     must(subnet.sudo(calls.AdminUtils.sudo_set_stake_threshold(min_stake=10_000 * RAO)))
 
     assert error_of(set_weights(permitted(subnet), {2: 1})) == "StakeAmountTooLow"
+    must(set_weights(subnet, {2: 1}, by=subnet.owner))  # who needs none
 
 
 def test_weights_with_an_old_version_key_are_refused(subnet: Subnet) -> None:
@@ -97,26 +111,27 @@ def test_weights_with_an_old_version_key_are_refused(subnet: Subnet) -> None:
 def test_weights_shape_is_checked(subnet: Subnet) -> None:
     permitted(subnet)
 
-    def submit(dests: list[int], weights: list[int]) -> str:
+    def submit(dests: list[int], weights: list[int], by: Any = subnet.validator) -> str:
         call = calls.SubtensorModule.set_weights(netuid=1, dests=dests, weights=weights, version_key=0)
-        return error_of(subnet.submit(call, subnet.validator, signer="hotkey"))
+        return error_of(subnet.submit(call, by, signer="hotkey"))
 
     assert submit([0, 2], [1]) == "WeightVecNotEqualSize"
     assert submit([2, 2], [1, 1]) == "DuplicateUids"
     assert submit([9], [1]) == "UidVecContainInvalidOne"
     assert submit([0, 1, 2, 3], [1, 1, 1, 1]) == "UidsLengthExceedUidsInSubNet"
+    assert submit([0, 1, 2, 3], [1, 1, 1, 1], by=subnet.alice) == "UidsLengthExceedUidsInSubNet"
 
 
-def test_weights_number_and_size_limits_hold(subnet: Subnet) -> None:
+def test_weights_have_a_least_number_and_no_limit_of_size(subnet: Subnet) -> None:
     must(subnet.sudo(calls.AdminUtils.sudo_set_min_allowed_weights(netuid=1, min_allowed_weights=2)))
     permitted(subnet)
     assert error_of(set_weights(subnet, {2: 1})) == "WeightVecLengthIsLow"
 
-    # Spec 461 has no call for this limit any more, so root writes the storage item.
+    # The chain's MaxWeightsLimit is a constant; what an older runtime has stored under the name is nothing.
     key = subnet.node._chain.runtime.key("SubtensorModule", "MaxWeightsLimit", 1)
     must(subnet.sudo(calls.System.set_storage(items=[(key, (32768).to_bytes(2, "little"))])))
-    assert error_of(set_weights(subnet, {0: 1, 2: 3})) == "MaxWeightExceeded"
-    must(set_weights(subnet, {0: 1, 2: 1}))
+    must(set_weights(subnet, {0: 1, 2: 3}))
+    assert subnet.client.subnets.subnet_hyperparameters(1)["max_weights_limit"] == 65535
 
 
 def test_weights_in_the_clear_are_refused_where_they_have_to_be_sealed(
@@ -143,7 +158,7 @@ def test_weights_sealed_by_the_sdk_wait_under_their_epoch(
     assert stored(subnet, 1) == {}
 
 
-def test_weights_sealed_are_opened_an_epoch_later_by_their_pulse(
+def test_weights_sealed_are_opened_before_the_next_epoch_is_decided(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:
     subnet = permitted(subnet_of(SEALED))
@@ -152,9 +167,29 @@ def test_weights_sealed_are_opened_an_epoch_later_by_their_pulse(
     must(_commit(subnet, _sealed(bytes(subnet.validator.hotkey.public_key), [2], [5])))
     start = subnet.next_epoch(after=1)
 
-    assert stored(subnet, 1, block=start) == {}
-    assert stored(subnet, 1, block=start + 1) == {2: 65535}
+    assert stored(subnet, 1, block=start - 1) == {}
+    assert stored(subnet, 1, block=start) == {2: 65535}
+    assert subnet.client.at(start).subnets.metagraph(1).neurons[2].incentive == 1
     assert subnet.client.query(bittensor.storage.SubtensorModule.TimelockedWeightCommits, [1, 1]) == []
+
+
+def test_weights_sealed_before_a_newcomer_came_do_not_pay_it(
+    subnet_of: Callable[[NodeSettings], Subnet],
+) -> None:
+    subnet = permitted(subnet_of(SEALED))
+    _publish_pulse(subnet)
+    sealed = _sealed(bytes(subnet.validator.hotkey.public_key), [0, 2], [1, 1])
+    must(_commit(subnet, sealed))
+    subnet.next_epoch(after=1)
+    assert neuron(subnet, 2).incentive == pytest.approx(0.5, abs=1e-4)
+
+    must(_commit(subnet, b"never to be opened", reveal_round=2**40))  # uid 2 changes hands with it under way
+    newcomer = bittensor_core.Keypair.create_from_uri("//Newcomer").ss58_address
+    subnet.node.faults.replace(netuid=1, uid=2, hotkey=newcomer)
+    subnet.next_epoch(after=1)
+
+    assert stored(subnet, 1) == {0: 65535, 2: 0}
+    assert neuron(subnet, 2).incentive == 0
 
 
 def test_weights_sealed_for_another_hotkey_or_as_garbage_are_void(
@@ -177,10 +212,15 @@ def test_weights_sealed_expire_when_their_pulse_never_comes(
     epoch = subnet.client.epochs.epoch_status(1)["epoch_index"]
     must(_commit(subnet, b"sealed for ever", reveal_round=2**40))
 
-    for _ in range(3):
-        subnet.next_epoch(after=1)
+    def waiting() -> list[Any]:
+        item = bittensor.storage.SubtensorModule.TimelockedWeightCommits
+        return list(subnet.client.query(item, [1, epoch]))
 
-    assert subnet.client.query(bittensor.storage.SubtensorModule.TimelockedWeightCommits, [1, epoch]) == []
+    subnet.next_epoch(after=1)  # its own: the pulse may still come
+    assert len(waiting()) == 1
+    subnet.next_epoch()
+
+    assert waiting() == []
     assert stored(subnet, 1) == {}
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flockoff.simulate.game import Role, as_u16, play
+from flockoff.simulate.game import Role, play
 from flockoff.simulate.population import Dataset, Miner, Strategy, Submission, populate
 from flockoff.simulate.scenario import PRESETS, Data, Miners, Scenario, Validators
 from tests.support.small_games import earned, honest_validators, miner, silent_game
@@ -168,10 +168,6 @@ def test_game_calls_back_before_every_epoch() -> None:
     play(silent_game(7), 0, miners=[miner("one", -0.05)], between_epochs=lambda: calls.append(1))
 
     assert len(calls) == 7
-
-
-def test_as_u16_rounds_to_the_chains_steps() -> None:
-    assert (65535 * as_u16(np.array([0.0, 1.0, 126.5 / 65535, 0.24 / 65535]))).tolist() == [0, 65535, 126, 0]
 
 
 def test_populate_counts_are_the_scenarios() -> None:

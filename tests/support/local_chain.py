@@ -44,6 +44,11 @@ class Bench:
         """Submit a call as root."""
         return self.submit(calls.Sudo.sudo(call=self.client.compose(call)), self.alice)
 
+    def batch_as_root(self, several: list[Any]) -> None:
+        """Submit calls as root in one extrinsic, all of which have to succeed."""
+        composed = [self.client.compose(call) for call in several]
+        must(self.sudo(calls.Utility.batch_all(calls=composed)))
+
     def batch(self, several: list[Any], signer: Any) -> None:
         """Submit calls as one extrinsic, all of which have to succeed."""
         composed = [self.client.compose(call) for call in several]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from flockoff.localnet.node import accounts, calls, epoch, fees, genesis, shield, timelock
 from flockoff.localnet.node.blocks import NO_PARENT, Block, Header, digest, hexed
+from flockoff.localnet.node.calls import registration
 from flockoff.localnet.node.context import Context
 from flockoff.localnet.node.errors import (
     ANCIENT,
@@ -204,8 +205,10 @@ class Chain:
 
     def _on_initialize(self) -> None:
         context = self._context(None)
-        timelock.reveal(context)
-        epoch.step(context)
+        registration.decay_prices(context)
+        fired = epoch.due(context)
+        timelock.reveal(context, fired)
+        epoch.step(context, fired)
 
     def _apply_timestamp(self, now: int) -> bytes:
         self._extrinsic_index = 0

@@ -1,21 +1,25 @@
 """When an epoch runs, and what it writes.
 
 An epoch starts in block ``LastEpochBlock + Tempo``, before that block's extrinsics, or earlier where the
-owner asked for one. What it decides comes from ``yuma.run_epoch``. Once the subnet is started, one alpha a
-block is paid out at each epoch: 18% to the owner, the rest by emission share; a miner's part becomes its
-coldkey's stake, a validator's part goes to its stakers, and the incentive of the owner's own hotkey is not
-minted, which is how weights on it burn.
+owner asked for one; of all subnets at most ``MaxEpochsPerBlock`` have theirs in one block. What it decides
+comes from ``yuma.run_epoch``. Once the subnet is started, one alpha a block is paid out at each epoch: 18% to
+the owner, the rest by emission share; a miner's part becomes its coldkey's stake, of a validator's part its
+coldkey takes 18% and its stakers get the rest, and the incentive of every hotkey of the owner's coldkey is
+not minted, which is how weights on it burn.
 """
+
+from collections.abc import Collection
 
 import numpy as np
 
 from flockoff.localnet.node import subnets
 from flockoff.localnet.node.context import Context
 from flockoff.localnet.node.state import NULL_ACCOUNT, Reader, State
-from flockoff.yuma import Floats, YumaInputs, YumaResult, run_epoch
+from flockoff.yuma import Floats, Ints, YumaInputs, YumaResult, as_u16, run_epoch
 
 ALPHA_PER_BLOCK = 1_000_000_000  # rao
 _MILLION = 1_000_000
+_NEVER = 2**62  # after any block
 
 
 def next_start(state: Reader, netuid: int) -> int | None:
@@ -28,12 +32,20 @@ def next_start(state: Reader, netuid: int) -> int | None:
     return min(scheduled, pending) if pending else scheduled
 
 
-def step(context: Context) -> None:
-    """Run the epochs that are due in this block, and count the blocks of the others."""
+def due(context: Context) -> frozenset[int]:
+    """The subnets whose epoch fires in this block."""
+    state = context.state
+    starts = [(next_start(state, netuid), netuid) for netuid in subnets.netuids(state)]
+    late = sorted((at, netuid) for at, netuid in starts if netuid != subnets.ROOT and at is not None)
+    fired = [netuid for at, netuid in late if context.block >= at]
+    return frozenset(fired[: state.subtensor("MaxEpochsPerBlock")])
+
+
+def step(context: Context, fired: Collection[int]) -> None:
+    """Run the epochs of the subnets in ``fired``, and count the blocks of the others."""
     state = context.state
     for netuid in subnets.netuids(state):
-        starts_at = next_start(state, netuid)
-        if netuid != subnets.ROOT and starts_at is not None and context.block >= starts_at:
+        if netuid in fired:
             _run(context, netuid)
         else:
             since = state.subtensor("BlocksSinceLastStep", netuid)
@@ -64,26 +76,38 @@ def _inputs(context: Context, netuid: int) -> YumaInputs:
     state = context.state
     hotkeys = subnets.hotkeys(state, netuid)
     n = len(hotkeys)
-    threshold = state.subtensor("StakeThreshold")
     stake = np.array([subnets.stake_weight(state, hotkey, netuid) for hotkey in hotkeys], dtype=np.float64)
     last_update = np.array(subnets.vector(state, "LastUpdate", netuid, n, 0), dtype=np.int64)
     registered = [state.subtensor("BlockAtRegistration", netuid, uid) for uid in range(n)]
     return YumaInputs(
         weights=_matrix(state, "Weights", netuid, n),
-        stake=np.where(stake >= threshold, stake, 0.0),
+        stake=stake,
+        stake_threshold=state.subtensor("StakeThreshold"),
         last_update=last_update,
         registered_at=np.array(registered, dtype=np.int64),
         active=last_update + activity_cutoff(state, netuid) >= context.block,
         validator_permit=np.array(subnets.vector(state, "ValidatorPermit", netuid, n, False), dtype=np.bool_),
-        block=context.block,
         bonds=_matrix(state, "Bonds", netuid, n) / subnets.U16_MAX,
         kappa=state.subtensor("Kappa", netuid) / subnets.U16_MAX,
         bonds_penalty=state.subtensor("BondsPenalty", netuid) / subnets.U16_MAX,
         bonds_moving_average=state.subtensor("BondsMovingAverage", netuid) / _MILLION,
         max_validators=state.subtensor("MaxAllowedValidators", netuid),
         owner_uid=subnets.uid_of(state, netuid, state.subtensor("SubnetOwnerHotkey", netuid)),
-        tempo=state.subtensor("Tempo", netuid),
+        last_step=state.subtensor("LastMechansimStepBlock", netuid),
+        committed=_first_commits(state, netuid, hotkeys),
+        yuma3=bool(state.subtensor("Yuma3On", netuid)),
     )
+
+
+def _first_commits(state: Reader, netuid: int, hotkeys: list[str]) -> Ints | None:
+    """By uid the block of the first sealed weights that wait to be revealed; None without commit-reveal."""
+    if not state.subtensor("CommitRevealWeightsEnabled", netuid):
+        return None
+    first: dict[str, int] = {}
+    for _epoch, queue in state.entries("SubtensorModule", "TimelockedWeightCommits", netuid):
+        for hotkey, block, *_sealed in queue:
+            first[hotkey] = min(block, first.get(hotkey, block))
+    return np.array([first.get(hotkey, _NEVER) for hotkey in hotkeys], dtype=np.int64)
 
 
 def _matrix(state: Reader, item: str, netuid: int, n: int) -> Floats:
@@ -96,20 +120,15 @@ def _matrix(state: Reader, item: str, netuid: int, n: int) -> Floats:
 
 
 def _write(state: State, netuid: int, result: YumaResult) -> None:
-    state.put("Consensus", netuid, _to_u16(result.consensus))
-    state.put("Incentive", netuid, _to_u16(result.incentive))
-    state.put("Dividends", netuid, _to_u16(result.dividends))
-    state.put("ValidatorTrust", netuid, _to_u16(result.validator_trust))
+    state.put("Consensus", netuid, as_u16(result.consensus).tolist())
+    state.put("Incentive", netuid, as_u16(result.incentive).tolist())
+    state.put("Dividends", netuid, as_u16(result.dividends).tolist())
+    state.put("ValidatorTrust", netuid, as_u16(result.validator_trust).tolist())
     state.put("ValidatorPermit", netuid, [bool(permit) for permit in result.validator_permit])
-    for uid, row in enumerate(result.bonds):
-        sparse = [(dest, value) for dest, value in enumerate(_to_u16(row)) if value]
+    for uid, row in enumerate(as_u16(result.bonds).tolist()):
+        sparse = [(dest, value) for dest, value in enumerate(row) if value]
         if sparse or state.has("SubtensorModule", "Bonds", netuid, uid):
             state.put("Bonds", netuid, uid, sparse)
-
-
-def _to_u16(values: Floats) -> list[int]:
-    """Proportions in 0..1 as the chain keeps them."""
-    return [int(value) for value in np.clip(np.rint(values * subnets.U16_MAX), 0, subnets.U16_MAX)]
 
 
 def _pay(context: Context, netuid: int, result: YumaResult) -> None:
@@ -124,14 +143,16 @@ def _pay(context: Context, netuid: int, result: YumaResult) -> None:
     owner_cut = total * state.subtensor("SubnetOwnerCut") // subnets.U16_MAX
     shares = (total - owner_cut) * result.emission_share
     state.put("Emission", netuid, [int(share) for share in shares])
-    owner_hotkey = state.subtensor("SubnetOwnerHotkey", netuid)
-    subnets.change_stake(state, owner_hotkey, state.subtensor("SubnetOwner", netuid), netuid, owner_cut)
+    owner_hotkey, owner = subnets.owner_of(state, netuid)
+    subnets.change_stake(state, owner_hotkey, owner, netuid, owner_cut)
     mined = (total - owner_cut) // 2 * result.incentive
     for uid, hotkey in enumerate(subnets.hotkeys(state, netuid)):
         to_miner = min(int(mined[uid]), int(shares[uid]))
         to_stakers = int(shares[uid]) - to_miner
         coldkey = state.subtensor("Owner", hotkey)
         if to_stakers and subnets.hotkey_alpha(state, hotkey, netuid):
-            subnets.reward_stakers(state, netuid, hotkey, to_stakers)
-        if to_miner and hotkey != owner_hotkey and coldkey != NULL_ACCOUNT:
+            take = to_stakers * int(state.subtensor("Delegates", hotkey)) // subnets.U16_MAX
+            subnets.change_stake(state, hotkey, coldkey, netuid, take)
+            subnets.reward_stakers(state, netuid, hotkey, to_stakers - take)
+        if to_miner and not subnets.is_owners(state, netuid, hotkey) and coldkey != NULL_ACCOUNT:
             subnets.change_stake(state, hotkey, coldkey, netuid, to_miner)

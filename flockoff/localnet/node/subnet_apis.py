@@ -29,7 +29,6 @@ _HYPERPARAMETERS = {
     "kappa": "Kappa",
     "immunity_period": "ImmunityPeriod",
     "min_allowed_weights": "MinAllowedWeights",
-    "max_weights_limit": "MaxWeightsLimit",
     "tempo": "Tempo",
     "min_difficulty": "MinDifficulty",
     "max_difficulty": "MaxDifficulty",
@@ -81,6 +80,7 @@ def hyperparameters(state: Reader, netuid: int) -> dict[str, Value]:
     """A subnet's hyperparameters by the names of the runtime's records."""
     values = {name: state.subtensor(item, netuid) for name, item in _HYPERPARAMETERS.items()}
     values["alpha_low"], values["alpha_high"] = state.subtensor("AlphaValues", netuid)
+    values["max_weights_limit"] = subnets.U16_MAX  # a constant of the chain: no weight is too large
     values["activity_cutoff"] = epoch.activity_cutoff(state, netuid)
     return values
 
@@ -95,7 +95,7 @@ def _hyperparams_v2(state: Reader, netuid: int) -> Value:
     return {
         **hyperparameters(state, netuid),
         "alpha_sigmoid_steepness": {"bits": state.subtensor("AlphaSigmoidSteepness", netuid) << 32},
-        "yuma_version": 2,
+        "yuma_version": 3 if state.subtensor("Yuma3On", netuid) else 2,
         "subnet_is_active": state.subtensor("SubtokenEnabled", netuid),
         "transfers_enabled": state.subtensor("TransferToggle", netuid),
         "bonds_reset_enabled": state.subtensor("BondsResetOn", netuid),

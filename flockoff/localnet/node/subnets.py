@@ -14,6 +14,7 @@ ROOT = 0
 SUBNETS_PER_MECHANISM = 4096
 U16_MAX = 65535
 U64F64_ONE = 1 << 64
+_MOST_UIDS = 256  # the runtime's DefaultMaxAllowedUids
 
 # The subnet's vectors in which a uid has an element, with what a newcomer gets.
 _SUBNET_VECTORS: dict[str, Value] = {
@@ -104,10 +105,10 @@ def associate(context: Context, coldkey: str, hotkey: str) -> None:
 
 
 def register(context: Context, netuid: int, hotkey: str) -> int:
-    """Give ``hotkey`` a uid: a new one, or on a full subnet that of the weakest neuron out of immunity.
+    """Give ``hotkey`` a uid: a new one, or on a full subnet that of the weakest neuron.
 
     Raises:
-        DispatchFailed: the subnet is full and everyone on it is immune.
+        DispatchFailed: the subnet is full of its owner's hotkeys.
     """
     state = context.state
     n = size(state, netuid)
@@ -133,6 +134,17 @@ def _evict(state: State, netuid: int, uid: int) -> None:
     state.remove("SubtensorModule", "Uids", netuid, evicted)
     state.remove("SubtensorModule", "IsNetworkMember", evicted, netuid)
     state.remove("SubtensorModule", "Axons", netuid, evicted)
+    _zero_weights_on(state, netuid, uid)
+
+
+def _zero_weights_on(state: State, netuid: int, uid: int) -> None:
+    """Whatever was thought of a uid's former holder says nothing of the next one."""
+    for mechanism in mechanisms(state, netuid):
+        index = storage_index(netuid, mechanism)
+        for author, row in state.entries("SubtensorModule", "Weights", index):
+            if any(dest == uid and value for dest, value in row):
+                zeroed = [(dest, 0 if dest == uid else value) for dest, value in row]
+                state.put("Weights", index, author, zeroed)
 
 
 def _seat(context: Context, netuid: int, uid: int, hotkey: str) -> None:
@@ -152,20 +164,94 @@ def _seat(context: Context, netuid: int, uid: int, hotkey: str) -> None:
 
 
 def _weakest(context: Context, netuid: int, n: int) -> int:
-    """The uid to evict: lowest emission, then earliest registration, then lowest uid; never the owner's."""
+    """The uid to evict: lowest emission, then earliest registration, then lowest uid; never the owner's.
+
+    Immunity holds as long as more than ``MinNonImmuneUids`` are without it; else the weakest immune one goes.
+    """
     state = context.state
-    immunity = state.subtensor("ImmunityPeriod", netuid)
-    owner = state.subtensor("SubnetOwnerHotkey", netuid)
     emission = vector(state, "Emission", netuid, n, 0)
-    candidates = []
+    by_immunity: dict[bool, list[tuple[int, int, int]]] = {False: [], True: []}
     for uid in range(n):
-        registered = state.subtensor("BlockAtRegistration", netuid, uid)
-        immune = context.block - registered < immunity
-        if not immune and state.subtensor("Keys", netuid, uid) != owner:
-            candidates.append((emission[uid], registered, uid))
+        if not is_owners(state, netuid, state.subtensor("Keys", netuid, uid)):
+            registered = state.subtensor("BlockAtRegistration", netuid, uid)
+            immune = is_immune(context, netuid, uid)
+            by_immunity[immune].append((emission[uid], registered, uid))
+    spare = len(by_immunity[False]) > state.subtensor("MinNonImmuneUids", netuid)
+    candidates = by_immunity[False] if spare or not by_immunity[True] else by_immunity[True]
     if not candidates:
         raise subtensor_error("NoNeuronIdAvailable")
     return min(candidates)[2]
+
+
+def is_immune(context: Context, netuid: int, uid: int) -> bool:
+    """Whether the uid was registered too recently to be given to another."""
+    registered: int = context.state.subtensor("BlockAtRegistration", netuid, uid)
+    return bool(context.block - registered < context.state.subtensor("ImmunityPeriod", netuid))
+
+
+def owner_of(state: Reader, netuid: int) -> tuple[str, str]:
+    """The subnet owner's hotkey and coldkey."""
+    return state.subtensor("SubnetOwnerHotkey", netuid), state.subtensor("SubnetOwner", netuid)
+
+
+def is_owners(state: Reader, netuid: int, hotkey: str) -> bool:
+    """Whether the hotkey is the subnet owner's: the one named as such, or another of the same coldkey."""
+    named, coldkey = owner_of(state, netuid)
+    return bool(hotkey == named or state.subtensor("Owner", hotkey) == coldkey)
+
+
+def trim(context: Context, netuid: int, max_n: int) -> None:
+    """Leave at most ``max_n`` uids, those with the most emission; they are numbered anew in the old order.
+
+    Raises:
+        DispatchFailed: the number is out of bounds, or too many of those left would be immune.
+    """
+    state = context.state
+    n = size(state, netuid)
+    if not state.subtensor("MinAllowedUids", netuid) <= max_n <= _MOST_UIDS:
+        raise subtensor_error("InvalidValue")
+    state.put("MaxAllowedUids", netuid, max_n)
+    kept = list(range(n))
+    if n > max_n:
+        safe = {uid for uid in kept if is_immune(context, netuid, uid)}
+        if len(safe) * 100 >= max_n * state.runtime.constant("SubtensorModule", "MaxImmuneUidsPercentage"):
+            raise subtensor_error("TrimmingWouldExceedMaxImmunePercentage")
+        safe |= {uid for uid in kept if is_owners(state, netuid, state.subtensor("Keys", netuid, uid))}
+        emission = vector(state, "Emission", netuid, n, 0)
+        weakest = sorted((uid for uid in kept if uid not in safe), key=lambda uid: (emission[uid], -uid))
+        leaving = set(weakest[: n - max_n])
+        kept = [uid for uid in kept if uid not in leaving]
+        for uid in leaving:
+            _evict(state, netuid, uid)
+        _renumber(state, netuid, n, kept)
+
+
+def _renumber(state: State, netuid: int, n: int, kept: list[int]) -> None:
+    """Make ``kept[i]`` of ``n`` uids the uid ``i``; what belonged to the others is removed."""
+    new = {old: uid for uid, old in enumerate(kept)}
+    for item in ("Keys", "BlockAtRegistration"):
+        values = [state.subtensor(item, netuid, old) for old in kept]
+        state.remove("SubtensorModule", item, netuid)
+        for uid, value in enumerate(values):
+            state.put(item, netuid, uid, value)
+    for uid in range(len(kept)):
+        state.put("Uids", netuid, state.subtensor("Keys", netuid, uid), uid)
+    indices = [storage_index(netuid, mechanism) for mechanism in mechanisms(state, netuid)]
+    for item, index in [
+        *((item, netuid) for item in _SUBNET_VECTORS),
+        *((item, index) for item in ("Incentive", "LastUpdate") for index in indices),
+    ]:
+        values = vector(state, item, index, n, _SUBNET_VECTORS.get(item, 0))
+        state.put(item, index, [values[old] for old in kept])
+    for item in ("Weights", "Bonds"):
+        for index in indices:
+            rows = state.entries("SubtensorModule", item, index)
+            state.remove("SubtensorModule", item, index)
+            for author, row in rows:
+                if author in new:
+                    left = [(new[dest], value) for dest, value in row if dest in new]
+                    state.put(item, index, new[author], left)
+    state.put("SubnetworkN", netuid, len(kept))
 
 
 # -- stake --------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 The SDK seals weights for a round of the Drand "quicknet" beacon, under that network's public key, which is
 built into its codec. Nobody can open them before the round's signature is published, the local node no more
 than anyone: there is no local key and no way around. So it does what the real chain does. Commits wait under
-the epoch they were made in; in the epoch ``RevealPeriodEpochs`` later, each block opens those whose pulse is
-in ``Drand.Pulses``, and what is still sealed when that epoch ends is dropped.
+the epoch they were made in. In the block in which the epoch ``RevealPeriodEpochs`` later fires, before
+consensus is made, those are opened whose pulse is in ``Drand.Pulses``; the blocks after it open what comes
+later, and what is still sealed when the next epoch fires is dropped.
 
 The pulse comes from Drand's public servers, asked for (see ``due_rounds`` and ``fetch_signature``) once its
 time has come: the chain's off-chain worker in its simplest form. Without internet commits stay sealed and
@@ -13,6 +14,7 @@ into storage.
 """
 
 import logging
+from collections.abc import Collection
 from hashlib import sha256
 
 import bittensor_core
@@ -38,11 +40,11 @@ def round_time(round_number: int) -> int:
     return DRAND_GENESIS + (round_number - 1) * DRAND_PERIOD
 
 
-def reveal(context: Context) -> None:
-    """Open what can be opened in this block, on every subnet."""
+def reveal(context: Context, fired: Collection[int]) -> None:
+    """Open what can be opened in this block, on every subnet. ``fired``: whose epoch fires in it."""
     state = context.state
     for netuid in subnets.netuids(state):
-        epoch = state.subtensor("SubnetEpochIndex", netuid)
+        epoch = state.subtensor("SubnetEpochIndex", netuid) + (netuid in fired)
         period = state.subtensor("RevealPeriodEpochs", netuid)
         for mechanism in subnets.mechanisms(state, netuid):
             index = subnets.storage_index(netuid, mechanism)

@@ -51,6 +51,8 @@ _OF_SUBNET = {
         "MinAllowedWeights", "min_allowed_weights", "MinAllowedWeightSet", True
     ),
     "sudo_set_min_burn": _Setting("MinBurn", "min_burn", "MinBurnSet", True),
+    "sudo_set_min_allowed_uids": _Setting("MinAllowedUids", "min_allowed_uids", "MinAllowedUidsSet"),
+    "sudo_set_min_non_immune_uids": _Setting("MinNonImmuneUids", "min", "MinNonImmuneUidsSet"),
     "sudo_set_network_registration_allowed": _Setting(
         "NetworkRegistrationAllowed", "registration_allowed", "RegistrationAllowed", True
     ),
@@ -68,6 +70,7 @@ _OF_SUBNET = {
     "sudo_set_weights_version_key": _Setting(
         "WeightsVersionKey", "weights_version_key", "WeightsVersionKeySet", True
     ),
+    "sudo_set_yuma3_enabled": _Setting("Yuma3On", "enabled", owner=True),
 }
 
 _OF_CHAIN = {
@@ -77,6 +80,9 @@ _OF_CHAIN = {
     ),
     "sudo_set_lock_reduction_interval": _Setting(
         "NetworkLockReductionInterval", "interval", "NetworkLockCostReductionIntervalSet"
+    ),
+    "sudo_set_max_epochs_per_block": _Setting(
+        "MaxEpochsPerBlock", "max_epochs_per_block", "MaxEpochsPerBlockSet"
     ),
     "sudo_set_network_immunity_period": _Setting(
         "NetworkImmunityPeriod", "immunity_period", "NetworkImmunityPeriodSet"
@@ -132,6 +138,11 @@ def _set_tempo(context: Context, args: dict[str, Value]) -> None:
     context.event("TempoSet", (netuid, tempo))
 
 
+def _trim(context: Context, args: dict[str, Value]) -> None:
+    _ensure_allowed(context, args["netuid"], owner=True)
+    subnets.trim(context, args["netuid"], args["max_n"])
+
+
 def _trigger_epoch(context: Context, args: dict[str, Value]) -> None:
     """The owner's wish for an epoch after the freeze window."""
     state, netuid = context.state, args["netuid"]
@@ -151,5 +162,6 @@ CALLS: Mapping[tuple[str, str], Handler] = {
     **{("AdminUtils", name): _subnet_setter(setting) for name, setting in _OF_SUBNET.items()},
     **{("AdminUtils", name): _chain_setter(setting) for name, setting in _OF_CHAIN.items()},
     ("AdminUtils", "sudo_set_tempo"): _set_tempo,
+    ("AdminUtils", "sudo_trim_to_max_allowed_uids"): _trim,
     ("SubtensorModule", "trigger_epoch"): _trigger_epoch,
 }

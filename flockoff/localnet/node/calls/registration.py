@@ -1,8 +1,8 @@
 """``SubtensorModule``: making a subnet, and getting a uid on one.
 
-Simpler than the chain: the price of a uid stays what ``Burn`` says (on chain it rises with each registration
-and decays), and there is no limit of registrations per block or interval. The price of a subnet stays at its
-minimum.
+The price of a uid, ``Burn``, rises by ``BurnIncreaseMult`` with each registration and halves in
+``BurnHalfLife`` blocks. Simpler than the chain: there is no limit of registrations per block or interval, and
+the price of a subnet stays at its minimum.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,12 @@ from flockoff.localnet.node import accounts, subnets
 from flockoff.localnet.node.context import Context, Handler
 from flockoff.localnet.node.errors import DispatchFailed, TokenError, subtensor_error
 from flockoff.localnet.node.runtime import Value
-from flockoff.localnet.node.state import Reader
+from flockoff.localnet.node.state import Reader, State
 
 _NETWORK_LAST_REGISTERED = "NetworkLastRegistered"
 _GREEK_ALPHA = 0x3B1
 _STABLE_MECHANISM = 0  # the chain's kind of subnet in which one alpha is one TAO
+_FIRST_PRICE = 1_000_000_000  # rao for a uid on a new subnet
 
 
 def network_cost(state: Reader) -> int:
@@ -46,6 +47,7 @@ def _check_network_rate_limit(context: Context) -> None:
 
 
 def _write_subnet(context: Context, netuid: int, coldkey: str, hotkey: str, cost: int) -> None:
+    """What a new subnet starts with. Its first epoch comes sooner or later by netuid, so that they spread."""
     state, settings = context.state, context.settings
     values: dict[str, Value] = {
         "NetworksAdded": True,
@@ -59,7 +61,7 @@ def _write_subnet(context: Context, netuid: int, coldkey: str, hotkey: str, cost
         "SubnetAlphaIn": cost,
         "TokenSymbol": chr(_GREEK_ALPHA + netuid - 1).encode(),
         "Tempo": settings.tempo,
-        "LastEpochBlock": context.block,
+        "LastEpochBlock": max(0, context.block - (context.block + netuid) % max(settings.tempo, 1)),
         "LastMechansimStepBlock": context.block,
         "BlocksSinceLastStep": 0,
         "SubnetEpochIndex": 0,
@@ -67,7 +69,11 @@ def _write_subnet(context: Context, netuid: int, coldkey: str, hotkey: str, cost
         "WeightsSetRateLimit": settings.weights_rate_limit,
         "MinAllowedWeights": 1,
         "MaxAllowedUids": state.subtensor("MaxAllowedUids", netuid),
-        "Burn": state.subtensor("Burn", netuid),
+        "MaxAllowedValidators": 64,
+        "ImmunityPeriod": 5000,
+        "MechanismCountCurrent": 1,
+        "Yuma3On": True,
+        "Burn": _FIRST_PRICE,
         "SubnetEpochConsensus": "Yuma",
         "SubtokenEnabled": False,
     }
@@ -119,6 +125,23 @@ def _register_for(context: Context, netuid: int, coldkey: str, hotkey: str) -> N
     _pay(context, coldkey, state.subtensor("Burn", netuid), "NotEnoughBalanceToStake")
     subnets.associate(context, coldkey, hotkey)
     subnets.register(context, netuid, hotkey)
+    if netuid != subnets.ROOT:
+        rise = state.subtensor("BurnIncreaseMult", netuid)["bits"]
+        _set_price(state, netuid, state.subtensor("Burn", netuid) * rise // subnets.U64F64_ONE)
+
+
+def decay_prices(context: Context) -> None:
+    """What a block takes off the price of a uid on every subnet."""
+    state = context.state
+    for netuid in subnets.netuids(state):
+        half_life = state.subtensor("BurnHalfLife", netuid)
+        if netuid != subnets.ROOT and half_life:
+            _set_price(state, netuid, int(state.subtensor("Burn", netuid) * 0.5 ** (1 / half_life)))
+
+
+def _set_price(state: State, netuid: int, price: int) -> None:
+    lowest, highest = state.subtensor("MinBurn", netuid), state.subtensor("MaxBurn", netuid)
+    state.put("Burn", netuid, max(lowest, min(price, highest)))
 
 
 def _try_associate_hotkey(context: Context, args: dict[str, Value]) -> None:

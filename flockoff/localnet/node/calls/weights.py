@@ -14,6 +14,7 @@ from flockoff.localnet.node.errors import (
 )
 from flockoff.localnet.node.extrinsics import Call
 from flockoff.localnet.node.runtime import Value, as_bytes
+from flockoff.localnet.node.state import Reader
 
 _MAX_UNREVEALED = 10  # sealed commits of one hotkey in one epoch
 
@@ -58,28 +59,34 @@ def apply_weights(
     state = context.state
     if len(dests) != len(values):
         raise subtensor_error("WeightVecNotEqualSize")
-    uid = _check_author(context, hotkey, netuid, mechanism)
+    _check_mechanism(state, netuid, mechanism)
+    if len(dests) > subnets.size(state, netuid):
+        raise subtensor_error("UidsLengthExceedUidsInSubNet")
+    uid = _check_author(context, hotkey, netuid)
     required = state.subtensor("WeightsVersionKey", netuid)
     if required and version_key < required:
         raise subtensor_error("IncorrectWeightVersionKey")
     index = subnets.storage_index(netuid, mechanism)
     if not sealed and not _rested(context, netuid, index, uid):
         raise subtensor_error("SettingWeightsTooFast")
-    _check_values(context, netuid, uid, dests, values)
+    _check_values(context, netuid, uid, dests)
     top = max(values, default=0) or 1
-    upscaled = [(dest, value * subnets.U16_MAX // top) for dest, value in zip(dests, values, strict=True)]
-    state.put("Weights", index, uid, [pair for pair in upscaled if pair[1]])
+    upscaled = ((2 * value * subnets.U16_MAX + top) // (2 * top) for value in values)  # to the nearest
+    state.put("Weights", index, uid, list(zip(dests, upscaled, strict=True)))
     context.event("WeightsSet", (index, uid))
     return uid
 
 
-def _check_author(context: Context, hotkey: str, netuid: int, mechanism: int) -> int:
-    """The uid that may have weights on this mechanism; raises ``DispatchFailed`` if there is none."""
-    state = context.state
+def _check_mechanism(state: Reader, netuid: int, mechanism: int) -> None:
     if netuid == subnets.ROOT:
         raise subtensor_error("CanNotSetRootNetworkWeights")
     if not subnets.exists(state, netuid) or mechanism not in subnets.mechanisms(state, netuid):
         raise subtensor_error("MechanismDoesNotExist")
+
+
+def _check_author(context: Context, hotkey: str, netuid: int) -> int:
+    """The uid that may have weights on this subnet; raises ``DispatchFailed`` if there is none."""
+    state = context.state
     uid = subnets.uid_of(state, netuid, hotkey)
     if uid is None:
         raise subtensor_error("HotKeyNotRegisteredInSubNet")
@@ -88,29 +95,27 @@ def _check_author(context: Context, hotkey: str, netuid: int, mechanism: int) ->
     return uid
 
 
-def _check_values(context: Context, netuid: int, uid: int, dests: list[int], values: list[int]) -> None:
-    """Permit, uids, number and size. A validator may always put everything on itself."""
+def _check_values(context: Context, netuid: int, uid: int, dests: list[int]) -> None:
+    """Permit, uids and their number. A validator may always put everything on itself."""
     state = context.state
     n = subnets.size(state, netuid)
     on_itself = dests == [uid]
-    owner = state.subtensor("SubnetOwnerHotkey", netuid) == state.subtensor("Keys", netuid, uid)
+    owner = state.subtensor("Keys", netuid, uid) == subnets.owner_of(state, netuid)[0]
     permits = subnets.vector(state, "ValidatorPermit", netuid, n, False)
     if not (on_itself or owner or permits[uid]):
         raise subtensor_error("NeuronNoValidatorPermit")
-    if len(dests) > n:
-        raise subtensor_error("UidsLengthExceedUidsInSubNet")
     if len(set(dests)) != len(dests):
         raise subtensor_error("DuplicateUids")
     if any(dest >= n for dest in dests):
         raise subtensor_error("UidVecContainInvalidOne")
     if not on_itself and len(dests) < min(n, state.subtensor("MinAllowedWeights", netuid)):
         raise subtensor_error("WeightVecLengthIsLow")
-    limit = state.subtensor("MaxWeightsLimit", netuid)
-    if not on_itself and limit < subnets.U16_MAX and max(values) * subnets.U16_MAX > limit * sum(values):
-        raise subtensor_error("MaxWeightExceeded")
 
 
 def _has_stake(context: Context, hotkey: str, netuid: int) -> bool:
+    """Whether the hotkey has stake enough for weights; the subnet owner's needs none."""
+    if hotkey == subnets.owner_of(context.state, netuid)[0]:
+        return True
     threshold: int = context.state.subtensor("StakeThreshold")
     return subnets.stake_weight(context.state, hotkey, netuid) >= threshold
 
@@ -125,7 +130,8 @@ def _rested(context: Context, netuid: int, index: int, uid: int) -> bool:
 def _commit_timelocked(context: Context, args: dict[str, Value]) -> None:
     state, who = context.state, context.signer
     netuid, mechanism, commit = args["netuid"], args.get("mecid", 0), as_bytes(args["commit"])
-    uid = _check_author(context, who, netuid, mechanism)
+    _check_mechanism(state, netuid, mechanism)
+    uid = _check_author(context, who, netuid)
     if not state.subtensor("CommitRevealWeightsEnabled", netuid):
         raise subtensor_error("CommitRevealDisabled")
     if args["commit_reveal_version"] != state.subtensor("CommitRevealWeightsVersion"):
