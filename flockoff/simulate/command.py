@@ -3,14 +3,15 @@
 import json
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from flockoff.competition import load_competition
 from flockoff.errors import Interrupted
 from flockoff.launch import require_installed, run
 from flockoff.logs import say_on_stderr
@@ -27,9 +28,16 @@ def simulate(
         typer.Option(
             metavar="NAME|FILE",
             autocompletion=lambda: [*PRESETS],
-            help="mixed, honest, copiers, undetected, validators, or a game's TOML file.",
+            help=f"{', '.join(PRESETS)}, or a game's TOML file.",
         ),
     ] = "mixed",
+    competition: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Play it once more by this competition's scoring and queue, to compare.",
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs to play; a preset has 200.")] = None,
     miners: Annotated[
         int | None, typer.Option(min=1, max=256, help="Miners; a preset has 64. Fewer or more honest ones.")
@@ -50,6 +58,7 @@ def simulate(
 
     \b
     flockoff simulate --scenario copiers --pictures pictures
+    flockoff simulate --scenario twenty-ahead --competition mine.toml
     flockoff simulate --epochs 100 --sweep --json
     """
     say_on_stderr()
@@ -59,35 +68,54 @@ def simulate(
             require_installed("matplotlib")
 
         game = load_scenario(scenario).resized(epochs=epochs, miners=miners, validators=validators)
+        games = {scenario: game}
+        if competition is not None:
+            rules = load_competition(competition)
+            changed = replace(game, scoring=rules.scoring, queue=rules.queue)
+            games[f"{scenario} by {competition}"] = changed
 
         def between_epochs() -> None:
             if stop.is_set():
                 raise Interrupted
 
         if sweep:
-            _sweep(game, seed, as_json, between_epochs)
+            _sweep([*games.values()][-1], seed, as_json, between_epochs)
         else:
-            _play(game, seed, as_json, pictures, between_epochs)
+            _play(games, seed, as_json, pictures, between_epochs)
         return 0
 
     raise typer.Exit(run(program))
 
 
 def _play(
-    scenario: Scenario, seed: int, as_json: bool, pictures: Path | None, between_epochs: Callable[[], None]
+    games: Mapping[str, Scenario],
+    seed: int,
+    as_json: bool,
+    pictures: Path | None,
+    between_epochs: Callable[[], None],
 ) -> None:
-
-    history = play(scenario, seed, between_epochs=between_epochs)
-    outcome = measure(scenario, history)
+    """Play every one of ``games``, by name; the pictures are of the last."""
+    outcomes = {}
+    for name, scenario in games.items():
+        history = play(scenario, seed, between_epochs=between_epochs)
+        outcomes[name] = measure(scenario, history)
     if pictures:
         from flockoff.simulate.pictures import draw  # matplotlib, which not every installation has
 
-        draw(history, pictures)
+        for path in draw(history, pictures):
+            typer.echo(f"Wrote {path}", err=True)
     if as_json:
-        told = {"seed": seed, "scenario": asdict(scenario), "outcome": asdict(outcome)}
-        sys.stdout.write(json.dumps(told, indent=2) + "\n")
-    else:
-        show_outcome(Console(), outcome)
+        told = [
+            {"seed": seed, "scenario": asdict(games[name]), "outcome": asdict(outcome)}
+            for name, outcome in outcomes.items()
+        ]
+        sys.stdout.write(json.dumps(told if len(told) > 1 else told[0], indent=2) + "\n")
+        return
+    console = Console()
+    for name, outcome in outcomes.items():
+        if len(outcomes) > 1:
+            console.rule(name, align="left")
+        show_outcome(console, outcome)
 
 
 def _sweep(scenario: Scenario, seed: int, as_json: bool, between_epochs: Callable[[], None]) -> None:

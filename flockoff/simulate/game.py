@@ -15,7 +15,7 @@ from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import Evidence, settle
 from flockoff.epoch.weights import decide_weights
-from flockoff.errors import MinerFault, Reason
+from flockoff.errors import EvaluationTooSlow, MinerFault, Reason
 from flockoff.records import Commitment, Epoch, ModelId, Neuron, SubnetSnapshot, Verdict, WeightsSet
 from flockoff.scoring import epoch_seed
 from flockoff.simulate.noise import on_hardware, seed_losses
@@ -38,6 +38,7 @@ MAX_VALIDATORS = 64
 
 
 _CONTAMINATED = MinerFault(Reason.CONTAMINATED, "Rows contain answers of the evaluation set.")
+_ENDLESS = EvaluationTooSlow("No worker finishes it.")
 
 
 class Role(StrEnum):
@@ -162,9 +163,19 @@ class _Game:
             (entry.commitment for entry in entries.values()), memory, self.competition.queue, epoch
         )
         verdicts = []
+        left = self.scenario.validators.capacity
+        tokens = dict(memory.tokens)
         for commitment in queue.places:
             dataset = entries[commitment.hotkey].dataset
-            if dataset.contaminated:
+            if left is not None:
+                left -= dataset.tokens
+                if left < 0:
+                    break
+            if dataset.endless:
+                verdict = blamed(
+                    epoch, commitment, _ENDLESS, content_hash=dataset.content, last=None, final=True
+                )
+            elif dataset.contaminated:
                 verdict = blamed(
                     epoch, commitment, _CONTAMINATED, content_hash=dataset.content, last=None, final=True
                 )
@@ -172,13 +183,14 @@ class _Game:
                 claim = Claim(dataset.content, commitment.hotkey, commitment.block, commitment.uid)
                 claims[dataset.content] = owner_of((claim, claims.get(dataset.content, claim)))
                 loss = losses[dataset.name]
+                tokens[commitment.hotkey] = dataset.tokens
                 verdict = eligible(epoch, commitment, dataset.content, loss, block=commitment.block)
             verdicts.append(verdict)
         coldkeys = {hotkey: hotkey for hotkey in entries}
         settlement = settle(
             epoch.start_block, verdicts, memory, coldkeys, self.competition, Evidence(owners=claims)
         )
-        self.memories[number] = memory.after(settlement)
+        self.memories[number] = replace(memory.after(settlement), tokens=tokens)
         return settlement.verdicts
 
     def _decided(

@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flockoff.errors import SetupError
 from flockoff.simulate.game import History
 from flockoff.simulate.population import Strategy
+
+# One colour a strategy, the same in every picture.
+COLOURS = dict(zip(Strategy, colormaps["tab20"].colors, strict=False))  # type: ignore[attr-defined]
 
 
 def draw(history: History, directory: Path) -> list[Path]:
@@ -38,7 +42,13 @@ def _incentive(axes: Axes, history: History) -> None:
         history.incentive[:, [miner.strategy is each for miner in history.miners]].sum(axis=1)
         for each in strategies
     ]
-    axes.stackplot(epochs, [*layers, history.burned], labels=[*strategies, "burned"])
+    axes.stackplot(
+        epochs,
+        [*layers, history.burned],
+        labels=[*strategies, "burned"],
+        colors=[*(COLOURS[each] for each in strategies), "black"],
+    )
+    axes.set_title("Who earns how much")
     axes.set(xlabel="epoch", ylabel="share of the incentive", xlim=(1, len(epochs)), ylim=(0, 1))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
 
@@ -49,7 +59,8 @@ def _quality(axes: Axes, history: History) -> None:
         of = [index for index, miner in enumerate(history.miners) if miner.strategy is strategy]
         if of:
             changes = [100 * history.miners[index].submissions[-1].dataset.change for index in of]
-            axes.scatter(changes, 100 * earned[of], s=14, label=strategy)
+            axes.scatter(changes, 100 * earned[of], s=14, label=strategy, color=COLOURS[strategy])
+    axes.set_title("What a dataset is worth, and what it earns")
     axes.set_yscale("symlog", linthresh=1e-3)
     axes.set(xlabel="what the last dataset does to the loss, %", ylabel="mean share of the incentive, %")
     axes.legend(fontsize="small")
@@ -59,5 +70,6 @@ def _validator_trust(axes: Axes, history: History) -> None:
     epochs = np.arange(1, len(history.validator_trust) + 1)
     for number, role in enumerate(history.roles):
         axes.plot(epochs, history.validator_trust[:, number], linewidth=1, label=f"{number}: {role}")
+    axes.set_title("How far each validator agrees with the others")
     axes.set(xlabel="epoch", ylabel="vtrust", xlim=(1, max(2, len(epochs))), ylim=(0, 1.02))
     axes.legend(loc="lower right", fontsize="small")

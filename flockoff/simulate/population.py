@@ -1,7 +1,7 @@
 """The miners of a game: which dataset each of them commits when."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -12,8 +12,8 @@ from flockoff.simulate.scenario import Scenario
 class Strategy(StrEnum):
     """What a hotkey is up to.
 
-    The first sybil owns the dataset that the other sybils commit after it. The friend is an honest miner, the
-    worst of them, that dishonest validators favour.
+    ``flockoff.simulate.scenario.Miners`` describes them. The first sybil owns the dataset that the other
+    sybils commit after it. The friend is the worst of the honest miners, whom dishonest validators favour.
     """
 
     HONEST = "honest"
@@ -26,9 +26,16 @@ class Strategy(StrEnum):
     DISGUISED_COPIER = "disguised copier"
     CONTAMINATOR = "contaminator"
     FRIEND = "validator's friend"
+    INDEPENDENT = "one owner's best"
+    LARGE = "one owner's largest"
+    SWAPPER = "swapper"
 
 
 CHEATS = (Strategy.SYBIL, Strategy.EXACT_COPIER, Strategy.DISGUISED_COPIER, Strategy.CONTAMINATOR)
+
+
+USUAL_TOKENS = 2_560_000  # 10,000 rows of 256
+LARGEST_TOKENS = 5_120_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class Dataset:
     change: float
     content: str
     contaminated: bool = False  # and found out
+    tokens: int = USUAL_TOKENS  # of one pass
+    endless: bool = False  # no worker ever finishes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,9 @@ def populate(scenario: Scenario, seed: int) -> list[Miner]:
         *_contaminators(scenario, offsets, rng),
         *_exact_copiers(scenario, offsets, honest),
         *_disguised_copiers(scenario, offsets, honest, rng),
+        *_independents(scenario, offsets),
+        *_large(scenario, offsets),
+        *_swappers(scenario, offsets),
     ]
 
 
@@ -94,7 +106,8 @@ def _sleepers(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
 def _newcomers(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
     for number in range(scenario.miners.newcomers):
         come = scenario.miners.newcomers_come
-        yield _miner(Strategy.NEWCOMER, number, [(come, next(offsets), scenario.data.newcomer)])
+        plan = [(come, next(offsets), scenario.data.newcomer)]
+        yield _miner(Strategy.NEWCOMER, number, plan, tokens=scenario.data.newcomer_tokens)
 
 
 def _spammers(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
@@ -142,6 +155,30 @@ def _disguised_copiers(
         yield Miner(hotkey, Strategy.DISGUISED_COPIER, tuple(copies))
 
 
+def _independents(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
+    change = scenario.data.best - scenario.data.ahead
+    for number in range(scenario.miners.independents):
+        yield _miner(Strategy.INDEPENDENT, number, [(0, next(offsets), change)])
+
+
+def _large(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
+    for number in range(scenario.miners.large):
+        plan = [(0, next(offsets), scenario.data.middling)]
+        yield _miner(Strategy.LARGE, number, plan, tokens=LARGEST_TOKENS)
+
+
+def _swappers(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
+    for number in range(scenario.miners.swappers):
+        offset, hotkey = next(offsets), _hotkey(Strategy.SWAPPER, number)
+        change = scenario.data.best - scenario.data.ahead
+        good = Dataset(f"{hotkey}-good", change, f"{hotkey}-good")
+        endless = replace(good, name=f"{hotkey}-endless", content=f"{hotkey}-endless", endless=True)
+        turn = scenario.miners.sleepers_turn
+        yield Miner(
+            hotkey, Strategy.SWAPPER, (Submission(0, offset, good), Submission(turn, offset, endless))
+        )
+
+
 def _worth_copying(honest: Sequence[Miner]) -> Iterator[tuple[int, Dataset]]:
     """Each dataset that is better than all before it, with the epoch after its commitment.
 
@@ -158,13 +195,19 @@ def _worth_copying(honest: Sequence[Miner]) -> Iterator[tuple[int, Dataset]]:
             yield submission.epoch + 1, submission.dataset
 
 
-def _miner(strategy: Strategy, number: int, plan: Sequence[tuple[int, int, float]]) -> Miner:
+def _miner(
+    strategy: Strategy,
+    number: int,
+    plan: Sequence[tuple[int, int, float]],
+    *,
+    tokens: int = USUAL_TOKENS,
+) -> Miner:
     """A miner whose datasets are its own. ``plan``: (epoch, offset, change) of each commitment."""
     hotkey = _hotkey(strategy, number)
     submissions = []
     for epoch, offset, change in plan:
         name = f"{hotkey}-{epoch}"
-        submissions.append(Submission(epoch, offset, Dataset(name, change, name)))
+        submissions.append(Submission(epoch, offset, Dataset(name, change, name, tokens=tokens)))
     return Miner(hotkey, strategy, tuple(submissions))
 
 

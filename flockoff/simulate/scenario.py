@@ -22,6 +22,10 @@ class Miners:
     - spammers commit a new variant of a middling dataset in every epoch.
     - sleepers have good data, and commit noise in its place in epoch ``sleepers_turn``.
     - newcomers commit the best data of all in epoch ``newcomers_come``.
+    - independents are one owner's hotkeys, each with a dataset of its own that is ``data.ahead`` better than
+      the best of the honest.
+    - large ones are one owner's hotkeys, each with a middling dataset of its own, as large as is allowed.
+    - swappers have data like independents, and commit what no worker can finish in epoch ``sleepers_turn``.
     """
 
     total: int = 64
@@ -32,6 +36,9 @@ class Miners:
     spammers: int = 3
     sleepers: int = 3
     newcomers: int = 1
+    independents: int = 0
+    large: int = 0
+    swappers: int = 0
     newcomers_come: int = 50
     sleepers_turn: int = 50
 
@@ -43,6 +50,7 @@ class Miners:
     @property
     def honest(self) -> int:
         others = self.exact_copiers + self.disguised_copiers + self.sybils + self.contaminators
+        others += self.independents + self.large + self.swappers
         return self.total - others - self.spammers - self.sleepers - self.newcomers
 
 
@@ -55,6 +63,8 @@ class Validators:
     - flaky ones are down in a random half of all epochs; their last weights stay on chain meanwhile.
 
     ``yuma3``: how the chain pays them, as on new subnets, or by the original Yuma, as on older ones.
+
+    Each trains on ``capacity`` tokens an epoch; what is left of its queue then is cut off. None: no end.
     """
 
     total: int = 5
@@ -63,12 +73,14 @@ class Validators:
     flaky: int = 1
     favour: float = 0.5
     yuma3: bool = True
+    capacity: int | None = None
 
     def __post_init__(self) -> None:
         require(min(self.weight_copiers, self.dishonest, self.flaky) >= 0, "validators cannot be negative")
         require(self.total <= 64, "validators.total must be at most 64, as many as a subnet has permits")
         require(self.honest >= 1, f"{self.total} validators leave no honest one beside the other strategies")
         require(0 <= self.favour <= 1, "validators.favour must be in [0, 1]")
+        require(self.capacity is None or self.capacity >= 1, "validators.capacity must be at least 1")
 
     @property
     def honest(self) -> int:
@@ -88,6 +100,8 @@ class Data:
     best: float = -0.061
     worst: float = -0.02
     newcomer: float = -0.075
+    newcomer_tokens: int = 2_560_000
+    ahead: float = 0.005
     noise: float = 0.0875
     contaminated: float = -0.15
     copy_costs: float = 0.001
@@ -148,6 +162,26 @@ PRESETS = {
         miners=dataclasses.replace(_NO_CHEATS, disguised_copiers=4),
         validators=_ALL_HONEST,
         data=Data(copy_recall=0.0),
+    ),
+}
+
+
+_SLOW = dataclasses.replace(_ALL_HONEST, capacity=21_760_000)  # 8.5 datasets of 10,000 rows
+PRESETS |= {
+    "one-ahead": Scenario(
+        miners=dataclasses.replace(_NO_CHEATS, newcomers=0, independents=1), validators=_ALL_HONEST
+    ),
+    "twenty-ahead": Scenario(
+        miners=dataclasses.replace(_NO_CHEATS, newcomers=0, independents=20), validators=_ALL_HONEST
+    ),
+    "slow": Scenario(miners=dataclasses.replace(_NO_CHEATS, total=256), validators=_SLOW),
+    "large": Scenario(
+        miners=dataclasses.replace(_NO_CHEATS, total=256, large=200),
+        validators=_SLOW,
+        data=Data(newcomer_tokens=256_000),
+    ),
+    "swapper": Scenario(
+        miners=dataclasses.replace(_NO_CHEATS, newcomers=0, swappers=1), validators=_ALL_HONEST
     ),
 }
 

@@ -102,3 +102,18 @@ def test_simulate_pictures_are_png_files(tmp_path: Path) -> None:
     pictures = sorted((tmp_path / "new" / "folder").iterdir())
     assert [picture.name for picture in pictures] == ["incentive.png", "quality.png", "vtrust.png"]
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+    assert all(str(picture) in done.stderr for picture in pictures)
+
+
+def test_simulate_by_a_competition_plays_the_game_twice(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[scoring]\npay = "distance"\n')
+    scenario = ("--scenario", "twenty-ahead", "--epochs", "5", "--competition", str(file))
+
+    done = typed(*scenario, "--json")
+
+    own, changed = json.loads(done.stdout)
+    assert [each["scenario"]["scoring"]["pay"] for each in (own, changed)] == ["win_rate", "distance"]
+    name = "one owner's best"
+    assert own["outcome"]["shares"][name] > changed["outcome"]["shares"][name] > 0
+    assert typed(*scenario).stdout.count("Incentive by strategy") == 2
