@@ -126,18 +126,24 @@ class SealedSet:
     """A second evaluation set that validators hold and nobody else: ``data.jsonl`` of a private Hub repo.
 
     Nothing in the competition but its hash tells what is in it, so nobody can train on it. It counts
-    ``weight`` of the loss, in (0, 1].
+    ``weight`` of the loss, in (0, 1]. It also decides: by how much a dataset's gain on the public set may
+    exceed that on this one follows from the ``gap_`` constants, as ``flockoff/dataset/sealed.py`` explains.
     """
 
     repo: str
     commit: str
     sha256: str
     weight: float
+    gap_deviation: float = 0.06  # standard deviation of an honest dataset's gain on a single row
+    gap_deviations: float = 4.0  # so many of them are luck
+    gap_allowance: float = 0.01  # and so much more is allowed, whatever the sets' sizes
 
     def __post_init__(self) -> None:
         _require(bool(_HEX64.fullmatch(self.sha256)), "sealed.sha256 must be 64 lower-case hex digits")
         _require(bool(_HEX40.fullmatch(self.commit)), "sealed.commit must be 40 hex digits")
         _require(0 < self.weight <= 1, "sealed.weight must be in (0, 1]")
+        gap = (self.gap_deviation, self.gap_deviations, self.gap_allowance)
+        _require(min(gap) >= 0 and max(gap) < math.inf, "the sealed.gap_ constants must not be negative")
 
     def blend(self, public: float, sealed: float) -> float:
         """The loss that is competed on, from those of the two sets: all in nats per assistant token."""
@@ -195,15 +201,19 @@ class PublicSample:
 class Overlap:
     """How much of other people's rows a dataset may have; ``flockoff/dataset/README.md`` has the rule."""
 
-    max_share: float = 0.5  # of the assistant tokens; more makes the dataset a near-duplicate
+    max_share: float = 0.5  # of the assistant tokens; more of one winning owner is a near-duplicate
     common_owners: int = 5  # coldkeys that must bear witness before an answer is common property
     witness_share: float = 0.25  # of others' rows that a dataset may have and still bear witness
+    proof_win_rate: float = 0.5  # that an owner must reach once
+    proof_evaluations: int = 3  # after so many without it, its claims lapse
     public: PublicSample | None = None
 
     def __post_init__(self) -> None:
         _require(0 <= self.max_share <= 1, "overlap.max_share must be in [0, 1]")
         _require(0 <= self.witness_share <= 1, "overlap.witness_share must be in [0, 1]")
         _require(self.common_owners >= 1, "overlap.common_owners must be at least 1")
+        _require(0 <= self.proof_win_rate <= 1, "overlap.proof_win_rate must be in [0, 1]")
+        _require(self.proof_evaluations >= 1, "overlap.proof_evaluations must be at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from flockoff import openers
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import Competition, load_competition
 from flockoff.dataset import (
+    TOO_SMALL,
     Borrowed,
     Claim,
     EvaluationAnswers,
@@ -29,6 +30,7 @@ from flockoff.dataset import (
     file_size,
     judge_dataset,
     near_duplicate_fault,
+    too_small,
 )
 from flockoff.errors import UsageError
 from flockoff.flags import AsJson, CacheDir, CompetitionFile
@@ -83,11 +85,14 @@ def check(
             told: dict[str, object] = {"valid": fault is None, "fault": str(fault) if fault else None}
             told |= {"left_out": judgement.left_out, "answers": [asdict(each) for each in judgement.answers]}
             told |= asdict(judgement.report)
+            told["too_small"] = _is_too_small(judgement, rules)
             if common is not None:
                 told["overlap"] = {"share": common.share, "lines": common.lines}
             print_json(told)
         else:
             _show(dataset, judgement, common, fault, checked_for_answers=answers is not None)
+            if fault is None and _is_too_small(judgement, rules):
+                console().print(TOO_SMALL)
         return 0 if fault is None else 1
 
     raise typer.Exit(run(program))
@@ -154,6 +159,10 @@ def _overlap_fault(common: Borrowed | None, judgement: Judgement, rules: Competi
         return None
     left = judgement.report.rows - len({*judgement.left_out, *common.lines})
     return near_duplicate_fault(common, rules.overlap, rows_left=left)
+
+
+def _is_too_small(judgement: Judgement, rules: Competition) -> bool:
+    return too_small(judgement.report.rows - len(judgement.left_out), rules.training)
 
 
 def _show(

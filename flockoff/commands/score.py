@@ -23,7 +23,7 @@ from flockoff.commands.measuring import (
 from flockoff.commands.progress import progress_bar
 from flockoff.commands.tables import MISSING, console, duration, outside, print_json, table
 from flockoff.competition import Competition, load_competition
-from flockoff.dataset import file_size, judge_dataset, load_rows
+from flockoff.dataset import TOO_SMALL, file_size, judge_dataset, load_rows, too_small
 from flockoff.epoch.contest import later_beats
 from flockoff.errors import UsageError
 from flockoff.flags import AsJson, CacheDir, CompetitionFile, Device, EvalDataDir
@@ -186,6 +186,8 @@ def _announce(
             f"{outside(candidate.name)}: {report.rows:,} rows, {report.tokens:,} tokens"
             + (f", {out:,} rows left out of training" if out else "")
         )
+        if too_small(report.rows - out, training):
+            screen.print(TOO_SMALL)
     if left:
         screen.print(f"{len(left)} evaluations to make, about {duration(seconds)}.")
 

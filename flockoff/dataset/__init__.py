@@ -1,6 +1,6 @@
 """Datasets: format, content hash, duplicates, contamination. README.md has the format and the room's rule."""
 
-from flockoff.dataset.check import Judgement, check_dataset, fault_of, judge_dataset
+from flockoff.dataset.check import TOO_SMALL, Judgement, check_dataset, fault_of, judge_dataset, too_small
 from flockoff.dataset.contamination import AnswerSearch, EvaluationAnswers, FoundAnswer, contamination_fault
 from flockoff.dataset.content import ContentHasher, canonical_order, content_hash
 from flockoff.dataset.duplicates import (
@@ -18,13 +18,17 @@ from flockoff.dataset.overlap import (
     Borrowed,
     BorrowedAnswer,
     Holding,
+    Owner,
+    Owners,
     borrowed,
     described_overlap,
     near_duplicate_fault,
 )
+from flockoff.dataset.sealed import sealed_gap_fault, sealed_margin
 from flockoff.dataset.sketch import Sketch, Sketcher
 
 __all__ = [
+    "TOO_SMALL",
     "AnswerSearch",
     "Borrowed",
     "BorrowedAnswer",
@@ -36,6 +40,8 @@ __all__ = [
     "Holding",
     "Judgement",
     "Mistake",
+    "Owner",
+    "Owners",
     "Sketch",
     "Sketcher",
     "borrowed",
@@ -58,4 +64,7 @@ __all__ = [
     "same_loss_copies",
     "same_loss_fault",
     "same_loss_groups",
+    "sealed_gap_fault",
+    "sealed_margin",
+    "too_small",
 ]

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flockoff.competition import Contamination, Limits
+from flockoff.competition import Contamination, Limits, Training
 from flockoff.dataset.contamination import AnswerSearch, EvaluationAnswers, FoundAnswer, contamination_fault
 from flockoff.dataset.content import ContentHasher
 from flockoff.dataset.format import MAX_DETAIL, described, file_size, read_rows
@@ -21,6 +21,10 @@ from flockoff.records import DatasetReport, EncodedRow, Row, RowProblem, Turn
 from flockoff.text import printable
 
 MAX_PROBLEMS = 20  # that a report names, and as many rows that are cut
+TOO_SMALL = (
+    "It is too small to train anything: with so few rows, the only optimizer step is the first of the"
+    " warm-up, whose rate is 0, and the loss stays the base model's. Add rows."
+)
 _PROBLEMS_IN_A_FAULT = 3
 
 _THREADS = 2
@@ -122,6 +126,12 @@ def check_dataset(
         repeated_rows=tally.hasher.repeated(),
         lengths=tuple(tally.lengths[place] for place in range(max(tally.lengths, default=-1) + 1)),
     )
+
+
+def too_small(rows: int, rules: Training) -> bool:
+    """Whether so many rows train nothing: their only optimizer step is one of warm-up at a rate of 0."""
+    steps = rules.epochs * -(-rows // rules.rows_per_step)
+    return steps <= 1 and rules.warmup_steps > 0
 
 
 def fault_of(report: DatasetReport) -> MinerFault:

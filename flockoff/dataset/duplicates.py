@@ -75,12 +75,23 @@ def same_loss_groups(losses: Mapping[str, float], tolerance_relative: float) -> 
 
 
 def same_loss_copies(
-    losses: Mapping[str, float], claims: Mapping[str, Claim], tolerance_relative: float
+    losses: Mapping[str, float],
+    claims: Mapping[str, Claim],
+    tolerance_relative: float,
+    base_loss: float | None = None,
 ) -> dict[str, Claim]:
     """The claim that each copy copies, by the copy's hotkey: all of a group but its earliest committer.
 
     ``claims``: by hotkey, of each hotkey in ``losses`` the claim on the dataset that was measured.
+    ``base_loss``: the base model's own, where it is known. A dataset that leaves it as it is was too small to
+    train anything (``check.too_small``), which is no evidence of copying.
     """
+    if base_loss is not None:
+        losses = {
+            hotkey: loss
+            for hotkey, loss in losses.items()
+            if not math.isclose(loss, base_loss, rel_tol=tolerance_relative, abs_tol=0.0)
+        }
     copies: dict[str, Claim] = {}
     for group in same_loss_groups(losses, tolerance_relative):
         owner = owner_of(claims[hotkey] for hotkey in group)

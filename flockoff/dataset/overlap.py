@@ -3,19 +3,27 @@
 The rule, for a dataset of a hotkey and all datasets that are known:
 
 - An answer belongs to the hotkey of the earliest dataset with a match of it (``sketch.py`` says what that
-  is). Earliest is the lowest block in which the owner of that content committed it, then the lowest uid. A
-  hotkey's own earlier datasets count like any other's, so that nobody loses rows to those who copy them.
+  is) whose claim stands. Earliest is the lowest block in which the owner of that content committed it, then
+  the lowest uid. A hotkey's own earlier datasets count like any other's, so that nobody loses rows to those
+  who copy them. So do those of a hotkey of the same coldkey that has left the subnet: a claim moves with the
+  coldkey.
+- A claim lapses when its owner has left the subnet and no other hotkey of its coldkey is there, and when its
+  owner was evaluated ``Overlap.proof_evaluations`` times and never reached a win rate of
+  ``Overlap.proof_win_rate``: who commits a public collection first does not own it for ever. Until then it
+  stands.
 - An answer that is common property belongs to nobody: one in the competition's public sample, or one that
   the datasets of ``Overlap.common_owners`` coldkeys bear witness to. A dataset bears witness once it was
   evaluated, won against at least half of its epoch's others, and had no more than ``Overlap.witness_share``
-  of other people's rows itself: what many good datasets have that are otherwise different is not one
-  person's work. The dataset in question and its own hotkey's are no witnesses.
-- More than ``Overlap.max_share`` of a dataset's assistant tokens in answers that belong to others makes it a
-  near-duplicate, its miner's fault. Up to that, the rows with such an answer are not trained on.
+  of other people's rows itself; and only for answers that nobody committed in an earlier block. A dataset can
+  be read from the block of its commitment on, so who has an answer later may have it from there, however
+  many they are and however well they do. The dataset in question and its own hotkey's are no witnesses.
+- Rows with an answer that belongs to others are not trained on. Where one owner that has won has more than
+  ``Overlap.max_share`` of the dataset's assistant tokens, or no row is left, the dataset is a near-duplicate,
+  its miner's fault.
 """
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -44,6 +52,35 @@ class Holding:
     claim: Claim
     sketch: Sketch
     witness: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What is known of the owner of claims, a hotkey that is or was on the subnet.
+
+    ``registered``: whether it is there now. ``succeeded``: whether another hotkey of its coldkey is.
+    ``evaluations``: how many epochs it had a verdict on a dataset in, its own faults included.
+    ``best_win_rate``: the highest it reached in any, 0 to 1; None where it never competed.
+    """
+
+    coldkey: str
+    registered: bool
+    succeeded: bool
+    evaluations: int
+    best_win_rate: float | None
+
+    def has_won(self, rules: Overlap) -> bool:
+        return self.best_win_rate is not None and self.best_win_rate >= rules.proof_win_rate
+
+    def has_standing(self, rules: Overlap) -> bool:
+        """Whether its claims stand."""
+        if not self.registered and not self.succeeded:
+            return False
+        return self.has_won(rules) or self.evaluations < rules.proof_evaluations
+
+
+Owners = Mapping[str, Owner]
+"""By hotkey. Who is not in it counts as registered and as having won."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +129,30 @@ class Borrowed:
 
 
 def borrowed(
-    sketch: Sketch, claim: Claim, others: Iterable[Holding], rules: Overlap, public: Sketch | None = None
+    sketch: Sketch,
+    claim: Claim,
+    others: Iterable[Holding],
+    rules: Overlap,
+    public: Sketch | None = None,
+    owners: Owners | None = None,
 ) -> Borrowed:
     """What of the dataset that ``claim`` is on belongs to others, by the module's rule.
 
     ``others``: all that is known, in order of seniority, lowest block first; the dataset itself among them is
-    passed over. They are looked at one by one. ``public``: the competition's public sample. All sketches
-    are of the same key.
+    passed over. They are looked at one by one, none that is of a later block than ``claim``. ``public``: the
+    competition's public sample. All sketches are of the same key. ``owners``: of all claims.
     """
+    owners = owners or {}
     matcher = _Matcher(sketch)
     count = len(sketch.table)
-    owners: list[Claim] = []
-    owner = np.full(count, -1)  # place in owners; the last stands for nobody
+    claims: list[Claim] = []
+    owner = np.full(count, -1)  # place in claims; the last stands for nobody
     owner_line = np.zeros(count, dtype=np.uint32)
+    first_block = np.full(count, np.iinfo(np.int64).max)
     witnessed: dict[str, NDArray[np.bool_]] = {}
     for other in others:
+        if other.claim.block > claim.block:
+            break  # it owns nothing here, and could have read what it would bear witness to
         if other.claim.content_hash == claim.content_hash:
             continue
         is_own = other.claim.hotkey == claim.hotkey
@@ -114,14 +160,17 @@ def borrowed(
         if not is_senior and (is_own or other.witness is None):
             continue
         places, lines = matcher.matches(other.sketch)
-        if is_senior:
+        known = owners.get(other.claim.hotkey)
+        if is_senior and (is_own or known is None or known.has_standing(rules)):
             new = owner[places] < 0
-            owner[places[new]] = len(owners)
+            owner[places[new]] = len(claims)
             owner_line[places[new]] = lines[new]
-            owners.append(other.claim)
+            claims.append(other.claim)
+        first_block[places] = np.minimum(first_block[places], other.claim.block)
         if other.witness is not None and not is_own:
-            witnessed.setdefault(other.witness, np.zeros(count, dtype=np.bool_))[places] = True
-    taken = np.array([known.hotkey != claim.hotkey for known in owners] + [False])[owner]
+            first = places[first_block[places] == other.claim.block]
+            witnessed.setdefault(other.witness, np.zeros(count, dtype=np.bool_))[first] = True
+    taken = np.array([not _is_its_own(known, claim, owners) for known in claims] + [False])[owner]
     taken &= sum(witnessed.values(), np.zeros(count, dtype=np.int64)) < rules.common_owners
     if public is not None:
         taken[matcher.matches(public)[0]] = False
@@ -129,7 +178,7 @@ def borrowed(
     return Borrowed(
         sketch.assistant_tokens,
         tuple(
-            BorrowedAnswer(line, tokens, owners[place], there)
+            BorrowedAnswer(line, tokens, claims[place], there)
             for line, tokens, place, there in zip(
                 sketch.lines[found].tolist(),
                 sketch.tokens[found].tolist(),
@@ -141,18 +190,41 @@ def borrowed(
     )
 
 
-def near_duplicate_fault(found: Borrowed, rules: Overlap, *, rows_left: int) -> MinerFault | None:
-    """The fault of a dataset with too many of other people's rows, or with none of its own.
+def _is_its_own(other: Claim, claim: Claim, owners: Owners) -> bool:
+    """Whether the other claim is of the same hotkey, or of one that its coldkey had before."""
+    if other.hotkey == claim.hotkey:
+        return True
+    theirs, mine = owners.get(other.hotkey), owners.get(claim.hotkey)
+    return (
+        theirs is not None and mine is not None and not theirs.registered and theirs.coldkey == mine.coldkey
+    )
 
-    ``rows_left``: how many there are to train on. None up to ``rules.max_share`` while there are some.
+
+def near_duplicate_fault(
+    found: Borrowed, rules: Overlap, *, rows_left: int, owners: Owners | None = None
+) -> MinerFault | None:
+    """The fault of a dataset most of which is one winning owner's, or with no row of its own.
+
+    ``rows_left``: how many there are to train on. ``owners``: as for ``borrowed``; an owner is a coldkey
+    where it is known, since twenty hotkeys of one person are one.
     """
-    if found.share <= rules.max_share and (rows_left or not found.answers):
+    shares: defaultdict[str, float] = defaultdict(float)
+    for claim, share in found.owners():
+        known = (owners or {}).get(claim.hotkey)
+        if known is None or known.has_won(rules):
+            shares[claim.hotkey if known is None else known.coldkey] += share
+    most = max(shares.values(), default=0)
+    if most <= rules.max_share and (rows_left or not found.answers):
         return None
     return MinerFault(
         Reason.NEAR_DUPLICATE,
         described_overlap(found) + ("" if rows_left else " No row is left to train on."),
+<<<<<<< HEAD
         remedy=f"Commit a dataset of which others committed at most {rules.max_share:.0%} before.",
         copied=tuple(claim.hotkey for claim, _ in found.owners()),
+=======
+        remedy=f"Commit a dataset of which nobody else committed more than {rules.max_share:.0%} before.",
+>>>>>>> 0719597 (Ownership: formats and laundered rows are nobody's gain, claims lapse and move; a sealed set decides; equal to the base is no copy)
     )
 
 

@@ -13,6 +13,11 @@ the turn before it: only the same words in answer to a turn that matches are a m
 have fewer than ``MIN_WORDS`` words, or fewer than ``NEEDED`` different shingles, there is no sketch, and the
 answer is nobody's.
 
+What a dataset's answers, or the turns before short ones, have in common is their format, such as a task's
+instruction, and nobody's: shingles that are in more than ``FORMAT_SHARE`` of a dataset's different answers,
+and in more than ``FORMAT_ANSWERS``, are left out before sampling. Else three rows with somebody's instruction
+would match all of theirs.
+
 The hashes depend on a secret key, so nobody can find out which few words to change. Sketches are comparable
 only under the same key.
 """
@@ -31,8 +36,11 @@ SHINGLE_WORDS = 3
 HASHES = 6
 NEEDED = 3
 MIN_WORDS = 12
+FORMAT_SHARE = 0.01
+FORMAT_ANSWERS = 4
 
 _COLUMNS = 2 + HASHES
+_CANDIDATES = 64  # smallest hashes of an answer from which those of its format are left out
 _FLUSH_LETTERS = 128 * 1024  # of text at once: some 6 MB of numbers
 _ORDER_BITS = np.uint64(44)  # of a hash, by which the smallest are found; the lower 32 of them are kept
 
@@ -83,7 +91,8 @@ class Sketch:
 class Sketcher:
     """Makes the sketch of rows that come one by one; ``add`` is a ``RowVisitor``.
 
-    Keeps 32 bytes an answer. Takes some 2 s for the 64 MiB of the largest dataset.
+    Keeps at most 256 bytes an answer until its sketch is made, and no more than 4 a word. Takes some 2 s for
+    the 64 MiB of the largest dataset.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -96,7 +105,8 @@ class Sketcher:
         self._assistant_tokens = 0
         self._waiting: list[tuple[int, int, int, list[str]]] = []  # line, tokens, salt, words
         self._waiting_letters = 0
-        self._tables: list[Table] = []
+        self._answers: list[Table] = []  # of each batch: lines and tokens, (n_answers, 2)
+        self._candidates: list[tuple[NDArray[np.int64], Table]] = []  # and how many hashes each has; these
 
     def add(self, line: int, row: Row, assistant_tokens: int) -> None:
         """``assistant_tokens``: the row's; they are divided among its answers by their length."""
@@ -122,8 +132,13 @@ class Sketcher:
     def sketch(self) -> Sketch:
         """The sketch of the rows so far."""
         self._flush()
-        empty = np.empty((0, _COLUMNS), dtype=np.uint32)
-        return Sketch(self._assistant_tokens, np.concatenate([empty, *self._tables]))
+        if not self._answers:
+            return Sketch(self._assistant_tokens, np.empty((0, _COLUMNS), dtype=np.uint32))
+        answers = np.concatenate(self._answers)
+        counts = np.concatenate([counts for counts, _ in self._candidates])
+        hashes = np.concatenate([hashes for _, hashes in self._candidates])
+        table = np.column_stack([answers, _without_format(counts, hashes)])
+        return Sketch(self._assistant_tokens, table[np.count_nonzero(table[:, 2:], axis=1) >= NEEDED])
 
     def _identity(self, prompt: str, answer: str) -> tuple[int, list[str]]:
         """The words to sample, and what else must be the same, as a number. No words: nobody's."""
@@ -144,9 +159,8 @@ class Sketcher:
         ends = np.cumsum([len(words) for words in texts])
         hashes = self._word_hashes([word for words in texts for word in words])
         shingles, answers = self._shingles(hashes, ends, np.array(salts, dtype=np.uint64))
-        sampled = _smallest(shingles, answers, len(texts))
-        table = np.column_stack([np.array([lines, tokens], dtype=np.uint32).T, sampled])
-        self._tables.append(table[np.count_nonzero(sampled, axis=1) >= NEEDED])
+        self._answers.append(np.array([lines, tokens], dtype=np.uint32).T)
+        self._candidates.append(_smallest(shingles, answers, len(texts)))
 
     def _word_hashes(self, words: list[str]) -> Numbers:
         """(n_words,): the word's UTF-8 as digits of a number to a secret base, modulo 2**64."""
@@ -178,13 +192,44 @@ def _scrambled(numbers: Numbers) -> Numbers:
     return numbers ^ (numbers >> np.uint64(31))
 
 
-def _smallest(shingles: Numbers, answers: NDArray[np.int64], count: int) -> Table:
-    """(count, HASHES): of each answer its smallest different hashes, the smallest first; then zeros."""
+def _smallest(shingles: Numbers, answers: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], Table]:
+    """How many different hashes each answer has, ``_CANDIDATES`` at most; and its smallest, in that order.
+
+    (count,), and all answers' one after the other.
+    """
     ordered = np.sort((answers.astype(np.uint64) << _ORDER_BITS) | shingles)
     ordered = ordered[np.diff(ordered, prepend=ordered[:1] + np.uint64(1)) != 0]
     owner = (ordered >> _ORDER_BITS).astype(np.int64)
-    rank = np.arange(len(ordered)) - np.searchsorted(owner, owner)
+    kept = _rank(owner) < _CANDIDATES
+    hashes = np.maximum(ordered[kept].astype(np.uint32), 1)  # 0 is for "none"
+    return np.bincount(owner[kept], minlength=count), hashes
+
+
+def _without_format(counts: NDArray[np.int64], hashes: Table) -> Table:
+    """(n_answers, HASHES): of each answer its smallest hashes that are not its dataset's format; then zeros.
+
+    ``counts``, ``hashes``: of all answers, as ``_smallest`` gives them. Answers of the very same words are
+    one.
+    """
+    answers = np.repeat(np.arange(len(counts)), counts)
+    # The sum of an answer's hashes, each mixed, stands for its words.
+    ends = np.zeros(len(hashes) + 1, dtype=np.uint64)
+    np.cumsum(_scrambled(hashes.astype(np.uint64)), out=ends[1:])
+    starts = np.cumsum(counts) - counts
+    _, first = np.unique(ends[starts + counts] - ends[starts], return_index=True)
+    is_first = np.zeros(len(counts), dtype=np.bool_)
+    is_first[first] = True
+    known, times = np.unique(hashes[is_first[answers]], return_counts=True)
+    frequent = known[times > max(FORMAT_ANSWERS, FORMAT_SHARE * len(first))]
+    own = ~np.isin(hashes, frequent)
+    answers, hashes = answers[own], hashes[own]
+    rank = _rank(answers)
     kept = rank < HASHES
-    table = np.zeros((count, HASHES), dtype=np.uint32)
-    table[owner[kept], rank[kept]] = np.maximum(ordered[kept].astype(np.uint32), 1)  # 0 is for "none"
+    table = np.zeros((len(counts), HASHES), dtype=np.uint32)
+    table[answers[kept], rank[kept]] = hashes[kept]
     return table
+
+
+def _rank(owners: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The place of each among those of the same owner; ``owners`` are in order."""
+    return np.arange(len(owners)) - np.searchsorted(owners, owners)

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 
 from flockoff.competition import Overlap
-from flockoff.dataset import Borrowed, Claim, Holding, Sketch, borrowed
+from flockoff.dataset import Borrowed, Claim, Holding, Owners, Sketch, borrowed
 from flockoff.ledger.database import Database
 from flockoff.ledger.rows import claim_from
 
@@ -13,7 +13,7 @@ _KNOWN = """
 SELECT c.content_hash, c.hotkey, c.block, c.uid,
     CASE WHEN s.borrowed_tokens <= :witness_share * s.assistant_tokens THEN w.coldkey END AS witness
 FROM sketches AS s JOIN claims AS c USING (content_hash) LEFT JOIN witnesses AS w USING (content_hash)
-WHERE :epoch IS NULL OR s.epoch = :epoch
+WHERE c.block <= :block AND (:epoch IS NULL OR s.epoch = :epoch)
 ORDER BY c.block, c.uid, c.hotkey
 """
 
@@ -44,15 +44,27 @@ class SketchIndex:
         [row] = self._database.read("SELECT key FROM sketch_key")
         return bytes(row["key"])
 
-    def look(self, claim: Claim, sketch: Sketch, rules: Overlap, public: Sketch | None) -> Borrowed:
+    def look(
+        self,
+        claim: Claim,
+        sketch: Sketch,
+        rules: Overlap,
+        public: Sketch | None,
+        owners: Owners | None = None,
+    ) -> Borrowed:
         """What of the content that ``claim`` is on belongs to others, as far as is known by now.
 
-        The claim need not be stored. ``public``: the competition's public sample.
+        The claim need not be stored. ``public``: the competition's public sample. ``owners``: of all claims.
         """
-        return borrowed(sketch, claim, self._holdings(rules), rules, public)
+        return borrowed(sketch, claim, self._holdings(rules, claim.block), rules, public, owners)
 
     def look_again(
-        self, content_hash: str, epoch: int, rules: Overlap, public: Sketch | None
+        self,
+        content_hash: str,
+        epoch: int,
+        rules: Overlap,
+        public: Sketch | None,
+        owners: Owners | None = None,
     ) -> Borrowed | None:
         """The same for a remembered content, if contents first seen in ``epoch`` matter to it.
 
@@ -63,9 +75,9 @@ class SketchIndex:
             return None
         [sketch] = found
         claim = self._claim(content_hash)
-        if not borrowed(sketch, claim, self._holdings(rules, epoch), rules).answers:
+        if not borrowed(sketch, claim, self._holdings(rules, claim.block, epoch), rules).answers:
             return None
-        return self.look(claim, sketch, rules, public)
+        return self.look(claim, sketch, rules, public, owners)
 
     def borrowed_share(self, content_hash: str) -> float | None:
         """Of the content's assistant tokens, 0 to 1, by the last look stored; None if there was none."""
@@ -97,12 +109,12 @@ class SketchIndex:
         [sketch] = self._database.records(_sketch_from, _SKETCH, (content_hash,))
         return sketch
 
-    def _holdings(self, rules: Overlap, epoch: int | None = None) -> Iterator[Holding]:
-        """All contents, or those first seen in ``epoch``, in the order of seniority."""
+    def _holdings(self, rules: Overlap, block: int, epoch: int | None = None) -> Iterator[Holding]:
+        """All contents claimed up to ``block``, or those first seen in ``epoch``, in order of seniority."""
         known = self._database.records(
             lambda row: (claim_from(row), row["witness"]),
             _KNOWN,
-            {"epoch": epoch, "witness_share": rules.witness_share},
+            {"block": block, "epoch": epoch, "witness_share": rules.witness_share},
         )
         for claim, coldkey in known:
             yield Holding(claim, self._sketch(claim.content_hash), coldkey)

@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from flockoff.competition import Contamination, Limits
-from flockoff.dataset import EvaluationAnswers, check_dataset, content_hash, fault_of, judge_dataset
+from flockoff.competition import Contamination, Limits, Training
+from flockoff.dataset import (
+    EvaluationAnswers,
+    check_dataset,
+    content_hash,
+    fault_of,
+    judge_dataset,
+    too_small,
+)
 from flockoff.errors import Reason, SetupError
 from flockoff.records import DatasetReport, EncodedRow, Row, RowProblem
 from tests.support.dataset_texts import line_of, row_of
@@ -16,6 +23,22 @@ Write = Callable[[bytes], Path]
 
 def lines(*rows: bytes) -> bytes:
     return b"\n".join(rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "training", "nothing"),
+    [
+        (8, Training(epochs=1), True),
+        (9, Training(epochs=1), False),
+        (8, Training(epochs=2), False),
+        (8, Training(epochs=1, warmup_steps=0), False),
+        (0, Training(), True),
+    ],
+)
+def test_too_small_is_a_single_step_at_the_first_warm_up_rate(
+    rows: int, training: Training, nothing: bool
+) -> None:
+    assert too_small(rows, training) is nothing
 
 
 def test_check_dataset_valid_file_is_counted(dataset: Write) -> None:

@@ -39,6 +39,13 @@ def test_owners_each_content_has_its_own() -> None:
     assert owners([]) == {}
 
 
+def test_same_loss_copies_a_loss_that_is_the_base_models_is_no_evidence() -> None:
+    losses = {"a": 2.0, "b": 2.0 * (1 + 1e-10), "c": 1.5, "d": 1.5}
+    claims = {hotkey: claim(hotkey, block) for block, hotkey in enumerate(losses)}
+    assert same_loss_copies(losses, claims, TOLERANCE) == {"b": claims["a"], "d": claims["c"]}
+    assert same_loss_copies(losses, claims, TOLERANCE, base_loss=2.0) == {"d": claims["c"]}
+
+
 def test_duplicate_fault_names_whose_and_since_when() -> None:
     fault = duplicate_fault(claim("5Owner", 1234))
     assert fault.reason is Reason.DUPLICATE

@@ -2,13 +2,22 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flockoff.competition import Overlap
-from flockoff.dataset import Borrowed, Claim, Holding, borrowed, described_overlap, near_duplicate_fault
+from flockoff.dataset import (
+    Borrowed,
+    Claim,
+    Holding,
+    Owner,
+    borrowed,
+    described_overlap,
+    near_duplicate_fault,
+)
 from flockoff.errors import Reason
 from flockoff.records import Row
 from tests.support.dataset_texts import EXAMPLES, row_of
@@ -73,7 +82,7 @@ def test_borrowed_example_rows_are_where_the_message_says() -> None:
     assert "100.0% by hotkey 5Victim (block 9)" in fault.message
     examples = [f"line {answer.line} is line {answer.owner_line} of 5Victim" for answer in found.answers[:3]]
     assert all(example in fault.message for example in examples)
-    assert "at most 50%" in fault.remedy
+    assert "more than 50%" in fault.remedy
 
 
 # --- below the threshold ---------------------------------------------------------------------------------
@@ -150,10 +159,8 @@ def test_borrowed_dataset_itself_is_passed_over() -> None:
 
 
 def witnesses(coldkeys: Sequence[str], rows: Sequence[Row]) -> list[Holding]:
-    return [
-        held(f"hotkey {number}", 10 + number, rows, witness=coldkey)
-        for number, coldkey in enumerate(coldkeys)
-    ]
+    """All of one block, so that none of them can have it from another."""
+    return [held(f"hotkey {number}", 10, rows, witness=coldkey) for number, coldkey in enumerate(coldkeys)]
 
 
 def test_borrowed_rows_of_many_good_datasets_are_common_property() -> None:
@@ -173,14 +180,89 @@ def test_borrowed_datasets_without_witness_make_nothing_common() -> None:
 
 
 def test_borrowed_own_datasets_are_no_witnesses() -> None:
-    known = [held("victim", 9, VICTIM, "a"), held("b", 10, VICTIM, "b"), held("c", 11, VICTIM, "c")]
-    known += [held("d", 12, VICTIM, "d"), held("me", 13, VICTIM, "e")]
+    known = [held("victim", 9, VICTIM, "a"), held("b", 9, VICTIM, "b"), held("c", 9, VICTIM, "c")]
+    known += [held("d", 9, VICTIM, "d"), held("me", 9, VICTIM, "e")]
     assert looked_at(VICTIM, known).share == pytest.approx(1)
 
 
-def test_borrowed_witnesses_may_have_committed_later() -> None:
-    later = [held(f"h{coldkey}", 200, VICTIM[:40], coldkey) for coldkey in "bcde"]
-    assert looked_at(VICTIM[:40], [held("first", 9, VICTIM, "a"), *later]).answers == ()
+@pytest.mark.parametrize(("sybils", "block"), [(5, 10), (5, 99), (30, 10)])
+def test_borrowed_rows_are_not_laundered_by_winning_sybils(sybils: int, block: int) -> None:
+    """Each has the victim's rows among four times as many of its own, and won: an exact copy stays a copy."""
+    laundered = [
+        held(
+            f"sybil {number}",
+            block,
+            [*VICTIM[:20], *SPARE[number : number + 80]],
+            witness=f"coldkey {number}",
+        )
+        for number in range(sybils)
+    ]
+    found = looked_at(VICTIM[:20], [held("victim", 9, VICTIM, "v"), *laundered])
+    assert found.share == pytest.approx(1)
+    assert [claim.hotkey for claim, _ in found.owners()] == ["victim"]
+    assert is_near_duplicate(found)
+
+
+# --- claims that lapse and move ---------------------------------------------------------------------------
+
+WINNER = Owner("w", registered=True, succeeded=False, evaluations=9, best_win_rate=0.7)
+NEWCOMER = replace(WINNER, evaluations=0, best_win_rate=None)
+LOSER = replace(WINNER, best_win_rate=0.49)
+GONE = replace(WINNER, registered=False)
+
+
+def borrowed_of(owner: Owner, rows: Sequence[Row] = VICTIM, **more: Owner) -> Borrowed:
+    claim, owners = Claim("mine", "me", 100, 0), {"squatter": owner, **more}
+    return borrowed(sketch_of(rows), claim, [held("squatter", 9, VICTIM)], RULES, owners=owners)
+
+
+@pytest.mark.parametrize(
+    ("owner", "stands"),
+    [
+        (WINNER, True),
+        (NEWCOMER, True),
+        (replace(LOSER, evaluations=RULES.proof_evaluations - 1), True),
+        (replace(LOSER, evaluations=RULES.proof_evaluations), False),
+        (replace(LOSER, best_win_rate=None), False),
+        (GONE, False),
+        (replace(GONE, succeeded=True), True),
+    ],
+)
+def test_borrowed_claims_lapse_with_an_owner_that_left_or_never_won(owner: Owner, stands: bool) -> None:
+    assert bool(borrowed_of(owner).answers) == stands
+
+
+def test_borrowed_of_a_lapsed_claim_the_next_owner_is_the_first() -> None:
+    known = [held("squatter", 9, VICTIM), held("second", 20, VICTIM[::-1])]
+    claim = Claim("mine", "me", 100, 0)
+    found = borrowed(sketch_of(VICTIM), claim, known, RULES, owners={"squatter": LOSER})
+    assert [claim.hotkey for claim, _ in found.owners()] == ["second"]
+
+
+def test_borrowed_claim_moves_with_the_coldkey_once_the_old_hotkey_is_gone() -> None:
+    moved = replace(GONE, succeeded=True)
+    assert borrowed_of(moved, me=WINNER).answers == ()
+    assert borrowed_of(moved, me=replace(WINNER, coldkey="another")).answers
+    assert borrowed_of(
+        WINNER, me=WINNER
+    ).answers  # two hotkeys of one person are two as long as both are there
+
+
+def test_near_duplicate_only_one_winning_owner_has_most_of() -> None:
+    found = borrowed_of(NEWCOMER, [*VICTIM, *OTHER[:30]])
+    assert found.share > 0.6
+    assert near_duplicate_fault(found, RULES, rows_left=30, owners={"squatter": NEWCOMER}) is None
+    assert near_duplicate_fault(found, RULES, rows_left=0, owners={"squatter": NEWCOMER}) is not None
+    assert near_duplicate_fault(found, RULES, rows_left=30, owners={"squatter": WINNER}) is not None
+
+
+def test_near_duplicate_hotkeys_of_one_coldkey_are_one_owner() -> None:
+    known = [held("a", 8, VICTIM), held("b", 9, OTHER)]
+    found = looked_at([*VICTIM, *OTHER, *SPARE[:40]], known)
+    assert max(share for _, share in found.owners()) < 0.5
+    assert near_duplicate_fault(found, RULES, rows_left=40) is None
+    both = {"a": WINNER, "b": WINNER}
+    assert near_duplicate_fault(found, RULES, rows_left=40, owners=both) is not None
 
 
 def test_borrowed_public_sample_is_nobodys() -> None:
@@ -189,6 +271,48 @@ def test_borrowed_public_sample_is_nobodys() -> None:
         sketch_of(VICTIM[:60]), Claim("mine", "me", 100, 0), [held("grabber", 1, VICTIM)], RULES, public
     )
     assert found.lines == tuple(range(41, 61))
+
+
+# --- formats ----------------------------------------------------------------------------------------------
+
+
+def reviews(first: int, count: int) -> list[Row]:
+    """Rows with one instruction, inputs of some 30 words of their own, and a word in answer."""
+    words = [word for row in conversations() for turn in row.turns for word in turn.content.split()]
+    instruction = (
+        "Read the following review of a product with care. Decide whether its author is on the whole"
+        " satisfied or not, and answer with a single word, positive or negative, and nothing else at all."
+    )
+    draw = random.Random(first)
+    return [
+        row_of(
+            f"{instruction}\n\n{' '.join(draw.choices(words, k=30))}", draw.choice(["Positive.", "Negative."])
+        )
+        for _ in range(count)
+    ]
+
+
+def test_borrowed_squatter_of_a_format_takes_nothing() -> None:
+    honest = looked_at(reviews(1, 400), [held("squatter", 1, reviews(2, 3))])
+    assert honest.answers == ()
+
+
+def test_borrowed_honest_datasets_of_one_format_have_little_of_each_other() -> None:
+    assert len(looked_at(reviews(1, 400), [held("other", 1, reviews(2, 400))]).lines) <= 8
+
+
+def test_borrowed_copies_of_one_format_are_found_by_their_inputs() -> None:
+    theirs = reviews(2, 400)
+    copied = [
+        row_of(swapped(0.03)(row.turns[0].content), row.turns[1].content) for row in reviews(2, 400)[:200]
+    ]
+    found = looked_at([*copied, *reviews(1, 200)], [held("victim", 1, theirs)])
+    assert len(found.lines) >= 0.87 * 200
+    assert set(found.lines) <= set(range(1, 201))
+
+
+def test_borrowed_rows_repeated_word_for_word_are_no_format() -> None:
+    assert looked_at(VICTIM * 8, [held("victim", 9, VICTIM)]).share > 0.95
 
 
 # --- properties -------------------------------------------------------------------------------------------

@@ -86,12 +86,27 @@ def test_sketch_answer_of_the_same_words_over_and_over_is_nobodys() -> None:
     assert len(one("tick tock " * 50).table) == 0
 
 
-def test_sketch_does_not_depend_on_what_else_is_in_the_dataset() -> None:
-    """Answers are worked on many at a time; where one batch ends must not matter."""
-    rows = [*conversations()] * 5
-    together = sketch_of(rows).hashes.tolist()
-    alone = [hashes for row in conversations() for hashes in sketch_of([row]).hashes.tolist()]
-    assert together == alone * 5
+def test_sketch_does_not_depend_on_how_often_rows_come_or_where_a_batch_ends() -> None:
+    """Answers are worked on many at a time; and the very same words over again are no format."""
+    once = sketch_of(conversations()).hashes.tolist()
+    assert sketch_of([*conversations()] * 5).hashes.tolist() == once * 5
+
+
+def test_sketch_leaves_out_what_many_different_answers_share() -> None:
+    own = [" ".join(f"w{number}x{place}" for place in range(20)) for number in range(300)]
+    shared = [f"{LONG} {text}" for text in own]
+
+    def hashes(texts: list[str]) -> list[list[int]]:
+        found: list[list[int]] = sketch_of([row_of("?", text) for text in texts]).hashes.tolist()
+        return found
+
+    alone = hashes(own)
+    assert len(set(map(tuple, alone))) == 300
+    few = sum(bool({*mine} & {*theirs}) for mine, theirs in zip(hashes(shared), alone, strict=True))
+    assert few == 300
+    format_of_all = {one for text in hashes(shared) for one in text} & {*hashes([LONG])[0]}
+    assert not format_of_all
+    assert {*hashes([LONG])[0]} & {one for text in hashes(shared[:4]) for one in text}
 
 
 @EXAMPLES

@@ -134,7 +134,7 @@ def crowd(ledger: Ledger, coldkeys: Sequence[str], rows: Sequence[Row]) -> None:
     """Datasets with these rows among others of their own; each bears witness."""
     for number, coldkey in enumerate(coldkeys):
         own = SPARE[30 * number : 30 * number + 30]
-        look(ledger, f"h{number}", 10 + number, [*rows, *own])
+        look(ledger, f"h{number}", 10, [*rows, *own])
         ledger.sketches.bear_witness({f"content of h{number}": coldkey})
 
 

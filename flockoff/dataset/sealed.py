@@ -1,0 +1,73 @@
+"""What a sealed evaluation set decides: whether a dataset learned the public set rather than the task.
+
+A dataset's gain on a set of conversations is the share of the base model's loss that training on the dataset
+takes away: ``1 - loss / base_loss``. Who trains on answers of the public set, in whatever words, gains more
+there than on conversations that nobody has seen; honest data gains the same on both, but for the luck of
+which conversations are in which set. That luck has a standard deviation of ``deviation * sqrt(1 / n + 1 /
+m)``, where n and m are the numbers of rows and ``deviation`` that of the gain on a single row. So the margin
+is
+
+    allowance + deviations * deviation * sqrt(1 / n + 1 / m)
+
+with the constants of the competition's ``[sealed]`` table. An example, with 256 public and 64 sealed rows and
+the defaults (0.01, 4 and 0.06): sqrt(1/256 + 1/64) = 0.140, so the margin is 0.01 + 4 * 0.06 * 0.140 = 0.044.
+A dataset that takes 30 % of the public loss away and 12 % of the sealed one is 18 points apart: contaminated.
+One with 8.5 % and 7.1 % is not.
+
+The defaults come from honest datasets measured on random splits of 24 rows from the rest, where the
+difference had a standard deviation of 1.2 to 1.4 points, which is 0.06 a row; they differed by 0.7 points at
+most between a whole public and a whole sealed set. Training on paraphrases of the public set made 14 to 58
+points.
+"""
+
+import math
+
+from flockoff.competition import SealedSet
+from flockoff.errors import MinerFault, Reason
+from flockoff.records import Measurement
+
+
+def public_loss(measurement: Measurement) -> float:
+    """The loss on the public set alone, nats per assistant token; ``Measurement.loss`` blends both sets.
+
+    Raises ValueError for a measurement without its rows' losses.
+    """
+    if not measurement.row_nll:
+        raise ValueError("the measurement has no losses by row")
+    return sum(measurement.row_nll) / measurement.eval_tokens
+
+
+def gain(loss: float, base_loss: float) -> float:
+    """The share of the base model's loss that is gone; negative where training made it worse."""
+    return 1 - loss / base_loss
+
+
+def sealed_margin(public_rows: int, sealed_rows: int, rules: SealedSet) -> float:
+    """By how much the public gain may exceed the sealed one, for sets of these sizes, each at least 1."""
+    luck = rules.gap_deviation * math.sqrt(1 / public_rows + 1 / sealed_rows)
+    return rules.gap_allowance + rules.gap_deviations * luck
+
+
+def sealed_gap_fault(
+    measured: Measurement, base: Measurement, sealed_rows: int, rules: SealedSet
+) -> MinerFault | None:
+    """The fault of a dataset that gained more on the public set than its gain on the sealed one explains.
+
+    ``measured``: after training on the dataset; ``base``: the base model's own. Both need ``row_nll``,
+    ``eval_tokens`` and ``sealed_loss``. ``sealed_rows``: how many rows the sealed set has. None within the
+    margin. Raises ValueError where one of the two lacks what it takes.
+    """
+    if measured.sealed_loss is None or base.sealed_loss is None:
+        raise ValueError("both measurements need a loss on the sealed set")
+    public = gain(public_loss(measured), public_loss(base))
+    sealed = gain(measured.sealed_loss, base.sealed_loss)
+    margin = sealed_margin(len(measured.row_nll), sealed_rows, rules)
+    if public - sealed <= margin:
+        return None
+    return MinerFault(
+        Reason.CONTAMINATED,
+        f"Training on the dataset takes {public:.1%} of the loss on the public evaluation set away, but"
+        f" {sealed:.1%} of that on the sealed one: {100 * (public - sealed):.1f} points apart, where"
+        f" {100 * margin:.1f} are allowed. It teaches answers of the public set rather than how to answer.",
+        remedy="Remove what was made from the public evaluation set, in whatever words, and commit again.",
+    )
