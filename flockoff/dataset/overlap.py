@@ -219,12 +219,8 @@ def near_duplicate_fault(
     return MinerFault(
         Reason.NEAR_DUPLICATE,
         described_overlap(found) + ("" if rows_left else " No row is left to train on."),
-<<<<<<< HEAD
-        remedy=f"Commit a dataset of which others committed at most {rules.max_share:.0%} before.",
-        copied=tuple(claim.hotkey for claim, _ in found.owners()),
-=======
         remedy=f"Commit a dataset of which nobody else committed more than {rules.max_share:.0%} before.",
->>>>>>> 0719597 (Ownership: formats and laundered rows are nobody's gain, claims lapse and move; a sealed set decides; equal to the base is no copy)
+        copied=tuple(claim.hotkey for claim, _ in found.owners()),
     )
 
 

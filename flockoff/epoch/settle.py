@@ -32,6 +32,8 @@ class Evidence:
     borrowed: Mapping[str, Borrowed] = field(default_factory=dict)
     # The part of it that others owned as of the look before:
     borrowed_shares: Mapping[str, float] = field(default_factory=dict)
+    # What the base model loses without any adapter, nats per assistant token; None while it is not known:
+    base_loss: float | None = None
 
     def borrowed_share(self, content_hash: str) -> float | None:
         """Of the content's assistant tokens, 0 to 1; None where it was never looked at."""
@@ -134,7 +136,8 @@ def _without_copies(
         if verdict.standing == "eligible" and verdict.loss is not None and verdict.content_hash is not None:
             losses[verdict.hotkey] = verdict.loss
             claims[verdict.hotkey] = Claim(verdict.content_hash, verdict.hotkey, verdict.block, verdict.uid)
-    copies = same_loss_copies(losses, claims, competition.scoring.same_loss_tolerance)
+    tolerance = competition.scoring.same_loss_tolerance
+    copies = same_loss_copies(losses, claims, tolerance, evidence.base_loss)
     return [
         _at_fault(verdict, same_loss_fault(copies[verdict.hotkey])) if verdict.hotkey in copies else verdict
         for verdict in owned

@@ -223,6 +223,7 @@ class Ledger:
             {content: owner for content, owner in owners.items() if owner is not None},
             borrowed,
             {content: share for content, share in shares.items() if share is not None},
+            base.loss if (base := self.base_loss()) is not None else None,
         )
 
     # --- commitments and ownership -----------------------------------------------------------------------
