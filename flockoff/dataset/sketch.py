@@ -37,7 +37,7 @@ HASHES = 6
 NEEDED = 3
 MIN_WORDS = 12
 FORMAT_SHARE = 0.01
-FORMAT_ANSWERS = 4
+FORMAT_ANSWERS = 8
 
 _COLUMNS = 2 + HASHES
 _CANDIDATES = 64  # smallest hashes of an answer from which those of its format are left out

@@ -201,7 +201,7 @@ def _nearly_copied(growth: Growth, player: Player) -> MinerFault:
     answers = tuple(
         BorrowedAnswer(line, 300, _claim(growth.players[line % 3 + 1]), line + 40) for line in range(1, 30)
     )
-    fault = near_duplicate_fault(Borrowed(10_000, answers), RULES.overlap, rows_left=3)
+    fault = near_duplicate_fault(Borrowed(10_000, answers), RULES.overlap, rows_left=0)
     assert fault is not None
     return fault
 
