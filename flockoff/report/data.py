@@ -33,6 +33,7 @@ def page_data(facts: Facts) -> Json:
         + [{"hotkey": hotkey, "short": short_hotkey(hotkey), "uid": None} for hotkey in departed],
         "details": list(details),
         "epoch": facts.epoch.start_block if facts.epoch else None,
+        "rules": facts.epoch.rules if facts.epoch else None,
         "madeAt": facts.made_at,
         "silentAfter": facts.health.silent_after,
         "base": facts.base.loss if facts.base else None,

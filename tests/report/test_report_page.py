@@ -203,3 +203,12 @@ def test_duration_has_two_units(seconds: float, words: str) -> None:
 def test_spark_goes_from_left_to_right_and_up_to_the_top() -> None:
     assert spark([None, 1.0, None, 2.0]) == "0.0,9.0 72.0,1.0"
     assert spark([1.0, None]) == ""
+
+
+def test_page_names_the_rules_by_their_hash(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger.open(path, netuid=NETUID, competition=RULES.id, hotkey="5Validator") as ledger:
+        ledger.begin_epoch(Epoch(360, 720, 5), [], rules="0123456789abcdef" * 4)
+        page = render_page(read_facts(ledger, RULES, NOW))
+    assert "rules 01234567</abbr>" in page
+    assert '"rules":"0123456789abcdef' in page
