@@ -20,22 +20,22 @@ from flockoff.logs import set_up_logging
 
 def waits(stop):
     print("ready", flush=True)
-    if not stop.wait(30):
+    if not stop.wait(3000):
         return 1
     raise Interrupted
 
 def finishes(stop):
     print("ready", flush=True)
-    stop.wait(30)
+    stop.wait(3000)
     print("asked", flush=True)
     time.sleep(0.3)
     return 0
 
 def deaf(stop):
     print("ready", flush=True)
-    stop.wait(30)
+    stop.wait(3000)
     print("asked", flush=True)
-    time.sleep(30)
+    time.sleep(3000)
     return 0
 
 def deaf_in_its_end(stop):
@@ -43,7 +43,7 @@ def deaf_in_its_end(stop):
         return deaf(stop)
     finally:
         print("ending", flush=True)
-        time.sleep(30)
+        time.sleep(3000)
 
 def fails(stop):
     raise SetupError("The disk is gone.", remedy="Bring it back.")
@@ -107,7 +107,7 @@ def signalled(process: "subprocess.Popen[str]", number: signal.Signals, answer: 
 )
 def test_program_that_fails_ends_with_the_status_and_one_line(what: str, status: int, said: str) -> None:
     with started(what) as process:
-        _, error = process.communicate(timeout=30)
+        _, error = process.communicate(timeout=300)
     assert process.returncode == status
     assert error.endswith(f" ERROR   {said}\n")
     assert error.count("\n") == 1
@@ -115,7 +115,7 @@ def test_program_that_fails_ends_with_the_status_and_one_line(what: str, status:
 
 def test_program_with_a_bug_says_where_to_report_it_before_the_traceback() -> None:
     with started("has_a_bug") as process:
-        _, error = process.communicate(timeout=30)
+        _, error = process.communicate(timeout=300)
     assert process.returncode == 70
     first, *rest = error.splitlines()
     assert "This is a bug: please report it at https://" in first
@@ -125,7 +125,7 @@ def test_program_with_a_bug_says_where_to_report_it_before_the_traceback() -> No
 
 def test_program_with_a_bug_in_a_thread_says_so_in_the_log() -> None:
     with started("has_a_bug_in_a_thread") as process:
-        _, error = process.communicate(timeout=30)
+        _, error = process.communicate(timeout=300)
     assert process.returncode == 0
     assert "ERROR   A bug has ended thread helper" in error
     assert error.endswith("    | ZeroDivisionError: of \\x1b[31m all things\n")
@@ -137,7 +137,7 @@ def test_program_asked_to_stop_ends_itself(name: str) -> None:
     with started("waits", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)) as process:
         await_line(process, "ready")
         process.send_signal(signal.Signals[name])
-        _, error = process.communicate(timeout=10)
+        _, error = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Traceback" not in error
 
@@ -148,7 +148,7 @@ def test_program_asked_twice_at_once_finishes_what_it_is_at() -> None:
         process.send_signal(signal.SIGINT)
         await_line(process, "asked")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=300)
     assert process.returncode == 0
 
 
@@ -158,7 +158,7 @@ def test_program_asked_again_is_interrupted_where_it_is(number: signal.Signals) 
         await_line(process, "ready")
         signalled(process, signal.SIGTERM, "asked")
         process.send_signal(number)
-        _, error = process.communicate(timeout=10)
+        _, error = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Traceback" not in error
 
@@ -169,7 +169,7 @@ def test_program_asked_a_third_time_does_not_even_clean_up() -> None:
         signalled(process, signal.SIGTERM, "asked")
         signalled(process, signal.SIGTERM, "ending")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=300)
     assert process.returncode == -signal.SIGTERM
 
 
@@ -180,7 +180,7 @@ def test_program_under_nohup_outlives_its_terminal() -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=300)
     assert process.returncode == 130
 
 
@@ -188,14 +188,14 @@ def test_program_under_nohup_outlives_its_terminal() -> None:
 @pytest.mark.parametrize(("what", "status"), [("works", 0), ("fails", 1), ("has_a_bug", 70)])
 def test_program_whose_messages_go_to_a_full_disk_ends_as_otherwise(what: str, status: int) -> None:
     with Path("/dev/full").open("w") as full, started(what, stderr=full) as process:
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
     assert process.returncode == status
 
 
 @pytest.mark.parametrize(("what", "status"), [("works", 0), ("fails", 1), ("has_a_bug", 70)])
 def test_program_without_a_terminal_ends_as_otherwise(what: str, status: int) -> None:
     with started(what, stderr=None, preexec_fn=lambda: os.close(2)) as process:
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
     assert process.returncode == status
 
 
@@ -214,7 +214,7 @@ def test_require_installed_names_what_is_missing_and_how_to_get_it() -> None:
 
 def test_run_file_that_cannot_be_used_is_one_line_with_a_remedy() -> None:
     process = started("cannot_read")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "Cannot use /: Is a directory. Give a file; this is a folder." in said
     assert "bug" not in said and "Traceback" not in said
@@ -234,7 +234,7 @@ def test_run_reader_that_closes_the_pipe_is_no_bug() -> None:
 def test_run_full_disk_behind_stdout_is_one_line_with_a_remedy() -> None:
     with Path("/dev/full").open("w") as full:
         process = started("prints_much", stdout=full)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "No space left on device" in said and "The disk is full" in said
     assert "bug" not in said and "Traceback" not in said and "Exception ignored" not in said
@@ -245,5 +245,5 @@ def test_run_terminal_that_is_not_utf8_is_no_bug() -> None:
         "prints_what_not_every_terminal_has",
         env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
     )
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=300)
     assert (process.returncode, said, errors) == (0, "5EZt7\\u2026WL9N \\u2588\n", "")

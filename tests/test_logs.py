@@ -174,7 +174,7 @@ def test_log_level_is_in_colour_on_a_terminal_only(environment: dict[str, str], 
         stderr=child,
         env=plain | {"TERM": "xterm"} | environment,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     bad, good = os.read(parent, 10_000).decode().splitlines()
     os.close(parent)

@@ -9,7 +9,7 @@ from tests.support.free_port import free_port
 
 
 def read(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=300) as response:
         return str(response.read().decode())
 
 

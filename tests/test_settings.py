@@ -173,7 +173,7 @@ def test_credentials_login_is_where_huggingface_hub_has_it(variables: dict[str, 
     code = "from huggingface_hub import constants; print(constants.HF_TOKEN_PATH)"
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]} | variables
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
     )
     assert Path(done.stdout.strip()).expanduser() == login_file(variables)
 

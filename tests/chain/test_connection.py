@@ -97,7 +97,7 @@ def test_wait_for_block_node_lost_is_transient_not_an_endless_wait(
     stopping.start()
 
     with pytest.raises(ChainTransient):
-        chain.wait_for_block(1000, timeout=60)
+        chain.wait_for_block(1000, timeout=300)
     stopping.join()
     chain.close()
 
@@ -199,7 +199,7 @@ def as_root(endpoint: str, call: Any) -> None:
         (await client.submit_call(sudo, Keypair.create_from_uri("//Alice"))).raise_for_failure()
 
     connection = Connection(endpoint)
-    connection.run(submit, timeout=30)
+    connection.run(submit, timeout=300)
     connection.close()
 
 

@@ -50,4 +50,4 @@ def test_resolve_endpoint_nonsense_is_a_usage_error_with_a_remedy(nonsense: str)
 def test_import_chain_leaves_the_sdk_out() -> None:
     program = "import sys, flockoff.chain; sys.exit('bittensor' in sys.modules or 'numpy' in sys.modules)"
 
-    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=300).returncode == 0

@@ -111,7 +111,7 @@ def test_completion_knows_what_an_option_takes(typed: str, offered: str) -> None
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert offered in done.stdout.splitlines()
 
@@ -122,6 +122,6 @@ def test_every_shell_gets_its_completion() -> None:
             [sys.executable, "-c", "from flockoff.cli import main; main()", "--show-completion", shell],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert done.returncode == 0 and "complet" in done.stdout.lower()

@@ -48,6 +48,7 @@ def expect_nothing_given_away(submission: Submission) -> None:
     assert traces.private or traces.committed, "public before the commitment is on chain"
 
 
+@pytest.mark.slow
 def test_miner_killed_before_or_after_any_call_goes_on_where_it_was(mine: Mine, calls: Sequence[str]) -> None:
     for step in calls:
         submission = mine.submission()
@@ -56,6 +57,7 @@ def test_miner_killed_before_or_after_any_call_goes_on_where_it_was(mine: Mine, 
         finish(submission)
 
 
+@pytest.mark.slow
 def test_miner_killed_before_or_after_any_request_goes_on_where_it_was(
     mine: Mine, requests: Sequence[str]
 ) -> None:
@@ -66,6 +68,7 @@ def test_miner_killed_before_or_after_any_request_goes_on_where_it_was(
         finish(submission)
 
 
+@pytest.mark.slow
 def test_miner_killed_at_one_step_after_the_other_comes_to_the_same_end(
     mine: Mine, calls: Sequence[str]
 ) -> None:
@@ -85,6 +88,7 @@ def test_miner_killed_while_its_commitment_waits_for_a_block_sends_no_other(mine
     finish(submission)
 
 
+@pytest.mark.slow
 def test_miner_asked_to_stop_at_any_call_ends_in_time_and_goes_on_later(
     mine: Mine, calls: Sequence[str]
 ) -> None:

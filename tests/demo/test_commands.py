@@ -72,7 +72,7 @@ def test_demo_interrupted_leaves_no_process_behind(models: Path, tmp_path: Path)
         while "miner1" not in (line := process.stdout.readline()):
             assert line, "the demo ended before it was interrupted"
         os.killpg(process.pid, signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Traceback" not in said
     assert leftovers(tmp_path) == []
@@ -84,7 +84,7 @@ def test_check_finds_the_evaluation_sets_answers_and_says_what_is_valid(models: 
 
     def checked(file: str, *more: str) -> "subprocess.CompletedProcess[str]":
         arguments = [*FLOCKOFF, "check", file, *local, *more]
-        return subprocess.run(arguments, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True, timeout=120)
+        return subprocess.run(arguments, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True, timeout=300)
 
     good = checked("flockoff/localnet/samples/conversations.jsonl", "--json")
     assert good.returncode == 0
@@ -97,7 +97,7 @@ def test_check_finds_the_evaluation_sets_answers_and_says_what_is_valid(models: 
 
 def flockoff(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*FLOCKOFF, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+        [*FLOCKOFF, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
     )
 
 
@@ -107,7 +107,7 @@ def test_localnet_help_names_every_option_whole_in_80_columns() -> None:
         env=os.environ | {"COLUMNS": "80"},
         stdout=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=300,
     ).stdout
     assert "--commitment-cooldown" in said
     assert "--no-commit-reveal" in said
@@ -135,7 +135,7 @@ def test_localnet_prints_commands_that_work(models: Path, tmp_path: Path) -> Non
         assert validated.returncode == 0, validated.stdout
         make_it_misbehave(said, arguments)
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=30)
+        rest, _ = process.communicate(timeout=300)
     assert process.returncode == 0, rest
     assert "Traceback" not in rest
     assert "node: answers nothing for 0.1 s" in rest
@@ -173,5 +173,5 @@ def run_pasted(command: str, models: Path) -> "subprocess.CompletedProcess[str]"
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=300,
     )

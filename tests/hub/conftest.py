@@ -80,7 +80,7 @@ def run_hf(hub: HubServer, tmp_path: Path) -> Callable[..., str]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGG"))}
         environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": token}
         command = [sys.executable, "-m", "huggingface_hub.cli.hf", *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

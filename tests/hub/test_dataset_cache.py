@@ -259,7 +259,7 @@ def test_get_from_many_threads_downloads_each_once(
     cache.begin(needs(10, 20, 30, 40))
     with ThreadPoolExecutor(8) as pool:
         jobs = [pool.submit(get, cache, size) for size in (10, 20, 30, 40) * 10]
-        paths = {job.result(timeout=30)[0] for job in jobs}
+        paths = {job.result(timeout=300)[0] for job in jobs}
     assert len(paths) == 4
     assert sorted(shelf.asked) == ["any/10", "any/20", "any/30", "any/40"]
 
@@ -285,7 +285,7 @@ def test_begin_touches_nothing_that_is_being_written(
         with pytest.raises(SetupError):
             get(cache, 1)
         go_on.set()
-        assert job.result(timeout=30)[0].exists()
+        assert job.result(timeout=300)[0].exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs file modes")

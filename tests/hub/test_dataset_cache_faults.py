@@ -107,6 +107,6 @@ def test_get_from_many_threads_under_a_small_budget_keeps_to_it(
         cache.begin([(alice.repo, commit) for commit in needed])
         with ThreadPoolExecutor(6) as pool:
             jobs = [pool.submit(cache.get, alice.repo, commit, max_bytes=size) for commit in needed * 2]
-            contents = {job.result(timeout=30).read_bytes() for job in jobs}
+            contents = {job.result(timeout=300).read_bytes() for job in jobs}
         assert contents == {bytes([commits.index(commit)]) * size for commit in needed}
         assert bytes_in(tmp_path) == 3 * size

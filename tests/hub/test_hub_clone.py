@@ -20,7 +20,7 @@ def clone(hub: HubServer, repo: str, target: Path, token: str | None = None) -> 
         env=os.environ | {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "GIT_ASKPASS": "true"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=30,
+        timeout=300,
     )
     return done.returncode
 

@@ -138,7 +138,7 @@ def test_commit_is_a_real_git_commit(hub: HubServer, alice: Owner) -> None:
         ["git", "-C", str(bare), "cat-file", "blob", f"{commit}:data.jsonl"],
         capture_output=True,
         check=True,
-        timeout=20,
+        timeout=300,
     )
     assert shown.stdout == b"hello\n"
 

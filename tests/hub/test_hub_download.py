@@ -367,7 +367,7 @@ def test_download_from_many_threads_gives_each_the_whole_file(
             pool.submit(anybody.download, alice.repo, commit, tmp_path, max_bytes=1 << 21)
             for commit in commits * 3
         ]
-        paths = [job.result(timeout=30) for job in jobs]
+        paths = [job.result(timeout=300) for job in jobs]
     for number, path in enumerate(paths):
         assert path.read_bytes() == CONTENT + bytes([number % 4])
     assert len(list(tmp_path.glob("*.jsonl"))) == 4

@@ -55,7 +55,7 @@ def close(ledger: Ledger, start: int = START) -> None:
 def _as_root(*command: str) -> bool:
     needs_help = ["sudo", "-n"] if hasattr(os, "geteuid") and os.geteuid() != 0 else []
     try:
-        return subprocess.run([*needs_help, *command], capture_output=True, timeout=20).returncode == 0
+        return subprocess.run([*needs_help, *command], capture_output=True, timeout=300).returncode == 0
     except OSError:
         return False
 

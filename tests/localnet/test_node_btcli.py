@@ -18,7 +18,7 @@ def btcli(subnet: Subnet, *arguments: str) -> Any:
     """Run a command against the node; gives its JSON output."""
     program = Path(sys.executable).parent / "btcli"
     command = [str(program), "--network", subnet.node.endpoint, "--json", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 

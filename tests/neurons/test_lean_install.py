@@ -69,7 +69,7 @@ def test_lean_install_checks_and_rehearses_without_torch(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert refused.returncode == 1 and "Run: uv sync" in refused.stderr
 
@@ -82,7 +82,7 @@ def said(python: Path, arguments: list[str], environment: dict[str, str]) -> str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout

@@ -141,7 +141,7 @@ def test_miner_on_the_cooldown_waits_and_commits_when_it_is_over(tmp_path: Path)
         with playground.start_miner(0, ROWS[:1], "--retry_seconds", "1", repo="second") as process:
             assert "Trying again in 1 s" in until_it_waits(process)
             playground.node.advance(COOLDOWN)
-            said, _ = process.communicate(timeout=60)
+            said, _ = process.communicate(timeout=300)
         assert process.returncode == 0, said
         commitment = playground.commitment(0)
         assert commitment is not None

@@ -12,8 +12,9 @@ from huggingface_hub import HfApi
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from flockoff.localnet.node import NodeSettings
 from tests.support import thief
-from tests.support.playground import Playground, running_playground, until_it_waits
+from tests.support.playground import TIMEOUT_SECONDS, Playground, running_playground, until_it_waits
 from tests.support.thief import FILE, WAYS, is_final, rounds_in
 from tests.support.tiny_model import row
 
@@ -25,7 +26,12 @@ ROUNDS = 5  # at least, in every stretch of the miner's run that takes long
 @pytest.fixture(scope="module")
 def playground(tmp_path_factory: pytest.TempPathFactory, isolated_home: None) -> Iterator[Playground]:
     directory = tmp_path_factory.mktemp("thief")
-    with running_playground(directory, miners=2, commitment_cooldown=COOLDOWN) as playground:
+    with running_playground(
+        directory,
+        miners=2,
+        commitment_cooldown=COOLDOWN,
+        node_settings=NodeSettings(block_seconds=0.1, tempo=5000),
+    ) as playground:
         yield playground
 
 
@@ -49,7 +55,7 @@ def stealing(playground: Playground, repo: str, log: Path) -> Iterator["subproce
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.05)
@@ -99,9 +105,9 @@ def test_thief_sees_nothing_in_a_miners_whole_run_until_the_commitment_is_final(
             assert owner.file_exists(repo, FILE, repo_type="dataset")
             wait_for_rounds(log)
             playground.node.advance(COOLDOWN)
-            said, _ = miner.communicate(timeout=60)
+            said, _ = miner.communicate(timeout=TIMEOUT_SECONDS)
         assert miner.returncode == 0, said
-        process.wait(timeout=60)
+        process.wait(timeout=TIMEOUT_SECONDS)
     rounds = rounds_in(log)
     assert publishing.was_final == [True]
     assert {each.final for each in rounds if each.seen} == {True}

@@ -76,7 +76,7 @@ def test_validator_terminated_in_mid_epoch_leaves_no_worker_and_goes_on(
         assert process.stdout is not None
         while "training 2/" not in (line := process.stdout.readline()):
             assert line, "the validator ended before it trained"
-        with urlopen(f"http://127.0.0.1:{port}/", timeout=30) as page:
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=300) as page:
             assert "is under way" in page.read().decode()
         asked = time.monotonic()
         outcome = terminated(process)

@@ -104,7 +104,7 @@ def seen(playground: Playground) -> Seen:
 def run_check(arguments: list[str], environment: dict[str, str]) -> Outcome:
     command = [sys.executable, "-c", "from flockoff.cli import main; main()", "check", *arguments]
     done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
     )
     return Outcome(done.returncode, done.stdout)
 

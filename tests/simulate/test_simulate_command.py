@@ -29,7 +29,7 @@ def typed(*arguments: str) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=300,
         env={**os.environ, "COLUMNS": "80", "PYTHONUTF8": "1"},
     )
 

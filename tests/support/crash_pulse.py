@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from flockoff.localnet.node import Node
 
 BLOCK_SECONDS = 0.05
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 300.0
 
 
 class Pulse:

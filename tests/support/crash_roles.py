@@ -27,8 +27,8 @@ from tests.support.crash_steps import Steps, Watched, notes_in, steps_in
 from tests.support.stand_in import StandInEvaluator
 from tests.support.toy_encoder import CharacterEncoder
 
-IMPORTED_ONCE = ["pytest", "crash_roles", "bittensor", "flockoff.hub.remote", "flockoff.mine"]
-TIMEOUT_SECONDS = 60.0
+IMPORTED_ONCE = ["pytest", "tests.support.crash_roles", "bittensor", "flockoff.hub.remote", "flockoff.mine"]
+TIMEOUT_SECONDS = 300.0
 
 
 @dataclass(frozen=True)

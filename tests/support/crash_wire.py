@@ -20,8 +20,8 @@ from flockoff.localnet.hub import HubServer
 from flockoff.localnet.hub.faults import ANY
 from tests.support.crash_steps import Steps
 
-_START_SECONDS = 10.0
-_STOP_SECONDS = 10.0
+_START_SECONDS = 300.0
+_STOP_SECONDS = 300.0
 _REPO = re.compile(r"/datasets/[^/]+/[^/]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
 from flockoff.records import RawCommitment, Row
 from tests.support.tiny_model import row, write_dataset, write_tiny_model
 
-TIMEOUT_SECONDS = 120.0
+TIMEOUT_SECONDS = 300.0
+# An epoch is longer than any test, and goes by only where a test says so. A transaction gets a block at once.
+UNHURRIED = NodeSettings(block_seconds=0.5, instant=True, tempo=1000)
 
 
 @dataclass(frozen=True)
@@ -172,18 +174,24 @@ def write_competition(file: Path, model: tuple[str, str], eval_data_dir: Path) -
 
 @contextmanager
 def running_playground(
-    directory: Path, *, miners: int, validators: int = 1, commitment_cooldown: int = 0
+    directory: Path,
+    *,
+    miners: int,
+    validators: int = 1,
+    commitment_cooldown: int = 0,
+    node_settings: NodeSettings = UNHURRIED,
 ) -> Iterator[Playground]:
     with ExitStack() as stack:
-        settings = NodeSettings(port=0, block_seconds=0.1, commitment_cooldown=commitment_cooldown)
-        node = stack.enter_context(Node(settings))
+        node = stack.enter_context(
+            Node(replace(node_settings, port=0, commitment_cooldown=commitment_cooldown))
+        )
         hub = stack.enter_context(HubServer(HubSettings(state_dir=directory / "hub")))
         plan = SubnetPlan(
             endpoint=node.endpoint,
             wallet_path=directory / "wallets",
             miners=miners,
             validators=validators,
-            tempo=5000,
+            tempo=node_settings.tempo,
             weights_rate_limit=5,
         )
         subnet = prepare_subnet(plan, on_progress=lambda _: None)

@@ -265,7 +265,7 @@ def test_tokens_import_is_light_and_fast() -> None:
         "print(time.perf_counter() - start, bool({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
     )
     seconds, heavy = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300
     ).stdout.split()
     assert heavy == "False"
     assert float(seconds) < 2  # about 0.2 alone; other tests keep the cores busy

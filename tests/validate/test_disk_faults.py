@@ -24,7 +24,7 @@ MINERS = 3
 POINTS = 5  # of an epoch at which the disk fails
 FAULT = "The disk reported an error"
 FAULT_PAUSE = 0.1  # the validator's, before it tries again
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 300.0
 
 
 def require_whole_epoch(arena: Arena, validator: Validator, epoch: Epoch) -> None:
