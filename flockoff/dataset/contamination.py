@@ -76,6 +76,7 @@ class EvaluationAnswers:
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
+        self.conversations = len(rows)  # of the whole set
         owners: dict[int, int] = {}  # by a run's hash: the answer that it is of, or -1 for nobody
         every = (answer for number, row in enumerate(rows, start=1) for answer in _answers_of(number, row))
         answers = [*{answer.runs.tobytes(): answer for answer in every}.values()]

@@ -8,7 +8,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from typing import Any
 
-from flockoff.dataset import Claim, described_overlap, duplicate_fault, near_duplicate_fault, owner_of
+from flockoff.dataset import (
+    Claim,
+    described_overlap,
+    duplicate_fault,
+    near_duplicate_fault,
+    owner_of,
+    sealed_gap_fault,
+)
 from flockoff.epoch.blame import blamed, eligible, is_settled, may_try_again
 from flockoff.epoch.memory import Memory
 from flockoff.errors import (
@@ -152,14 +159,7 @@ class _Judge:
                 self._blame(job, fault)
             return
         assert job.dataset is not None, "what is measured was admitted"
-        verdict = eligible(
-            self._epoch,
-            job.commitment,
-            job.dataset.content_hash,
-            measurement.loss,
-            block=job.block,
-            note=job.dataset.note,
-        )
+        verdict = self._verdict(job, job.dataset, measurement)
         self._store_measured(verdict, self._evaluation(job, job.dataset, measurement) if is_new else None)
         self._done(job, verdict)
 
@@ -201,6 +201,35 @@ class _Judge:
         if not evaluations.include(content_hash):
             evaluations.begin(job)
         return None
+
+    def _verdict(self, job: Job, dataset: Dataset, measurement: Measurement) -> Verdict:
+        """On what was measured: eligible, unless the sealed set shows that it learned the public one."""
+        fault = self._sealed_gap(measurement)
+        if fault is not None:
+            return blamed(
+                self._epoch,
+                job.commitment,
+                fault,
+                content_hash=dataset.content_hash,
+                last=self._memory.last_verdicts.get(job.commitment.hotkey),
+                final=True,
+            )
+        return eligible(
+            self._epoch,
+            job.commitment,
+            dataset.content_hash,
+            measurement.loss,
+            block=job.block,
+            note=dataset.note,
+        )
+
+    def _sealed_gap(self, measurement: Measurement) -> MinerFault | None:
+        """The fault that the sealed set shows; None where there is none, or no base to compare with."""
+        rules, sealed = self._validator.competition.sealed, self._validator.sealed_answers
+        base = self._validator.ledger.base_loss()
+        if rules is None or sealed is None or base is None or base.sealed_loss is None or not base.row_nll:
+            return None
+        return sealed_gap_fault(measurement, base, sealed.conversations, rules)
 
     def _is_cut_short(self, job: Job, fault: MinerFault | Fault) -> bool:
         """Whether there is nothing to say of the dataset: it was stopped with the program, or never begun."""

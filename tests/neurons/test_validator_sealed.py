@@ -37,7 +37,9 @@ def sealing(playground: Playground, tmp_path: Path) -> Playground:
     competition.write_text(
         playground.competition.read_text(encoding="utf-8")
         + f'[sealed]\nrepo = "validator/sealed"\ncommit = "{commit}"\n'
-        f'sha256 = "{sha256(file.read_bytes()).hexdigest()}"\nweight = {WEIGHT}\n',
+        f'sha256 = "{sha256(file.read_bytes()).hexdigest()}"\nweight = {WEIGHT}\n'
+        # One sealed row about something else: what it says of a gain is nothing that a verdict could rest on.
+        "gap_allowance = 100.0\n",
         encoding="utf-8",
     )
     return replace(playground, competition=competition)
