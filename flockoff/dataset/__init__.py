@@ -23,6 +23,7 @@ from flockoff.dataset.overlap import (
     borrowed,
     described_overlap,
     near_duplicate_fault,
+    stands_against,
 )
 from flockoff.dataset.sealed import sealed_gap_fault, sealed_margin
 from flockoff.dataset.sketch import Sketch, Sketcher
@@ -66,5 +67,6 @@ __all__ = [
     "same_loss_groups",
     "sealed_gap_fault",
     "sealed_margin",
+    "stands_against",
     "too_small",
 ]

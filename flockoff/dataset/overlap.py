@@ -190,6 +190,15 @@ def borrowed(
     )
 
 
+def stands_against(other: Claim, claim: Claim, rules: Overlap, owners: Owners) -> bool:
+    """Whether an earlier claim on the same content makes a copy of the one that ``claim`` is on.
+
+    Not one of the same hotkey, of one that its coldkey had before, or of an owner whose claims have lapsed.
+    """
+    known = owners.get(other.hotkey)
+    return not _is_its_own(other, claim, owners) and (known is None or known.has_standing(rules))
+
+
 def _is_its_own(other: Claim, claim: Claim, owners: Owners) -> bool:
     """Whether the other claim is of the same hotkey, or of one that its coldkey had before."""
     if other.hotkey == claim.hotkey:

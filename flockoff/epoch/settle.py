@@ -3,14 +3,16 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from flockoff.competition import Competition
+from flockoff.competition import Competition, Overlap
 from flockoff.dataset import (
     Borrowed,
     Claim,
+    Owners,
     duplicate_fault,
     near_duplicate_fault,
     same_loss_copies,
     same_loss_fault,
+    stands_against,
 )
 from flockoff.epoch.blame import took_its_turn
 from flockoff.epoch.contest import contest
@@ -27,13 +29,15 @@ class Evidence:
     """What is known, once all datasets of an epoch were seen, of the contents that its verdicts are on."""
 
     # All by content hash. Who committed it first:
-    owners: Mapping[str, Claim] = field(default_factory=dict)
+    claims: Mapping[str, Claim] = field(default_factory=dict)
     # What others own of it by now, where contents first seen in this epoch matter to it:
     borrowed: Mapping[str, Borrowed] = field(default_factory=dict)
     # The part of it that others owned as of the look before:
     borrowed_shares: Mapping[str, float] = field(default_factory=dict)
     # What the base model loses without any adapter, nats per assistant token; None while it is not known:
     base_loss: float | None = None
+    # By hotkey, what is known of those who hold claims; missing: registered, and winning.
+    owners: Owners = field(default_factory=dict)
 
     def borrowed_share(self, content_hash: str) -> float | None:
         """Of the content's assistant tokens, 0 to 1; None where it was never looked at."""
@@ -118,10 +122,13 @@ def _missed(verdicts: Sequence[Verdict], memory: Memory) -> dict[str, int]:
 def _looked_at_again(verdict: Verdict, competition: Competition, evidence: Evidence) -> Verdict:
     """The verdict, at fault if contents first seen in its epoch show that it is a near-duplicate.
 
-    A few borrowed rows that only they show were trained on by now; the next time they are left out.
+    A few borrowed rows that only they show were trained on by now; the next time they are left out. Of a
+    dataset that is others' for the most part, whether they have won yet or not, the loss says nothing.
     """
     found = evidence.borrowed.get(verdict.content_hash or "") if verdict.standing == "eligible" else None
-    fault = near_duplicate_fault(found, competition.overlap, rows_left=1) if found is not None else None
+    if found is None:
+        return verdict
+    fault = near_duplicate_fault(found, competition.overlap, rows_left=1)
     return verdict if fault is None else _at_fault(verdict, fault)
 
 
@@ -129,7 +136,7 @@ def _without_copies(
     verdicts: Sequence[Verdict], evidence: Evidence, competition: Competition
 ) -> list[Verdict]:
     """The verdicts, with those at fault whose content turned out to be another's or leaves another's loss."""
-    owned = [_unless_owned(verdict, evidence) for verdict in verdicts]
+    owned = [_unless_owned(verdict, evidence, competition.overlap) for verdict in verdicts]
     losses: dict[str, float] = {}
     claims: dict[str, Claim] = {}
     for verdict in owned:
@@ -144,9 +151,12 @@ def _without_copies(
     ]
 
 
-def _unless_owned(verdict: Verdict, evidence: Evidence) -> Verdict:
-    owner = evidence.owners.get(verdict.content_hash or "") if verdict.standing == "eligible" else None
-    if owner is None or owner.hotkey == verdict.hotkey:
+def _unless_owned(verdict: Verdict, evidence: Evidence, rules: Overlap) -> Verdict:
+    owner = evidence.claims.get(verdict.content_hash or "") if verdict.standing == "eligible" else None
+    if owner is None:
+        return verdict
+    claim = Claim(owner.content_hash, verdict.hotkey, verdict.block, verdict.uid)
+    if not stands_against(owner, claim, rules, evidence.owners):
         return verdict
     return _at_fault(verdict, duplicate_fault(owner))
 

@@ -250,7 +250,23 @@ ALTER TABLE identity ADD COLUMN genesis TEXT;
 ALTER TABLE epochs ADD COLUMN rules TEXT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
+_EIGHTH = """
+-- What is known of every hotkey that was ever registered: whose it is, whether it is there, how it fared.
+CREATE TABLE owners (
+    hotkey TEXT PRIMARY KEY,
+    coldkey TEXT NOT NULL,
+    registered INTEGER NOT NULL CHECK (registered IN (0, 1)),
+    evaluations INTEGER NOT NULL DEFAULT 0,  -- epochs with a verdict, its own faults included
+    best_win_rate REAL CHECK (best_win_rate BETWEEN 0 AND 1)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX owners_of_coldkey ON owners (coldkey);
+-- Until a snapshot says more, a hotkey of before is there and its own coldkey.
+INSERT INTO owners
+SELECT v.hotkey, v.hotkey, 1, sum(v.standing <> 'not_evaluated'), max(r.win_rate)
+FROM verdicts AS v LEFT JOIN results AS r ON r.epoch = v.epoch AND r.hotkey = v.hotkey GROUP BY v.hotkey;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -10,7 +10,7 @@ from sqlite3 import Connection, Cursor
 from types import TracebackType
 from typing import Literal, Self
 
-from flockoff.dataset import Borrowed, Claim, Sketch
+from flockoff.dataset import Borrowed, Claim, Owner, Sketch
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.settle import Evidence, Settlement
 from flockoff.errors import LedgerError
@@ -214,16 +214,35 @@ class Ledger:
         rows = self._database.read("SELECT * FROM claims WHERE content_hash = ?", (content_hash,))
         return claim_from(rows[0]) if rows else None
 
+    def owners(self) -> dict[str, Owner]:
+        """By hotkey, what is known of everybody who was ever registered, as of the last epoch's beginning."""
+        rows = self._database.read(
+            "SELECT hotkey, coldkey, registered, evaluations, best_win_rate, EXISTS"
+            " (SELECT 1 FROM owners AS other WHERE other.coldkey = owners.coldkey"
+            " AND other.hotkey <> owners.hotkey AND other.registered) AS succeeded FROM owners"
+        )
+        return {
+            row["hotkey"]: Owner(
+                row["coldkey"],
+                registered=bool(row["registered"]),
+                succeeded=bool(row["succeeded"]),
+                evaluations=row["evaluations"],
+                best_win_rate=row["best_win_rate"],
+            )
+            for row in rows
+        }
+
     def evidence(self, verdicts: Iterable[Verdict], borrowed: Mapping[str, Borrowed]) -> Evidence:
         """What is known of the contents of ``verdicts``; ``borrowed`` as by ``SketchIndex.look_again``."""
         contents = {verdict.content_hash for verdict in verdicts if verdict.content_hash is not None}
-        owners = {content: self.owner(content) for content in contents}
+        claims = {content: self.owner(content) for content in contents}
         shares = {content: self.sketches.borrowed_share(content) for content in contents}
         return Evidence(
-            {content: owner for content, owner in owners.items() if owner is not None},
+            {content: claim for content, claim in claims.items() if claim is not None},
             borrowed,
             {content: share for content, share in shares.items() if share is not None},
             base.loss if (base := self.base_loss()) is not None else None,
+            self.owners(),
         )
 
     # --- commitments and ownership -----------------------------------------------------------------------
@@ -260,14 +279,15 @@ class Ledger:
         plan: Sequence[Commitment],
         verdicts: Iterable[Verdict] = (),
         seen: Iterable[Commitment] = (),
+        coldkeys: Mapping[str, str] | None = None,
         rules: str | None = None,
     ) -> list[Commitment]:
         """Store the epoch with its plan and return the plan; if it was begun before, the one stored then.
 
         ``verdicts`` are those that need no evaluation, ``seen`` as ``record_commitments`` takes. They are
-        stored with the plan or not at all. ``rules``: the hash of the rules that it is played by. Raises
-        LedgerError where it was begun with another seed: the start block had another hash, so this is the
-        ledger of another chain.
+        stored with the plan or not at all. ``coldkeys``: by hotkey, of everybody who is registered; None: not
+        known. ``rules``: the hash of the rules that it is played by. Raises LedgerError where it was begun
+        with another seed: the start block had another hash, so this is the ledger of another chain.
         """
         stored = self.epoch(epoch.start_block)
         if stored is not None:
@@ -288,6 +308,8 @@ class Ledger:
             for verdict in verdicts:
                 _insert_verdict(connection, verdict)
             _insert_commitments(connection, seen)
+            if coldkeys is not None:
+                _insert_owners(connection, coldkeys)
         return list(plan)
 
     def _require_same_chain(self, stored: Epoch, epoch: Epoch) -> None:
@@ -411,6 +433,15 @@ class Ledger:
                     for hotkey in scores.keys() | rates.keys() | shares.keys()
                 ],
             )
+            connection.executemany(
+                "UPDATE owners SET evaluations = evaluations + 1,"
+                " best_win_rate = max(coalesce(best_win_rate, 0), ?) WHERE hotkey = ?",
+                [
+                    (rates.get(verdict.hotkey, 0.0), verdict.hotkey)
+                    for verdict in settlement.verdicts
+                    if verdict.standing != "not_evaluated"
+                ],
+            )
             prune(connection, self._keep_epochs)
 
     def closed_block(self, start_block: int) -> int | None:
@@ -485,6 +516,15 @@ def _insert_commitments(connection: Connection, commitments: Iterable[Commitment
         " ON CONFLICT DO UPDATE SET uid = excluded.uid, model_id = excluded.model_id"
         " WHERE uid <> excluded.uid OR model_id <> excluded.model_id",
         [(each.hotkey, each.block, each.uid, str(each.model_id)) for each in commitments],
+    )
+
+
+def _insert_owners(connection: Connection, coldkeys: Mapping[str, str]) -> None:
+    connection.execute("UPDATE owners SET registered = 0 WHERE registered")
+    connection.executemany(
+        "INSERT INTO owners (hotkey, coldkey, registered) VALUES (?, ?, 1)"
+        " ON CONFLICT DO UPDATE SET coldkey = excluded.coldkey, registered = 1",
+        coldkeys.items(),
     )
 
 

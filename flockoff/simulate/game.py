@@ -188,7 +188,7 @@ class _Game:
             verdicts.append(verdict)
         coldkeys = {hotkey: hotkey for hotkey in entries}
         settlement = settle(
-            epoch.start_block, verdicts, memory, coldkeys, self.competition, Evidence(owners=claims)
+            epoch.start_block, verdicts, memory, coldkeys, self.competition, Evidence(claims=claims)
         )
         self.memories[number] = replace(memory.after(settlement), tokens=tokens)
         return settlement.verdicts

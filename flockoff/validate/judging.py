@@ -15,6 +15,7 @@ from flockoff.dataset import (
     near_duplicate_fault,
     owner_of,
     sealed_gap_fault,
+    stands_against,
 )
 from flockoff.epoch.blame import blamed, eligible, is_settled, may_try_again
 from flockoff.epoch.memory import Memory
@@ -171,14 +172,18 @@ class _Judge:
         assert job.prepared is not None, "what is admitted is prepared"
         dataset, commitment = job.prepared.result(), job.commitment
         ledger, rules = self._validator.ledger, self._validator.competition.overlap
+        owners = ledger.owners()
         claim = Claim(dataset.content_hash, commitment.hotkey, commitment.block, commitment.uid)
         owner = owner_of([claim, ledger.owner(dataset.content_hash) or claim])
-        if owner.hotkey != commitment.hotkey:
-            raise duplicate_fault(owner)
-        found = ledger.sketches.look(owner, dataset.sketch, rules, self._validator.public_sample)
+        if owner.hotkey != claim.hotkey:
+            if stands_against(owner, claim, rules, owners):
+                raise duplicate_fault(owner)
+            owner = claim
+        found = ledger.sketches.look(owner, dataset.sketch, rules, self._validator.public_sample, owners)
         ledger.remember_dataset(owner, commitment.model_id, dataset.sketch, self._epoch.start_block, found)
         left_out = tuple(sorted({*dataset.left_out, *found.lines}))
-        fault = near_duplicate_fault(found, rules, rows_left=dataset.rows - len(left_out))
+        rows_left = dataset.rows - len(left_out)
+        fault = near_duplicate_fault(found, rules, rows_left=rows_left, owners=owners)
         if fault is not None:
             raise fault
         if found.answers:

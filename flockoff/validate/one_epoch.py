@@ -80,7 +80,8 @@ def _begin(validator: Validator, epoch: Epoch) -> Sequence[Commitment] | None:
     queue = form_queue(entries.counting, memory, validator.queue, epoch)
     rules = competition_hash(validator.competition)
     COMPETITION.labels(id=validator.competition.id, rules=rules).set(1)
-    ledger.begin_epoch(epoch, queue.places, entries.verdicts, entries.seen, rules)
+    coldkeys = {neuron.hotkey: neuron.coldkey for neuron in snapshot.neurons}
+    ledger.begin_epoch(epoch, queue.places, entries.verdicts, entries.seen, coldkeys, rules)
     QUEUE_AGE.set(queue.age)
     for verdict in entries.verdicts:
         log_verdict(verdict)
@@ -194,10 +195,11 @@ def _close(validator: Validator, start_block: int) -> None:
 def _borrowed_by_now(validator: Validator, verdicts: Iterable[Verdict]) -> dict[str, Borrowed]:
     """By content hash, what of the eligible belongs to others, where contents first seen since tell more."""
     sketches, rules = validator.ledger.sketches, validator.competition.overlap
+    owners, public = validator.ledger.owners(), validator.public_sample
     found: dict[str, Borrowed] = {}
     for verdict in verdicts:
         if verdict.standing == "eligible" and verdict.content_hash is not None:
-            again = sketches.look_again(verdict.content_hash, verdict.epoch, rules, validator.public_sample)
+            again = sketches.look_again(verdict.content_hash, verdict.epoch, rules, public, owners)
             if again is not None:
                 found[verdict.content_hash] = again
     return found

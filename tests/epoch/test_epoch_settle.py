@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flockoff.competition import Competition, Scoring
-from flockoff.dataset import Borrowed, BorrowedAnswer, Claim
+from flockoff.dataset import Borrowed, BorrowedAnswer, Claim, Owner
 from flockoff.epoch.contest import contest, later_beats
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.settle import Evidence, settle
@@ -55,7 +55,7 @@ def test_settle_moves_the_scores_of_those_who_competed_and_of_those_at_fault() -
 
 def test_settle_finds_content_that_is_anothers_and_says_whose() -> None:
     verdicts = [measured("ann", 1.0), measured("bob", 1.2, content="of ann")]
-    evidence = Evidence(owners={"of ann": Claim("of ann", "ann", 100, 1)})
+    evidence = Evidence(claims={"of ann": Claim("of ann", "ann", 100, 1)})
     found = settle(360, verdicts, Memory(), COLDKEYS, RULES, evidence)
     [copy] = found.copies
     assert (copy.hotkey, copy.reason, copy.copied, copy.loss) == ("bob", Reason.DUPLICATE, ("ann",), 1.2)
@@ -85,3 +85,35 @@ def test_settle_only_the_better_half_with_mostly_rows_of_its_own_bears_witness()
     evidence = Evidence(borrowed_shares={"of ann": 0.26, "of bob": 0.25, "of cyd": 0.0, "of dan": 0.0})
     found = settle(360, verdicts, Memory(), COLDKEYS, RULES, evidence)
     assert found.witnesses == {"of bob": "coldkey of bob"}
+
+
+def owner(**about: object) -> Owner:
+    known = {
+        "coldkey": "cold",
+        "registered": True,
+        "succeeded": False,
+        "evaluations": 0,
+        "best_win_rate": None,
+    }
+    return Owner(**(known | about))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("of_ann", "standing"),
+    [
+        (owner(), "at_fault"),
+        (owner(evaluations=9, best_win_rate=0.5), "at_fault"),
+        (owner(evaluations=3, best_win_rate=0.4), "eligible"),  # never won: the claim has lapsed
+        (owner(registered=False), "eligible"),  # gone, with all its coldkey had
+        (owner(registered=False, succeeded=True), "at_fault"),
+        (owner(registered=False, succeeded=True, coldkey="cold bob"), "eligible"),  # bob's own, from before
+    ],
+)
+def test_settle_a_claim_stands_as_long_as_its_owner_has_standing(of_ann: Owner, standing: str) -> None:
+    evidence = Evidence(
+        claims={"of ann": Claim("of ann", "ann", 100, 1)},
+        owners={"ann": of_ann, "bob": owner(coldkey="cold bob")},
+    )
+    verdicts = [measured("bob", 1.2, block=200, content="of ann")]
+    found = settle(360, verdicts, Memory(), COLDKEYS, RULES, evidence)
+    assert found.verdicts[0].standing == standing
