@@ -190,7 +190,7 @@ def test_programs_meet_the_hostile_texts(seen: Seen) -> None:
     assert seen.validated.said.count("(commitment_malformed)") == 1
     assert [verdict.model_id for verdict in seen.verdicts if verdict.uid == 2] == [HOSTILE]
     assert "at fault (" in seen.validated.said
-    assert "unknown_key" in seen.checked.said
+    assert "in 2 rows" in seen.checked.said
     assert json.loads(seen.checked_json.said)["problems"]
 
 
