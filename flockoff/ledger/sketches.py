@@ -86,21 +86,6 @@ class SketchIndex:
         )
         return rows[0]["borrowed_tokens"] / max(1, rows[0]["assistant_tokens"]) if rows else None
 
-    def remember(self, content_hash: str, sketch: Sketch, epoch: int, found: Borrowed) -> None:
-        """``remember`` in a transaction of its own."""
-        with self._database.transaction() as connection:
-            remember(connection, content_hash, sketch, epoch, found)
-
-    def remember_again(self, found: Mapping[str, Borrowed]) -> None:
-        """``remember_again`` in a transaction of its own."""
-        with self._database.transaction() as connection:
-            remember_again(connection, found)
-
-    def bear_witness(self, coldkeys: Mapping[str, str]) -> None:
-        """``bear_witness`` in a transaction of its own."""
-        with self._database.transaction() as connection:
-            bear_witness(connection, coldkeys)
-
     def _claim(self, content_hash: str) -> Claim:
         [claim] = self._database.records(claim_from, _CLAIM, (content_hash,))
         return claim

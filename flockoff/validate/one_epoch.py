@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from flockoff.competition import competition_hash
 from flockoff.dataset import Borrowed
 from flockoff.epoch.entries import enter
+from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import settle
 from flockoff.errors import ChainPruned, EvaluationFault, EvaluationStopped, Interrupted, SetupError
@@ -184,12 +185,20 @@ def _close(validator: Validator, start_block: int) -> None:
         ledger.evidence(verdicts, borrowed),
     )
     ledger.close_epoch(settlement, block=snapshot.block, borrowed=borrowed)
+    _remember_what_is_shown(validator, snapshot)
     for verdict in settlement.copies:
         log_verdict(verdict)
     about = event("epoch_closed", epoch=start_block, eligible=len(settlement.shares))
     log.info("Epoch %d: %d datasets competed.", start_block, len(settlement.shares), extra=about)
     if settlement.shares:
         _report_stubborn(validator, settlement.verdicts)
+
+
+def _remember_what_is_shown(validator: Validator, snapshot: SubnetSnapshot) -> None:
+    """Note when each commitment was made that the chain shows now: a later one of its hotkey will hide it."""
+    next_blocks = Epoch(snapshot.block + 1, snapshot.block + 2, seed=0)
+    entries = enter(snapshot, next_blocks, Memory(), validator.competition.id)
+    validator.ledger.record_commitments(entries.seen)
 
 
 def _borrowed_by_now(validator: Validator, verdicts: Iterable[Verdict]) -> dict[str, Borrowed]:

@@ -13,6 +13,7 @@ from flockoff.dataset import Borrowed, Claim, owner_of
 from flockoff.errors import LedgerError
 from flockoff.ledger import Ledger
 from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
+from flockoff.ledger.sketches import bear_witness, remember_again
 from flockoff.records import Epoch, Row
 from tests.support.ledger_records import begin, commitment, model_id, open_ledger
 from tests.support.near_copies import conversations, sketch_of, swapped, with_answers
@@ -51,7 +52,8 @@ def look_again(ledger: Ledger, hotkey: str, epoch: Epoch = FIRST) -> Borrowed | 
     content = f"content of {hotkey}"
     found = ledger.sketches.look_again(content, epoch.start_block, RULES, public=None)
     if found is not None:
-        ledger.sketches.remember_again({content: found})
+        with ledger._database.transaction() as connection:
+            remember_again(connection, {content: found})
     return found
 
 
@@ -135,7 +137,8 @@ def crowd(ledger: Ledger, coldkeys: Sequence[str], rows: Sequence[Row]) -> None:
     for number, coldkey in enumerate(coldkeys):
         own = SPARE[30 * number : 30 * number + 30]
         look(ledger, f"h{number}", 10, [*rows, *own])
-        ledger.sketches.bear_witness({f"content of h{number}": coldkey})
+        with ledger._database.transaction() as connection:
+            bear_witness(connection, {f"content of h{number}": coldkey})
 
 
 def test_sketches_rows_in_many_good_datasets_become_common_property(ledger: Ledger) -> None:
