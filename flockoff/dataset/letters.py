@@ -23,9 +23,15 @@ Places = NDArray[np.intp]
 
 _MOST = 4  # characters that stand for one; a ligature of a whole phrase is cut
 _CODE_POINTS = 0x110000
-_IDEOGRAPHS = (range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0x20000, 0x32400))
+_IDEOGRAPHS = (range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0x20000, 0x2F800), range(0x2FA20, 0x32400))
 # Beyond them are no letters yet. Surrogates are in no text, and private use means nothing.
-_OTHERS = (range(0x3400), range(0x4DC0, 0x4E00), range(0xA000, 0xD800), range(0xF900, 0x20000))
+_OTHERS = (
+    range(0x3400),
+    range(0x4DC0, 0x4E00),
+    range(0xA000, 0xD800),
+    range(0xF900, 0x20000),
+    range(0x2F800, 0x2FA20),
+)
 # Of the three letters of an ideograph two are numbers that no character has.
 _THREE = np.array([0, _CODE_POINTS, 2 * _CODE_POINTS], dtype=np.uint32)
 # Cyrillic, Greek and other letters, and digits, as the Latin letter that they pass for.

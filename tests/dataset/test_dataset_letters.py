@@ -2,7 +2,7 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flockoff.dataset.letters import letters_of
@@ -71,6 +71,7 @@ def test_letters_of_several_texts_are_those_of_each(texts: list[str]) -> None:
 
 @EXAMPLES
 @given(TEXTS)
+@example("\U0002f800")  # an ideograph that stands for another one
 def test_letters_of_a_text_decomposed_are_the_same(text: str) -> None:
     assert letters(unicodedata.normalize("NFD", text)) == letters(text)
 

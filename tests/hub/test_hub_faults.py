@@ -132,7 +132,8 @@ def test_translate_upload_thread_error_is_seen_through() -> None:
 def test_retry_after_is_what_the_hub_asks_for(
     status: int, headers: dict[str, str], seconds: float | None
 ) -> None:
-    assert retry_after(httpx2.Response(status, headers=headers)) == seconds
+    response = httpx2.Response(status, headers=headers, request=httpx2.Request("GET", "http://hub/"))
+    assert retry_after(response) == seconds
     error = translate(http_error(status, headers=headers), "look")
     assert isinstance(error, HubTransient) and error.retry_after == seconds
 

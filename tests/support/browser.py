@@ -115,10 +115,10 @@ def running_browser(directory: Path) -> Iterator[Tab]:
         start_new_session=sys.platform != "win32",
     )
     try:
-        with connect(_address(profile, process), max_size=None) as browser:
+        with connect(_address(profile, process), max_size=None, ping_interval=None) as browser:
             target = Tab(browser).call("Target.createTarget", url="about:blank")["targetId"]
             host = browser.request.headers["Host"] if browser.request else ""
-            with connect(f"ws://{host}/devtools/page/{target}", max_size=None) as socket:
+            with connect(f"ws://{host}/devtools/page/{target}", max_size=None, ping_interval=None) as socket:
                 tab = Tab(socket)
                 for domain in ("Page", "Runtime", "Log", "Network"):
                     tab.call(f"{domain}.enable")

@@ -182,11 +182,12 @@ def examine(content: bytes, path: Path, draw: Random | None = None) -> DatasetRe
 
 
 def _verdict(content: bytes, path: Path) -> DatasetReport:
-    """The report, but for the file's bytes."""
+    """The report, but for what depends on how the file is arranged: its bytes, and its lines' numbers."""
     path.write_bytes(content)
     report = check_dataset(path, LIMITS, _ENCODER)
     assert report.bytes == len(content)
-    return replace(report, bytes=0)
+    assert len(report.cut_lines) <= report.cut_rows
+    return replace(report, bytes=0, cut_lines=())
 
 
 def _rearranged(content: bytes, report: DatasetReport, rows: list[Row] | None) -> Iterator[bytes]:
