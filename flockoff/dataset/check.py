@@ -85,9 +85,10 @@ def judge_dataset(
         return Judgement(report, fault_of(report))
     found = public.found() if public is not None else ()
     lines = {each.line for each in found}
-    others = {each.line for each in sealed.found()} - lines if sealed is not None else set()
-    fault = contamination_fault(sorted(lines), report.rows, rules, sealed=len(others))
-    return Judgement(report, fault, left_out=tuple(sorted(lines | others)), answers=found)
+    others = [each for each in sealed.found() if each.line not in lines] if sealed is not None else []
+    fault = contamination_fault(found, report.rows, rules, sealed=others)
+    left_out = tuple(sorted(lines | {each.line for each in others}))
+    return Judgement(report, fault, left_out=left_out, answers=found)
 
 
 def check_dataset(

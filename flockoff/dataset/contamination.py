@@ -1,8 +1,8 @@
 """Rows with answers of the evaluation set, in whatever dress: what is looked for, and what counts as found.
 
-The rule. Every text is taken as its letters (``letters.py``), a row as all its letters one after the other:
-the system text and the turns, in order, as far as the context reaches. What is compared are runs of
-``RUN_LETTERS`` letters, some five words.
+**The letters rule** finds an answer that is there word for word, or nearly. Every text is taken as its
+letters (``letters.py``), a row as all its letters one after the other: the system text and the turns, in
+order, as far as the context reaches. What is compared are runs of ``RUN_LETTERS`` letters, some five words.
 
 - Runs that are in the evaluation set's own questions and system texts, or in different answers of several of
   its rows, are nobody's; the others in an answer are the answer's.
@@ -11,26 +11,37 @@ the system text and the turns, in order, as far as the context reaches. What is 
 - A short answer, of fewer than ``SHORT_LETTERS``, may be anybody's. It counts only after its own question:
   its runs are those that end in it, of which the first begin in the turn before, and all are needed. One of
   fewer than ``MIN_RUNS`` letters is not looked for.
+
+**The pairs rule** finds an answer that was paraphrased close to its words. What is compared are pairs of
+neighbouring content words (``pairs.py``). Those in a question, a system text or another row's answer are
+nobody's, as above. A row contains an answer when it has ``Contamination.pair_share`` of that answer's pairs,
+and no fewer than ``MIN_PAIRS``, within ``SPREAD`` times as many content words as the answer has. That bound
+keeps what long rows have by chance from adding up.
+
+**Pieces** are less than it takes, by the letters rule, of one or several answers.
+
 - A row contains answers in pieces when it has at least ``PIECE_RUNS`` runs of each of several, and
   ``MOSAIC`` times ``Contamination.runs`` in all.
-- Rows with ``PIECE_RUNS`` runs of the same answer contain it together when they have
-  ``Contamination.together_share`` of its runs between them.
+- Rows with ``PIECE_RUNS`` runs of the same answer contain it together when they, and the rows that contain it
+  by themselves, have ``Contamination.together_share`` of its runs between them. However many they are, they
+  count together for what they have of the answer, as part of one row: many rows from one template that all
+  share the same few words with an answer are one piece of it, not many.
 
-Published work counts overlaps in the same way: runs of 13 words (Brown et al., "Language Models are Few-Shot
+Published work counts overlaps of runs in the same way: 13 words (Brown et al., "Language Models are Few-Shot
 Learners", 2020, appendix C), 70 % of the runs of 8 words (Chowdhery et al., "PaLM", 2022, section 8), 50
-letters without spaces and symbols (OpenAI, "GPT-4 Technical Report", 2023, appendix C). How well these runs
+letters without spaces and symbols (OpenAI, "GPT-4 Technical Report", 2023, appendix C). How well these rules
 and thresholds tell disguised answers from honest rows is in the room's README.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flockoff.competition import Contamination
-from flockoff.dataset.letters import Codes, Places, letters_of
+from flockoff.dataset.letters import Codes, Places, Spelled, spelled
+from flockoff.dataset.pairs import REACH, Vocabulary, letter_sums, pairs_of
 from flockoff.errors import MinerFault, Reason
 from flockoff.records import Row
 
@@ -39,11 +50,12 @@ MIN_RUNS = 8
 SHORT_LETTERS = RUN_LETTERS + MIN_RUNS
 PIECE_RUNS = 6
 MOSAIC = 4
+MIN_PAIRS = 6
+SPREAD = 3
 
 _ROWS_IN_A_FAULT = 10
 _FLUSH_CHARACTERS = 32 * 1024  # what fits a processor's cache is looked at several times as fast
 _SLOT_BITS = 21
-_BASE = 0x9E3779B97F4A7C15
 
 Numbers = NDArray[np.uint64]
 
@@ -53,58 +65,76 @@ class FoundAnswer:
     """The row on ``line`` has ``share`` (0 to 1) of an answer in the evaluation set's ``row``-th row.
 
     Of several answers it is the one of which it has most. ``whole``: whether that alone is contamination;
-    else it is together with what other lines, or other answers, have.
+    else it is together with what other lines, or other answers, have. ``counts``: for how much of a
+    contaminated row it counts, 0 to 1.
     """
 
     line: int
     row: int
     share: float
     whole: bool = True
+    counts: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
     row: int  # in the evaluation set, from 1
     runs: Numbers
+    pairs: Numbers
     whole: bool  # whether it counts only as a whole
 
 
-class EvaluationAnswers:
-    """The runs of an evaluation set's answers, to be found at the price of a look-up a letter.
+class _Owned:
+    """Hashes that are of one answer each, to be found at the price of a look-up.
 
-    Of two runs in the same slot of the table one is left out: one in forty, at the size of FLock OFF's set.
+    Of two in the same slot of the table one is left out: one in forty, at the size of FLock OFF's set.
     """
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.conversations = len(rows)  # of the whole set
-        owners: dict[int, int] = {}  # by a run's hash: the answer that it is of, or -1 for nobody
-        every = (answer for number, row in enumerate(rows, start=1) for answer in _answers_of(number, row))
-        answers = [*{answer.runs.tobytes(): answer for answer in every}.values()]
-        for place, answer in enumerate(answers):
-            for run in answer.runs.tolist():
-                owner = owners.setdefault(run, place)
-                if owner >= 0 and answers[owner].row != answer.row:
-                    owners[run] = -1
-        for row in rows:
-            for text in (row.system or "", *(turn.content for turn in row.turns if turn.role != "assistant")):
-                owners.update(dict.fromkeys(_runs(letters_of([text])[0]).tolist(), -1))
-        theirs = {run: owner for run, owner in owners.items() if owner >= 0}
+    def __init__(self, answers: Sequence[_Answer], of: Sequence[Numbers], nobodys: Iterable[Numbers]) -> None:
+        """``of``: each answer's hashes. ``nobodys``: hashes that are in texts other than answers."""
+        owners: dict[int, int] = {}  # by hash: the answer that it is of, or -1 for nobody
+        for place, hashes in enumerate(of):
+            for each in hashes.tolist():
+                owner = owners.setdefault(each, place)
+                if owner >= 0 and answers[owner].row != answers[place].row:
+                    owners[each] = -1
+        for hashes in nobodys:
+            owners.update(dict.fromkeys(hashes.tolist(), -1))
+        theirs = {each: owner for each, owner in owners.items() if owner >= 0}
         self._hashes = np.array([*theirs], dtype=np.uint64)
         self._slots = np.full(1 << _SLOT_BITS, -1, dtype=np.int32)
         self._slots[_slots_of(self._hashes)] = np.arange(len(theirs))
         kept = self._slots[_slots_of(self._hashes)] == np.arange(len(theirs))
-        self.owners = np.array([*theirs.values()], dtype=np.intp)  # by run: the answer
-        self.sizes = np.bincount(self.owners[kept], minlength=len(answers))  # by answer: how many runs
+        self.owners = np.array([*theirs.values()], dtype=np.intp)  # by place here: the answer
+        self.sizes = np.bincount(self.owners[kept], minlength=len(answers))  # by answer: how many
+
+    def find(self, hashes: Numbers) -> tuple[Places, Places]:
+        """Which of ``hashes`` are of answers, in order, and for each its place in ``owners``."""
+        slots = self._slots[_slots_of(hashes)]
+        places = np.flatnonzero(slots >= 0)
+        same = self._hashes[slots[places]] == hashes[places]
+        return places[same], slots[places[same]].astype(np.intp)
+
+
+class EvaluationAnswers:
+    """What is looked for of an evaluation set's answers."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.conversations = len(rows)  # of the whole set
+        every = (answer for number, row in enumerate(rows, start=1) for answer in _answers_of(number, row))
+        answers = [*{answer.runs.tobytes(): answer for answer in every}.values()]
+        others = [
+            spelled([text])
+            for row in rows
+            for text in (row.system or "", *(turn.content for turn in row.turns if turn.role != "assistant"))
+        ]
+        self.runs = _Owned(answers, [each.runs for each in answers], [_runs(each.letters) for each in others])
+        self.pairs = _Owned(
+            answers, [each.pairs for each in answers], [pairs_of(each).hashes for each in others]
+        )
+        self.words = Vocabulary([spelled([turn.content]) for row in rows for turn in row.turns])
         self.rows = np.array([answer.row for answer in answers], dtype=np.intp)
         self.whole = np.array([answer.whole for answer in answers], dtype=np.bool_)
-
-    def runs_in(self, letters: Codes) -> tuple[Places, Places]:
-        """Where in ``letters`` runs of answers begin, in order, and which these are: places in ``owners``."""
-        hashes = _runs(letters)
-        runs = self._slots[_slots_of(hashes)]
-        places = np.flatnonzero(runs >= 0)
-        same = self._hashes[runs[places]] == hashes[places]
-        return places[same], runs[places[same]].astype(np.intp)
 
     def contaminated_rows(self, rows: Iterable[Row], rules: Contamination | None = None) -> list[int]:
         """The 0-based places of the rows with answers."""
@@ -123,15 +153,19 @@ class AnswerSearch:
     def __init__(self, answers: EvaluationAnswers, rules: Contamination) -> None:
         self._answers = answers
         self._rules = rules
-        enough = np.minimum(rules.runs, rules.answer_share * answers.sizes)
-        self._needed = np.maximum(MIN_RUNS, np.where(answers.whole, answers.sizes, enough))
+        runs, pairs = answers.runs.sizes, answers.pairs.sizes
+        enough = np.minimum(rules.runs, rules.answer_share * runs)
+        self._needed = np.maximum(MIN_RUNS, np.where(answers.whole, runs, enough))
+        self._pairs_needed = np.maximum(MIN_PAIRS, rules.pair_share * pairs)
+        self._spread = np.maximum(1, SPREAD * pairs // REACH)  # content words
         self._waiting: list[tuple[int, str]] = []
         self._characters = 0
         self._found: dict[int, FoundAnswer] = {}
         self._pieces: list[tuple[int, Places]] = []  # lines with less than it takes, and which runs
+        self._known_runs = np.zeros(len(answers.runs.owners), dtype=np.bool_)  # in rows that were found
 
     def add(self, line: int, row: Row, _assistant_tokens: int) -> None:
-        text = "".join([row.system or "", *[turn.content for turn in row.turns]])
+        text = "\n".join([row.system or "", *[turn.content for turn in row.turns]])
         self._waiting.append((line, text))
         self._characters += len(text)
         if self._characters >= _FLUSH_CHARACTERS:
@@ -146,108 +180,141 @@ class AnswerSearch:
     def _flush(self) -> None:
         lines, texts = [line for line, _ in self._waiting], [text for _, text in self._waiting]
         self._waiting, self._characters = [], 0
-        letters, ends = letters_of(texts)
-        places, runs = self._answers.runs_in(letters)
-        rows = np.searchsorted(ends, places, side="right")
-        inside = places + RUN_LETTERS <= ends[rows]  # and not half in the next row
-        count = len(self._answers.owners)
+        spelling = spelled(texts)
+        self._look_for_pairs(lines, spelling)
+        self._look_for_runs(lines, spelling)
+
+    def _look_for_runs(self, lines: Sequence[int], texts: Spelled) -> None:
+        places, runs = self._answers.runs.find(_runs(texts.letters))
+        rows = np.searchsorted(texts.ends, places, side="right")
+        inside = places + RUN_LETTERS <= texts.ends[rows]  # and not half in the next row
+        count = len(self._answers.runs.owners)
         rows_runs = _once(rows[inside] * count + runs[inside])
         row_starts = np.searchsorted(rows_runs, np.arange(len(lines) + 1) * count)
-        for place in np.flatnonzero(np.diff(row_starts) >= PIECE_RUNS):
+        for place in np.flatnonzero(np.diff(row_starts) >= PIECE_RUNS).tolist():
             start, end = row_starts[place : place + 2]
             self._weigh(lines[place], rows_runs[start:end] - place * count)
 
     def _weigh(self, line: int, runs: Places) -> None:
         """Takes the different runs of answers that are in a row."""
-        owners = self._answers.owners[runs]
+        owners = self._answers.runs.owners[runs]
         counts = np.bincount(owners, minlength=len(self._needed))
         counts[counts < PIECE_RUNS] = 0
-        most = int(np.argmax(counts / np.maximum(1, self._answers.sizes)))
+        most = int(np.argmax(counts / np.maximum(1, self._answers.runs.sizes)))
         if (enough := counts >= self._needed).any():
             most = int(np.argmax(np.where(enough, counts / self._needed, 0)))
             self._found[line] = self._as_found(line, most, counts[most], whole=True)
+            self._known_runs[runs] = True
+        elif line in self._found:
+            return  # by its pairs
         elif counts.sum() >= MOSAIC * self._rules.runs:
             self._found[line] = self._as_found(line, most, counts[most], whole=False)
         elif counts.any():
             self._pieces.append((line, runs[counts[owners] > 0]))
 
+    def _look_for_pairs(self, lines: Sequence[int], texts: Spelled) -> None:
+        every = pairs_of(texts, self._answers.words)
+        places, pairs = self._answers.pairs.find(every.hashes)
+        answers = self._answers.pairs.owners[pairs]
+        # Nearly every row ends here, having too few pairs of any answer, however often and wherever.
+        together = every.texts[places] * len(self._pairs_needed) + answers
+        counts = np.bincount(together, minlength=len(lines) * len(self._pairs_needed))
+        order = np.argsort(together, kind="stable")
+        ends = np.cumsum(counts)
+        for key in np.flatnonzero(counts >= np.tile(self._pairs_needed, len(lines))).tolist():
+            place, answer = divmod(int(key), len(self._pairs_needed))
+            here = order[ends[key] - counts[key] : ends[key]]
+            most = _most_within(self._spread[answer], every.words[places[here]], pairs[here])
+            if most < self._pairs_needed[answer]:
+                continue
+            share = most / self._answers.pairs.sizes[answer]
+            known = self._found.get(lines[place])
+            if known is None or known.share < share:
+                row = int(self._answers.rows[answer])
+                self._found[lines[place]] = FoundAnswer(lines[place], row, float(share))
+
     def _together(self) -> Iterator[FoundAnswer]:
         """The rows with pieces of answers that are whole, or nearly, when taken together."""
         if not self._pieces:
             return
-        answers = self._answers
+        answers, sizes = self._answers.runs, self._answers.runs.sizes
         every = _once(np.concatenate([runs for _, runs in self._pieces]))
-        have = np.bincount(answers.owners[every], minlength=len(answers.sizes))
-        whole = have >= np.maximum(self._needed, self._rules.together_share * answers.sizes)
-        for line, runs in self._pieces:
-            counts = np.bincount(answers.owners[runs], minlength=len(answers.sizes)) * whole
-            if counts.any():
-                most = int(np.argmax(counts))
-                yield self._as_found(line, most, counts[most], whole=False)
+        have = np.bincount(answers.owners[every], minlength=len(sizes))
+        more = every[~self._known_runs[every]]
+        in_all = np.bincount(answers.owners[self._known_runs], minlength=len(sizes))
+        in_all += np.bincount(answers.owners[more], minlength=len(sizes))
+        whole = in_all >= np.maximum(self._needed, self._rules.together_share * sizes)
+        counts = [np.bincount(answers.owners[runs], minlength=len(sizes)) * whole for _, runs in self._pieces]
+        # What all pieces of an answer have of it is divided among them by what each has.
+        weight = np.divide(have, sizes * np.maximum(1, sum(counts)), where=whole, out=np.zeros(len(sizes)))
+        for (line, _), mine in zip(self._pieces, counts, strict=True):
+            if mine.any():
+                found = self._as_found(line, int(np.argmax(mine)), mine.max(), whole=False)
+                yield replace(found, counts=min(1.0, float(weight @ mine)))
 
     def _as_found(self, line: int, answer: int, runs: int, *, whole: bool) -> FoundAnswer:
-        share = float(runs / self._answers.sizes[answer])
+        share = float(runs / self._answers.runs.sizes[answer])
         return FoundAnswer(line, int(self._answers.rows[answer]), share, whole)
 
 
 def contamination_fault(
-    line_numbers: Sequence[int], total_rows: int, rules: Contamination, *, sealed: int = 0
+    found: Sequence[FoundAnswer], total_rows: int, rules: Contamination, *, sealed: Sequence[FoundAnswer] = ()
 ) -> MinerFault | None:
-    """The fault of a dataset of ``total_rows`` rows, of which those on these lines contain answers.
+    """The fault of a dataset of ``total_rows`` rows, of which these contain answers.
 
-    ``sealed`` more rows contain answers of the sealed set; which ones is not told, for it would tell what is
-    in that set. None while all are at most ``max_rows`` and at most ``max_share`` of all rows.
+    ``sealed``: others that contain answers of the sealed set; which ones is not told, for it would tell what
+    is in that set. None while all count for at most ``max_rows`` and at most ``max_share`` of all rows.
     """
-    found = len(line_numbers)
-    if found + sealed <= rules.max_rows and found + sealed <= rules.max_share * total_rows:
+    counted = sum(each.counts for each in [*found, *sealed])
+    if counted <= rules.max_rows and counted <= rules.max_share * total_rows:
         return None
     if not found:
         return MinerFault(
             Reason.CONTAMINATED,
-            f"{sealed:,} of {total_rows:,} rows contain answers of the sealed evaluation set.",
+            f"{len(sealed):,} of {total_rows:,} rows contain answers of the sealed evaluation set.",
             remedy="Remove what was taken from elsewhere, then upload and commit the dataset again.",
         )
-    lines = ", ".join(str(number) for number in line_numbers[:_ROWS_IN_A_FAULT])
-    more = f" and {found - _ROWS_IN_A_FAULT:,} more" if found > _ROWS_IN_A_FAULT else ""
-    more += f"; {sealed:,} other{'s' if sealed > 1 else ''} of the sealed one" if sealed else ""
+    lines = ", ".join(str(each.line) for each in found[:_ROWS_IN_A_FAULT])
+    more = f" and {len(found) - _ROWS_IN_A_FAULT:,} more" if len(found) > _ROWS_IN_A_FAULT else ""
+    more += f"; {len(sealed):,} other{'s' if len(sealed) > 1 else ''} of the sealed one" if sealed else ""
     return MinerFault(
         Reason.CONTAMINATED,
-        f"{found:,} of {total_rows:,} rows contain answers of the evaluation set: "
-        f"line{'s' if found > 1 else ''} {lines}{more}.",
+        f"{len(found):,} of {total_rows:,} rows contain answers of the evaluation set: "
+        f"line{'s' if len(found) > 1 else ''} {lines}{more}.",
         remedy="Remove these rows, then upload and commit the dataset again.",
     )
 
 
 def _answers_of(number: int, row: Row) -> Iterator[_Answer]:
-    """The row's answers, in order, with all their runs."""
-    before, _ = letters_of([row.system or ""])
+    """The row's answers, in order, with all their runs and pairs."""
+    before = spelled([row.system or ""])
     for turn in row.turns:
-        letters, _ = letters_of([turn.content])
+        text = spelled([turn.content])
         if turn.role == "assistant":
-            short = len(letters) < SHORT_LETTERS
-            start = before[1 - RUN_LETTERS :] if short else before[:0]
-            yield _Answer(number, _runs(np.concatenate([start, letters])), short)
-        before = letters
+            short = len(text.letters) < SHORT_LETTERS
+            start = before.letters[1 - RUN_LETTERS :] if short else before.letters[:0]
+            pairs = np.unique(pairs_of(text).hashes)
+            yield _Answer(number, _runs(np.concatenate([start, text.letters])), pairs, short)
+        before = text
 
 
 def _runs(letters: Codes) -> Numbers:
-    """Of each run of ``RUN_LETTERS`` letters its hash: its letters as digits of a number modulo 2**64."""
-    count = len(letters) - RUN_LETTERS + 1
-    if count <= 0:
-        return np.empty(0, dtype=np.uint64)
-    powers, inverses = _powers(1 << (len(letters) - 1).bit_length())
-    sums = np.cumsum(letters * powers[: len(letters)], dtype=np.uint64)
-    runs = sums[RUN_LETTERS - 1 :].copy()
-    runs[1:] -= sums[:-RUN_LETTERS]
-    return runs * inverses[:count]
+    """The hash of each run of ``RUN_LETTERS`` letters."""
+    count = max(0, len(letters) - RUN_LETTERS + 1)
+    sums, inverses = letter_sums(letters)
+    return (sums[RUN_LETTERS:] - sums[:count]) * inverses[:count]
 
 
-@cache
-def _powers(count: int) -> tuple[Numbers, Numbers]:
-    """The first powers of an odd number modulo 2**64, and of its inverse."""
-    inverse = pow(_BASE, -1, 1 << 64)
-    first, second = (np.full(count, base, dtype=np.uint64) for base in (_BASE, inverse))
-    return np.multiply.accumulate(first), np.multiply.accumulate(second)
+def _most_within(spread: int, words: Places, pairs: Places) -> int:
+    """How many different ``pairs`` there are at most within ``spread`` words.
+
+    ``words``: where each is, in order. One that comes again within ``spread`` words does not count again.
+    """
+    order = np.lexsort((words, pairs))
+    again = np.zeros(len(pairs), dtype=np.bool_)
+    again[order[1:]] = (np.diff(pairs[order]) == 0) & (np.diff(words[order]) < spread)
+    words = words[~again]
+    return int((np.searchsorted(words, words + spread) - np.arange(len(words))).max())
 
 
 def _once(numbers: Places) -> Places:

@@ -1,9 +1,11 @@
 """Letters: what is left of a text once all is gone that can be changed without changing what it says.
 
 White space, punctuation, marks and accents, case, invisible characters, and the difference between characters
-that look alike go. What stays is a stream of letters and digits, without gaps between words: so the same
-letters are found again however they were dressed, in scripts that are written without spaces too. An
-ideograph says as much as several letters and counts as three.
+that look alike go, digits and signs that stand for letters ("l33t") included. What stays is a stream of
+letters and digits, without gaps between words: so the same letters are found again however they were dressed,
+in scripts that are written without spaces too. An ideograph says as much as several letters and counts as
+three. Where words begin is kept beside the letters; hyphens, apostrophes, marks and invisible characters do
+not end a word.
 
 Everything is a look-up by code point, so a text's cost is proportional to its length whatever is in it.
 Unicode's own normalisation takes time quadratic in the length of a run of combining marks.
@@ -24,6 +26,8 @@ Places = NDArray[np.intp]
 _MOST = 4  # characters that stand for one; a ligature of a whole phrase is cut
 _CODE_POINTS = 0x110000
 _IDEOGRAPHS = (range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0x20000, 0x2F800), range(0x2FA20, 0x32400))
+_SELECTORS = range(0xE0000, 0xE01F0)  # invisible: tags and variants of the character before
+_WITHIN_WORDS = frozenset(["Mn", "Me", "Mc", "Cf", "Lm", "Sk"])  # marks, invisible characters, modifiers
 # Beyond them are no letters yet. Surrogates are in no text, and private use means nothing.
 _OTHERS = (
     range(0x3400),
@@ -36,23 +40,42 @@ _OTHERS = (
 _THREE = np.array([0, _CODE_POINTS, 2 * _CODE_POINTS], dtype=np.uint32)
 # Cyrillic, Greek and other letters, and digits, as the Latin letter that they pass for.
 _ALIKE = str.maketrans(
-    "авеікмнорстухѕјһԁԛԝѵьαβεζηικνορτυχωıłøđħŧɑɡ01",  # noqa: RUF001
-    "abeikmhopctyxsjhdqwvbabezhikvoptyxwilodhtagol",
+    "авеікмнорстухѕјһԁԛԝѵьαβεζηικνορτυχωıłøđħŧɑɡl01345789@$€",  # noqa: RUF001
+    "abeikmhopctyxsjhdqwvbabezhikvoptyxwiiodhtagioieastbgase",
 )
+_JOINING = frozenset("-\u2010\u2011'\u2019\u02bc`\u00b4\u2018")
+# Thai, Lao and kana are written without spaces, as ideographs are.
+_UNSPACED = (range(0x0E00, 0x0F00), range(0x3040, 0x3100), *_IDEOGRAPHS)
 
 
 @dataclass(frozen=True)
 class _Table:
-    """By code point: how many letters stand for it, the first, and where in ``letters`` they begin."""
+    """By code point: how many letters stand for it, the first, and where in ``letters`` they begin.
+
+    ``ends_word``: no word goes on across it. ``is_word``: it is one by itself.
+    """
 
     counts: NDArray[np.uint8]
     first: Codes
     starts: Codes
     letters: Codes
+    ends_word: NDArray[np.bool_]
+    is_word: NDArray[np.bool_]
 
 
-def letters_of(texts: Sequence[str]) -> tuple[Codes, Places]:
-    """The letters of all texts, one after the other, and where each text's end: (n_letters,), (n_texts,)."""
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """The ``letters`` of all texts, one after the other: (n_letters,).
+
+    ``ends``: (n_texts,), where each text's letters end. ``words``: (n_words,), where each word begins.
+    """
+
+    letters: Codes
+    ends: Places
+    words: Places
+
+
+def spelled(texts: Sequence[str]) -> Spelled:
     text = "".join(texts)
     table = _table()
     if text.isascii():
@@ -63,10 +86,34 @@ def letters_of(texts: Sequence[str]) -> tuple[Codes, Places]:
     ends = np.cumsum([len(each) for each in texts], dtype=np.intp)
     if text.isascii() or counts.max() <= 1:
         kept = np.flatnonzero(counts)
-        return table.first[codes[kept]], np.searchsorted(kept, ends)
-    done = np.cumsum(counts, dtype=np.intp)
-    before = table.starts[codes] - (done - counts)
-    return table.letters[np.repeat(before, counts) + np.arange(done[-1])], np.append(0, done)[ends]
+        letters, letter_ends = table.first[codes[kept]], np.searchsorted(kept, ends)
+    else:
+        done = np.cumsum(counts, dtype=np.intp)
+        before = table.starts[codes] - (done - counts)
+        letters = table.letters[np.repeat(before, counts) + np.arange(done[-1])]
+        letter_ends = np.append(0, done)[ends]
+        kept = np.repeat(np.arange(len(codes)), counts)
+    return Spelled(letters, letter_ends, _word_starts(table, codes, kept, letter_ends))
+
+
+def _word_starts(table: _Table, codes: NDArray[np.uint8] | Codes, kept: Places, ends: Places) -> Places:
+    """Where words begin. ``kept``: by letter, the place of its character in ``codes``."""
+    starts = np.zeros(len(kept), dtype=np.bool_)
+    starts[:1] = True
+    gaps = np.flatnonzero(np.diff(kept) > 1)  # nearly all of them a space, which the first look finds
+    before, after = kept[gaps] + 1, kept[gaps + 1] - 1
+    parted = table.ends_word[codes[before]] | table.ends_word[codes[after]]
+    long = np.flatnonzero(~parted & (after - before > 1))
+    if len(long):
+        stops = np.cumsum(table.ends_word[codes], dtype=np.int32)
+        parted[long] = stops[after[long]] != stops[before[long]]
+    starts[gaps[parted] + 1] = True
+    if codes.dtype != np.uint8:
+        is_next = np.diff(kept) > 0  # not one more letter of the same character
+        alone = table.is_word[codes[kept]]
+        starts[1:] |= (alone[1:] | alone[:-1]) & is_next
+    starts[ends[ends < len(kept)]] = True
+    return np.flatnonzero(starts)
 
 
 @cache
@@ -84,7 +131,15 @@ def _table() -> _Table:
         starts[numbers] = sum(map(len, parts)) + len(_THREE) * np.arange(len(numbers))
         parts.append((numbers[:, None] + _THREE).ravel())
     every = np.concatenate(parts)
-    return _Table(counts, every[starts], starts, every)
+    is_word = np.zeros(_CODE_POINTS, dtype=np.bool_)
+    for unspaced in _UNSPACED:
+        is_word[unspaced.start : unspaced.stop] = True
+    ends_word = counts == 0
+    ends_word[_SELECTORS.start : _SELECTORS.stop] = False
+    for code in chain(*_OTHERS):
+        if ends_word[code] and (chr(code) in _JOINING or unicodedata.category(chr(code)) in _WITHIN_WORDS):
+            ends_word[code] = False
+    return _Table(counts, every[starts], starts, every, ends_word, is_word)
 
 
 def _spelled() -> Iterator[tuple[int, list[int]]]:

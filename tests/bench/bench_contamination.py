@@ -1,8 +1,8 @@
 """How well contamination is found: ``python -m tests.bench contamination [--each N] [--texts DIR …]``.
 
 1. Precision and recall on the labelled set of tests/support/contamination_cases.py: --each disguised answers
-   of every kind, and 256 honest rows of every kind, at several thresholds (``Contamination.runs`` and
-   ``Contamination.answer_share``), the default among them. Then by kind, at each of these thresholds.
+   of every kind, and 256 honest rows of every kind, at several thresholds (``runs``, ``answer_share`` and
+   ``pair_share`` of ``Contamination``), the default among them. Then by kind, at each of these thresholds.
 2. How many rows of other people's texts are taken for contaminated: the text files below --texts, cut into
    rows of 200 words, 20,000 rows a dataset. ``pieces`` are rows with some runs of an answer, but too few.
 3. Processor seconds of the search a 64 MiB of ordinary text.
@@ -22,18 +22,24 @@ from flockoff.records import Row
 from tests.support.contamination_cases import (
     BEYOND,
     DISGUISES,
+    HELD_OUT,
     Case,
     evaluation_rows,
     negatives,
+    paraphrased_by_hand,
     positives,
     samples,
     talk,
 )
 
 DEFAULT = Contamination()
+NO_PAIRS = 1.0  # as good as none
 THRESHOLDS = [
-    Contamination(runs=runs, answer_share=share)
-    for runs, share in ((8, 0.05), (15, 0.1), (20, 0.1), (30, 0.15), (40, 0.2), (70, 0.3), (100, 0.5))
+    Contamination(runs=runs, answer_share=share, pair_share=pairs)
+    for runs, share, pairs in (
+        *((30, 0.15, NO_PAIRS), (50, 0.2, NO_PAIRS), (100, 0.5, NO_PAIRS)),
+        *((50, 0.2, 0.1), (50, 0.2, 0.13), (50, 0.2, 0.2), (50, 0.2, 0.25)),
+    )
 ] + [DEFAULT]
 HONEST_EACH = 256
 ROWS = 20_000
@@ -71,25 +77,28 @@ def rows_by_kind(cases: Sequence[Case]) -> Counter[str]:
 
 
 def measure(answers: EvaluationAnswers, each: int) -> None:
-    disguised = [*positives(DISGUISES, each)]
-    cases = [*disguised, *positives(BEYOND, each), *negatives(HONEST_EACH)]
-    rows = rows_by_kind(cases)
-    ordered = sorted(THRESHOLDS, key=lambda rules: (rules.runs, rules.answer_share))
+    disguised = [case for some in (DISGUISES, HELD_OUT, BEYOND) for case in positives(some, each)]
+    honest_cases = [*negatives(HONEST_EACH)]
+    cases = [*disguised, *paraphrased_by_hand(), *honest_cases]
+    rows, honest = rows_by_kind(cases), rows_by_kind(honest_cases)
+    ordered = sorted(THRESHOLDS, key=lambda rules: (-rules.pair_share, rules.runs))
     columns = [hits_by_kind(answers, cases, rules) for rules in ordered]
     contaminated = sum(rows[kind] for kind in DISGUISES)
-    honest = sum(len(case.rows) for case in cases if case.kind not in DISGUISES | BEYOND)
-    say(f"{contaminated:,} rows of {len(DISGUISES)} disguises, {honest:,} honest rows\n")
-    say(f"{'runs':>5} {'share':>6} {'recall':>8} {'precision':>10} {'honest rows found':>18}")
+    say(f"{contaminated:,} rows of {len(DISGUISES)} disguises, {honest.total():,} honest rows\n")
+    say(f"{'runs':>5} {'share':>6} {'pairs':>6} {'recall':>8} {'precision':>10} {'honest rows found':>18}")
     for rules, hits in zip(ordered, columns, strict=True):
         right = sum(hits[kind] for kind in DISGUISES)
-        wrong = sum(hits[kind] for kind in hits if kind not in DISGUISES | BEYOND)
+        wrong = sum(hits[kind] for kind in honest)
         say(
-            f"{rules.runs:5} {rules.answer_share:6.0%} {right / contaminated:8.2%}"
+            f"{rules.runs:5} {rules.answer_share:6.0%} {rules.pair_share:6.0%} {right / contaminated:8.2%}"
             f" {right / max(1, right + wrong):10.2%} {wrong:18}{'  (default)' * (rules == DEFAULT)}"
         )
-    say(f"\nrows found, by kind {'':17} rows" + "".join(f"{rules.runs:8}" for rules in ordered))
+    names = "".join(f"{rules.runs:>4}/{rules.pair_share:4.0%}" for rules in ordered)
+    say(f"\nrows found, by kind {'':21} rows{names}")
     for kind, count in rows.items():
-        say(f"  {kind:34} {count:6}" + "".join(f"{hits[kind] / count:8.1%}" for hits in columns))
+        mark = "*" if kind in HELD_OUT else " "
+        say(f" {mark}{kind:38} {count:6}" + "".join(f"{hits[kind] / count:9.1%}" for hits in columns))
+    say("* no threshold was chosen on it")
 
 
 def texts_below(directory: Path) -> Iterator[Row]:

@@ -10,7 +10,17 @@ from flockoff.dataset import AnswerSearch, EvaluationAnswers, FoundAnswer, conta
 from flockoff.dataset.contamination import MIN_RUNS, RUN_LETTERS, SHORT_LETTERS
 from flockoff.errors import Reason
 from flockoff.records import Row, Turn
-from tests.support.contamination_cases import DISGUISES, Case, evaluation_rows, negatives, positives
+from tests.support.contamination_cases import (
+    DISGUISES,
+    HELD_OUT,
+    Case,
+    Disguise,
+    evaluation_rows,
+    negatives,
+    paraphrased_by_hand,
+    positives,
+    samples,
+)
 from tests.support.dataset_texts import CONTENT, EXAMPLES, row_of
 
 ANSWER = "The tide turns twice a day, because the Earth rotates under the Moon's pull."
@@ -60,7 +70,7 @@ def test_answer_search_answer_in_any_dress_is_found_with_its_row(row: Row) -> No
     "text",
     [
         "The tide turns.",
-        "Because the Earth rotates, the Moon's pull makes the tide turn twice.",
+        "Twice a day, as the Moon draws the water up; how high it gets is a question of the coast.",
         QUESTION,
         "",
     ],
@@ -133,25 +143,70 @@ def test_answer_search_pieces_in_several_rows_are_found_together() -> None:
     together = found(of, rows)
     assert len(one_by_one) < len(rows) / 3 < len(rows) / 2 < len(together)
     assert not all(one.whole for one in together)
+    assert sum(one.counts for one in together if not one.whole) <= 1
 
 
 def test_answer_search_pieces_of_many_answers_in_a_row_are_found() -> None:
     texts = [row.turns[-1].content.split() for row in evaluation_rows()]
     mosaic = ", ".join(" ".join(words[3:11]) for words in texts[:40])
     of = EvaluationAnswers(evaluation_rows())
-    rules = Contamination(answer_share=0.5, runs=40)
+    rules = Contamination(answer_share=0.5, runs=40, pair_share=1)
     (one,) = found(of, [row_of("Go on.", mosaic)], rules)
     assert not one.whole
     assert not found(of, [row_of("Go on.", mosaic[: len(mosaic) // 4])], rules)
 
 
+def test_answer_search_pieces_count_together_for_what_they_hold() -> None:
+    """Many rows from a few templates that share some words with an answer are not so many rows with it."""
+    answer = evaluation_rows()[4].turns[-1].content.split()
+    shared = [" ".join(answer[start : start + 9]) for start in range(0, len(answer), 16)]
+    rows = [row_of("Go on.", f"{text}, number {number}.") for number in range(5) for text in shared]
+    of = EvaluationAnswers(evaluation_rows())
+    pieces = found(of, rows)
+    assert len(pieces) > 10 and all(one.share < RULES.answer_share for one in pieces)
+    assert RULES.together_share <= sum(one.counts for one in pieces) <= 1
+    assert contamination_fault(pieces, 20_000, RULES) is None
+
+
+def test_answer_search_pieces_of_many_answers_count_as_whole_rows_do() -> None:
+    of = EvaluationAnswers(evaluation_rows())
+    texts = [row.turns[-1].content.split() for row in evaluation_rows()[:60]]
+    rows = [
+        row_of("Go on.", " ".join(words[start : start + 9]))
+        for words in texts
+        for start in range(0, len(words), 9)
+    ]
+    pieces = found(of, rows)
+    assert contamination_fault(pieces, 20_000, RULES) is not None
+
+
+def test_answer_search_pairs_far_apart_are_not_an_answer() -> None:
+    """What a long text has of an answer's words here and there does not add up."""
+    answer = evaluation_rows()[54].turns[-1].content
+    of = EvaluationAnswers(evaluation_rows())
+    groups = [" ".join(answer.split()[start : start + 4]) for start in range(0, 40, 4)]
+    own = " ".join(row.turns[-1].content for row in samples()[:40])
+    apart = [own[900 * place : 900 * place + 900] + group for place, group in enumerate(groups)]
+    assert found(of, [row_of("Why?", " . ".join(groups))])
+    assert not found(of, [row_of("Why?", " ".join(apart))])
+
+
+def test_answer_search_pairs_in_questions_and_other_answers_are_nobodys() -> None:
+    shuffled = " ".join(reversed(ANSWER.split()))
+    assert found(answers(ANSWER, OTHER), [row_of("Why?", shuffled)])
+    asked = EvaluationAnswers([row_of(f"Is this right? {ANSWER}", f"Yes. {ANSWER}")])
+    assert not found(asked, [row_of("Why?", shuffled)])
+    assert not found(answers(ANSWER, f"{ANSWER} {OTHER}"), [row_of("Why?", shuffled)])
+
+
 def test_answer_search_thresholds_are_the_competitions() -> None:
     half = row_of("Why?", ANSWER[: len(ANSWER) * 2 // 3])
     assert found(answers(ANSWER), [half])
-    assert not found(answers(ANSWER), [half], Contamination(answer_share=0.5, runs=1000))
+    assert found(answers(ANSWER), [half], Contamination(answer_share=0.5, runs=1000))
+    assert not found(answers(ANSWER), [half], Contamination(answer_share=0.5, runs=1000, pair_share=0.9))
     long, little = f"{OTHER} {ANSWER}", row_of("Why?", OTHER[:40])
-    assert not found(answers(long), [little])
-    assert found(answers(long), [little], Contamination(runs=1))
+    assert not found(answers(long), [little], Contamination(pair_share=0.9))
+    assert found(answers(long), [little], Contamination(pair_share=0.9, runs=1))
 
 
 def test_answer_search_one_run_many_times_counts_once() -> None:
@@ -195,11 +250,20 @@ def _share_found(of: EvaluationAnswers, cases: Iterable[Case]) -> dict[str, floa
     return {kind: hits[kind] / rows[kind] for kind in rows}
 
 
-def test_answer_search_disguised_answers_of_the_labelled_set_are_found() -> None:
-    shares = _share_found(EvaluationAnswers(evaluation_rows()), positives(DISGUISES, each=30))
-    assert len(shares) >= 10
-    assert sum(shares.values()) / len(shares) > 0.95
-    assert min(shares.values()) > 0.6, shares
+@pytest.mark.parametrize("disguises", [DISGUISES, HELD_OUT])
+def test_answer_search_disguised_answers_of_the_labelled_set_are_found(
+    disguises: dict[str, Disguise],
+) -> None:
+    shares = _share_found(EvaluationAnswers(evaluation_rows()), positives(disguises, each=30))
+    assert len(shares) >= 8
+    assert sum(shares.values()) / len(shares) > 0.93
+    assert min(shares.values()) > 0.5, shares
+
+
+def test_answer_search_answers_paraphrased_by_hand_are_found() -> None:
+    assert _share_found(EvaluationAnswers(evaluation_rows()), paraphrased_by_hand()) == {
+        "paraphrased by hand": 1
+    }
 
 
 def test_answer_search_honest_rows_of_the_labelled_set_are_not() -> None:
@@ -212,12 +276,14 @@ def test_answer_search_honest_rows_of_the_labelled_set_are_not() -> None:
     [(0, 1, False), (1, 99, True), (1, 100, False), (2, 199, True), (2, 200, False), (3, 20_000, True)],
 )
 def test_contamination_fault_both_bounds_hold(found: int, total: int, contaminated: bool) -> None:
-    fault = contamination_fault(list(range(found)), total, Contamination(max_rows=2, max_share=0.01))
+    rows = [FoundAnswer(line, 1, 0.5) for line in range(found)]
+    fault = contamination_fault(rows, total, Contamination(max_rows=2, max_share=0.01))
     assert (fault is not None) == contaminated
 
 
 def test_contamination_fault_names_the_first_lines() -> None:
-    fault = contamination_fault(list(range(3, 2000)), 20_000, Contamination())
+    rows = [FoundAnswer(line, 1, 0.5) for line in range(3, 2000)]
+    fault = contamination_fault(rows, 20_000, Contamination())
     assert fault is not None
     assert fault.reason is Reason.CONTAMINATED
     assert fault.message == (

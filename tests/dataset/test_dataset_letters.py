@@ -5,15 +5,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flockoff.dataset.letters import letters_of
+from flockoff.dataset.letters import spelled as spell
 from tests.support.dataset_texts import EXAMPLES
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
 def spelled(*texts: str) -> list[list[int]]:
-    letters, ends = letters_of(texts)
-    return [letters[start:end].tolist() for start, end in pairwise([0, *ends.tolist()])]
+    found = spell(texts)
+    return [found.letters[start:end].tolist() for start, end in pairwise([0, *found.ends.tolist()])]
 
 
 def letters(text: str) -> list[int]:
@@ -35,6 +35,8 @@ def letters(text: str) -> list[int]:
         ("\u0441\u043e\u0440\u0443", "copy"),  # Cyrillic
         ("\u00d8re \u0141\u00f3d\u017a", "orelodz"),
         ("2\u00b2 \u2164", "22v"),
+        ("l33t P@$$w0rd", "leetpassword"),
+        ("Iron1 |", "lronl"),  # of letters that look alike any stands for all
         ("\u1112\u1161\u11ab", "\ud55c"),  # Hangul in parts
     ],
 )
@@ -61,6 +63,40 @@ def test_letters_of_a_ligature_of_a_phrase_are_bounded() -> None:
 def test_letters_of_long_runs_of_marks_are_none() -> None:
     # Python's normalisation takes a minute for this.
     assert letters("a" + "\u0301\u0316" * 130_000 + "b") == letters("ab")
+
+
+def words(text: str) -> list[str]:
+    found = spell([text])
+    ends = [*found.words.tolist(), len(found.letters)]
+    return [
+        "".join(chr(c) for c in found.letters[start:end] if c < 0x110000) for start, end in pairwise(ends)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("two words", ["two", "words"]),
+        ("weii-known, don't", ["weiiknown", "dont"]),
+        ("in\u00advisi\u200bbie m\u0336arks\u0336", ["invisibie", "marks"]),
+        ("a_b/c.d", ["a", "b", "c", "d"]),
+        ("dash \u2014 or' 'quote '- '", ["dash", "or", "quote"]),
+        ("\u6f6e\u6c50 tide", ["\u6f6e", "\u6c50", "tide"]),
+        ("tide\u6f6e", ["tide", "\u6f6e"]),
+        (" \u2010 ", []),
+    ],
+)
+def test_letters_of_words_begin_where_words_do(text: str, plain: list[str]) -> None:
+    assert words(text) == plain
+
+
+@EXAMPLES
+@given(st.lists(TEXTS, min_size=1, max_size=5))
+def test_letters_of_every_text_begins_with_a_word(texts: list[str]) -> None:
+    found = spell(texts)
+    starts = {0, *found.ends[:-1].tolist()} & set(range(len(found.letters)))
+    assert starts <= set(found.words.tolist())
+    assert sorted(set(found.words.tolist())) == found.words.tolist()
 
 
 @EXAMPLES

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flockoff.competition import Contamination, Limits
-from flockoff.dataset import EvaluationAnswers, Judgement, contamination_fault, judge_dataset
+from flockoff.dataset import EvaluationAnswers, FoundAnswer, Judgement, contamination_fault, judge_dataset
 from flockoff.errors import Reason
 from flockoff.text import printable
 from tests.support.dataset_texts import row_of
@@ -53,6 +53,7 @@ def test_sealed_answers_fault_tells_how_many_and_neither_which_nor_what(
 
 
 def test_contamination_fault_sealed_rows_alone_are_bounded_by_share_too() -> None:
-    assert contamination_fault([], 4, RULES, sealed=2) is None
-    assert contamination_fault([], 3, RULES, sealed=2) is not None
-    assert contamination_fault([1], 3, RULES, sealed=1) is not None
+    one, other = FoundAnswer(1, 1, 0.5), FoundAnswer(2, 2, 0.5)
+    assert contamination_fault([], 4, RULES, sealed=[one, other]) is None
+    assert contamination_fault([], 3, RULES, sealed=[one, other]) is not None
+    assert contamination_fault([one], 3, RULES, sealed=[other]) is not None

@@ -182,6 +182,167 @@ def _over_rows(answer: str, draw: Random) -> list[Row]:
     return [talk(draw.choice(_PROMPTS), f"{_own_text(draw, 2)} {piece}") for piece in pieces]
 
 
+def _is_content(word: str) -> bool:
+    return sum(map(str.isalpha, word)) > 3
+
+
+def _other_word(draw: Random) -> str:
+    """With a space before it; one of four letters and more."""
+    return " " + draw.choice([word for word in _vocabulary()[:2000] if _is_content(word)])
+
+
+def _every_word(count: int) -> Callable[[str, Random], str]:
+    def change(answer: str, draw: Random) -> str:
+        parts = enumerate(words(answer), start=1)
+        return "".join(_other_word(draw) if place % count == 0 else word for place, word in parts)
+
+    return change
+
+
+def _content_words(replace: Callable[[int, Random], bool]) -> Callable[[str, Random], str]:
+    """Replaces content words, by their number and chance."""
+
+    def change(answer: str, draw: Random) -> str:
+        place, told = 0, []
+        for word in words(answer):
+            place += _is_content(word)
+            told.append(_other_word(draw) if _is_content(word) and replace(place, draw) else word)
+        return "".join(told)
+
+    return change
+
+
+def _a_letter_in_24(answer: str, draw: Random) -> str:
+    place, told = 0, []
+    for character in answer:
+        place += character.isalnum()
+        is_its_turn = character.isalnum() and place % 23 == 0
+        told.append(draw.choice("etaoinsrh") if is_its_turn else character)
+    return "".join(told)
+
+
+def _leet_and_hyphens(answer: str, draw: Random) -> str:
+    """And every fifth word is another."""
+    leet = str.maketrans("aeostAEOST", "43057@3057")
+    told = []
+    for place, word in enumerate(words(answer), start=1):
+        middle = len(word) // 2 + 1
+        broken = f"{word[:middle]}-{word[middle:]}" if len(word) > 6 and word.strip().isalpha() else word
+        told.append(_other_word(draw) if place % 5 == 0 else broken.translate(leet))
+    return "".join(told)
+
+
+def _accents_and_typos(answer: str, draw: Random) -> str:
+    """Vowels with marks; in every third word two letters change places."""
+    marked = str.maketrans("aeiou", "\u00e5\u00e9\u00ee\u00f6\u00fb")
+    told = []
+    for place, word in enumerate(words(answer)):
+        at = draw.randrange(2, max(3, len(word) - 1))
+        if place % 3 == 0 and len(word) > 4:
+            word = word[:at] + word[at : at + 2][::-1] + word[at + 2 :]
+        told.append(word.translate(marked))
+    return "".join(told)
+
+
+def _local_order(answer: str, draw: Random) -> str:
+    """Each four words in another order."""
+    parts = answer.split()
+    groups = [parts[start : start + 4] for start in range(0, len(parts), 4)]
+    return " ".join(word for group in groups for word in draw.sample(group, len(group)))
+
+
+def _telegram(answer: str, _: Random) -> str:
+    """Content words, and nothing else."""
+    return ", ".join(word.strip() for word in words(answer) if _is_content(word))
+
+
+def _endings(answer: str, draw: Random) -> str:
+    """Other endings, other small words, and every sixth word gone."""
+    small = {
+        "the": "a",
+        "a": "the",
+        "is": "was",
+        "are": "were",
+        "it": "this",
+        "you": "we",
+        "and": "or",
+        "to": "for",
+    }
+    told = []
+    for place, word in enumerate(words(answer), start=1):
+        plain = word.strip().lower()
+        if place % 6 == 0:
+            continue
+        ending = draw.choice(["s", "ed", "ing"]) if plain.isalpha() and len(plain) > 6 else ""
+        told.append(f" {small[plain]}" if plain in small else word + ending)
+    return "".join(told)
+
+
+def _diluted(answer: str, draw: Random) -> str:
+    """A content word of one's own after every second."""
+    parts = enumerate(words(answer))
+    return "".join(word + (_other_word(draw) if place % 2 else "") for place, word in parts)
+
+
+def _some_sentences(answer: str, draw: Random) -> str:
+    """Every second sentence, with a word in six replaced."""
+    kept = sentences(answer)[::2]
+    return _every_word(6)(" ".join(kept), draw)
+
+
+def _interleaved(answer: str, draw: Random) -> str:
+    """In turn with another answer of the set, six words of each."""
+    parts = [words(answer), words(draw.choice(evaluation_answers()))]
+    longest = max(map(len, parts))
+    return " ".join("".join(each[start : start + 6]) for start in range(0, longest, 6) for each in parts)
+
+
+_BY_HAND = {
+    10: "Five weeks would be the earliest if you go up 10 percent every time: 20 km now, then 22, 24.2,"
+    " 26.6, 29.3 and 30 in week five. I would rather take seven and repeat the distances of weeks 2 and"
+    " 4 before the next increase. The lungs may tell you it is not necessary, but tendons and shins"
+    " adapt slower, and they only complain when it is too late. Put the extra kilometres into easy runs"
+    " and leave your fast session.",
+    27: "Finding: matched with similar households that had none, those who got the free audit of their home"
+    " energy consumed 4.1% less electricity during three years; the plausible range goes from 1.2 to"
+    " 7.0%. Catch: these were volunteers, perhaps keener on saving than the matches in a way not"
+    " captured by income, size or past use, and every one lives in a single coastal county.",
+    35: "First run one empty cycle, then switch off the machine so it can cool. Press the two tabs, take"
+    " the cover off and pull out the old filter, straight. Put back the rubber ring, insert your new"
+    " filter, and replace the cover; it should click. Switch on the power, hold the button five seconds,"
+    " and the light is reset. Whether the ring comes out with the filter or stays in the machine, the"
+    " text does not say.",
+    46: "Your message has the better summary already, in its second half: you run a warehouse for an"
+    " importer of tiles, with fourteen people and lots of breakable, heavy boxes, and within two years"
+    " picking errors were brought from 3% down to 0.6%, so of five mistakes four never reach the"
+    " customer now. Add a sentence about how it was done (a second check, new labels, other shelves), as"
+    " recruiters will ask that.",
+    55: "It happened several times; the closure that began in the June war of 1967 was the longest and"
+    " lasted until June 1975, eight years. In the middle of the canal, fourteen ships got stuck on the"
+    " Great Bitter Lake. The crews held regattas in their lifeboats, formed an association and printed"
+    " stamps of their own. The decks were covered by desert sand, hence the name Yellow Fleet.",
+    73: "That is fair! You will get your 15% voucher by email. One question: was it something full and dark"
+    " you wanted, just without a bonfire? In that case a Keemun or an Assam suits, the first a little"
+    " softer with its hint of cocoa. If it was something unusual, a roasted oolong is toasty, not smoky."
+    " Start with the smallest bag whichever you choose; unopened it may come back for 30 days.",
+    74: "It is too hard for a supplier whom you like, because your threat arrives before there was a chance"
+    " to answer. Drop the ultimatum but keep the fact: Marta, of yesterday's delivery six of the twenty"
+    " boxes arrived damaged, see the photos attached. This never happened with you before, and I want to"
+    " understand what went wrong. Could the six be replaced by next Wednesday, and what will you change"
+    " in packing?",
+    105: "With 3:2 you have five parts in 7.5 L, which makes each part 1.5 L: 4.5 L are blue, 3 L are"
+    " yellow. To match the blue for 1:1, yellow has to be 4.5 L, so another 1.5 L of yellow must be"
+    " added. In all you end up with 9 L, and should check the bucket can hold that. The last half litre"
+    " is better added gradually, because the eye is quick to notice a shift to green.",
+}
+"""By the evaluation set's row, from 1: its last answer told again, without looking at how that is found."""
+
+
+def paraphrased_by_hand() -> Iterator[Case]:
+    for text in _BY_HAND.values():
+        yield Case("paraphrased by hand", (talk("Go on.", text),))
+
+
 DISGUISES: dict[str, Disguise] = {
     "another prompt": _answering(lambda answer, _: answer),
     "case, punctuation, line ends": _answering(_redressed),
@@ -201,12 +362,30 @@ DISGUISES: dict[str, Disguise] = {
     "a word in 10 dropped": _answering(_dropped),
     "a word in 10 swapped": _answering(_swapped(0.1)),
     "a word in 5 swapped": _answering(_swapped(0.2)),
-}
-BEYOND: dict[str, Disguise] = {
     "a word in 3 swapped": _answering(_swapped(0.33)),
+    "every 4th word swapped": _answering(_every_word(4)),
+    "every 3rd word swapped": _answering(_every_word(3)),
+    "every 2nd content word replaced": _answering(_content_words(lambda place, _: place % 2 == 0)),
+    "a letter in 24 changed": _answering(_a_letter_in_24),
     "words in reverse": _answering(lambda answer, _: " ".join(reversed(answer.split()))),
 }
-"""What is found in part or not at all, and teaches a model little of the answer."""
+HELD_OUT: dict[str, Disguise] = {
+    "leet, hyphens, every 5th word swapped": _answering(_leet_and_hyphens),
+    "accents, every 3rd word mistyped": _answering(_accents_and_typos),
+    "each four words in another order": _answering(_local_order),
+    "content words only": _answering(_telegram),
+    "other endings, every 6th word dropped": _answering(_endings),
+    "a word of one's own after every 2nd": _answering(_diluted),
+    "every 2nd sentence, 6th word swapped": _answering(_some_sentences),
+    "in turn with another answer": _answering(_interleaved),
+}
+"""Disguises of other kinds, on which no threshold was chosen."""
+
+BEYOND: dict[str, Disguise] = {
+    "half of the content words swapped": _answering(_content_words(lambda _, draw: draw.random() < 0.5)),
+    "every 2nd word swapped": _answering(_every_word(2)),
+}
+"""What is found in part."""
 
 
 def positives(disguises: dict[str, Disguise], each: int, seed: int = 0) -> Iterator[Case]:

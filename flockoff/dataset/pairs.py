@@ -1,0 +1,148 @@
+"""Pairs: what is left of a text when words are replaced, moved or inflected.
+
+A content word is one of at least ``MIN_LETTERS`` letters (``letters.py``) that is none of the words that
+every English text or program is made of; it counts by its first ``STEM_LETTERS`` letters, so that endings and
+whatever is changed behind them make no difference. A pair is two content words of one text, in either order
+and not both of ``MIN_LETTERS`` only, with at most ``REACH - 1`` other content words between them. So words
+that are inserted, dropped or replaced cost a few pairs each, however regularly that is done, and small words
+cost none.
+
+Scripts that are written without spaces have no words here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flockoff.dataset.letters import Codes, Places, Spelled, spelled
+
+MIN_LETTERS = 3
+STEM_LETTERS = 6
+REACH = 4
+
+_BASE = 0x9E3779B97F4A7C15
+# English, three letters and more; then what most programming languages and their libraries share.
+_COMMON_WORDS = """
+about above across after again against almost along already also although always among another around away
+back because been before behind being below beside between both cannot come could does doing done down
+during each either else enough even ever every first from further give goes going have having here himself
+herself however instead into itself just keep kept know last least less like likely little look made make
+makes many maybe might mine more most much must need needs never next nothing often once only other others
+otherwise ours over part perhaps quite rather really right said same says should since some something
+sometimes soon still such sure take takes than that their theirs them themselves then there therefore these
+they thing things this those though three through thus together took toward towards under unless until upon
+used using very want wants well went were what whatever when where whether which while whole whom whose will
+with within without would years your yours yourself ago all and any are but can did for get got had has her
+him his how its let may new nor not now off old one our out own per put saw say see she the too two use via
+was way who why yes yet you
+args array assert async await bool break case catch char class const continue data def default dict elif end
+enum error except exception false file final finally float func function global if import int interface
+isinstance item items key keys lambda len list main map name none null number object open optional pass path
+print private public raise range result return row self set start static str string struct super switch true
+try tuple type typing utf value valueerror values var void yield
+"""
+
+Numbers = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Pairs of several texts, one after the other, in order of their first word.
+
+    ``hashes``: (n_pairs,), the same for the same two words. ``texts``: (n_pairs,), the text's place.
+    ``words``: (n_pairs,), the first word's place among the content words of all texts.
+    """
+
+    hashes: Numbers
+    texts: Places
+    words: Places
+
+
+def pairs_of(texts: Spelled, words: "Vocabulary | None" = None) -> Pairs:
+    """All pairs of each text, those that come several times so many times; only of ``words``, if given."""
+    every, of_text, are_long = _content_words(texts)
+    wanted = np.ones(len(every), dtype=np.bool_) if words is None else words.may_have(every)
+    of_text = np.where(wanted, of_text, -1)
+    are_pairs = np.zeros((len(every), REACH), dtype=np.bool_)
+    for reach in range(1, REACH + 1):
+        together = (of_text[reach:] == of_text[:-reach]) & wanted[reach:]
+        are_pairs[:-reach, reach - 1] = together & (are_long[reach:] | are_long[:-reach])
+    places = np.flatnonzero(are_pairs)
+    first = places // REACH
+    mixed = scrambled(every)
+    hashes = scrambled(mixed[first] + mixed[first + places % REACH + 1])
+    return Pairs(hashes, of_text[first], first)
+
+
+class Vocabulary:
+    """The content words of some texts, to leave out most pairs that cannot be in them at little cost."""
+
+    def __init__(self, texts: Sequence[Spelled]) -> None:
+        self._marks = np.zeros(1 << 16, dtype=np.bool_)
+        for text in texts:
+            self._marks[_first_bits(_content_words(text)[0])] = True
+
+    def may_have(self, words: Numbers) -> NDArray[np.bool_]:
+        return self._marks[_first_bits(words)]
+
+
+def _content_words(texts: Spelled) -> tuple[Numbers, Places, NDArray[np.bool_]]:
+    """Of each content word of the texts, in order: its hash, which text it is in, and whether it is long."""
+    starts = texts.words
+    lengths = np.diff(starts, append=len(texts.letters))
+    long = np.flatnonzero(lengths >= MIN_LETTERS)
+    starts, lengths = starts[long], lengths[long]
+    hashes = _run_hashes(texts.letters, starts, np.minimum(lengths, STEM_LETTERS))
+    content = np.flatnonzero(_common()[_first_bits(hashes)] != hashes)
+    of_text = np.searchsorted(texts.ends, starts[content], side="right")
+    return hashes[content], of_text, lengths[content] > MIN_LETTERS
+
+
+def letter_sums(letters: Codes) -> tuple[Numbers, Numbers]:
+    """What the hash of any run of letters follows from: for letters ``[i:j]`` it is
+    ``(sums[j] - sums[i]) * inverses[i]``, the letters as digits of a number modulo 2**64.
+    """
+    powers, inverses = _powers(1 << max(1, len(letters)).bit_length())
+    sums = np.zeros(len(letters) + 1, dtype=np.uint64)
+    np.cumsum(letters * powers[: len(letters)], out=sums[1:])
+    return sums, inverses
+
+
+def _run_hashes(letters: Codes, starts: Places, lengths: Places) -> Numbers:
+    sums, inverses = letter_sums(letters)
+    # Times the base, since the first letter would be in none of the bits but the last.
+    hashes: Numbers = (sums[starts + lengths] - sums[starts]) * inverses[starts] * np.uint64(_BASE)
+    return hashes
+
+
+def scrambled(numbers: Numbers) -> Numbers:
+    """Each of the 64 bits depends on all: the finalizer of SplitMix64 (Steele, Lea and Flood, 2014)."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def _first_bits(hashes: Numbers) -> Places:
+    return (hashes >> np.uint64(48)).astype(np.intp)
+
+
+@cache
+def _common() -> Numbers:
+    """(2**16,): by its first bits the hash of each common word."""
+    words = spelled(_COMMON_WORDS.split())
+    lengths = np.minimum(np.diff(words.words, append=len(words.letters)), STEM_LETTERS)
+    hashes = np.unique(_run_hashes(words.letters, words.words, lengths))
+    table = np.zeros(1 << 16, dtype=np.uint64)
+    table[_first_bits(hashes)] = hashes
+    return table
+
+
+@cache
+def _powers(count: int) -> tuple[Numbers, Numbers]:
+    """The first powers of an odd number modulo 2**64, and of its inverse."""
+    inverse = pow(_BASE, -1, 1 << 64)
+    first, second = (np.full(count, base, dtype=np.uint64) for base in (_BASE, inverse))
+    return np.multiply.accumulate(first), np.multiply.accumulate(second)
