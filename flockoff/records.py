@@ -279,13 +279,28 @@ class DatasetReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Precision:
+    """Number formats and passes of a training, which decide the last digits of a loss."""
+
+    weights: str  # the base model's in memory, by torch's name: "float32", "bfloat16"
+    compute: str  # that of the training's matrix products; all else, and all of measuring, is float32
+    pass_tokens: int  # at most, of a pass that keeps its activations; 0: each row alone, recomputed
+    fused: tuple[str, ...] = ()  # a card's own kernels that took part
+
+    def __str__(self) -> str:
+        passes = f"passes of {self.pass_tokens} tokens" if self.pass_tokens else "rows alone, recomputed"
+        fused = f", fused {' and '.join(self.fused)}" if self.fused else ""
+        return f"weights {self.weights}, training {self.compute} ({passes}{fused}), evaluation float32"
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """All that is needed to measure the same number again."""
 
     code_version: str
     libraries: Mapping[str, str]  # name -> version: torch, transformers, peft, trl, tokenizers, python
     device: str  # e.g. "cpu x86_64 AVX512 (2 threads)", "cuda NVIDIA GeForce RTX 4090"
-    precision: str  # e.g. "weights float32, compute bfloat16"
+    precision: Precision
     base_model: str  # repo@revision, or package:file@sha256
     evaluation_set: str  # SHA-256 of the file, how many rows of it if not all, and the sealed set's
     seed: int

@@ -3,8 +3,3 @@
 The validator's own process, which holds hotkey and token, never talks to the cluster. In place of each worker
 it starts a ``bridge``, which has a worker's bare environment and passes on what evaluator and worker say.
 """
-
-import os
-
-# Below `uv run`, Ray would send the working folder, .env and all, to the nodes and build it anew there.
-os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"

@@ -112,7 +112,7 @@ def _described(measurement: Measurement) -> dict[str, str]:
         "tokens a pass": str(measurement.train_tokens),
         "optimizer steps": str(measurement.steps),
         "device": made.device,
-        "precision": made.precision,
+        "precision": str(made.precision),
         "flockoff": made.code_version,
         **made.libraries,
     }

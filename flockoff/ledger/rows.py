@@ -3,11 +3,11 @@
 import json
 import sqlite3
 import struct
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from flockoff.dataset import Claim
 from flockoff.errors import FaultKind, Reason
-from flockoff.records import Commitment, Evaluation, Measurement, ModelId, Provenance, Verdict
+from flockoff.records import Commitment, Evaluation, Measurement, ModelId, Precision, Provenance, Verdict
 
 NUMBER = struct.Struct("<d")
 
@@ -35,6 +35,17 @@ def claim_from(row: sqlite3.Row) -> Claim:
     return Claim(row["content_hash"], row["hotkey"], row["block"], order=row["uid"])
 
 
+def precision_text(precision: Precision) -> str:
+    """As ``setups`` keeps it: the same JSON for the same precision, as the migration writes it."""
+    return json.dumps(asdict(precision), separators=(",", ":"))
+
+
+def precision_from(text: str) -> Precision:
+    """Of the JSON in ``setups``."""
+    table = json.loads(text)
+    return Precision(**table | {"fused": tuple(table["fused"])})
+
+
 def measurement_from(row: sqlite3.Row) -> Measurement:
     """From a row of ``measurements`` joined with its ``setups``."""
     return Measurement(
@@ -48,7 +59,7 @@ def measurement_from(row: sqlite3.Row) -> Measurement:
             code_version=row["code_version"],
             libraries=json.loads(row["libraries"]),
             device=row["device"],
-            precision=row["precision"],
+            precision=precision_from(row["precision"]),
             base_model=row["base_model"],
             evaluation_set=row["evaluation_set"],
             seed=row["seed"],

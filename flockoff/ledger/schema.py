@@ -266,7 +266,43 @@ SELECT v.hotkey, v.hotkey, 1, sum(v.standing <> 'not_evaluated'), max(r.win_rate
 FROM verdicts AS v LEFT JOIN results AS r ON r.epoch = v.epoch AND r.hotkey = v.hotkey GROUP BY v.hotkey;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH)
+_NINTH = """
+-- A setup's precision as JSON (flockoff.records.Precision) instead of a sentence. Setups whose sentences said
+-- the same become one.
+CREATE TEMP TABLE said AS
+SELECT id, code_version, libraries, device, base_model, evaluation_set, json_object(
+    'weights', CASE WHEN instr(precision, 'weights bfloat16') THEN 'bfloat16' ELSE 'float32' END,
+    'compute', CASE WHEN instr(precision, 'training bfloat16') OR instr(precision, 'compute bfloat16')
+        THEN 'bfloat16' ELSE 'float32' END,
+    'pass_tokens', CASE WHEN instr(precision, 'passes of ') = 0 THEN 0
+        ELSE CAST(substr(precision, instr(precision, 'passes of ') + length('passes of ')) AS INTEGER) END,
+    'fused', json(CASE
+        WHEN instr(precision, 'fused dropout and gate') THEN '["dropout","gate"]'
+        WHEN instr(precision, 'fused dropout') THEN '["dropout"]'
+        WHEN instr(precision, 'fused gate') THEN '["gate"]'
+        ELSE '[]' END)
+) AS precision FROM setups;
+UPDATE measurements SET setup = (
+    SELECT min(same.id) FROM said AS own JOIN said AS same
+        USING (code_version, libraries, device, base_model, evaluation_set, precision)
+    WHERE own.id = measurements.setup
+);
+DELETE FROM setups WHERE id NOT IN (SELECT setup FROM measurements);
+UPDATE setups SET precision = (SELECT said.precision FROM said WHERE said.id = setups.id);
+DROP TABLE said;
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    _FIRST,
+    _SECOND,
+    _THIRD,
+    _FOURTH,
+    _FIFTH,
+    _SIXTH,
+    _SEVENTH,
+    _EIGHTH,
+    _NINTH,
+)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -25,6 +25,7 @@ from flockoff.ledger.rows import (
     commitment_from,
     evaluation_from,
     measurement_from,
+    precision_text,
     verdict_from,
 )
 from flockoff.ledger.sketches import SketchIndex, bear_witness, remember, remember_again
@@ -551,7 +552,7 @@ def _insert_measurement(connection: Connection, measurement: Measurement, now: f
         provenance.code_version,
         json.dumps(dict(provenance.libraries), sort_keys=True),
         provenance.device,
-        provenance.precision,
+        precision_text(provenance.precision),
         provenance.base_model,
         provenance.evaluation_set,
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from flockoff.errors import FaultKind, Reason
 from flockoff.ledger.database import Database
-from flockoff.ledger.rows import MEASURED, evaluation_from
-from flockoff.records import Evaluation, Standing
+from flockoff.ledger.rows import MEASURED, evaluation_from, precision_from
+from flockoff.records import Evaluation, Precision, Standing
 from flockoff.text import ELLIPSIS
 
 _EPOCHS = """
@@ -191,7 +191,7 @@ class SetupUse:
     code_version: str
     libraries: Mapping[str, str]
     device: str
-    precision: str
+    precision: Precision
     base_model: str
     evaluation_set: str
     measurements: int
@@ -272,7 +272,12 @@ class Views:
     def setups(self, limit: int) -> list[SetupUse]:
         """What measurements were made with, the latest first."""
         return self._database.records(
-            lambda row: SetupUse(**dict(row) | {"libraries": json.loads(row["libraries"])}), _SETUPS, (limit,)
+            lambda row: SetupUse(
+                **dict(row)
+                | {"libraries": json.loads(row["libraries"]), "precision": precision_from(row["precision"])}
+            ),
+            _SETUPS,
+            (limit,),
         )
 
     # --- hotkeys -----------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def compute_exactly(threads: int | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Precision:
+class Dtypes:
     """Of the base model's ``weights`` in memory, and of the products that training ``compute``s with them.
 
     The adapter, the residual stream, norms and sums are float32 in any case, and so is all of measuring.
@@ -111,20 +111,16 @@ class Precision:
     weights: torch.dtype
     compute: torch.dtype
 
-    def __str__(self) -> str:
-        weights, compute = (str(kind).removeprefix("torch.") for kind in (self.weights, self.compute))
-        return f"weights {weights}, training {compute}"
 
-
-def training_precision(device: torch.device, stored: torch.dtype) -> Precision:
+def training_dtypes(device: torch.device, stored: torch.dtype) -> Dtypes:
     """bfloat16 on CUDA, for base models whose weights are ``stored`` in it; else float32.
 
     bfloat16 products round weights that are not, and so train another model than is measured; weights held
     so would hide two thirds of what an adapter changes. Losses: .github/docs/performance.md.
     """
     if device.type == "cuda" and stored == torch.bfloat16:
-        return Precision(torch.bfloat16, torch.bfloat16)
-    return Precision(torch.float32, torch.float32)
+        return Dtypes(torch.bfloat16, torch.bfloat16)
+    return Dtypes(torch.float32, torch.float32)
 
 
 @contextlib.contextmanager

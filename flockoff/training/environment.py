@@ -46,6 +46,8 @@ _SETTINGS = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic only with a workspace of its own
     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # cuda:N is then the card that nvidia-smi calls N
     "TRITON_DEFAULT_FP_FUSION": "1",  # what a new version takes for granted moves the last digits
+    # Below `uv run`, Ray would send the working folder, .env included, to the nodes and build it there.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "PYTHONUNBUFFERED": "1",
     "PYTHONUTF8": "1",
 }

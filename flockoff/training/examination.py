@@ -14,9 +14,9 @@ from flockoff.training.device import (
     choose_device,
     device_text,
     memory_bytes,
-    training_precision,
+    training_dtypes,
 )
-from flockoff.training.model import stored_precision, training_memory
+from flockoff.training.model import stored_dtype, training_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ def examine_device(name: str | None, competition: Competition, model_dir: Path |
     free, total = memory_bytes(device)
     needed = recomputes = None
     if model_dir is not None:
-        precision = training_precision(device, stored_precision(model_dir))
-        need = training_memory(model_dir, competition, precision)
+        dtypes = training_dtypes(device, stored_dtype(model_dir))
+        need = training_memory(model_dir, competition, dtypes)
         needed, recomputes = need.recomputed, need.recomputes(total)
     return DeviceExamination(
         device_text(device),

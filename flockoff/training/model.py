@@ -18,8 +18,8 @@ from flockoff.competition import Competition
 from flockoff.errors import SetupError
 from flockoff.planner.memory import MemoryNeed, memory_need
 from flockoff.planner.model import read_size
-from flockoff.records import EncodedRow
-from flockoff.training.device import Precision, kept_tokens, require_memory, training_precision
+from flockoff.records import EncodedRow, Precision
+from flockoff.training.device import Dtypes, kept_tokens, require_memory, training_dtypes
 from flockoff.training.lora import Adapters
 from flockoff.training.messages import Saving
 from flockoff.training.packing import ATTENTION, pack, register_attention
@@ -43,12 +43,9 @@ class LanguageModel:
     paths: FusedPaths = NO_PATHS  # of a card's own kernels
 
     @property
-    def precision(self) -> str:
-        """What moves the last digits of a loss, in words."""
-        computed = Precision(self.head.dtype, self.compute)
-        passes = f"passes of {self.kept_tokens} tokens" if self.kept_tokens else "rows apart, recomputed"
-        fused = f", fused {' and '.join(self.paths.taken)}" if self.paths.taken else ""
-        return f"{computed} ({passes}{fused}), evaluation float32"
+    def precision(self) -> Precision:
+        weights, compute = (str(dtype).removeprefix("torch.") for dtype in (self.head.dtype, self.compute))
+        return Precision(weights, compute, self.kept_tokens, self.paths.taken)
 
     @property
     def body(self) -> torch.nn.Module:
@@ -70,22 +67,22 @@ def load_model(
     competition: Competition,
     device: torch.device,
     saving: Saving = "none",
-    precision: Precision | None = None,
+    dtypes: Dtypes | None = None,
 ) -> LanguageModel:
     """The base model in ``directory`` on ``device``, from safetensors, without code from the repo.
 
-    ``precision``: None for the device's own.
+    ``dtypes``: None for the device's own.
     Raises SetupError where it does not fit the device, is damaged, or is of a kind that is not supported.
     """
     register_attention()
     try:
         _require_safetensors(directory)
-        precision = precision or training_precision(device, stored_precision(directory))
-        need = training_memory(directory, competition, precision)
+        dtypes = dtypes or training_dtypes(device, stored_dtype(directory))
+        need = training_memory(directory, competition, dtypes)
         require_memory(need, device)
         network = AutoModelForCausalLM.from_pretrained(
             directory,
-            dtype=precision.weights,
+            dtype=dtypes.weights,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -102,16 +99,16 @@ def load_model(
     logits = _trial_logits(network, device)
     adapters = Adapters(network, competition.lora)
     paths = NO_PATHS
-    if device.type == "cuda" and precision.compute == precision.weights == torch.bfloat16:
+    if device.type == "cuda" and dtypes.compute == dtypes.weights == torch.bfloat16:
         body: Any = network.base_model
-        paths = choose_paths(adapters, body.layers[0].mlp, device, precision.compute)
-        need = training_memory(directory, competition, precision, fused="gate" in paths.taken)
+        paths = choose_paths(adapters, body.layers[0].mlp, device, dtypes.compute)
+        need = training_memory(directory, competition, dtypes, fused="gate" in paths.taken)
     model = LanguageModel(
         network=network,
         tokenizer=tokenizer,
         device=device,
         adapters=adapters,
-        compute=precision.compute,
+        compute=dtypes.compute,
         kept_tokens=_kept_tokens(need, device, saving),
         paths=paths,
     )
@@ -144,7 +141,7 @@ def _require_safetensors(directory: Path) -> None:
             raise SetupError(f"{index} names {name}, which is not a safetensors file.", remedy=_REMEDY)
 
 
-def stored_precision(directory: Path) -> torch.dtype:
+def stored_dtype(directory: Path) -> torch.dtype:
     """bfloat16 where all weights in ``directory`` are; float32, which holds any others, where not."""
     for file in directory.glob("*.safetensors"):
         with safe_open(file, framework="pt") as weights:
@@ -154,14 +151,14 @@ def stored_precision(directory: Path) -> torch.dtype:
 
 
 def training_memory(
-    directory: Path, competition: Competition, precision: Precision, *, fused: bool | None = None
+    directory: Path, competition: Competition, dtypes: Dtypes, *, fused: bool | None = None
 ) -> MemoryNeed:
     """What training on the model in ``directory`` takes. Raises SetupError as ``load_model``."""
     return memory_need(
         read_size(directory),
         competition,
-        weight_bytes=precision.weights.itemsize,
-        compute_bytes=precision.compute.itemsize,
+        weight_bytes=dtypes.weights.itemsize,
+        compute_bytes=dtypes.compute.itemsize,
         fused=fused,
     )
 

@@ -9,13 +9,14 @@ from flockoff.logs import event
 from flockoff.planner.forecast import Forecast, Pace, forecast, measured_pace
 from flockoff.planner.memory import memory_need
 from flockoff.planner.model import KNOWN_SIZES
-from flockoff.records import Commitment, Epoch, ModelId
+from flockoff.records import Commitment, Epoch, ModelId, Precision
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.validator import Validator
 
 log = logging.getLogger(__name__)
 
 _LOOK_BACK = 64  # evaluations from which pace and sizes are known
+_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 def log_forecast(
@@ -90,10 +91,15 @@ def forecast_queue(
     )
 
 
-def _memory(competition: Competition, precision: str) -> int | None:
+def _memory(competition: Competition, precision: Precision) -> int | None:
     """Bytes that training on the longest rows takes; None for a base model whose sizes are not known."""
     size = KNOWN_SIZES.get(competition.base_model.repo)
     if size is None:
         return None
-    weights, compute = (2 if f"{part} bfloat16" in precision else 4 for part in ("weights", "training"))
-    return memory_need(size, competition, weight_bytes=weights, compute_bytes=compute).recomputed
+    return memory_need(
+        size,
+        competition,
+        weight_bytes=_BYTES[precision.weights],
+        compute_bytes=_BYTES[precision.compute],
+        fused="gate" in precision.fused,
+    ).recomputed

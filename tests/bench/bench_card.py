@@ -42,7 +42,7 @@ from flockoff.training.device import (
     compute_exactly,
     device_text,
     memory_bytes,
-    training_precision,
+    training_dtypes,
 )
 from flockoff.training.loss import add_step_gradients, row_losses
 from flockoff.training.model import LanguageModel, load_model, training_memory
@@ -219,8 +219,8 @@ def evaluation(bench: Bench) -> None:
 def memory(bench: Bench) -> None:
     model = bench.model
     rows = some_rows(2, bench.long, len(model.head))
-    precision = training_precision(bench.device, torch.bfloat16)
-    need = training_memory(bench.directory, RULES, precision, fused="gate" in model.paths.taken)
+    dtypes = training_dtypes(bench.device, torch.bfloat16)
+    need = training_memory(bench.directory, RULES, dtypes, fused="gate" in model.paths.taken)
     kept = min(model.kept_tokens, 2 * bench.long)
     again = bench.long > kept
     passed = bench.long if again else kept // bench.long * bench.long

@@ -33,7 +33,7 @@ from flockoff.competition import Competition, EvaluationSet, Training
 from flockoff.records import EncodedRow
 from flockoff.tokens import load_encoder
 from flockoff.training.data import evaluation_rows
-from flockoff.training.device import Precision, choose_device, compute_exactly
+from flockoff.training.device import Dtypes, choose_device, compute_exactly
 from flockoff.training.loss import row_losses
 from flockoff.training.model import load_model, training_memory
 from flockoff.training.trainer import trained_adapter
@@ -42,9 +42,9 @@ from tests.support.graded_datasets import graded_datasets
 
 EXACT = "float32"
 POLICIES = {
-    EXACT: Precision(torch.float32, torch.float32),
-    "bfloat16 products": Precision(torch.float32, torch.bfloat16),
-    "bfloat16 weights": Precision(torch.bfloat16, torch.bfloat16),
+    EXACT: Dtypes(torch.float32, torch.float32),
+    "bfloat16 products": Dtypes(torch.float32, torch.bfloat16),
+    "bfloat16 weights": Dtypes(torch.bfloat16, torch.bfloat16),
 }
 NAMES = ("good", "slightly good", "noise")
 
@@ -66,12 +66,12 @@ def say(text: str) -> None:
 def measure(
     directory: Path,
     competition: Competition,
-    precision: Precision,
+    dtypes: Dtypes,
     datasets: Mapping[str, Sequence[EncodedRow]],
     evaluation: Sequence[EncodedRow],
     options: argparse.Namespace,
 ) -> Measured:
-    model = load_model(directory, competition, choose_device(None), precision=precision)
+    model = load_model(directory, competition, choose_device(None), dtypes=dtypes)
     losses = {"none": row_losses(model, evaluation, lambda done: None).mean}
     seconds, steps = 0.0, 0
     for name, rows in datasets.items():
@@ -81,7 +81,7 @@ def measure(
             losses[name] = row_losses(model, evaluation, lambda done: None).mean
         say(f"  {name}: {losses[name]:.6f} after {made} steps")
     full = replace(competition, training=Training())  # whose rows are longer
-    return Measured(losses, seconds / steps, training_memory(directory, full, precision).recomputed)
+    return Measured(losses, seconds / steps, training_memory(directory, full, dtypes).recomputed)
 
 
 def rounded(directory: Path, target: Path) -> Path:

@@ -1,7 +1,6 @@
 """A Ray cluster of two nodes on this machine, one of which is lost in mid-epoch."""
 
 import json
-import os
 import shutil
 import subprocess
 import threading
@@ -19,6 +18,7 @@ import pytest
 from flockoff.cluster.plans import cluster_plans, room
 from flockoff.errors import SetupError
 from flockoff.records import Measurement, Progress
+from flockoff.training.environment import current_environment
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.limits import WorkerLimits
 from flockoff.training.pool import WorkerPlan
@@ -117,7 +117,7 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
 @pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_survey_below_uv_run_sends_the_cluster_no_folder(site: Site) -> None:
-    environment = {name: value for name, value in os.environ.items() if "UV_RUN" not in name}
+    environment = current_environment("cpu")
     survey = ["uv", "run", "--no-sync", "python", "-m", "flockoff.cluster.survey", site.address]
     done = subprocess.run(
         survey, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True

@@ -6,15 +6,19 @@ from pathlib import Path
 from flockoff.errors import FaultKind, Reason
 from flockoff.ledger import Ledger
 from flockoff.ledger.schema import MIGRATIONS, migrate
+from flockoff.records import Precision
 from tests.support.ledger_records import open_ledger
 
 OLD = """
 INSERT INTO identity VALUES (1, 7, 'f127', '5Validator');
 INSERT INTO epochs (start_block, end_block, seed, begun_at) VALUES (360, 720, 5, 0);
-INSERT INTO setups VALUES (1, '0.1.0', '{}', 'cpu', 'float32', 'a@b', 'c');
+INSERT INTO setups VALUES
+    (1, '0.1.0', '{}', 'cpu', 'weights float32, training float32 (passes of 2048 tokens), evaluation float32',
+     'a@b', 'c'),
+    (2, '0.1.0', '{}', 'cpu', 'weights float32, compute float32 (passes of 2048 tokens)', 'a@b', 'c');
 INSERT INTO measurements
     (id, loss, eval_tokens, train_rows, train_tokens, steps, seconds, seed, setup, recorded_at)
-    VALUES (4, 1.25, 10, 2, 20, 1, 3.0, 5, 1, 0), (5, 1.5, 10, 2, 20, 1, 3.0, 5, 1, 0);
+    VALUES (4, 1.25, 10, 2, 20, 1, 3.0, 5, 1, 0), (5, 1.5, 10, 2, 20, 1, 3.0, 5, 2, 0);
 INSERT INTO evaluations (epoch, hotkey, model_id, content_hash, measurement) VALUES
     (360, 'ann', 'ann/data:f127:0000000000000000000000000000000000000000', 'hash', 4),
     (360, 'dan', 'dan/data:f127:0000000000000000000000000000000000000000', 'other', 5);
@@ -48,5 +52,8 @@ def test_migration_keeps_each_verdicts_loss_and_makes_data_of_prose(tmp_path: Pa
         assert (bob.reason, dan.reason) == (Reason.DUPLICATE, Reason.NEAR_DUPLICATE)
         assert (cyd.fault, eve.fault) == (FaultKind.HUB_TRANSIENT, FaultKind.TOO_SLOW)
         assert eve.set_aside and not cyd.set_aside
+        assert [
+            stored.evaluation.measurement.provenance.precision for stored in ledger.views.evaluations(2)
+        ] == [Precision("float32", "float32", 2048)] * 2
     with Ledger.look(path) as looked:
         assert [row.loss for row in looked.views.leaderboard(360)] == [1.25, 1.25, 1.5, None, None]

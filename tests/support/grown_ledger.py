@@ -15,7 +15,16 @@ from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import Evidence, settle
 from flockoff.errors import EvaluationStopped, Fault, HubTransient, MinerFault, Reason
 from flockoff.ledger import Ledger
-from flockoff.records import Commitment, Epoch, Evaluation, Measurement, ModelId, Provenance, WeightsSet
+from flockoff.records import (
+    Commitment,
+    Epoch,
+    Evaluation,
+    Measurement,
+    ModelId,
+    Precision,
+    Provenance,
+    WeightsSet,
+)
 from flockoff.scoring import weights_from_scores
 
 NETUID = 7
@@ -218,7 +227,7 @@ def _measurement(loss: float, seed: int, seconds: float, *, tokens: int) -> Meas
             **{"tokenizers": "0.23.1", "python": "3.11.14"},
         },
         device="cuda NVIDIA GeForce RTX 4090",
-        precision="weights float32, compute bfloat16",
+        precision=Precision("bfloat16", "bfloat16", 16384, ("dropout", "gate")),
         base_model="Qwen/Qwen2.5-1.5B-Instruct@989aa7980e4cf806f80c7fef2b1adb7bc71aa306",
         evaluation_set="17194d0b292c73ac2524a24e39e94a609d44907cc793550b5ccdaeb31a87a7eb",
         seed=seed,

@@ -13,7 +13,7 @@ import torch
 
 from flockoff.competition import Competition
 from flockoff.records import EncodedRow
-from flockoff.training.device import Precision
+from flockoff.training.device import Dtypes
 from flockoff.training.dropout import RowDropout, levels_dropped
 from flockoff.training.fused import Drops
 from flockoff.training.kernels import TritonKernels
@@ -57,8 +57,8 @@ def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float
 
 def main() -> None:
     torch.set_num_threads(1)
-    precision = Precision(torch.float32, torch.float32)
-    model = load_model(Path(sys.argv[1]), Competition(), CPU, precision=precision)
+    dtypes = Dtypes(torch.float32, torch.float32)
+    model = load_model(Path(sys.argv[1]), Competition(), CPU, dtypes=dtypes)
     plain = step(model, kernels=False, gate=False, kept_tokens=1000)
     found = {
         "masks": masks(),

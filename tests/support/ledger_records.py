@@ -7,7 +7,16 @@ from pathlib import Path
 from flockoff.dataset import Borrowed, Claim, Sketcher
 from flockoff.epoch.settle import Settlement
 from flockoff.ledger import Ledger
-from flockoff.records import Commitment, Epoch, Evaluation, Measurement, ModelId, Provenance, Verdict
+from flockoff.records import (
+    Commitment,
+    Epoch,
+    Evaluation,
+    Measurement,
+    ModelId,
+    Precision,
+    Provenance,
+    Verdict,
+)
 
 NETUID = 7
 COMPETITION = "f127"
@@ -32,7 +41,7 @@ def measurement(loss: float = 1.5, *, seed: int = EPOCH.seed, device: str = "cpu
         code_version="0.1.0",
         libraries={"torch": "2.15.0", "peft": "0.21.0"},
         device=device,
-        precision="weights float32, compute float32",
+        precision=Precision("float32", "float32", 2048),
         base_model="Qwen/Qwen2.5-1.5B-Instruct@989aa79",
         evaluation_set="0" * 64,
         seed=seed,

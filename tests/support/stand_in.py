@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flockoff.errors import EvaluationStopped
-from flockoff.records import Measurement, Progress, Provenance
+from flockoff.records import Measurement, Precision, Progress, Provenance
 
 BASE_LOSS = 2.0
 
@@ -53,7 +53,7 @@ def _measurement(loss: float, *, seed: int, steps: int) -> Measurement:
         code_version="stand-in",
         libraries={},
         device="none",
-        precision="none",
+        precision=Precision("float32", "float32", 0),
         base_model="none",
         evaluation_set="none",
         seed=seed,

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from flockoff.competition import BaseModel, Competition, EvaluationSet, Limits, Lora, Training
 from flockoff.errors import EvaluationFault, FlockoffError, MinerFault, Reason, SetupError
-from flockoff.records import Measurement, Progress, Provenance
+from flockoff.records import Measurement, Precision, Progress, Provenance
 from flockoff.training.messages import (
     Alive,
     Assignment,
@@ -20,7 +20,8 @@ from flockoff.training.messages import (
     encode_request,
 )
 
-PROVENANCE = Provenance("0.1.0", {"torch": "2"}, "cpu", "float32", "a/b@c", "f" * 64, 2**32 - 1)
+PRECISION = Precision("bfloat16", "bfloat16", 16384, ("dropout", "gate"))
+PROVENANCE = Provenance("0.1.0", {"torch": "2"}, "cuda", PRECISION, "a/b@c", "f" * 64, 2**32 - 1)
 
 
 @given(loss=st.floats(allow_nan=False, allow_infinity=False))

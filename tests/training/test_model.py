@@ -13,17 +13,17 @@ from flockoff.errors import SetupError
 from flockoff.planner.memory import MemoryNeed
 from flockoff.records import EncodedRow
 from flockoff.training.device import (
-    Precision,
+    Dtypes,
     choose_device,
     device_text,
     kept_tokens,
     memory_bytes,
     require_kind,
     require_memory,
-    training_precision,
+    training_dtypes,
 )
 from flockoff.training.loss import row_losses
-from flockoff.training.model import load_model, stored_precision
+from flockoff.training.model import load_model, stored_dtype
 from tests.support.tiny_model import rules
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
@@ -130,32 +130,32 @@ def test_load_model_whose_attention_slides_is_a_setup_error(copy: Path, evaluati
 def test_load_model_weights_stored_in_bfloat16_are_held_so_and_give_the_same_losses(
     copy: Path, evaluation_file: Path
 ) -> None:
-    assert stored_precision(copy) == torch.float32
+    assert stored_dtype(copy) == torch.float32
     weights = load_file(copy / "model.safetensors")
     halves = {name: value.to(torch.bfloat16) for name, value in weights.items()}
     save_file(halves, copy / "model.safetensors", metadata={"format": "pt"})
-    assert stored_precision(copy) == torch.bfloat16
+    assert stored_dtype(copy) == torch.bfloat16
     rows, competition = [EncodedRow(tuple(range(40)), (True,) * 40)], rules(evaluation_file)
-    held = load_model(copy, competition, CPU, precision=Precision(torch.bfloat16, torch.float32))
+    held = load_model(copy, competition, CPU, dtypes=Dtypes(torch.bfloat16, torch.float32))
     wide = load_model(copy, competition, CPU)
     assert held.head.dtype == torch.bfloat16 and wide.head.dtype == torch.float32
     assert row_losses(held, rows, lambda done: None) == row_losses(wide, rows, lambda done: None)
-    assert held.precision.startswith("weights bfloat16, training float32")
+    assert (held.precision.weights, held.precision.compute) == ("bfloat16", "float32")
 
 
 @pytest.mark.slow
 def test_load_model_is_accepted_in_bfloat16(smollm2_dir: Path, evaluation_file: Path) -> None:
     """Its first tokens are special: in bfloat16 transformers gets their logits wrong by several times."""
-    low = Precision(torch.bfloat16, torch.bfloat16)
-    model = load_model(smollm2_dir, rules(evaluation_file), CPU, precision=low)
+    low = Dtypes(torch.bfloat16, torch.bfloat16)
+    model = load_model(smollm2_dir, rules(evaluation_file), CPU, dtypes=low)
     assert model.head.dtype == torch.bfloat16
 
 
-def test_training_precision_rounds_no_weights() -> None:
+def test_training_dtypes_rounds_no_weights() -> None:
     gpu = torch.device("cuda", 0)
-    assert training_precision(gpu, torch.bfloat16) == Precision(torch.bfloat16, torch.bfloat16)
-    assert training_precision(gpu, torch.float32) == Precision(torch.float32, torch.float32)
-    assert training_precision(CPU, torch.bfloat16) == Precision(torch.float32, torch.float32)
+    assert training_dtypes(gpu, torch.bfloat16) == Dtypes(torch.bfloat16, torch.bfloat16)
+    assert training_dtypes(gpu, torch.float32) == Dtypes(torch.float32, torch.float32)
+    assert training_dtypes(CPU, torch.bfloat16) == Dtypes(torch.float32, torch.float32)
 
 
 def test_require_memory_too_little_says_both_numbers() -> None:
