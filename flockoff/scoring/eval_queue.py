@@ -35,20 +35,14 @@ class Places:
     drawn: tuple[str, ...]
 
 
-def plan_epoch(
-    candidates: Iterable[Candidate], rules: Queue, seed: int, capacity: int | None = None
-) -> list[str]:
+def plan_epoch(candidates: Iterable[Candidate], rules: Queue, seed: int) -> list[str]:
     """The hotkeys to evaluate (see ``assign_places``), in the order of their evaluation.
 
     A validator may not come to the end of it. So of each three places two are a waiting hotkey's until those
     are through, and the third alternates between the best and the drawn. Any first m places hold
     min(all waiting, ⌊2m/3⌋) of the waiting.
-
-    ``capacity``: tokens that this validator trains on in a whole epoch, where it knows. Whoever has more
-    could never be finished here, and comes after everyone else.
     """
-    everyone = list(candidates)
-    places = assign_places(everyone, rules, seed)
+    places = assign_places(candidates, rules, seed)
     spread = sorted(
         ((index + 0.5) / len(group), number, hotkey)
         for number, group in enumerate((places.best, places.drawn))
@@ -58,10 +52,7 @@ def plan_epoch(
     order: list[str] = []
     while turn := [*islice(line, 2), *islice(others, 1)]:
         order += turn
-    if capacity is None:
-        return order
-    too_long = {each.hotkey for each in everyone if each.tokens is not None and each.tokens > capacity}
-    return sorted(order, key=lambda hotkey: hotkey in too_long)
+    return order
 
 
 def assign_places(candidates: Iterable[Candidate], rules: Queue, seed: int) -> Places:

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
-from flockoff.competition import Queue
+from flockoff.competition import Competition, Queue
+from flockoff.epoch.blame import blamed, eligible
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import candidates, epochs_to_wait, form_queue
-from flockoff.errors import FaultKind
+from flockoff.epoch.settle import Evidence, settle
+from flockoff.errors import EvaluationStopped, FaultKind
 from flockoff.records import Commitment, Epoch, Verdict
 from flockoff.scoring import plan_epoch
 from tests.support.subnets import model_id
@@ -53,3 +55,26 @@ def test_epochs_to_wait_is_told_for_everybody() -> None:
     waits = epochs_to_wait(blocks, Memory(), Queue())
     assert waits.keys() == blocks.keys()
     assert sorted(waits.values()) == [1 + n // 8 for n in range(40)]
+
+
+def test_nobody_waits_over_one_and_a_half_rounds_of_a_validator_that_never_finishes_its_queue() -> None:
+    """256 miners, and time for 8 or 9 of 32 places: the queue, the cut-off and the settlement as they are."""
+    rules, counting = Competition(), committed(256)
+    memory, coldkeys = Memory(), {each.hotkey: each.hotkey for each in counting}
+    seen, waits = dict.fromkeys(coldkeys, 0), dict.fromkeys(coldkeys, 0)
+    for number in range(1, 151):
+        epoch = Epoch(number * 360, (number + 1) * 360, seed=number)
+        verdicts = []
+        for place, each in enumerate(form_queue(counting, memory, rules.queue, epoch).places):
+            if place < 8 + number % 2:
+                loss = 2.0 + 0.001 * each.uid
+                verdicts.append(eligible(epoch, each, each.hotkey, loss, block=each.block))
+                waits[each.hotkey] = max(waits[each.hotkey], number - seen[each.hotkey])
+                seen[each.hotkey] = number
+            else:
+                cut_off = EvaluationStopped("over")
+                verdicts.append(blamed(epoch, each, cut_off, content_hash=None, last=None, final=True))
+        settlement = settle(epoch.start_block, verdicts, memory, coldkeys, rules, Evidence())
+        memory = memory.after(settlement)
+    unseen = {hotkey: 150 - last for hotkey, last in seen.items()}
+    assert max(*waits.values(), *unseen.values()) <= 1.5 * 256 / 8.5

@@ -48,13 +48,6 @@ def test_plan_any_beginning_is_two_thirds_waiting_and_a_fair_sample_of_the_other
         assert [hotkey for hotkey in plan if hotkey in group] == list(group)
 
 
-def test_plan_what_cannot_be_finished_here_comes_last() -> None:
-    candidates = [replace(each, tokens=10 + number) for number, each in enumerate(crowd(10))]
-    plan = plan_epoch(candidates, RULES, 3)
-    assert plan_epoch(candidates, RULES, 3, capacity=14)[:5] == [hotkey for hotkey in plan if hotkey < "h005"]
-    assert plan_epoch([replace(each, tokens=None) for each in candidates], RULES, 3, capacity=1) == plan
-
-
 def crowd(n: int, *, scored: int = 0) -> list[Candidate]:
     """``n`` never evaluated candidates; the first ``scored`` of them have scores, the first the highest."""
     return [Candidate(f"h{i:03}", max(0.0, (scored - i) / n), 1000 + i, None) for i in range(n)]
@@ -269,14 +262,6 @@ class Played:
                 since = candidate.last_evaluated
                 waited = (start - (candidate.first_block if since is None else since)) / RULES.epoch_blocks
                 self.waits[hotkey] = max(self.waits[hotkey], round(waited))
-
-
-def test_plan_nobody_waits_over_one_and_a_half_rounds_of_a_slow_validator() -> None:
-    """256 miners, and time for 8.5 of 32 places."""
-    candidates = {each.hotkey: replace(each, first_block=0) for each in crowd(256, scored=200)}
-    game = Played(candidates, capacity=8.5 * RULES.first_guess)
-    game.play(150, random.Random(1))
-    assert max(game.waits.values()) <= 1.5 * 256 / 8.5
 
 
 def test_plan_a_small_newcomer_passes_two_hundred_large_sybils() -> None:
