@@ -93,6 +93,11 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
     ),
     "Owning and developing": (
         Entry(
+            "competition",
+            "flockoff.commands.competition",
+            "Show a competition's rules and hash; seal an evaluation set, publish and verify a retired one.",
+        ),
+        Entry(
             "simulate",
             "flockoff.simulate.command",
             "Play the game many epochs ahead: real scoring, queue and consensus, noise in place of training.",

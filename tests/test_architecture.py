@@ -25,7 +25,7 @@ LAYERS = (
     ("mine", "validate", "localnet", "tracking", "report", "cluster"),
     ("openers",),
     ("assemble",),
-    ("doctor",),
+    ("doctor", "sealing"),
     ("demo", "simulate"),
     ("commands",),
     ("cli", "neurons"),

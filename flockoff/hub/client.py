@@ -279,13 +279,15 @@ class HubClient:
         return self._retrying(lambda: self._remote.files(base.repo, base.revision, names, "model"))
 
     def fetch_evaluation_set(
-        self, evaluation: EvaluationSet | SealedSet | PublicSample, directory: Path
+        self, evaluation: EvaluationSet | SealedSet | PublicSample, directory: Path, *, retired: bool = False
     ) -> Path:
         """The set of rows that the competition names by repo and commit, checked against its SHA-256.
 
-        Raises SetupError where the hub has no such file, keeps it from this token or has another one, and
-        HubError's kinds.
+        Raises SetupError where the hub has no such file, keeps it from this token or has another one, where a
+        sealed set that is not ``retired`` is public, and HubError's kinds.
         """
+        if isinstance(evaluation, SealedSet) and not retired:
+            self.require_private(evaluation)
         if evaluation.repo is None or evaluation.commit is None:
             raise UsageError("The competition names no repo for its evaluation set.")
         repo, commit, pinned = evaluation.repo, evaluation.commit, evaluation.sha256
@@ -302,6 +304,15 @@ class HubClient:
                 ) from refusal
         file.check(f"{DATA_FILE} of {repo} at {commit} is another: correct the set in the competition file.")
         return target
+
+    def require_private(self, sealed: SealedSet) -> None:
+        """Raises SetupError for a sealed set in a public repo, and HubError's kinds."""
+        state = self.repo_state(sealed.repo)
+        if state is not None and not state.private:
+            raise SetupError(
+                f"{sealed.repo} is public, so the competition's sealed evaluation set is everybody's.",
+                remedy="Make a competition with a new one: flockoff competition seal.",
+            )
 
     def _fetch_evaluation_set(self, repo: str, commit: str, target: Path, name: str) -> None:
         file = self._retrying(lambda: self._located(repo, commit))

@@ -46,7 +46,7 @@ done
 case "$1" in
   score) more=(--competition $rules --cache-dir {cache} --eval-data-dir {eval_data} --device cpu) ;;
   check|doctor) more=(--competition $rules --cache-dir {cache}) ;;
-  status|explain) more=(--competition $rules) ;;
+  status|explain|competition) more=(--competition $rules) ;;
   *) more=() ;;
 esac
 exec {flockoff} "${{given[@]}}" "${{more[@]}}"
