@@ -25,7 +25,7 @@ from flockoff.dataset.overlap import (
     near_duplicate_fault,
     stands_against,
 )
-from flockoff.dataset.sealed import sealed_gap_fault, sealed_margin
+from flockoff.dataset.sealed import gain, gap_fault, sealed_gap_fault, sealed_margin
 from flockoff.dataset.sketch import Sketch, Sketcher
 
 __all__ = [
@@ -55,6 +55,8 @@ __all__ = [
     "duplicate_fault",
     "fault_of",
     "file_size",
+    "gain",
+    "gap_fault",
     "judge_dataset",
     "load_numbered_rows",
     "load_rows",

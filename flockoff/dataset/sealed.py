@@ -61,7 +61,11 @@ def sealed_gap_fault(
         raise ValueError("both measurements need a loss on the sealed set")
     public = gain(public_loss(measured), public_loss(base))
     sealed = gain(measured.sealed_loss, base.sealed_loss)
-    margin = sealed_margin(len(measured.row_nll), sealed_rows, rules)
+    return gap_fault(public, sealed, sealed_margin(len(measured.row_nll), sealed_rows, rules))
+
+
+def gap_fault(public: float, sealed: float, margin: float) -> MinerFault | None:
+    """The same from the two gains and the margin."""
     if public - sealed <= margin:
         return None
     return MinerFault(

@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +18,7 @@ from flockoff.logs import say_on_stderr
 from flockoff.simulate.game import play
 from flockoff.simulate.outcome import measure
 from flockoff.simulate.scenario import PRESETS, Scenario, load_scenario
-from flockoff.simulate.show import show_outcome, show_sweep
+from flockoff.simulate.show import show_comparison, show_outcome, show_sweep
 from flockoff.simulate.sweep import sweep
 
 
@@ -28,14 +28,14 @@ def simulate(
         typer.Option(
             metavar="NAME|FILE",
             autocompletion=lambda: [*PRESETS],
-            help=f"{', '.join(PRESETS)}, or a game's TOML file.",
+            help="A name from the list above, or a game's TOML file.",
         ),
     ] = "mixed",
     competition: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Play it once more by this competition's scoring and queue, to compare.",
+            help="Play it once more by this competition's rules, to compare.",
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs to play; a preset has 200.")] = None,
@@ -60,6 +60,25 @@ def simulate(
     flockoff simulate --scenario copiers --pictures pictures
     flockoff simulate --scenario twenty-ahead --competition mine.toml
     flockoff simulate --epochs 100 --sweep --json
+
+    \b
+    mixed                      every kind of cheat, and validators of every kind
+    honest                     honest miners, and a newcomer with the best data
+    copiers, undetected        copies that are found, and that are not
+    validators                 validators of every kind
+    slow                       validators with time for 8.5 of 32 places
+    token-sybils               slow, with 200 of the largest datasets
+    sleeper                    a leader that swaps to what no worker finishes
+    one-ahead, four-ahead, twenty-ahead
+                               one owner's 1, 4 or 20 datasets ahead of all
+    evaluation-trainer, evaluation-trainer-sealed
+                               training on the public set; with a sealed one
+    launderer                  a victim's rows among others', then a copy
+    format-squatter            three rows with the victim's instruction
+    public-squatter, public-squatter-listed
+                               a public collection taken; listed as public
+    update-thief               a copy of what the victim then improves on
+    row-copier                 a copy that is disguised row by row
     """
     say_on_stderr()
 
@@ -71,8 +90,7 @@ def simulate(
         games = {scenario: game}
         if competition is not None:
             rules = load_competition(competition)
-            changed = replace(game, scoring=rules.scoring, queue=rules.queue)
-            games[f"{scenario} by {competition}"] = changed
+            games[f"{scenario} by {competition}"] = game.by(rules)
 
         def between_epochs() -> None:
             if stop.is_set():
@@ -112,9 +130,10 @@ def _play(
         sys.stdout.write(json.dumps(told if len(told) > 1 else told[0], indent=2) + "\n")
         return
     console = Console()
-    for name, outcome in outcomes.items():
-        if len(outcomes) > 1:
-            console.rule(name, align="left")
+    if len(outcomes) > 1:
+        show_comparison(console, outcomes)
+        return
+    for outcome in outcomes.values():
         show_outcome(console, outcome)
 
 

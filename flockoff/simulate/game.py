@@ -8,8 +8,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from flockoff.competition import ORIGINAL_COMPETITION_ID, Competition
-from flockoff.dataset import Claim, owner_of
+from flockoff.competition import ORIGINAL_COMPETITION_ID
+from flockoff.dataset import Claim, gain, gap_fault, near_duplicate_fault, owner_of, sealed_margin
 from flockoff.epoch.blame import blamed, eligible
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import form_queue
@@ -19,7 +19,8 @@ from flockoff.errors import EvaluationTooSlow, MinerFault, Reason
 from flockoff.records import Commitment, Epoch, ModelId, Neuron, SubnetSnapshot, Verdict, WeightsSet
 from flockoff.scoring import epoch_seed
 from flockoff.simulate.noise import on_hardware, seed_losses
-from flockoff.simulate.population import Dataset, Miner, Strategy, Submission, populate
+from flockoff.simulate.ownership import Library
+from flockoff.simulate.population import Dataset, Miner, Strategy, Submission, populate, public_rows
 from flockoff.simulate.scenario import Scenario
 from flockoff.yuma import YumaInputs, YumaResult, as_u16, run_epoch
 
@@ -112,11 +113,17 @@ class _Game:
             *(miner.hotkey for miner in miners),
         ]
         self.friend = _friend_uid(miners, len(self.roles))
-        self.competition = Competition(scoring=scenario.scoring, queue=scenario.queue)
+        self.competition = scenario.competition
         first_blocks = {miner.hotkey: _block(miner.submissions[0]) for miner in miners}
         self.memories = [Memory(first_blocks=first_blocks) for _ in self.roles]
         # By content, who committed it first, of all that the validator ever evaluated.
         self.claims: list[dict[str, Claim]] = [{} for _ in self.roles]
+        # What each knows of datasets that have rows, under a secret key of its own.
+        public = public_rows(seed) if scenario.data.listed else ()
+        self.libraries = [
+            Library(f"validator {number}".encode(), scenario.overlap, public)
+            for number in range(len(self.roles))
+        ]
         self.datasets = _datasets(miners)
         self.changes = np.array([dataset.change for dataset in self.datasets])
         n = len(self.hotkeys)
@@ -158,7 +165,7 @@ class _Game:
 
         ``losses``: by dataset name, as this validator measures them under the epoch's seed.
         """
-        memory, claims = self.memories[number], self.claims[number]
+        memory, claims, library = self.memories[number], self.claims[number], self.libraries[number]
         queue = form_queue(
             (entry.commitment for entry in entries.values()), memory, self.competition.queue, epoch
         )
@@ -182,16 +189,47 @@ class _Game:
             else:
                 claim = Claim(dataset.content, commitment.hotkey, commitment.block, commitment.uid)
                 claims[dataset.content] = owner_of((claim, claims.get(dataset.content, claim)))
-                loss = losses[dataset.name]
                 tokens[commitment.hotkey] = dataset.tokens
-                verdict = eligible(epoch, commitment, dataset.content, loss, block=commitment.block)
+                verdict = self._measured(epoch, commitment, dataset, losses[dataset.name], library)
             verdicts.append(verdict)
         coldkeys = {hotkey: hotkey for hotkey in entries}
         settlement = settle(
-            epoch.start_block, verdicts, memory, coldkeys, self.competition, Evidence(claims=claims)
+            epoch.start_block,
+            verdicts,
+            memory,
+            coldkeys,
+            self.competition,
+            Evidence(claims=claims, borrowed_shares=library.borrowed_shares, owners=library.owners),
         )
+        judged = [verdict.hotkey for verdict in settlement.verdicts if verdict.standing != "not_evaluated"]
+        library.settled(judged, settlement.win_rates, settlement.witnesses)
         self.memories[number] = replace(memory.after(settlement), tokens=tokens)
         return settlement.verdicts
+
+    def _measured(
+        self, epoch: Epoch, commitment: Commitment, dataset: Dataset, loss: float, library: Library
+    ) -> Verdict:
+        """The verdict on a dataset that can be trained on, whose ``loss`` is that of all its rows."""
+        base, fault = self.scenario.noise.base_loss, None
+        if dataset.rows:
+            claim = Claim(dataset.content, commitment.hotkey, commitment.block, commitment.uid)
+            found = library.look(claim, dataset.rows)
+            rows_left = len(dataset.rows) - len(found.lines)
+            fault = near_duplicate_fault(
+                found, self.competition.overlap, rows_left=rows_left, owners=library.owners
+            )
+            loss -= base * dataset.change * found.share  # what is left out teaches nothing
+        sealed_rules = self.competition.sealed
+        if sealed_rules is not None and fault is None:
+            sealed_change = dataset.change if dataset.sealed_change is None else dataset.sealed_change
+            sealed = loss + base * (sealed_change - dataset.change)
+            rows = self.scenario.data.sealed_rows
+            margin = sealed_margin(rows, rows, sealed_rules)
+            fault = gap_fault(gain(loss, base), gain(sealed, base), margin)
+            loss = sealed_rules.blend(loss, sealed)
+        if fault is not None:
+            return blamed(epoch, commitment, fault, content_hash=dataset.content, last=None, final=True)
+        return eligible(epoch, commitment, dataset.content, loss, block=commitment.block)
 
     def _decided(
         self, number: int, epoch: Epoch, verdicts: Iterable[Verdict], snapshot: SubnetSnapshot

@@ -12,7 +12,8 @@ from flockoff.simulate.game import History
 from flockoff.simulate.population import Strategy
 
 # One colour a strategy, the same in every picture.
-COLOURS = dict(zip(Strategy, colormaps["tab20"].colors, strict=False))  # type: ignore[attr-defined]
+_PALETTE = [*colormaps["tab20"].colors, *colormaps["tab20b"].colors]  # type: ignore[attr-defined]
+COLOURS = {strategy: _PALETTE[number] for number, strategy in enumerate(Strategy)}
 
 
 def draw(history: History, directory: Path) -> list[Path]:

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import numpy as np
 
+from flockoff.records import Row
+from flockoff.simulate.contents import ROWS, TASK, in_disguise, own_rows
 from flockoff.simulate.scenario import Scenario
 
 
@@ -29,9 +31,26 @@ class Strategy(StrEnum):
     INDEPENDENT = "one owner's best"
     LARGE = "one owner's largest"
     SWAPPER = "swapper"
+    VICTIM = "victim"
+    LAUNDERER = "launderer"
+    LAUNDERED = "laundered copy"
+    FORMAT_SQUATTER = "format squatter"
+    PUBLIC_SQUATTER = "public squatter"
+    PUBLIC_USER = "user of public rows"
+    UPDATE_THIEF = "update thief"
+    ROW_COPIER = "row-level copier"
 
 
-CHEATS = (Strategy.SYBIL, Strategy.EXACT_COPIER, Strategy.DISGUISED_COPIER, Strategy.CONTAMINATOR)
+CHEATS = (
+    Strategy.SYBIL,
+    Strategy.EXACT_COPIER,
+    Strategy.DISGUISED_COPIER,
+    Strategy.CONTAMINATOR,
+    Strategy.LAUNDERED,
+    Strategy.FORMAT_SQUATTER,
+    Strategy.UPDATE_THIEF,
+    Strategy.ROW_COPIER,
+)
 
 
 USUAL_TOKENS = 2_560_000  # 10,000 rows of 256
@@ -51,6 +70,8 @@ class Dataset:
     contaminated: bool = False  # and found out
     tokens: int = USUAL_TOKENS  # of one pass
     endless: bool = False  # no worker ever finishes it
+    rows: tuple[Row, ...] = ()  # where the game is about whose they are
+    sealed_change: float | None = None  # on a sealed evaluation set; None: the same as on the public one
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +105,8 @@ def populate(scenario: Scenario, seed: int) -> list[Miner]:
         *_independents(scenario, offsets),
         *_large(scenario, offsets),
         *_swappers(scenario, offsets),
+        *_thefts(scenario, offsets, seed),
+        *_public_rows(scenario, offsets, seed),
     ]
 
 
@@ -128,7 +151,13 @@ def _contaminators(scenario: Scenario, offsets: Iterator[int], rng: np.random.Ge
     for number in range(scenario.miners.contaminators):
         hotkey = _hotkey(Strategy.CONTAMINATOR, number)
         found = bool(rng.random() < scenario.data.contamination_recall)
-        dataset = Dataset(hotkey, scenario.data.contaminated, hotkey, contaminated=found)
+        dataset = Dataset(
+            hotkey,
+            scenario.data.contaminated,
+            hotkey,
+            contaminated=found,
+            sealed_change=scenario.data.contaminated_sealed,
+        )
         yield Miner(hotkey, Strategy.CONTAMINATOR, (Submission(0, next(offsets), dataset),))
 
 
@@ -177,6 +206,70 @@ def _swappers(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
         yield Miner(
             hotkey, Strategy.SWAPPER, (Submission(0, offset, good), Submission(turn, offset, endless))
         )
+
+
+def _thefts(scenario: Scenario, offsets: Iterator[int], seed: int) -> Iterator[Miner]:
+    """One victim, the best of all, and those who are after its rows."""
+    players = scenario.miners
+    if not players.victims:
+        return
+    first, *later = sorted(next(offsets) for _ in range(players.format_squatters + 1))
+    victim_offset = later[-1] if later else first  # a squatter comes before
+    change = scenario.data.best - scenario.data.ahead
+    own = own_rows(seed, task=TASK if players.format_squatters else "")
+    submissions = [_with_rows("victim", 0, victim_offset, change, own)]
+    if players.update_thieves:
+        better = (*own[ROWS // 6 :], *own_rows(seed + 1, count=ROWS // 2))
+        submissions.append(_with_rows("victim", 2, victim_offset, change - 0.002, better))
+    yield Miner("victim-0", Strategy.VICTIM, tuple(submissions))
+
+    middling, worse = scenario.data.middling, change + scenario.data.copy_costs
+    for number in range(players.format_squatters):
+        rows = own_rows(seed + 100 + number, count=3, task=TASK)
+        offset = [first, *later][number]
+        yield _committing(Strategy.FORMAT_SQUATTER, number, 0, offset, scenario.data.worst, rows)
+    for number in range(players.update_thieves):
+        yield _committing(Strategy.UPDATE_THIEF, number, 1, next(offsets), worse, own[1:])
+    for number in range(players.row_copiers):
+        rows = in_disguise(own, seed + number)
+        yield _committing(Strategy.ROW_COPIER, number, 1, next(offsets), worse, rows)
+    for number in range(players.launderers):
+        rows = (*own, *own_rows(seed + 200 + number, count=3 * ROWS + ROWS // 2))
+        yield _committing(Strategy.LAUNDERER, number, 1, next(offsets), middling, rows)
+    if players.launderers:
+        offset, turn = next(offsets), players.sleepers_turn
+        yield _committing(Strategy.LAUNDERED, 0, turn, offset, worse, own[1:])
+
+
+def _public_rows(scenario: Scenario, offsets: Iterator[int], seed: int) -> Iterator[Miner]:
+    """Who commits a public collection first, and miners half of whose rows are of it."""
+    players = scenario.miners
+    public = public_rows(seed) if players.public_squatters else ()
+    places = sorted(next(offsets) for _ in range(players.public_squatters + players.public_users))
+    for number in range(players.public_squatters):
+        rows = public[number:]
+        yield _committing(Strategy.PUBLIC_SQUATTER, number, 0, places[number], scenario.data.worst, rows)
+    for number, offset in enumerate(places[players.public_squatters :]):
+        rows = (*public[number::2], *own_rows(seed + 300 + number, count=ROWS // 2))
+        change = scenario.data.best - scenario.data.ahead
+        yield _committing(Strategy.PUBLIC_USER, number, 0, offset, change, rows)
+
+
+def public_rows(seed: int) -> tuple[Row, ...]:
+    """The public collection of the game with this ``seed``."""
+    return own_rows(seed + 400)
+
+
+def _committing(
+    strategy: Strategy, number: int, epoch: int, offset: int, change: float, rows: tuple[Row, ...]
+) -> Miner:
+    hotkey = _hotkey(strategy, number)
+    return Miner(hotkey, strategy, (_with_rows(hotkey, epoch, offset, change, rows),))
+
+
+def _with_rows(who: str, epoch: int, offset: int, change: float, rows: tuple[Row, ...]) -> Submission:
+    name = f"{who}-{epoch}"
+    return Submission(epoch, offset, Dataset(name, change, name, rows=rows))
 
 
 def _worth_copying(honest: Sequence[Miner]) -> Iterator[tuple[int, Dataset]]:

@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flockoff.competition import Queue, Scoring, from_table
+from flockoff.competition import Competition, Overlap, Queue, Scoring, SealedSet, from_table
 from flockoff.errors import UsageError
 from flockoff.simulate.checks import require
 from flockoff.simulate.noise import NoiseModel
@@ -26,6 +26,18 @@ class Miners:
       the best of the honest.
     - large ones are one owner's hotkeys, each with a middling dataset of its own, as large as is allowed.
     - swappers have data like independents, and commit what no worker can finish in epoch ``sleepers_turn``.
+
+    Some go for the rows of one victim, whose data is ``data.ahead`` better than the best of the honest; its
+    rows and theirs are made up, and whose they are is looked up by the real sketches:
+
+    - launderers each put all of them among three and a half times as many of their own; in epoch
+      ``sleepers_turn`` a further hotkey commits them without one row.
+    - format squatters commit three rows with its task's instruction before it does.
+    - update thieves copy its first dataset, before it commits a better one in epoch 2.
+    - row copiers disguise its rows one by one.
+
+    Public squatters are the first to commit a collection that everybody can have; public users are three
+    miners as good as the victim, half of whose rows are of that.
     """
 
     total: int = 64
@@ -39,6 +51,11 @@ class Miners:
     independents: int = 0
     large: int = 0
     swappers: int = 0
+    launderers: int = 0
+    format_squatters: int = 0
+    update_thieves: int = 0
+    row_copiers: int = 0
+    public_squatters: int = 0
     newcomers_come: int = 50
     sleepers_turn: int = 50
 
@@ -51,7 +68,18 @@ class Miners:
     def honest(self) -> int:
         others = self.exact_copiers + self.disguised_copiers + self.sybils + self.contaminators
         others += self.independents + self.large + self.swappers
+        others += self.victims + self.format_squatters + self.update_thieves + self.row_copiers
+        others += self.launderers + bool(self.launderers) + self.public_squatters + self.public_users
         return self.total - others - self.spammers - self.sleepers - self.newcomers
+
+    @property
+    def victims(self) -> int:
+        thieves = self.launderers + self.format_squatters + self.update_thieves + self.row_copiers
+        return int(thieves > 0)
+
+    @property
+    def public_users(self) -> int:
+        return 3 if self.public_squatters else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +120,8 @@ class Data:
     """What datasets do to the loss, as a relative change of it, and how well cheating is found out.
 
     The honest are spread evenly from ``best`` to ``worst``. From 6 runs on SmolLM2: good data -6.1 %, a small
-    good dataset -3.5 %, noise +8.75 % on average. A copy that is not found out does ``copy_costs`` less good
+    good dataset -3.5 %, noise +8.75 % on average. ``listed``: whether the competition's public sample has the
+    public collection. A copy that is not found out does ``copy_costs`` less good
     than its original. How well contamination pays and how often copies and contamination are found out
     (``recall``, drawn once a dataset) are assumptions.
     """
@@ -104,15 +133,19 @@ class Data:
     ahead: float = 0.005
     noise: float = 0.0875
     contaminated: float = -0.15
+    contaminated_sealed: float = -0.03  # on a sealed set, where a competition has one
+    sealed_rows: int = 24  # of that set, and as many of the public one
     copy_costs: float = 0.001
     copy_recall: float = 0.99
     contamination_recall: float = 0.99
+    listed: bool = False
 
     def __post_init__(self) -> None:
         require(-1 < self.best <= self.worst, "data.best must be at most data.worst, and above -1")
         require(min(self.newcomer, self.contaminated) > -1, "a loss cannot fall by more than all of it")
         for recall in (self.copy_recall, self.contamination_recall):
             require(0 <= recall <= 1, "a recall must be in [0, 1]")
+        require(self.sealed_rows >= 1, "data.sealed_rows must be at least 1")
 
     @property
     def middling(self) -> float:
@@ -121,7 +154,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A whole game. ``scoring`` and ``queue`` are the competition's, to be changed like everything else."""
+    """A whole game. The last four are the competition's, to be changed like everything else."""
 
     epochs: int = 200
     miners: Miners = field(default_factory=Miners)
@@ -130,6 +163,18 @@ class Scenario:
     noise: NoiseModel = field(default_factory=NoiseModel)
     scoring: Scoring = field(default_factory=Scoring)
     queue: Queue = field(default_factory=Queue)
+    overlap: Overlap = field(default_factory=Overlap)
+    sealed: SealedSet | None = None
+
+    @property
+    def competition(self) -> Competition:
+        return Competition(scoring=self.scoring, queue=self.queue, overlap=self.overlap, sealed=self.sealed)
+
+    def by(self, rules: Competition) -> "Scenario":
+        """The same game by other rules."""
+        return dataclasses.replace(
+            self, scoring=rules.scoring, queue=rules.queue, overlap=rules.overlap, sealed=rules.sealed
+        )
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "a game has at least one epoch")
@@ -167,22 +212,35 @@ PRESETS = {
 
 
 _SLOW = dataclasses.replace(_ALL_HONEST, capacity=21_760_000)  # 8.5 datasets of 10,000 rows
+_SEALED = SealedSet(repo="owner/sealed", commit="0" * 40, sha256="0" * 64, weight=0.5)
+_PARAPHRASED = Data(contaminated=-0.3, contamination_recall=0.0)
+
+
+def _against_honest(
+    validators: Validators = _ALL_HONEST, data: Data | None = None, **miners: int
+) -> Scenario:
+    """The given cheats, ``miners``, among honest miners."""
+    players = dataclasses.replace(_NO_CHEATS, **{"newcomers": 0, **miners})
+    return Scenario(miners=players, validators=validators, data=data or Data())
+
+
 PRESETS |= {
-    "one-ahead": Scenario(
-        miners=dataclasses.replace(_NO_CHEATS, newcomers=0, independents=1), validators=_ALL_HONEST
+    "slow": _against_honest(_SLOW, total=256, newcomers=1),
+    "token-sybils": _against_honest(_SLOW, Data(newcomer_tokens=256_000), total=256, large=200, newcomers=1),
+    "sleeper": _against_honest(swappers=1),
+    "one-ahead": _against_honest(independents=1),
+    "four-ahead": _against_honest(independents=4),
+    "twenty-ahead": _against_honest(independents=20),
+    "evaluation-trainer": _against_honest(data=_PARAPHRASED, contaminators=3),
+    "evaluation-trainer-sealed": dataclasses.replace(
+        _against_honest(data=_PARAPHRASED, contaminators=3), sealed=_SEALED
     ),
-    "twenty-ahead": Scenario(
-        miners=dataclasses.replace(_NO_CHEATS, newcomers=0, independents=20), validators=_ALL_HONEST
-    ),
-    "slow": Scenario(miners=dataclasses.replace(_NO_CHEATS, total=256), validators=_SLOW),
-    "large": Scenario(
-        miners=dataclasses.replace(_NO_CHEATS, total=256, large=200),
-        validators=_SLOW,
-        data=Data(newcomer_tokens=256_000),
-    ),
-    "swapper": Scenario(
-        miners=dataclasses.replace(_NO_CHEATS, newcomers=0, swappers=1), validators=_ALL_HONEST
-    ),
+    "launderer": _against_honest(launderers=5),
+    "format-squatter": _against_honest(format_squatters=1),
+    "public-squatter": _against_honest(public_squatters=1),
+    "public-squatter-listed": _against_honest(data=Data(listed=True), public_squatters=1),
+    "update-thief": _against_honest(update_thieves=1),
+    "row-copier": _against_honest(row_copiers=1),
 }
 
 

@@ -1,11 +1,12 @@
 """The outcome on a terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from flockoff.simulate.game import Role
 from flockoff.simulate.outcome import Outcome
 from flockoff.simulate.sweep import Trial
 
@@ -25,6 +26,32 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
         if holds is not None:
             sign = "[green]✓[/green]" if holds else "[red]✗ it does not hold that[/red]"
             console.print(f"{sign} {promise}")
+
+
+def show_comparison(console: Console, outcomes: Mapping[str, Outcome]) -> None:
+    """The same game by several rules, side by side."""
+    table = _table("Share of the incentive", "strategy", *outcomes)
+    strategies = dict.fromkeys(strategy for outcome in outcomes.values() for strategy in outcome.shares)
+    for strategy in strategies:
+        table.add_row(strategy, *(f"{each.shares.get(strategy, 0.0):.2%}" for each in outcomes.values()))
+    if any(each.burned for each in outcomes.values()):
+        table.add_row("burned", *(f"{each.burned:.2%}" for each in outcomes.values()))
+    console.print(table)
+    table = _table("What the rules keep", "measure", *outcomes)
+    table.add_row(
+        "Kendall's tau of quality and incentive", *(_number(each.tau) for each in outcomes.values())
+    )
+    shares = [each.newcomer_share for each in outcomes.values()]
+    if any(share is not None for share in shares):
+        epochs = [str(each.newcomer_epochs or MISSING) for each in outcomes.values()]
+        table.add_row("newcomer's final share", *(MISSING if s is None else f"{s:.1%}" for s in shares))
+        table.add_row("epochs to half of that", *epochs)
+    trust = [
+        min((each.trust for each in outcome.validators if each.role is Role.HONEST), default=None)
+        for outcome in outcomes.values()
+    ]
+    table.add_row("vtrust of the worst honest validator", *map(_number, trust))
+    console.print(table)
 
 
 def show_sweep(console: Console, trials: Iterable[Trial]) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,4 +117,6 @@ def test_simulate_by_a_competition_plays_the_game_twice(tmp_path: Path) -> None:
     assert [each["scenario"]["scoring"]["pay"] for each in (own, changed)] == ["win_rate", "distance"]
     name = "one owner's best"
     assert own["outcome"]["shares"][name] > changed["outcome"]["shares"][name] > 0
-    assert typed(*scenario).stdout.count("Incentive by strategy") == 2
+    said = typed(*scenario).stdout
+    shown = [f"{each['outcome']['shares'][name]:.2%}" for each in (own, changed)]
+    assert re.search(rf"{name} +{shown[0]} +{shown[1]}", said)
