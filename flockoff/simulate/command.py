@@ -87,10 +87,10 @@ def simulate(
             require_installed("matplotlib")
 
         game = load_scenario(scenario).resized(epochs=epochs, miners=miners, validators=validators)
-        games = {scenario: game}
+        games = {"its own rules": game}
         if competition is not None:
             rules = load_competition(competition)
-            games[f"{scenario} by {competition}"] = game.by(rules)
+            games[competition.name] = game.by(rules)
 
         def between_epochs() -> None:
             if stop.is_set():
