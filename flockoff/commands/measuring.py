@@ -19,7 +19,7 @@ OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CheckedFile:
     """A dataset that was judged, and that may be measured."""
 
     name: str
@@ -54,7 +54,7 @@ class Measurements:
         rules = json.dumps(asdict(competition), sort_keys=True)
         self._setting = hashlib.sha256(f"{__version__} {rules}".encode()).hexdigest()
 
-    def find(self, candidate: Candidate, seed: int) -> Measurement | None:
+    def find(self, candidate: CheckedFile, seed: int) -> Measurement | None:
         try:
             told = json.loads(self._file(candidate, seed).read_text(encoding="utf-8"))
             provenance = Provenance(**told.pop("provenance"))
@@ -64,20 +64,20 @@ class Measurements:
             return None
         return found if replace(provenance, seed=self._provenance.seed) == self._provenance else None
 
-    def keep(self, candidate: Candidate, seed: int, measurement: Measurement) -> None:
+    def keep(self, candidate: CheckedFile, seed: int, measurement: Measurement) -> None:
         file = self._file(candidate, seed)
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part")
         part.write_text(json.dumps(asdict(measurement)), encoding="utf-8")
         part.replace(file)
 
-    def _file(self, candidate: Candidate, seed: int) -> Path:
+    def _file(self, candidate: CheckedFile, seed: int) -> Path:
         what = f"{self._setting} {candidate.content_hash} {candidate.judgement.left_out} {seed}"
         return self._directory / f"{hashlib.sha256(what.encode()).hexdigest()}.json"
 
 
 def measured(
-    candidate: Candidate,
+    candidate: CheckedFile,
     seed: int,
     evaluator: Evaluator,
     kept: Measurements,

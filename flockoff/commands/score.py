@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flockoff import openers
 from flockoff.commands.measuring import (
-    Candidate,
+    CheckedFile,
     Measurements,
     expected_seconds,
     extremes,
@@ -135,7 +135,7 @@ def _score(wish: _Wish, hub: HubClient, stop: threading.Event, *, as_json: bool)
 
 def _candidates(
     wish: _Wish, hub: HubClient, encoder: TokenizerEncoder, evaluation_file: Path
-) -> Iterator[Candidate]:
+) -> Iterator[CheckedFile]:
     """The dataset, and the one it is to be compared with. Raises MinerFault for one that is not valid."""
 
     rules = wish.competition
@@ -153,7 +153,7 @@ def _candidates(
         judgement = judge_dataset(file, rules.limits, rules.contamination, encoder, answers)
         if judgement.fault is not None:
             raise judgement.fault
-        yield Candidate(name, file, judgement)
+        yield CheckedFile(name, file, judgement)
 
 
 def _tokens_in(evaluation_file: Path, rules: Competition, encoder: TokenizerEncoder) -> int:
@@ -165,7 +165,7 @@ def _tokens_in(evaluation_file: Path, rules: Competition, encoder: TokenizerEnco
 def _announce(
     screen: Console,
     wish: _Wish,
-    candidates: list[Candidate],
+    candidates: list[CheckedFile],
     base: Measurement,
     kept: Measurements,
     evaluation_tokens: int,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flockoff.commands.measuring import (
-    Candidate,
+    CheckedFile,
     KindGain,
     Measurements,
     expected_seconds,
@@ -30,9 +30,9 @@ AFTER = replace(measurement(1.5), row_nll=(0.5, 3.0, 3.0, 0.0))
 KINDS = ["code", "prose", "code", "prose"]
 
 
-def candidate(content_hash: str = "a" * 64, left_out: tuple[int, ...] = ()) -> Candidate:
+def candidate(content_hash: str = "a" * 64, left_out: tuple[int, ...] = ()) -> CheckedFile:
     report = DatasetReport(4, 100, 1000, 500, 0, content_hash)
-    return Candidate("mine", Path("data.jsonl"), Judgement(report, None, left_out))
+    return CheckedFile("mine", Path("data.jsonl"), Judgement(report, None, left_out))
 
 
 def test_gains_are_the_change_of_each_kinds_summed_loss() -> None:
@@ -69,7 +69,7 @@ def test_measured_once_is_found_again_for_the_same_only(tmp_path: Path) -> None:
     base = evaluator.base_loss(on_progress=lambda _: None, should_stop=lambda: False)
     rules = Competition()
 
-    def once(which: Candidate, seed: int, competition: Competition = rules) -> float:
+    def once(which: CheckedFile, seed: int, competition: Competition = rules) -> float:
         kept = Measurements(tmp_path, competition, base)
         return measured(which, seed, evaluator, kept, lambda _: None, lambda: False).loss
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flockoff.localnet.node.chain import Chain
+from flockoff.localnet.node.chain import LocalChain
 from flockoff.localnet.node.errors import Refused
 from flockoff.localnet.node.extrinsics import Era, decode_call, parse
 from flockoff.localnet.node.fees import fee_of
@@ -34,8 +34,8 @@ def runtime() -> Runtime:
 
 
 @pytest.fixture(scope="module")
-def chain() -> Chain:
-    return Chain(NodeSettings(block_seconds=0))
+def chain() -> LocalChain:
+    return LocalChain(NodeSettings(block_seconds=0))
 
 
 def test_metadata_has_the_block_time_and_the_item_that_spec_461_lacks(runtime: Runtime) -> None:
@@ -98,7 +98,7 @@ def test_fee_is_that_of_the_recorded_receipt() -> None:
 
 
 @given(st.integers(0, len(EXTRINSIC) - 1), st.integers(1, 255))
-def test_submit_damaged_extrinsic_is_refused(chain: Chain, at: int, flip: int) -> None:
+def test_submit_damaged_extrinsic_is_refused(chain: LocalChain, at: int, flip: int) -> None:
     damaged = bytearray(EXTRINSIC)
     damaged[at] ^= flip
 
@@ -107,12 +107,12 @@ def test_submit_damaged_extrinsic_is_refused(chain: Chain, at: int, flip: int) -
 
 
 @given(st.binary(max_size=200))
-def test_submit_garbage_is_refused(chain: Chain, data: bytes) -> None:
+def test_submit_garbage_is_refused(chain: LocalChain, data: bytes) -> None:
     with pytest.raises(Refused):
         chain.submit(data, lambda status: None)
 
 
 @given(st.integers(0, len(EXTRINSIC)))
-def test_submit_cut_extrinsic_is_refused(chain: Chain, length: int) -> None:
+def test_submit_cut_extrinsic_is_refused(chain: LocalChain, length: int) -> None:
     with pytest.raises(Refused):
         chain.submit(EXTRINSIC[:length], lambda status: None)

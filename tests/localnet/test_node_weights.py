@@ -9,7 +9,7 @@ import bittensor_core
 import pytest
 
 from flockoff.localnet.node import NodeSettings
-from flockoff.localnet.node.chain import Chain
+from flockoff.localnet.node.chain import LocalChain
 from flockoff.localnet.node.metadata_patch import compact
 from flockoff.localnet.node.timelock import due_rounds, round_time, store_pulse, unseal
 from tests.support.local_chain import FAST, RAO, Subnet, block_of, calls, error_of, must
@@ -234,7 +234,7 @@ def test_commit_with_another_version_or_where_disabled_is_refused(
 
 
 def test_due_rounds_names_what_is_published_waited_for_and_unknown() -> None:
-    state = Chain(NodeSettings(block_seconds=0)).state
+    state = LocalChain(NodeSettings(block_seconds=0)).state
     hotkey = bittensor_core.Keypair.create_from_uri("//Alice").ss58_address
     state.put("NetworksAdded", 1, True)
     state.put("TimelockedWeightCommits", 1, 0, [(hotkey, 1, b"sealed", ROUND)])

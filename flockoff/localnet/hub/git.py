@@ -23,7 +23,7 @@ _sizes: dict[ObjectID, int] = {}  # a blob's size never changes, and reading it 
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TreeEntry:
     """A file or folder in a tree. ``size`` is in bytes, 0 for a folder."""
 
     path: str
@@ -200,7 +200,7 @@ def _changed(repo: Repo, tree: Tree, changes: Mapping[str, bytes | None]) -> Obj
     return tree.id
 
 
-def entries(path: Path, commit_oid: str, folder: str = "", *, recursive: bool = False) -> list[Entry]:
+def entries(path: Path, commit_oid: str, folder: str = "", *, recursive: bool = False) -> list[TreeEntry]:
     """What a commit's folder holds, by path. Raises PathMissing for a folder that is not there."""
     with _opened(path) as repo:
         tree = _tree_of(repo, ObjectID(commit_oid.encode()))
@@ -212,13 +212,13 @@ def entries(path: Path, commit_oid: str, folder: str = "", *, recursive: bool = 
         return list(_walk(repo, tree, prefix + "/" if prefix else "", recursive))
 
 
-def _walk(repo: Repo, tree: Tree, prefix: str, recursive: bool) -> Iterator[Entry]:
+def _walk(repo: Repo, tree: Tree, prefix: str, recursive: bool) -> Iterator[TreeEntry]:
     for item in tree.items():
         path = prefix + item.path.decode()
         if item.mode != _FOLDER_MODE:
-            yield Entry(path, item.sha.decode(), _size(repo, item.sha), True)
+            yield TreeEntry(path, item.sha.decode(), _size(repo, item.sha), True)
             continue
-        yield Entry(path, item.sha.decode(), 0, False)
+        yield TreeEntry(path, item.sha.decode(), 0, False)
         if recursive:
             yield from _walk(repo, _tree(repo, item.sha), path + "/", recursive)
 
@@ -229,7 +229,7 @@ def _size(repo: Repo, oid: ObjectID) -> int:
     return _sizes[oid]
 
 
-def entry(path: Path, commit_oid: str, name: str) -> Entry | None:
+def entry(path: Path, commit_oid: str, name: str) -> TreeEntry | None:
     """One file or folder of a commit, None where there is none."""
     folder, _, _ = name.rpartition("/")
     try:

@@ -264,7 +264,7 @@ def _full_info(request: Request, meta: RepoMeta, oid: str) -> dict[str, Any]:
     }
 
 
-def _path_info(item: git.Entry) -> dict[str, Any]:
+def _path_info(item: git.TreeEntry) -> dict[str, Any]:
     kind = "file" if item.is_file else "directory"
     return {"type": kind, "path": item.path, "oid": item.oid, "size": item.size}
 

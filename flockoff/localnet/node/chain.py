@@ -33,7 +33,7 @@ _BLOCK_HASH_COUNT = 2400  # the runtime's System.BlockHashCount
 DEFAULT_SLOT_MILLISECONDS = 250  # what the metadata says when only ``advance()`` makes blocks
 
 
-class Chain:
+class LocalChain:
     """One node's chain. Everything is called on one thread; no method waits for anything.
 
     Finality is instant, the head is always final, unless ``finality_lag`` blocks are set to come after it.

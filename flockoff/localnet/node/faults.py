@@ -5,7 +5,7 @@ from typing import Any
 
 from flockoff.localnet.faults import inject
 from flockoff.localnet.node import calls, subnets
-from flockoff.localnet.node.chain import Chain
+from flockoff.localnet.node.chain import LocalChain
 from flockoff.localnet.node.context import Context
 from flockoff.localnet.node.errors import Refused
 from flockoff.localnet.node.extrinsics import Call
@@ -52,7 +52,7 @@ Begin = Callable[[Coroutine[None, None, None]], None]
 class NodeFaults:
     """Each method starts one fault and says in a line what is on now. Safe to use from several threads."""
 
-    def __init__(self, chain: Chain, server: RpcServer, run: Run, begin: Begin) -> None:
+    def __init__(self, chain: LocalChain, server: RpcServer, run: Run, begin: Begin) -> None:
         """``run`` does something on the node's thread and waits; ``begin`` starts there what takes long."""
         self._chain = chain
         self._server = server

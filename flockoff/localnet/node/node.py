@@ -10,7 +10,7 @@ from typing import Self
 
 from flockoff.errors import LocalnetError
 from flockoff.localnet.node import timelock
-from flockoff.localnet.node.chain import Chain
+from flockoff.localnet.node.chain import LocalChain
 from flockoff.localnet.node.faults import NodeFaults
 from flockoff.localnet.node.server import RpcServer
 from flockoff.localnet.node.settings import NodeSettings
@@ -26,7 +26,7 @@ class Node:
 
     def __init__(self, settings: NodeSettings | None = None) -> None:
         self.settings = settings or NodeSettings()
-        self._chain = Chain(self.settings)
+        self._chain = LocalChain(self.settings)
         self._server = RpcServer(self._chain)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -10,7 +10,7 @@ import bittensor_core
 
 from flockoff.localnet.node import runtime_apis
 from flockoff.localnet.node.blocks import Block, hexed, unhexed
-from flockoff.localnet.node.chain import Chain
+from flockoff.localnet.node.chain import LocalChain
 from flockoff.localnet.node.errors import Refused
 from flockoff.localnet.node.runtime import SPEC_NAME, SS58_FORMAT
 
@@ -21,10 +21,10 @@ _MAX_KEYS = 1000  # Substrate's limit of one page
 _TOKEN = {"ss58Format": SS58_FORMAT, "tokenDecimals": 9, "tokenSymbol": "TAO"}
 
 
-class Session:
+class RpcSession:
     """One connection's methods. Its subscriptions end with it."""
 
-    def __init__(self, chain: Chain, notify: Notify) -> None:
+    def __init__(self, chain: LocalChain, notify: Notify) -> None:
         self._chain = chain
         self._notify = notify
         self._ids = count(1)

@@ -10,9 +10,9 @@ from typing import Any
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from flockoff.localnet.node.chain import Chain
+from flockoff.localnet.node.chain import LocalChain
 from flockoff.localnet.node.errors import Refused
-from flockoff.localnet.node.rpc import Session
+from flockoff.localnet.node.rpc import RpcSession
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _TRY_AGAIN_LATER = 1013  # WebSocket close code
 class RpcServer:
     """Serves a chain. ``requests`` counts the calls by method."""
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: LocalChain) -> None:
         self._chain = chain
         self._server: Server | None = None
         self._host, self._port = "", 0
@@ -112,7 +112,7 @@ class RpcServer:
             params = {"subscription": subscription, "result": result}
             send({"jsonrpc": "2.0", "method": method, "params": params})
 
-        session = Session(self._chain, notify)
+        session = RpcSession(self._chain, notify)
         writer = asyncio.create_task(_write(socket, outgoing, overflow))
         try:
             async for text in socket:
@@ -125,7 +125,7 @@ class RpcServer:
             session.close()
             writer.cancel()
 
-    def _receive(self, session: Session, text: str | bytes, send: Any) -> bool:
+    def _receive(self, session: RpcSession, text: str | bytes, send: Any) -> bool:
         """Carry a message out; whether its answer, and with it the connection, is to be lost."""
         try:
             message = json.loads(text)
@@ -143,7 +143,7 @@ class RpcServer:
         session.after_reply()
         return False
 
-    def _answer(self, session: Session, request: Any) -> dict[str, Any]:
+    def _answer(self, session: RpcSession, request: Any) -> dict[str, Any]:
         if not isinstance(request, dict) or not isinstance(request.get("method"), str):
             return _error(None, Refused(-32600, "Invalid request"))
         method, params = request["method"], request.get("params") or []
