@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, Self
 
 from flockoff.errors import FaultKind, MinerFault, Reason
 
@@ -49,7 +49,7 @@ class ModelId:
         return f"{self.namespace}:{self.competition_id}:{self.commit}"
 
     @classmethod
-    def parse(cls, text: str) -> "ModelId":
+    def parse(cls, text: str) -> Self:
         """The inverse of ``str``. Raises MinerFault (``COMMITMENT_MALFORMED``)."""
         parts = text.split(":")
         if len(parts) != 3:
@@ -287,6 +287,11 @@ class Precision:
     pass_tokens: int  # at most, of a pass that keeps its activations; 0: each row alone, recomputed
     fused: tuple[str, ...] = ()  # a card's own kernels that took part
 
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Self:
+        """From its ``asdict``, as JSON gives it back."""
+        return cls(**{**table, "fused": tuple(table["fused"])})
+
     def __str__(self) -> str:
         passes = f"passes of {self.pass_tokens} tokens" if self.pass_tokens else "rows alone, recomputed"
         fused = f", fused {' and '.join(self.fused)}" if self.fused else ""
@@ -324,6 +329,13 @@ class Measurement:
     provenance: Provenance
     row_nll: tuple[float, ...] = ()  # nats: each evaluation row's, summed over its assistant tokens
     sealed_loss: float | None = None  # of the competition's sealed evaluation set, where it has one
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Self:
+        """From its ``asdict``, as JSON gives it back. Raises KeyError or TypeError for any other table."""
+        made = table["provenance"]
+        provenance = Provenance(**{**made, "precision": Precision.from_table(made["precision"])})
+        return cls(**{**table, "provenance": provenance, "row_nll": tuple(table["row_nll"])})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from flockoff import __version__
 from flockoff.competition import Competition
 from flockoff.dataset import Judgement
 from flockoff.ports import Evaluator
-from flockoff.records import Measurement, Progress, Provenance
+from flockoff.records import Measurement, Progress
 
 _TRAINING_PER_EVALUATION = 2.8  # time of a token trained on, in that of one evaluated; measured on two cores
 
@@ -56,13 +56,12 @@ class Measurements:
 
     def find(self, candidate: CheckedFile, seed: int) -> Measurement | None:
         try:
-            told = json.loads(self._file(candidate, seed).read_text(encoding="utf-8"))
-            provenance = Provenance(**told.pop("provenance"))
-            row_nll = tuple(told.pop("row_nll"))
-            found = Measurement(**told, provenance=provenance, row_nll=row_nll)
+            found = Measurement.from_table(
+                json.loads(self._file(candidate, seed).read_text(encoding="utf-8"))
+            )
         except (OSError, ValueError, TypeError, KeyError):  # not there, cut short, or of another version
             return None
-        return found if replace(provenance, seed=self._provenance.seed) == self._provenance else None
+        return found if replace(found.provenance, seed=self._provenance.seed) == self._provenance else None
 
     def keep(self, candidate: CheckedFile, seed: int, measurement: Measurement) -> None:
         file = self._file(candidate, seed)

@@ -41,9 +41,7 @@ def precision_text(precision: Precision) -> str:
 
 
 def precision_from(text: str) -> Precision:
-    """Of the JSON in ``setups``."""
-    table = json.loads(text)
-    return Precision(**table | {"fused": tuple(table["fused"])})
+    return Precision.from_table(json.loads(text))
 
 
 def measurement_from(row: sqlite3.Row) -> Measurement:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from flockoff.competition import BaseModel, Competition, EvaluationSet, Limits, Lora, SealedSet, Training
 from flockoff.errors import EvaluationFault, FlockoffError, MinerFault, Reason, SetupError
-from flockoff.records import Measurement, Precision, Progress, Provenance
+from flockoff.records import Measurement, Progress
 
 # Of memory, at the cost of speed. halves: passes of half the size; rows: one row at a time, with its
 # activations computed again. What is computed is the same, in another order, which moves the last digits.
@@ -139,8 +139,7 @@ def decode_reply(line: str) -> Reply:
         case "progress":
             return Progress(**table)
         case "measurement":
-            provenance, row_nll = _provenance_from(table["provenance"]), tuple(table["row_nll"])
-            return Measurement(**table | {"provenance": provenance, "row_nll": row_nll})
+            return Measurement.from_table(table)
         case "miner_fault":
             return MinerFault(Reason(table["reason"]), table["message"], remedy=table["remedy"])
         case "setup_error":
@@ -151,11 +150,6 @@ def decode_reply(line: str) -> Reply:
             return EvaluationFault(table["message"], remedy=table["remedy"])
         case kind:
             raise ValueError(f"unknown reply {kind!r}")
-
-
-def _provenance_from(table: dict[str, Any]) -> Provenance:
-    precision = table["precision"]
-    return Provenance(**table | {"precision": Precision(**precision | {"fused": tuple(precision["fused"])})})
 
 
 def _texts(error: FlockoffError) -> dict[str, str]:
