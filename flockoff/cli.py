@@ -65,11 +65,6 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
             "Count on paper how many datasets a graphics card evaluates in an epoch.",
         ),
         Entry(
-            "leaderboard",
-            "flockoff.commands.leaderboard",
-            "Show an epoch's leaderboard from a validator's ledger, with the reason for every verdict.",
-        ),
-        Entry(
             "history",
             "flockoff.commands.history",
             "Show the last epochs in a validator's ledger, or how one miner fared in them.",
@@ -89,6 +84,19 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
             "replay",
             "flockoff.commands.replay",
             "Train a stored evaluation again from its provenance: is the number in the ledger the right one?",
+        ),
+    ),
+    "Watching a subnet": (
+        Entry(
+            "leaderboard",
+            "flockoff.commands.leaderboard",
+            "Show who leads, by the chain or by a validator's ledger, with the reason for each verdict.",
+        ),
+        Entry(
+            "subnet",
+            "flockoff.commands.subnet",
+            "Show a subnet at a glance, from the chain: validators, queue, what a share is worth, the next "
+            "epoch.",
         ),
     ),
     "Owning and developing": (

@@ -165,6 +165,41 @@ class EpochStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SubnetTerms:
+    """What a subnet pays and asks for, as the chain states it. Amounts in TAO or in the subnet's alpha."""
+
+    name: str  # as its owner wrote it: text from outside
+    alpha_price: float  # TAO for one alpha, by the pool and for next to nothing of it
+    alpha_per_block: float  # paid out on the subnet, before the owner's cut
+    owner_cut: float  # 0..1, of that
+    pool_tao: float
+    pool_alpha: float
+    registration_cost: float  # TAO
+    registration_open: bool
+    immunity_blocks: int  # a new hotkey is not replaced for so long
+    max_uids: int
+    max_validators: int
+    tempo: int  # blocks
+    weights_rate_limit: int  # blocks
+    weights_version_key: int  # the chain takes no weights under a lower one, and keeps nobody's
+    activity_cutoff: int  # whose last weights are so many blocks old counts no more
+    commit_reveal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetView:
+    """All that the chain tells everybody of a subnet, read at one block."""
+
+    snapshot: SubnetSnapshot
+    epoch: EpochStatus
+    terms: SubnetTerms
+    weights: Mapping[int, Mapping[int, float]]  # by validator's uid and target's; a row sums to 1
+    trust: Mapping[int, float]  # validator trust by uid, 0..1
+    emission: Mapping[int, float]  # alpha that each uid was due in the last epoch
+    made_at: float  # the block's time, UTC seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """``start_block`` names the epoch; ``end_block`` is the first block of the next one."""
 

@@ -20,6 +20,7 @@ LAYERS = (
     ("settings",),
     ("scoring", "dataset", "planner", "yuma"),
     ("epoch",),
+    ("standings",),
     ("tokens",),
     ("chain", "hub", "training", "ledger"),
     ("mine", "validate", "localnet", "tracking", "report", "cluster"),
@@ -30,9 +31,9 @@ LAYERS = (
     ("commands",),
     ("cli", "neurons"),
 )
-PURE_ROOMS = ("scoring", "dataset", "planner", "yuma", "epoch")
+PURE_ROOMS = ("scoring", "dataset", "planner", "yuma", "epoch", "standings")
 OPEN_TO_PURE_ROOMS = {"errors", "records", "competition", "ports", "text", "numpy"}
-BELOW_THE_EPOCH = {"scoring", "dataset"}  # pure themselves
+BELOW = {"epoch": {"scoring", "dataset"}, "standings": {"epoch"}}  # pure themselves
 
 # Only these rooms import these libraries; a library that is not here is free.
 LIBRARIES = {
@@ -122,8 +123,7 @@ def test_architecture_libraries_stay_with_their_owners() -> None:
 
 @pytest.mark.parametrize("room", PURE_ROOMS)
 def test_architecture_pure_room_imports_the_standard_library_and_numpy(room: str) -> None:
-    below = BELOW_THE_EPOCH if room == "epoch" else set()
-    allowed = OPEN_TO_PURE_ROOMS | sys.stdlib_module_names | below
+    allowed = OPEN_TO_PURE_ROOMS | sys.stdlib_module_names | BELOW.get(room, set())
     foreign = [f"{path} imports {name}" for path, of, name in imports() if of == room and name not in allowed]
     assert foreign == []
 

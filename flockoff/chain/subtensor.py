@@ -17,11 +17,21 @@ from flockoff.chain.faults import (
 )
 from flockoff.chain.wallets import WalletRef, load_wallet
 from flockoff.errors import ChainError, ChainTransient, Interrupted, SetupError
-from flockoff.records import ChainWeights, EpochStatus, Neuron, RawCommitment, Receipt, SubnetSnapshot
+from flockoff.records import (
+    U16_MAX,
+    ChainWeights,
+    EpochStatus,
+    Neuron,
+    RawCommitment,
+    Receipt,
+    SubnetSnapshot,
+    SubnetTerms,
+    SubnetView,
+)
 from flockoff.text import without_key
 
 if TYPE_CHECKING:
-    from bittensor import ExtrinsicResult, MetagraphNeuron, Wallet
+    from bittensor import ExtrinsicResult, Metagraph, MetagraphNeuron, Wallet
 
 READ_SECONDS = 60.0
 SUBMIT_SECONDS = 120.0  # finalization takes under a minute where the chain is well
@@ -34,6 +44,8 @@ _UIDS = ("SubtensorModule", "Uids")
 _WEIGHTS = ("SubtensorModule", "Weights")
 _SEALED = ("SubtensorModule", "TimelockedWeightCommits")
 _VERSION_KEY = ("SubtensorModule", "WeightsVersionKey")
+_OWNER_CUT = ("SubtensorModule", "SubnetOwnerCut")
+_TRUST = ("SubtensorModule", "ValidatorTrust")
 
 
 def open_chain(
@@ -168,27 +180,65 @@ class SubtensorChain:
             if block is not None:
                 await self._hash(node, block)  # which the view needs anyway, and keeps
             view = await node.client.at(block)
-            graph = await view.subnets.metagraph(self.netuid, commitments=False)
-            if graph is None:
-                raise no_subnet(self._where)
-            # One request for all of them. Not the SDK's own commitments: it also decodes those that the chain
-            # has unsealed, and stumbles over the bytes that anybody can seal.
-            records = await view.query_batch(
-                _COMMITMENT_OF, [[self.netuid, neuron.hotkey] for neuron in graph.neurons]
-            )
-            return SubnetSnapshot(
-                netuid=self.netuid,
-                block=view.block,
-                owner_hotkey=graph.owner_hotkey,
-                neurons=tuple(_neuron(neuron) for neuron in graph.neurons),
-                commitments={
-                    commitment.hotkey: commitment
-                    for neuron, record in zip(graph.neurons, records, strict=True)
-                    if (commitment := _commitment(neuron.hotkey, record))
-                },
-                owner_coldkey=graph.owner_coldkey,
-                min_allowed_weights=int(graph.raw["min_allowed_weights"]),
-                stake_threshold=(await view.query(_STAKE_THRESHOLD) or 0) / RAO,
+            return await self._snapshot(view, await self._metagraph(view))
+
+        return self._read(f"read subnet {self.netuid}", read)
+
+    async def _metagraph(self, view: Any) -> "Metagraph":
+        graph: Metagraph | None = await view.subnets.metagraph(self.netuid, commitments=False)
+        if graph is None:
+            raise no_subnet(self._where)
+        return graph
+
+    async def _snapshot(self, view: Any, graph: "Metagraph") -> SubnetSnapshot:
+        # One request for all of them. Not the SDK's own commitments: it also decodes those that the chain
+        # has unsealed, and stumbles over the bytes that anybody can seal.
+        records = await view.query_batch(
+            _COMMITMENT_OF, [[self.netuid, neuron.hotkey] for neuron in graph.neurons]
+        )
+        return SubnetSnapshot(
+            netuid=self.netuid,
+            block=view.block,
+            owner_hotkey=graph.owner_hotkey,
+            neurons=tuple(_neuron(neuron) for neuron in graph.neurons),
+            commitments={
+                commitment.hotkey: commitment
+                for neuron, record in zip(graph.neurons, records, strict=True)
+                if (commitment := _commitment(neuron.hotkey, record))
+            },
+            owner_coldkey=graph.owner_coldkey,
+            min_allowed_weights=int(graph.raw["min_allowed_weights"]),
+            stake_threshold=(await view.query(_STAKE_THRESHOLD) or 0) / RAO,
+        )
+
+    def view(self) -> SubnetView:
+        """All that the chain tells of the subnet now, for people to look at: more than validating needs.
+
+        The price is what the chain's own swap pallet quotes (``SwapRuntimeApi_current_alpha_price``); alpha
+        a block, reserves and hyperparameters are the metagraph's (``SubnetInfoRuntimeApi_get_metagraph``).
+        """
+
+        async def read(node: Access) -> SubnetView:
+            view = await node.client.at(None)
+            graph = await self._metagraph(view)
+            status = await view.epochs.epoch_status(self.netuid)
+            cut = await view.query(_OWNER_CUT, [])
+            price = await view.prices.alpha_price(self.netuid)
+            rows = await view.query_map(_WEIGHTS, [self.netuid])
+            trust = await view.query(_TRUST, [self.netuid]) or []
+            return SubnetView(
+                snapshot=await self._snapshot(view, graph),
+                epoch=EpochStatus(
+                    block=status["block"],
+                    start_block=status["last_epoch_block"],
+                    next_start_block=status["next_epoch_start_block"] or status["block"],
+                    seconds_per_block=await node.client.block_time(),
+                ),
+                terms=_terms(graph, float(price["tao_per_alpha"]), int(cut or 0) / U16_MAX),
+                weights={int(uid): row for uid, pairs in rows if (row := _shares(pairs))},
+                trust={uid: int(value) / U16_MAX for uid, value in enumerate(trust)},
+                emission={neuron.uid: neuron.emission.rao / RAO for neuron in graph.neurons},
+                made_at=(await view.timestamp()).timestamp(),
             )
 
         return self._read(f"read subnet {self.netuid}", read)
@@ -357,6 +407,34 @@ def _neuron(neuron: "MetagraphNeuron") -> Neuron:
         incentive=neuron.incentive,
         dividends=neuron.dividends,
     )
+
+
+def _terms(graph: "Metagraph", alpha_price: float, owner_cut: float) -> SubnetTerms:
+    raw = graph.raw
+    return SubnetTerms(
+        name=str(graph.name or ""),
+        alpha_price=alpha_price,
+        alpha_per_block=raw["alpha_out_emission"] / RAO,
+        owner_cut=owner_cut,
+        pool_tao=raw["tao_in"] / RAO,
+        pool_alpha=raw["alpha_in"] / RAO,
+        registration_cost=raw["burn"] / RAO,
+        registration_open=bool(raw["registration_allowed"]),
+        immunity_blocks=int(raw["immunity_period"]),
+        max_uids=int(raw["max_uids"]),
+        max_validators=int(raw["max_validators"]),
+        tempo=int(raw["tempo"]),
+        weights_rate_limit=int(raw["weights_rate_limit"]),
+        weights_version_key=int(raw["weights_version"]),
+        activity_cutoff=int(raw["activity_cutoff"]),
+        commit_reveal=bool(raw["commit_reveal_weights_enabled"]),
+    )
+
+
+def _shares(pairs: Any) -> dict[int, float]:
+    """A row of the chain's weights, summing to 1; empty where all of them are 0."""
+    total = sum(int(value) for _, value in pairs)
+    return {int(uid): int(value) / total for uid, value in pairs if total and value}
 
 
 def _commitment(hotkey: str, record: Any) -> RawCommitment | None:

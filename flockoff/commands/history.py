@@ -1,13 +1,25 @@
 """``flockoff history``: epoch after epoch, of a validator or of one miner."""
 
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Annotated
 
 import typer
 
 from flockoff.commands.ledgers import look, require_hotkey
-from flockoff.commands.tables import console, duration, moment, number, outside, print_json, reason, table
+from flockoff.commands.tables import (
+    RESULT_COLUMNS,
+    console,
+    duration,
+    moment,
+    number,
+    outside,
+    print_csv,
+    print_json,
+    reason,
+    result_cells,
+    table,
+)
 from flockoff.flags import AsJson, DataDir
 from flockoff.launch import run
 from flockoff.ledger import Result
@@ -23,6 +35,7 @@ def history(
         typer.Argument(metavar="[HOTKEY]", help="Address, its beginning, or uid; default: the validator."),
     ] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many at most, the last ones.")] = 20,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the last epochs in a validator's ledger, or how one miner fared in them.
@@ -30,8 +43,11 @@ def history(
     \b
     flockoff history
     flockoff history 5G4GQ9Pb --epochs 100
+    flockoff history --csv > epochs.csv
     """
     say_on_stderr()
+    if as_csv and as_json:
+        raise typer.BadParameter("--csv and --json exclude one another")
 
     def program(_stop: threading.Event) -> int:
 
@@ -40,6 +56,9 @@ def history(
                 summaries = ledger.views.epochs(epochs)
                 if as_json:
                     print_json([asdict(summary) for summary in summaries])
+                elif as_csv:
+                    names = [each.name for each in fields(EpochSummary)]
+                    print_csv(names, [[getattr(each, name) for name in names] for each in summaries])
                 else:
                     _show_epochs(summaries)
                 return 0
@@ -47,6 +66,8 @@ def history(
             turns = ledger.views.results_of(found, epochs)
         if as_json:
             print_json({"hotkey": found, "turns": [asdict(turn) for turn in turns]})
+        elif as_csv:
+            print_csv(RESULT_COLUMNS, [result_cells(turn) for turn in turns])
         else:
             _show_turns(found, turns)
         return 0

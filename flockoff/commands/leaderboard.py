@@ -1,49 +1,192 @@
-"""``flockoff leaderboard``: who leads in an epoch, and why the others do not."""
+"""``flockoff leaderboard``: who leads and why the others do not, by the chain or by a validator's ledger."""
 
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from flockoff.commands.ledgers import look, require_epoch
-from flockoff.commands.tables import MISSING, console, number, outside, print_json, reason, table
-from flockoff.flags import AsJson, DataDir, EpochBlock
+from flockoff.commands.subnets import read_standings
+from flockoff.commands.tables import (
+    MISSING,
+    RESULT_COLUMNS,
+    console,
+    number,
+    outside,
+    print_csv,
+    print_json,
+    reason,
+    result_cells,
+    table,
+)
+from flockoff.flags import AsJson, CompetitionFile, DataDir, Endpoint, EpochBlock, Network
 from flockoff.launch import run
 from flockoff.ledger import Result
 from flockoff.logs import say_on_stderr
-from flockoff.text import short_hotkey
+from flockoff.standings import Standing, Standings
+from flockoff.text import secrets_in, short_hotkey
+
+_VALIDATORS = 6  # side by side on a terminal
+_CHAIN_COLUMNS = (
+    "rank",
+    "uid",
+    "hotkey",
+    "commitment",
+    "url",
+    "block",
+    "counts_from",
+    "problem",
+    "incentive",
+    "consensus",
+    "alpha_per_day",
+    "tao_per_day",
+)
 
 
-def leaderboard(*, data_dir: DataDir, epoch: EpochBlock, as_json: AsJson = False) -> None:
-    """Show an epoch's leaderboard from a validator's ledger, with the reason for every verdict.
+def leaderboard(
+    *,
+    data_dir: DataDir,
+    epoch: EpochBlock,
+    netuid: Annotated[
+        int | None,
+        typer.Option(
+            "--netuid", min=0, max=2**16 - 1, help="Read the chain instead: what everybody can see."
+        ),
+    ] = None,
+    network: Network,
+    endpoint: Endpoint,
+    competition: CompetitionFile,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show who leads, by the chain or by a validator's ledger, with the reason for each verdict.
 
     \b
-    flockoff leaderboard
-    flockoff leaderboard --epoch 7200 --json
+    flockoff leaderboard --netuid 96
+    flockoff leaderboard --netuid 96 --network test --json
+    flockoff leaderboard --epoch 7200 --data-dir DIR
+
+    With --netuid it needs neither ledger nor wallet: incentive, what it is worth a day, the dataset, and
+    what each validator gives. "burn" is weight on the owner's hotkeys, which the chain does not pay out.
     """
-    say_on_stderr()
+    say_on_stderr(secrets_in(network) | secrets_in(endpoint or ""))
+    if as_csv and as_json:
+        raise typer.BadParameter("--csv and --json exclude one another")
+    if netuid is not None and epoch is not None:
+        raise typer.BadParameter("--epoch is of a ledger, and --netuid of the chain: give one of them")
 
-    def program(_stop: threading.Event) -> int:
-
-        with look(data_dir) as ledger:
-            start_block = require_epoch(ledger, epoch)
-            rows, base = ledger.views.leaderboard(start_block), ledger.base_loss()
-        base_loss = None if base is None else base.loss
+    def program(stop: threading.Event) -> int:
+        if netuid is None:
+            _from_ledger(data_dir, epoch, as_json=as_json, as_csv=as_csv)
+            return 0
+        found = read_standings(netuid, network, endpoint, competition, stop)
         if as_json:
-            print_json({"epoch": start_block, "base_loss": base_loss, "rows": [asdict(row) for row in rows]})
+            print_json(asdict(found))
+        elif as_csv:
+            print_csv(_CHAIN_COLUMNS, [_chain_cells(each) for each in found.miners])
         else:
-            _show(start_block, base_loss, rows)
+            _show_chain(found)
         return 0
 
     raise typer.Exit(run(program))
 
 
-def _show(epoch: int, base_loss: float | None, rows: list[Result]) -> None:
+def _from_ledger(data_dir: Path, epoch: int | None, *, as_json: bool, as_csv: bool) -> None:
+    with look(data_dir) as ledger:
+        start_block = require_epoch(ledger, epoch)
+        rows, base = ledger.views.leaderboard(start_block), ledger.base_loss()
+        before = ledger.views.scores_before(start_block)
+    base_loss = None if base is None else base.loss
+    moves = rank_changes(rows, before)
+    if as_json:
+        told = [asdict(row) | {"rank_change": moves.get(row.hotkey)} for row in rows]
+        print_json({"epoch": start_block, "base_loss": base_loss, "rows": told})
+    elif as_csv:
+        print_csv(RESULT_COLUMNS, [result_cells(row) for row in rows])
+    else:
+        _show(start_block, base_loss, rows, moves)
 
+
+def rank_changes(rows: Sequence[Result], before: Mapping[str, float]) -> dict[str, int]:
+    """By hotkey, how many places by score it has risen (positive) or fallen since the scores ``before``.
+
+    Only of who has a score in both; equals share a place.
+    """
+    now = _places({row.hotkey: row.score for row in rows if row.score})
+    then = _places({hotkey: score for hotkey, score in before.items() if score})
+    return {hotkey: then[hotkey] - place for hotkey, place in now.items() if hotkey in then}
+
+
+def _places(scores: Mapping[str, float]) -> dict[str, int]:
+    return {hotkey: 1 + sum(other > score for other in scores.values()) for hotkey, score in scores.items()}
+
+
+def _show_chain(found: Standings) -> None:
+    shown = [each for each in found.validators if each.targets][:_VALIDATORS]
+    made = table(
+        f"Subnet {found.netuid}, block {found.block:,}",
+        words=("#", "uid", "hotkey", "dataset"),
+        numbers=("incentive", "alpha a day", "TAO a day", *(f"by {each.uid}" for each in shown)),
+        last="counts",
+    )
+    for each in found.miners:
+        made.add_row(
+            "burn" if each.burn else str(each.rank),
+            str(each.uid),
+            outside(short_hotkey(each.hotkey)),
+            outside(each.repo or each.commitment or ("the owner's" if each.burn else MISSING), 40),
+            f"{each.incentive:.4f}",
+            f"{each.alpha_per_day:,.3f}",
+            f"{each.tao_per_day:,.4f}",
+            *(number(each.weights.get(validator.uid)) for validator in shown),
+            _counts(each, found),
+        )
+    screen = console()
+    if not found.miners:
+        screen.print(f"Nobody has committed anything on subnet {found.netuid}, and nobody has weight.")
+        return
+    screen.print(made)
+    if shown:
+        more = sum(each.targets > 0 for each in found.validators) - len(shown)
+        rest = f" ({more} more: --json has all)" if more > 0 else ""
+        screen.print(f"by N: the weight that validator N gives, the most staked first{rest}.")
+    if found.worth.burned:
+        screen.print(f"{found.worth.burned:.1%} of the incentive is burned: nobody is paid that part.")
+
+
+def _counts(each: Standing, found: Standings) -> str:
+    if each.problem is not None:
+        return f"no: {outside(each.problem)}"
+    if each.counts_from is None:
+        return MISSING if each.commitment is None else "no"
+    return "now" if each.counts_from <= found.block else f"from block {each.counts_from:,}"
+
+
+def _chain_cells(each: Standing) -> list[object]:
+    return [
+        "burn" if each.burn else each.rank,
+        each.uid,
+        each.hotkey,
+        each.commitment,
+        each.url,
+        each.block,
+        each.counts_from,
+        each.problem,
+        each.incentive,
+        each.consensus,
+        each.alpha_per_day,
+        each.tao_per_day,
+    ]
+
+
+def _show(epoch: int, base_loss: float | None, rows: list[Result], moves: Mapping[str, int]) -> None:
     made = table(
         f"Epoch {epoch}",
         words=("uid", "hotkey", "dataset"),
-        numbers=("loss", "change", "wins", "score", "weight"),
+        numbers=("loss", "change", "wins", "score", "rank", "weight"),
         last="verdict",
     )
     uids = {row.hotkey: row.uid for row in rows if row.uid is not None}
@@ -59,10 +202,17 @@ def _show(epoch: int, base_loss: float | None, rows: list[Result]) -> None:
             number(change, "+.1%"),
             number(row.win_rate, ".2f"),
             number(row.score),
+            _moved(moves.get(row.hotkey)),
             number(row.weight),
             verdict + detail,
         )
     screen = console()
     screen.print(made)
     base = "" if base_loss is None else f"; the base model's is {base_loss:.4f}"
-    screen.print(f"loss: nats per assistant token{base}. wins: win rate.")
+    screen.print(
+        f"loss: nats per assistant token{base}. wins: win rate. rank: places since the epoch before."
+    )
+
+
+def _moved(places: int | None) -> str:
+    return MISSING if places is None else "=" if places == 0 else f"{places:+d}"

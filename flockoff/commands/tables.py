@@ -1,9 +1,11 @@
 """Tables and lines of the commands on a terminal."""
 
+import csv
+import io
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import mean
@@ -14,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flockoff.ledger import Result
 from flockoff.text import duration as spelled_out
 from flockoff.text import printable, short_hotkey
 
@@ -94,3 +97,42 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 def print_json(told: object) -> None:
     sys.stdout.write(json.dumps(told, indent=2) + "\n")
+
+
+RESULT_COLUMNS = (
+    "epoch",
+    "uid",
+    "hotkey",
+    "model_id",
+    "verdict",
+    "detail",
+    "loss",
+    "win_rate",
+    "share",
+    "score",
+    "weight",
+)
+
+
+def result_cells(result: Result) -> list[object]:
+    """One miner in one epoch, under ``RESULT_COLUMNS``."""
+    verdict = result.reason or result.standing or "no_turn"
+    who = [result.epoch, result.uid, result.hotkey, result.model_id, str(verdict), result.detail]
+    return [*who, result.loss, result.win_rate, result.share, result.score, result.weight]
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """RFC 4180, with a line of names. No text in it can become a formula of a spreadsheet."""
+    written = io.StringIO()
+    writer = csv.writer(written)
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    sys.stdout.write(written.getvalue())
+
+
+def _cell(value: object) -> object:
+    """Text as it is, printable, with an apostrophe before what a spreadsheet would calculate."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value, _REASON_CHARACTERS)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -1,0 +1,25 @@
+"""What several commands read of a subnet from the chain, without a wallet or a ledger."""
+
+import threading
+from contextlib import closing
+from pathlib import Path
+
+from flockoff.chain import open_chain, resolve_endpoint
+from flockoff.competition import load_competition
+from flockoff.records import SubnetView
+from flockoff.standings import Standings, standings
+
+
+def read_view(netuid: int, network: str, endpoint: str | None, stop: threading.Event) -> SubnetView:
+    """The subnet as the chain shows it now. Raises UsageError and ChainError's kinds."""
+    node = resolve_endpoint(network, endpoint)
+    with closing(open_chain(endpoint=node, netuid=netuid, wallet=None, stop=stop)) as chain:
+        return chain.view()
+
+
+def read_standings(
+    netuid: int, network: str, endpoint: str | None, competition: Path | None, stop: threading.Event
+) -> Standings:
+    """As ``read_view``; also raises UsageError for a competition file that is wrong."""
+    rules = load_competition(competition)
+    return standings(read_view(netuid, network, endpoint, stop), rules.id)
