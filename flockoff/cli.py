@@ -98,6 +98,11 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
             "Show a subnet at a glance, from the chain: validators, queue, what a share is worth, the next "
             "epoch.",
         ),
+        Entry(
+            "site",
+            "flockoff.commands.site",
+            "Write a subnet's leaderboard from the chain as one static page, to host and to refresh by cron.",
+        ),
     ),
     "Owning and developing": (
         Entry(

@@ -284,3 +284,15 @@ def _agreement(view: SubnetView) -> dict[int, tuple[float, float]]:
             cosine = float(rows[place] @ others / length)
             found[uid] = (min(1.0, cosine), float(np.minimum(rows[place], others / total).sum()))
     return found
+
+
+def remarks(each: ValidatorStanding) -> list[str]:
+    """What is to be said of a validator beside its numbers."""
+    said = ["the owner's"] if each.owner else []
+    if not each.permit:
+        said.append("no permit")
+    elif not each.counts:
+        said.append("too little stake")
+    if each.stale:
+        said.append("too old to count")
+    return said

@@ -10,7 +10,7 @@ from flockoff.commands.tables import MISSING, console, duration, number, outside
 from flockoff.flags import AsJson, CompetitionFile, Endpoint, Netuid, Network
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
-from flockoff.standings import Standings, ValidatorStanding
+from flockoff.standings import Standings, ValidatorStanding, remarks
 from flockoff.text import counted, secrets_in, short_hotkey
 
 _QUEUE = 16  # shown on a terminal
@@ -69,7 +69,7 @@ def _show(found: Standings) -> None:
             str(each.targets),
             f"{each.burned:.0%}" if each.targets else MISSING,
             f"{each.alpha_per_day:,.3f}",
-            ", ".join(_remarks(each)),
+            ", ".join(remarks(each)),
         )
     screen.print(made)
     _show_queue(found)
@@ -103,17 +103,6 @@ def _age(each: ValidatorStanding, found: Standings) -> str:
         return "never"
     seconds = each.age_blocks * 86400 / found.worth.blocks_per_day if found.worth.blocks_per_day else 0.0
     return f"{counted(each.age_blocks, 'block')} ago ({duration(seconds)})"
-
-
-def _remarks(each: ValidatorStanding) -> list[str]:
-    remarks = ["the owner's"] if each.owner else []
-    if not each.permit:
-        remarks.append("no permit")
-    elif not each.counts:
-        remarks.append("too little stake")
-    if each.stale:
-        remarks.append("too old to count")
-    return remarks
 
 
 def _show_queue(found: Standings) -> None:

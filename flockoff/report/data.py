@@ -32,6 +32,9 @@ def page_data(facts: Facts) -> Json:
         "miners": [_miner(entry, details) for entry in facts.board]
         + [{"hotkey": hotkey, "short": short_hotkey(hotkey), "uid": None} for hotkey in departed],
         "details": list(details),
+        "netuid": facts.netuid,
+        "validator": facts.validator,
+        "competition": facts.competition,
         "epoch": facts.epoch.start_block if facts.epoch else None,
         "rules": facts.epoch.rules if facts.epoch else None,
         "madeAt": facts.made_at,

@@ -32,7 +32,14 @@ def write_report(
     """
     with Ledger.look(ledger_path) as ledger:
         facts = read_facts(ledger, rules, time.time() if now is None else now, epochs)
-    text = render_page(facts)
+    write_whole(out, render_page(facts))
+
+
+def write_whole(out: Path, text: str) -> None:
+    """Write ``text`` to ``out`` under another name first, so that nobody ever reads a part of it.
+
+    Raises SetupError where it cannot be written.
+    """
     new = out.with_name(f".{out.name}.{os.getpid()}.new")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +49,7 @@ def write_report(
         with suppress(OSError):  # it may not be there, nor may its folder
             new.unlink()
         raise SetupError(
-            f"Cannot write the report {out}: {error.strerror}.", remedy="Name another place for it."
+            f"Cannot write {out}: {error.strerror}.", remedy="Name another place for it."
         ) from error
 
 

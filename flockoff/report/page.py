@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,8 @@ from flockoff.text import short_hotkey
 
 _STATIC = Path(__file__).parent / "static"
 _SCRIPTS = (
+    "common.js",
+    "board.js",
     "page.js",
     "echarts/echarts.min.js",
     "frame.js",
@@ -36,27 +38,28 @@ _SELF, _NONE = "'self'", "'none'"
 def render_page(facts: Facts, *, version: str | None = None) -> str:
     """The page. ``version``: it is served by a dashboard, which has another one once there is news."""
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             facts=facts,
             version=version,
             policy=content_policy(live=version is not None),
-            style=Markup(_static("page.css")),
-            scripts=[Markup(_static(name)) for name in _SCRIPTS],
+            style=Markup(static("page.css")),
+            scripts=[Markup(static(name)) for name in _SCRIPTS],
             data=Markup(embedded(page_data(facts))),
         )
     )
 
 
-def content_policy(*, live: bool) -> str:
-    """The page's Content-Security-Policy: its own styles and scripts, by their hashes, and nothing else."""
-    scripts = " ".join(_hash(_static(name)) for name in _SCRIPTS)
+def content_policy(
+    *, live: bool, scripts: Sequence[str] = _SCRIPTS, styles: Sequence[str] = ("page.css",)
+) -> str:
+    """A page's Content-Security-Policy: its own styles and scripts, by their hashes, and nothing else."""
     return "; ".join(
         [
             "default-src 'none'",
-            f"script-src {scripts}",
-            f"style-src {_hash(_static('page.css'))}",
+            f"script-src {' '.join(_hash(static(name)) for name in scripts)}",
+            f"style-src {' '.join(_hash(static(name)) for name in styles)}",
             f"connect-src {_SELF if live else _NONE}",
             "img-src data:",
             "base-uri 'none'",
@@ -74,7 +77,7 @@ def embedded(value: Any) -> str:
 
 
 @cache
-def _static(name: str) -> str:
+def static(name: str) -> str:
     return (_STATIC / name).read_text(encoding="utf-8")
 
 
@@ -84,8 +87,9 @@ def _hash(text: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Renders the pages' templates: all text in them is escaped."""
+    made = Environment(
         loader=FileSystemLoader(_STATIC),
         autoescape=True,
         undefined=StrictUndefined,
@@ -101,6 +105,6 @@ def _environment() -> Environment:
         "short": short_hotkey,
         "spark": spark,
     }
-    environment.filters |= filters
-    environment.globals |= {"reason_counts": reason_counts, "verdict_words": verdict_words}
-    return environment
+    made.filters |= filters
+    made.globals |= {"reason_counts": reason_counts, "verdict_words": verdict_words}
+    return made

@@ -82,3 +82,22 @@ def test_rank_change_is_since_the_epoch_before(flockoff: Flockoff, data_dir: Pat
     assert all(row["rank_change"] is None for row in rows)  # the ledger's first epoch
     lines = flockoff("history", "--csv").stdout.splitlines()
     assert lines[0].startswith("start_block,") and len(lines) == 2
+
+
+def test_site_is_written_whole_from_the_chain_and_stays_when_the_chain_is_gone(
+    busy: BusySubnet, command: Flockoff, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    numbers = {"netuid": 1, "miners": [{"hotkey": hotkey_address(busy.subnet.miners[0]), "loss": 1.5}]}
+    report.write_text(json.dumps(numbers), encoding="utf-8")
+    flags = [str(tmp_path / "www"), "--report", str(report), "--report", str(tmp_path / "none")]
+    done = command("site", *busy.flags, *flags)
+    assert done.exit_code == 0 and "No report from none: It cannot be read" in done.stderr
+    page = (tmp_path / "www" / "index.html").read_text(encoding="utf-8")
+    assert "miner1/data" in page and "1.5000" in page and "<img" not in page
+    told = json.loads(command("site", *busy.flags, *flags, "--json").stdout)
+    assert told["site"]["reports"][0]["miners"] and Path(told["numbers"]).exists()
+    again = (tmp_path / "www" / "index.html").read_text(encoding="utf-8")
+    gone = command("site", "--netuid", "99", "--chain", busy.node.endpoint, *flags)
+    assert gone.exit_code == 1
+    assert (tmp_path / "www" / "index.html").read_text(encoding="utf-8") == again

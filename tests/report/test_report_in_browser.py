@@ -8,10 +8,13 @@ import pytest
 from flockoff.errors import Reason
 from flockoff.records import Verdict
 from flockoff.report import dashboard, write_report
+from flockoff.report.site import write_site
+from flockoff.standings import standings
 from tests.support.browser import CHROMIUM, Tab, running_browser
 from tests.support.free_port import free_port
 from tests.support.grown_ledger import NOW, RULES, grow
 from tests.support.ledger_records import EPOCH, begin, commitment, judge, open_ledger
+from tests.support.views import large_view
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
@@ -136,6 +139,27 @@ def test_report_in_browser_follows_a_live_dashboard(fresh: Tab, ledger_file: Pat
         fresh.open(f"http://127.0.0.1:{port}/")
         fresh.wait("document.querySelector('[data-live=state]').textContent === 'Live.'")
         assert fresh.run("document.querySelectorAll('[data-place]:not(.pending)').length") == 5
+    assert (fresh.complaints, fresh.strays) == ([], [])
+
+
+@pytest.mark.parametrize(("width", "media"), [(1280, ""), (390, ""), (794, "print")])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_site_in_browser_fits_and_sorts_and_complains_of_nothing(
+    scheme: str, width: int, media: str, fresh: Tab, tmp_path: Path
+) -> None:
+    view = large_view(256, 64, hostile=HOSTILE)
+    page, _ = write_site(standings(view, "f127"), [], tmp_path)
+    fresh.size(width, 900, phone=width < 500)
+    fresh.prefer(scheme, media)
+    fresh.open(page.as_uri())
+    assert fresh.run("document.documentElement.scrollWidth") == width
+    shown = "[...document.querySelectorAll('#leaderboard tbody tr:not([hidden])')]"
+    fresh.run("document.querySelectorAll('#leaderboard th')[6].click()")
+    incentives = fresh.run(f"{shown}.map((row) => Number(row.cells[6].dataset.v))")
+    assert len(incentives) == 32 and incentives == sorted(incentives)
+    fresh.run("document.querySelector('[data-show=at_fault]').click()")
+    assert set(fresh.run(f"{shown}.map((row) => row.dataset.standing)")) == {"at_fault"}
+    assert fresh.run("typeof globalThis.broken") == "undefined"
     assert (fresh.complaints, fresh.strays) == ([], [])
 
 

@@ -1,60 +1,5 @@
 "use strict";
-// What the page does beside its pictures: colours, times, the leaderboard's order, a miner's history, news.
-
-const root = document.documentElement;
-const find = (selector, within = document) => within.querySelector(selector);
-const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-root.classList.add("js");
-
-/** A new element; children are elements or texts, and a text is never read as HTML. */
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
-const report = { data: JSON.parse(find("#data").textContent) };
-
-// --- colours ---------------------------------------------------------------------------------------------
-
-const THEMES = ["", "light", "dark"]; // "": what the system says
-
-function setTheme(theme) {
-  if (theme) root.dataset.theme = theme;
-  else delete root.dataset.theme;
-  find(".theme").title = `Colours: ${theme || "the system's"}`;
-  dispatchEvent(new Event("recolour"));
-}
-
-function storedTheme() {
-  try {
-    return localStorage.getItem("flockoff-theme") ?? "";
-  } catch {
-    return ""; // a browser may forbid a file to remember anything
-  }
-}
-
-find(".theme").addEventListener("click", () => {
-  const next = THEMES[(THEMES.indexOf(root.dataset.theme ?? "") + 1) % THEMES.length];
-  try {
-    localStorage.setItem("flockoff-theme", next);
-  } catch {
-    // Then it lasts for this visit.
-  }
-  setTheme(next);
-});
-
-// --- times -----------------------------------------------------------------------------------------------
-
-const relative = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "long" });
-
-function ago(seconds) {
-  for (const [size, unit] of [[86400, "day"], [3600, "hour"], [60, "minute"]]) {
-    if (Math.abs(seconds) >= size) return relative.format(-Math.round(seconds / size), unit);
-  }
-  return "just now";
-}
+// What the report does beside its pictures and its leaderboard: how old it is, a miner's history, news.
 
 function tellTimes() {
   const now = Date.now() / 1000;
@@ -67,93 +12,6 @@ function tellTimes() {
   find(".health").classList.replace("well", "starting");
   find(".stale").hidden = false;
   find(".stale").textContent = `That was ${ago(now - madeAt)}, when this page was made.`;
-}
-
-// --- leaderboard -----------------------------------------------------------------------------------------
-
-const FIRST_ROWS = 32;
-const board = { show: "", text: "", whole: false };
-
-function drawBoard() {
-  const words = board.text.toLowerCase().split(/\s+/).filter(Boolean);
-  const narrowed = board.show || words.length;
-  let shown = 0;
-  let cut = 0;
-  for (const row of all("#leaderboard tbody tr")) {
-    const told = `${row.id} ${row.textContent}`.toLowerCase().replaceAll("_", " ");
-    const fits = (!board.show || row.dataset.standing === board.show) && words.every((word) => told.includes(word));
-    const beyond = fits && !narrowed && !board.whole && shown >= FIRST_ROWS;
-    row.hidden = !fits || beyond;
-    row.classList.toggle("cut", beyond);
-    if (beyond) cut += 1;
-    else if (fits) shown += 1;
-  }
-  for (const button of all("[data-show]")) button.setAttribute("aria-pressed", button.dataset.show === board.show);
-  if (find("#leaderboard .none")) find("#leaderboard .none").hidden = shown > 0;
-  if (find("#leaderboard .more")) {
-    find("#leaderboard .more").hidden = cut === 0;
-    find("#leaderboard .more button").textContent = `Show all ${shown + cut} miners`;
-  }
-}
-
-function sortBoard(header) {
-  const place = header.cellIndex;
-  const down = header.getAttribute("aria-sort") === "ascending";
-  for (const other of all("#leaderboard th")) other.removeAttribute("aria-sort");
-  header.setAttribute("aria-sort", down ? "descending" : "ascending");
-  const numbers = header.dataset.sort === "number";
-  const key = (row) => {
-    const value = row.cells[place].dataset.v;
-    return numbers && value !== "" ? Number(value) : value;
-  };
-  const rows = all("#leaderboard tbody tr").map((row) => [key(row), row]);
-  rows.sort(([one], [other]) => {
-    if (one === "" || other === "") return (one === "") - (other === ""); // what is missing comes last
-    const order = numbers ? one - other : one.localeCompare(other);
-    return down ? -order : order;
-  });
-  find("#leaderboard tbody").append(...rows.map(([, row]) => row));
-  drawBoard();
-}
-
-function listenToBoard() {
-  for (const button of all("[data-show]")) {
-    button.addEventListener("click", () => {
-      board.show = button.dataset.show;
-      drawBoard();
-    });
-  }
-  for (const button of all("[data-find]")) {
-    button.addEventListener("click", () => {
-      find("[name=find]").value = board.text = button.dataset.find;
-      board.show = "";
-      drawBoard();
-      find("#leaderboard").scrollIntoView();
-    });
-  }
-  find("[name=find]").value = board.text;
-  find("[name=find]").addEventListener("input", (event) => {
-    board.text = event.target.value;
-    board.show = "";
-    drawBoard();
-  });
-  find("[name=find]").addEventListener("keydown", (event) => {
-    if (event.key === "Enter") find("#leaderboard").scrollIntoView();
-  });
-  for (const header of all("#leaderboard th")) {
-    header.tabIndex = 0;
-    header.addEventListener("click", () => sortBoard(header));
-    header.addEventListener("keydown", (event) => event.key === "Enter" && sortBoard(header));
-  }
-  find("#leaderboard tbody")?.addEventListener("click", (event) => {
-    const row = event.target.closest("tr");
-    if (!event.target.closest("a") && !String(getSelection())) showMiner(row.id);
-  });
-  find("#leaderboard .more button")?.addEventListener("click", () => {
-    board.whole = true;
-    drawBoard();
-  });
-  drawBoard();
 }
 
 // --- one miner -------------------------------------------------------------------------------------------
@@ -259,6 +117,7 @@ document.addEventListener("click", (event) => {
   showMiner(link.getAttribute("href").slice(1));
 });
 addEventListener("hashchange", followHash);
+addEventListener("chosen", (event) => showMiner(event.detail));
 
 // --- news, where the page is served ----------------------------------------------------------------------
 

@@ -1,0 +1,167 @@
+"""What validators publish: the numbers inside their report's page, or those of ``flockoff report --json``.
+
+Whoever runs the server says whatever he likes: it is read within bounds, and only what has the right type is
+taken over.
+"""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from flockoff.errors import SetupError
+from flockoff.text import printable, without_key
+
+MAX_BYTES = 16 * 1024 * 1024  # 256 miners and 1,000 epochs take under 3 MB
+_SECONDS = 30.0  # for all of it
+_IDLE_SECONDS = 10.0
+_MINERS = 4096
+_WORD_CHARACTERS = 40
+_BEGIN = '<script type="application/json" id="data">'
+_END = "</script>"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedMiner:
+    """One miner by one validator. Words are printable."""
+
+    standing: str
+    reason: str | None
+    loss: float | None
+    score: float | None
+    weight: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedReport:
+    """``problem``: why there is nothing; then all the rest is empty. By hotkey: ``miners``."""
+
+    source: str
+    validator: str | None = None  # hotkey, as it says itself
+    netuid: int | None = None
+    epoch: int | None = None
+    rules: str | None = None
+    base: float | None = None
+    made_at: float | None = None  # UTC seconds
+    miners: Mapping[str, PublishedMiner] = field(default_factory=dict)
+    problem: str | None = None
+
+
+def read_report(source: str) -> PublishedReport:
+    """The report at an address or in a file; what goes wrong is its ``problem``."""
+    shown = _shown(source)
+    try:
+        text = _text(source)
+        return _parsed(shown, _numbers(text))
+    except SetupError as error:
+        return PublishedReport(shown, problem=error.message)
+    except (ValueError, RecursionError):
+        return PublishedReport(shown, problem="It is neither a report's page nor its numbers as JSON.")
+
+
+def _shown(source: str) -> str:
+    """For a public page: of an address no more than whose server it is."""
+    if urlsplit(source).scheme in ("http", "https"):
+        return printable(without_key(source), 200)
+    return printable(Path(source).name, 200)
+
+
+def _text(source: str) -> str:
+    if urlsplit(source).scheme in ("http", "https"):
+        return _fetched(source)
+    try:
+        with Path(source).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SetupError(f"It cannot be read: {error.strerror}.") from error
+    return _decoded(content)
+
+
+def _fetched(url: str) -> str:
+    deadline = time.monotonic() + _SECONDS
+    content = bytearray()
+    try:
+        with (
+            httpx2.Client(timeout=_IDLE_SECONDS, follow_redirects=True, max_redirects=3) as client,
+            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer,
+        ):
+            if answer.status_code != 200:
+                raise SetupError(f"Its server answers {answer.status_code}.")
+            if answer.headers.get("Content-Encoding", "identity") != "identity":
+                raise SetupError("Its server packs what it sends, though it was asked not to.")
+            for chunk in answer.iter_raw():
+                content += chunk
+                if len(content) > MAX_BYTES:
+                    raise SetupError(f"It is larger than {MAX_BYTES // 2**20} MiB.")
+                if time.monotonic() > deadline:
+                    raise SetupError(f"It took longer than {_SECONDS:.0f} s.")
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise SetupError(f"Its server does not answer ({type(error).__name__}).") from error
+    return _decoded(bytes(content))
+
+
+def _decoded(content: bytes) -> str:
+    if len(content) > MAX_BYTES:
+        raise SetupError(f"It is larger than {MAX_BYTES // 2**20} MiB.")
+    return content.decode("utf-8")
+
+
+def _numbers(text: str) -> dict[str, Any]:
+    begin = text.find(_BEGIN)
+    if begin >= 0:
+        begin += len(_BEGIN)
+        text = text[begin : text.index(_END, begin)]
+    found = json.loads(text)
+    if not isinstance(found, dict) or not isinstance(found.get("miners"), list):
+        raise ValueError("not a report's numbers")
+    return found
+
+
+def _parsed(source: str, numbers: Mapping[str, Any]) -> PublishedReport:
+    miners = {
+        hotkey: _miner(each)
+        for each in numbers["miners"][:_MINERS]
+        if isinstance(each, dict) and (hotkey := _word(each.get("hotkey"), 64))
+    }
+    return PublishedReport(
+        source=source,
+        validator=_word(numbers.get("validator"), 64),
+        netuid=_whole(numbers.get("netuid")),
+        epoch=_whole(numbers.get("epoch")),
+        rules=_word(numbers.get("rules"), 64),
+        base=_number(numbers.get("base")),
+        made_at=_number(numbers.get("madeAt")),
+        miners=miners,
+    )
+
+
+def _miner(told: Mapping[str, Any]) -> PublishedMiner:
+    turns = told.get("turns")
+    turn = turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], list) else []
+    return PublishedMiner(
+        standing=_word(told.get("standing"), _WORD_CHARACTERS) or "no_turn",
+        reason=_word(turn[2], _WORD_CHARACTERS) if len(turn) > 2 else None,
+        loss=_number(told.get("loss")),
+        score=_number(told.get("score")),
+        weight=_number(told.get("weight")),
+    )
+
+
+def _word(value: object, limit: int) -> str | None:
+    return printable(value, limit) if isinstance(value, str) and value else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e15 and math.isfinite(value) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None

@@ -1,0 +1,15 @@
+"use strict";
+// What a subnet's page does beside its leaderboard: it tells how old it is.
+
+function tellTimes() {
+  const now = Date.now() / 1000;
+  for (const time of all("time[data-ago]")) {
+    time.title ||= time.textContent;
+    time.textContent = ago(now - Number(time.dataset.ago));
+  }
+}
+
+setTheme(storedTheme());
+tellTimes();
+setInterval(tellTimes, 20_000);
+listenToBoard();
