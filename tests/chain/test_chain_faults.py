@@ -20,8 +20,9 @@ from flockoff.errors import (
     NotRegistered,
 )
 from flockoff.localnet.node import Node, NodeSettings
-from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
+from flockoff.localnet.subnet import PreparedSubnet
 from flockoff.records import Receipt
+from tests.support.local_subnet import local_subnet
 
 READ_SECONDS = 20.0
 SUBMIT_SECONDS = 20.0
@@ -67,15 +68,12 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(
-    isolated_home: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
+def bench(isolated_home: None, request: pytest.FixtureRequest) -> Iterator[Bench]:
     if request.config.getoption("--subtensor"):
         pytest.skip("tests the node double's own switches")
-    with Node(NodeSettings(port=0, block_seconds=0.05)) as node:
-        wallets = tmp_path_factory.mktemp("wallets")
-        plan = SubnetPlan(node.endpoint, wallets, miners=1, tempo=60_000, weights_rate_limit=0)
-        yield Bench(node, prepare_subnet(plan, on_progress=lambda _: None))
+    settings = NodeSettings(block_seconds=0.05)
+    with local_subnet(miners=1, tempo=60_000, weights_rate_limit=0, settings=settings) as (node, subnet):
+        yield Bench(node, subnet)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.node.runtime import Runtime
 from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
 from tests.support.free_port import free_port
+from tests.support.local_subnet import UNHURRIED, local_subnet
 
 
 @pytest.fixture
@@ -120,18 +122,18 @@ def ticking(node: Node) -> Iterator[None]:
         thread.join()
 
 
-def one_miner(node: Node, wallets: Path) -> dict[str, Any]:
-    """A subnet with one miner on ``node``; gives what ``open_chain`` takes."""
-    subnet = prepare_subnet(SubnetPlan(node.endpoint, wallets, miners=1), on_progress=lambda _: None)
-    return {"endpoint": node.endpoint, "netuid": subnet.netuid, "wallet": subnet.miners[0]}
+@contextmanager
+def one_miner(**settings: Any) -> Iterator[tuple[Node, dict[str, Any]]]:
+    """A node with these settings and a subnet with one miner on it; gives also what ``open_chain`` takes."""
+    changed = replace(UNHURRIED, **settings)
+    with local_subnet(miners=1, settings=changed) as (node, subnet):
+        yield node, {"endpoint": node.endpoint, "netuid": subnet.netuid, "wallet": subnet.miners[0]}
 
 
 def test_commit_that_is_not_included_in_time_is_transient_and_may_land_later(
     double_only: None, tmp_path: Path
 ) -> None:
-    with Node(NodeSettings(port=0, block_seconds=0)) as node:
-        with ticking(node):
-            subnet = one_miner(node, tmp_path)
+    with one_miner(block_seconds=0, instant=False) as (node, subnet):
         chain = open_chain(**subnet, submit_seconds=1)
 
         with pytest.raises(ChainTransient, match="no answer in time") as caught:
@@ -154,8 +156,8 @@ def test_commit_that_is_not_included_in_time_is_transient_and_may_land_later(
 def test_commit_within_the_cooldown_of_older_runtimes_is_a_cooldown(
     double_only: None, tmp_path: Path
 ) -> None:
-    with Node(NodeSettings(port=0, block_seconds=0.05, commitment_cooldown=100)) as node:
-        chain = open_chain(**one_miner(node, tmp_path))
+    with one_miner(commitment_cooldown=100) as (_, subnet):
+        chain = open_chain(**subnet)
         chain.commit("once")
         with pytest.raises(ChainCooldown):
             chain.commit("twice")
@@ -165,8 +167,8 @@ def test_commit_within_the_cooldown_of_older_runtimes_is_a_cooldown(
 def test_commit_beyond_the_quota_is_a_cooldown(double_only: None, tmp_path: Path) -> None:
     import bittensor as bt
 
-    with Node(NodeSettings(port=0, block_seconds=0.05)) as node:
-        chain = open_chain(**one_miner(node, tmp_path))
+    with one_miner() as (node, subnet):
+        chain = open_chain(**subnet)
         as_root(node.endpoint, bt.calls.Commitments.set_max_space(150))
         chain.commit("once")
         with pytest.raises(ChainCooldown, match="SpaceLimitExceeded"):
@@ -175,9 +177,7 @@ def test_commit_beyond_the_quota_is_a_cooldown(double_only: None, tmp_path: Path
 
 
 def test_set_weights_on_a_commit_reveal_subnet_are_sealed(double_only: None, tmp_path: Path) -> None:
-    with Node(NodeSettings(port=0, block_seconds=0.05)) as node:
-        plan = SubnetPlan(node.endpoint, tmp_path, miners=1, commit_reveal=True, weights_rate_limit=0)
-        subnet = prepare_subnet(plan, on_progress=lambda _: None)
+    with local_subnet(miners=1, commit_reveal=True, weights_rate_limit=0) as (node, subnet):
         chain = open_chain(endpoint=node.endpoint, netuid=subnet.netuid, wallet=subnet.validators[0])
 
         receipt = chain.set_weights({1: 1.0})
@@ -204,11 +204,9 @@ def as_root(endpoint: str, call: Any) -> None:
 
 
 def test_snapshot_requests_do_not_grow_with_the_number_of_miners(double_only: None, tmp_path: Path) -> None:
-    with Node(NodeSettings(port=0, block_seconds=0.1)) as node:
-        counts = []
-        for miners in (1, 12):
-            plan = SubnetPlan(node.endpoint, tmp_path / str(miners), miners=miners)
-            subnet = prepare_subnet(plan, on_progress=lambda _: None)
+    counts = []
+    for miners in (1, 12):
+        with local_subnet(miners=miners) as (node, subnet):
             chain = open_chain(endpoint=node.endpoint, netuid=subnet.netuid, wallet=None)
             assert len(chain.snapshot().neurons) == miners + 2
             before = sum(node.requests.values())
@@ -224,9 +222,9 @@ def test_snapshot_survives_what_miners_call_themselves(double_only: None, tmp_pa
 
     fields = ("name", "url", "github_repo", "image", "discord", "description", "additional")
     identity = {field: b"\xff\xfe\x00\x1b[2J\xed\xa0\x80" for field in fields}
-    with Node(NodeSettings(port=0, block_seconds=0.05)) as node:
-        chain = open_chain(**one_miner(node, tmp_path))
-        runtime = Runtime(50)
+    with one_miner() as (node, subnet):
+        chain = open_chain(**subnet)
+        runtime = Runtime(500)
         items = [
             (
                 runtime.key("SubtensorModule", "IdentitiesV2", neuron.coldkey),

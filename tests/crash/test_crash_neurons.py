@@ -11,8 +11,8 @@ from huggingface_hub import HfApi
 from flockoff.chain import WalletRef, hotkey_address
 from flockoff.ledger import Ledger
 from flockoff.openers import ledger_path
-from tests.support.crash_mine import rpc
 from tests.support.crash_wire import Wire
+from tests.support.local_chain import rpc
 from tests.support.playground import Playground, running_playground, start
 from tests.support.tiny_model import row
 

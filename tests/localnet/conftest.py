@@ -1,6 +1,8 @@
 """Fixtures of a local node, alone or with a subnet on it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,30 @@ from flockoff.localnet.node import Node, NodeSettings
 from tests.support.local_chain import FAST, Bench, Subnet, close_client, prepare_subnet
 
 
+def make_wallet(folder: Path, name: str) -> Any:
+    wallet = bittensor.Wallet(name, "hot", path=str(folder))
+    wallet.create_new_coldkey(use_password=False, suppress=True)
+    wallet.create_new_hotkey(suppress=True)
+    return wallet
+
+
+def connected(node: Node) -> Bench:
+    client = bittensor.Subtensor(node.endpoint)
+    return Bench(node, client, bittensor_core.Keypair.create_from_uri("//Alice"))
+
+
+def disconnect(bench: Bench) -> None:
+    bench.node.stop()  # first, because the SDK's close can hang while answers still arrive
+    close_client(bench.client)
+
+
 @pytest.fixture
-def run_node() -> Iterator[Callable[[NodeSettings], Node]]:
+def run_node() -> Iterator[Callable[..., Node]]:
     """Start nodes that stop with the test."""
     nodes: list[Node] = []
 
-    def run(settings: NodeSettings) -> Node:
-        node = Node(settings)
+    def run(settings: NodeSettings, fork_of: Node | None = None) -> Node:
+        node = Node(settings, fork_of=fork_of)
         node.start()
         nodes.append(node)
         return node
@@ -32,42 +51,52 @@ def run_node() -> Iterator[Callable[[NodeSettings], Node]]:
 def wallet_of(tmp_path: Path) -> Callable[[str], Any]:
     """Make a wallet on disk."""
 
-    def make(name: str) -> Any:
-        wallet = bittensor.Wallet(name, "hot", path=str(tmp_path / "wallets"))
-        wallet.create_new_coldkey(use_password=False, suppress=True)
-        wallet.create_new_hotkey(suppress=True)
-        return wallet
-
-    return make
+    return partial(make_wallet, tmp_path / "wallets")
 
 
 @pytest.fixture
-def bench_of(run_node: Callable[[NodeSettings], Node]) -> Iterator[Callable[[NodeSettings], Bench]]:
+def bench_of(run_node: Callable[..., Node]) -> Iterator[Callable[..., Bench]]:
     """Start a node and connect the SDK to it."""
     benches: list[Bench] = []
 
-    def make(settings: NodeSettings) -> Bench:
-        node = run_node(settings)
-        client = bittensor.Subtensor(node.endpoint)
-        benches.append(Bench(node, client, bittensor_core.Keypair.create_from_uri("//Alice")))
+    def make(settings: NodeSettings, fork_of: Node | None = None) -> Bench:
+        benches.append(connected(run_node(settings, fork_of)))
         return benches[-1]
 
     yield make
     for bench in benches:
-        bench.node.stop()  # first, because the SDK's close can hang while answers still arrive
-        close_client(bench.client)
+        disconnect(bench)
+
+
+@pytest.fixture(scope="session")
+def prepared_of(
+    isolated_home: None, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[NodeSettings], Subnet]:
+    """Prepare a subnet on a node that then stops; each of its kind is prepared once."""
+
+    @cache
+    def prepare(kind: NodeSettings) -> Subnet:
+        wallets = tmp_path_factory.mktemp("wallets")
+        with Node(replace(kind, block_seconds=0.02, instant=True)) as node:
+            bench = connected(node)
+            names = ("owner", "validator", "miner")
+            subnet = prepare_subnet(bench, *(make_wallet(wallets, name) for name in names))
+            disconnect(bench)
+        return subnet
+
+    return prepare
 
 
 @pytest.fixture
 def subnet_of(
-    bench_of: Callable[[NodeSettings], Bench], wallet_of: Callable[[str], Any]
+    bench_of: Callable[..., Bench], prepared_of: Callable[[NodeSettings], Subnet]
 ) -> Callable[[NodeSettings], Subnet]:
-    """Start a node and prepare a subnet on it."""
+    """Start a node that goes on from where a subnet has been prepared. Its wallets are others' as well."""
 
     def make(settings: NodeSettings) -> Subnet:
-        return prepare_subnet(
-            bench_of(settings), wallet_of("owner"), wallet_of("validator"), wallet_of("miner")
-        )
+        prepared = prepared_of(settings)
+        bench = bench_of(settings, prepared.node)
+        return replace(prepared, node=bench.node, client=bench.client)
 
     return make
 

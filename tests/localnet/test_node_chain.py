@@ -17,7 +17,18 @@ from flockoff.errors import LocalnetError
 from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.node.blocks import digest
 from flockoff.localnet.node.metadata_patch import compact
-from tests.support.local_chain import FAST, RAO, Bench, calls, error_of, must
+from tests.support.local_chain import (
+    FAST,
+    RAO,
+    Bench,
+    Subnet,
+    block_of,
+    calls,
+    commitment,
+    error_of,
+    must,
+    rpc,
+)
 
 ALICE = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 BOB = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"
@@ -273,3 +284,40 @@ def test_stop_leaves_no_thread_and_no_socket_behind() -> None:
 def test_advance_without_a_running_node_says_so() -> None:
     with pytest.raises(LocalnetError, match="Start it first"):
         Node(FAST).advance()
+
+
+def test_node_instant_gives_a_transaction_its_block_at_once_and_its_answer_before(
+    subnet_of: Callable[[NodeSettings], Subnet],
+) -> None:
+    subnet = subnet_of(replace(FAST, block_seconds=0, instant=True))
+    before = subnet.node.block
+
+    first = must(subnet.submit(commitment(b"one"), subnet.miner, signer="hotkey"))
+    second = must(subnet.submit(commitment(b"two"), subnet.miner, signer="hotkey"))
+
+    assert [block_of(first), block_of(second)] == [before + 1, before + 2] == [before + 1, subnet.node.block]
+
+
+def block_hash(node: Node, number: int) -> Any:
+    return rpc(node, "chain_getBlockHash", number)
+
+
+def test_node_forked_goes_on_from_the_same_past_on_its_own(
+    subnet_of: Callable[[NodeSettings], Subnet],
+) -> None:
+    by_hand = replace(FAST, block_seconds=0, instant=True)
+    one, other = subnet_of(by_hand), subnet_of(by_hand)
+    start = one.node.block
+    assert other.node.block == start
+    past = [block_hash(one.node, number) for number in range(start + 1)]
+    assert past == [block_hash(other.node, number) for number in range(start + 1)]
+
+    must(one.submit(commitment(b"only here"), one.miner, signer="hotkey"))
+    other.next_epoch()
+
+    assert one.client.subnets.commitments(1).keys() == {one.miner.hotkey.ss58_address}
+    assert other.client.subnets.commitments(1) == {}
+    assert one.node.block == start + 1 and other.node.block > start + 1
+    assert block_hash(one.node, start + 1) != block_hash(other.node, start + 1)
+    # What is remembered of the past is the same on both, and neither's own.
+    assert one.client.at(start).subnets.metagraph(1) == other.client.at(start).subnets.metagraph(1)

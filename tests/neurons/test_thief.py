@@ -30,7 +30,8 @@ def playground(tmp_path_factory: pytest.TempPathFactory, isolated_home: None) ->
         directory,
         miners=2,
         commitment_cooldown=COOLDOWN,
-        node_settings=NodeSettings(block_seconds=0.1, tempo=5000),
+        tempo=5000,
+        node_settings=NodeSettings(block_seconds=0.1),
     ) as playground:
         yield playground
 

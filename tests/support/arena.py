@@ -15,10 +15,11 @@ from flockoff.hub import DatasetCache, HubClient, Patience
 from flockoff.ledger import Ledger
 from flockoff.localnet.hub import HubServer, HubSettings
 from flockoff.localnet.node import Node, NodeSettings
-from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
+from flockoff.localnet.subnet import PreparedSubnet
 from flockoff.records import Epoch, ModelId, Row, Turn
 from flockoff.scoring import epoch_of, epoch_seed
 from flockoff.validate import Validator, run_epochs
+from tests.support.local_subnet import UNHURRIED, local_subnet
 from tests.support.stand_in import StandInEvaluator
 from tests.support.toy_encoder import CharacterEncoder
 
@@ -52,23 +53,15 @@ def running_arena(
     so that nobody waits for one.
     """
     with ExitStack() as stack:
-        node = stack.enter_context(Node(_settings(block_seconds)))
-        hub = stack.enter_context(HubServer(HubSettings(state_dir=directory / "hub")))
-        plan = SubnetPlan(
-            endpoint=node.endpoint,
-            wallet_path=directory / "wallets",
-            miners=miners,
-            tempo=tempo,
-            weights_rate_limit=5,
+        node, subnet = stack.enter_context(
+            local_subnet(miners=miners, tempo=tempo, settings=_settings(block_seconds))
         )
-        subnet = prepare_subnet(plan, on_progress=lambda _: None)
+        hub = stack.enter_context(HubServer(HubSettings(state_dir=directory / "hub")))
         yield Arena(directory, node, hub, subnet, stack)
 
 
 def _settings(block_seconds: float | None) -> NodeSettings:
-    if block_seconds is None:
-        return NodeSettings(port=0, block_seconds=0.25, instant=True)
-    return NodeSettings(port=0, block_seconds=block_seconds)
+    return UNHURRIED if block_seconds is None else NodeSettings(block_seconds=block_seconds)
 
 
 @dataclass

@@ -7,21 +7,21 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
-from websockets.sync.client import connect
 
 from flockoff.chain import SubtensorChain, open_chain
 from flockoff.localnet.hub import HubServer, HubSettings
 from flockoff.localnet.node import Node, NodeSettings
-from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
+from flockoff.localnet.subnet import PreparedSubnet
 from tests.support.arena import rows_about
 from tests.support.crash_pulse import Pulse
 from tests.support.crash_roles import Job, Run, run_miner
 from tests.support.crash_steps import steps_in
 from tests.support.crash_wire import Wire
+from tests.support.local_chain import rpc
+from tests.support.local_subnet import local_subnet
 
 
 @dataclass(frozen=True)
@@ -113,21 +113,15 @@ class Submission:
         )
 
 
-def rpc(node: Node, method: str, *params: object) -> Any:
-    with connect(node.endpoint, compression=None) as socket:
-        socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
-        return json.loads(socket.recv())["result"]
-
-
 @contextmanager
 def running_mine(directory: Path) -> Iterator[Mine]:
     with ExitStack() as stack:
-        node = stack.enter_context(Node(NodeSettings(port=0, block_seconds=0)))
+        # Short epochs: each brings a new quota of commitments.
+        node, subnet = stack.enter_context(
+            local_subnet(miners=1, tempo=30, settings=NodeSettings(block_seconds=0))
+        )
         pulse = Pulse(node)
         stack.enter_context(pulse.beating())
         hub = stack.enter_context(HubServer(HubSettings(state_dir=directory / "hub")))
-        # Short epochs: each brings a new quota of commitments.
-        plan = SubnetPlan(endpoint=node.endpoint, wallet_path=directory / "wallets", miners=1, tempo=30)
-        subnet = prepare_subnet(plan, on_progress=lambda _: None)
         chain = open_chain(endpoint=node.endpoint, netuid=subnet.netuid, wallet=subnet.miners[0])
         yield Mine(directory, node, pulse, hub, subnet, stack.enter_context(closing(chain)))

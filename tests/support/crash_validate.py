@@ -9,18 +9,19 @@ from itertools import count
 from pathlib import Path
 
 from flockoff.localnet.hub import HubServer, HubSettings
-from flockoff.localnet.node import Node, NodeSettings
-from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
+from flockoff.localnet.node import NodeSettings
 from flockoff.openers import ledger_path
 from tests.support.arena import Arena
 from tests.support.crash_ledger import Row, told
-from tests.support.crash_mine import rpc
 from tests.support.crash_pulse import Pulse
 from tests.support.crash_roles import Job, Run, run_validator
 from tests.support.crash_steps import steps_in
 from tests.support.crash_wire import Wire
+from tests.support.local_chain import rpc
+from tests.support.local_subnet import local_subnet
 
 TEMPO = 30_000  # blocks: all that is played here fits into one epoch, so that all of it has the same seed
+BEGINNING = 100  # blocks of the epoch before it, which is gone through
 
 
 @dataclass(frozen=True)
@@ -117,19 +118,13 @@ class Trial:
 @contextmanager
 def running_court(directory: Path) -> Iterator[Court]:
     with ExitStack() as stack:
-        settings = NodeSettings(port=0, block_seconds=0, history_blocks=3 * TEMPO)
-        node = stack.enter_context(Node(settings))
+        settings = NodeSettings(block_seconds=0, history_blocks=3 * TEMPO)
+        node, subnet = stack.enter_context(
+            local_subnet(miners=5, tempo=BEGINNING, weights_rate_limit=0, settings=settings)
+        )
         pulse = Pulse(node)
         stack.enter_context(pulse.beating())
         hub = stack.enter_context(HubServer(HubSettings(state_dir=directory / "hub")))
-        plan = SubnetPlan(
-            endpoint=node.endpoint,
-            wallet_path=directory / "wallets",
-            miners=5,
-            tempo=TEMPO,
-            weights_rate_limit=0,
-        )
-        subnet = prepare_subnet(plan, on_progress=lambda _: None)
         arena = Arena(directory, node, hub, subnet, stack)
         arena.submit(0, "fox", loss=1.5)
         arena.submit(1, "bee", loss=1.7)
@@ -137,5 +132,6 @@ def running_court(directory: Path) -> Iterator[Court]:
         arena.submit(3, "bad", rows="{}\n")
         arena.commit(4, "not a dataset")
         arena.next_epoch()
+        node.faults.tempo(netuid=subnet.netuid, blocks=TEMPO)
         hotkey = arena.chain(subnet.validators[0]).hotkey
         yield Court(arena, pulse, directory, hotkey)

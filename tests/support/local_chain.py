@@ -1,10 +1,12 @@
 """What the node's tests work with: a node and the real SDK connected to it."""
 
 import asyncio
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import bittensor
+from websockets.sync.client import connect
 
 from flockoff.localnet.node import Node, NodeSettings
 
@@ -79,6 +81,12 @@ class Subnet(Bench):
     owner: Any
     validator: Any
     miner: Any
+
+
+def rpc(node: Node, method: str, *params: object) -> Any:
+    with connect(node.endpoint, compression=None) as socket:
+        socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+        return json.loads(socket.recv())["result"]
 
 
 def commitment(data: bytes, netuid: int = 1) -> Any:

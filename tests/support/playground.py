@@ -14,13 +14,12 @@ from flockoff.chain import SubtensorChain, WalletRef, open_chain
 from flockoff.flags import PROJECT_ROOT
 from flockoff.localnet.hub import HubServer, HubSettings
 from flockoff.localnet.node import Node, NodeSettings
-from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
+from flockoff.localnet.subnet import PreparedSubnet
 from flockoff.records import RawCommitment, Row
+from tests.support.local_subnet import UNHURRIED, local_subnet
 from tests.support.tiny_model import row, write_dataset, write_tiny_model
 
 TIMEOUT_SECONDS = 300.0
-# An epoch is longer than any test, and goes by only where a test says so. A transaction gets a block at once.
-UNHURRIED = NodeSettings(block_seconds=0.5, instant=True, tempo=1000)
 
 
 @dataclass(frozen=True)
@@ -179,22 +178,19 @@ def running_playground(
     miners: int,
     validators: int = 1,
     commitment_cooldown: int = 0,
+    tempo: int = 1000,
     node_settings: NodeSettings = UNHURRIED,
 ) -> Iterator[Playground]:
     with ExitStack() as stack:
-        node = stack.enter_context(
-            Node(replace(node_settings, port=0, commitment_cooldown=commitment_cooldown))
+        node, subnet = stack.enter_context(
+            local_subnet(
+                miners=miners,
+                validators=validators,
+                tempo=tempo,
+                settings=replace(node_settings, commitment_cooldown=commitment_cooldown),
+            )
         )
         hub = stack.enter_context(HubServer(HubSettings(state_dir=directory / "hub")))
-        plan = SubnetPlan(
-            endpoint=node.endpoint,
-            wallet_path=directory / "wallets",
-            miners=miners,
-            validators=validators,
-            tempo=node_settings.tempo,
-            weights_rate_limit=5,
-        )
-        subnet = prepare_subnet(plan, on_progress=lambda _: None)
         eval_data_dir = directory / "eval_data"
         eval_data_dir.mkdir()
         write_evaluation_set(eval_data_dir)

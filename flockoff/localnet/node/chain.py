@@ -20,7 +20,7 @@ from flockoff.localnet.node.errors import (
 from flockoff.localnet.node.extrinsics import Call, Extrinsic, decode_call, inherent, parse, verify
 from flockoff.localnet.node.metadata_patch import compact
 from flockoff.localnet.node.pool import Pending, Pool, Watch
-from flockoff.localnet.node.runtime import Runtime, Value, as_bytes
+from flockoff.localnet.node.runtime import Value, as_bytes, shared_runtime
 from flockoff.localnet.node.settings import NodeSettings
 from flockoff.localnet.node.state import Reader, State
 from flockoff.localnet.node.storage import Storage
@@ -44,7 +44,7 @@ class LocalChain:
     def __init__(self, settings: NodeSettings) -> None:
         slot = round(settings.block_seconds * 1000) or DEFAULT_SLOT_MILLISECONDS
         self.settings = settings
-        self.runtime = Runtime(slot)
+        self.runtime = shared_runtime(slot)
         self.storage = Storage(settings.history_blocks)
         self.state = State(self.runtime, self.storage)
         self.pool = Pool()
@@ -68,6 +68,16 @@ class LocalChain:
         self.head = self._append(Block(Header(0, NO_PARENT, root, digest(), 0), ()))
         self.final = self.head
         self.genesis_hash = self.head.header.hash
+
+    def fork(self, settings: NodeSettings) -> "LocalChain":
+        """A chain with this one's past that goes its own way from here; the pool stays behind."""
+        other = LocalChain(settings)
+        other.storage.continue_from(self.storage)
+        other.kept_from, other._hashes_from = self.kept_from, self._hashes_from
+        other._hashes, other._recent = bytearray(self._hashes), dict(self._recent)
+        other.head = other.final = self.head
+        other.genesis_hash = self.genesis_hash
+        return other
 
     # -- reading ----------------------------------------------------------------------------------
 

@@ -24,9 +24,10 @@ _STOP_SECONDS = 10.0
 class Node:
     """A local Subtensor look-alike. Start it, connect the SDK to ``endpoint``, stop it; or use ``with``."""
 
-    def __init__(self, settings: NodeSettings | None = None) -> None:
+    def __init__(self, settings: NodeSettings | None = None, *, fork_of: "Node | None" = None) -> None:
+        """``fork_of``: a node that has been stopped, whose chain this one goes on with, on its own."""
         self.settings = settings or NodeSettings()
-        self._chain = LocalChain(self.settings)
+        self._chain: LocalChain = fork_of._chain.fork(self.settings) if fork_of else LocalChain(self.settings)
         self._server = RpcServer(self._chain)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -129,6 +129,12 @@ def _type_id(type_string: str) -> int:
     return int(type_string.removeprefix("scale_info::"))
 
 
+@lru_cache
+def shared_runtime(slot_milliseconds: int) -> Runtime:
+    """The runtime with this block time. It never changes, so all the nodes of a process can use the same."""
+    return Runtime(slot_milliseconds)
+
+
 def _core_runtime(metadata: bytes) -> Any:
     return bittensor_core.Runtime(metadata, SPEC_VERSION, TRANSACTION_VERSION, SS58_FORMAT)
 

@@ -23,6 +23,15 @@ class Storage:
         self._undo: list[tuple[bytes, bytes | None]] | None = None
         self._removed: deque[tuple[int, bytes]] = deque()  # (block, key), oldest first
 
+    def continue_from(self, other: "Storage") -> None:
+        """Take over all of ``other``, whose last block is sealed; the two then go separate ways."""
+        assert not other._changed, "a block is being made"
+        self._head = dict(other._head)
+        self._versions = {key: list(versions) for key, versions in other._versions.items()}
+        self._keys = list(other._keys)
+        self._removed = deque(other._removed)
+        self._changed.clear()
+
     def get(self, key: bytes) -> bytes | None:
         """The value now."""
         return self._head.get(key)

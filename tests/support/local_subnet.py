@@ -1,0 +1,66 @@
+"""Subnets to test on. Each kind is prepared once in a process, by the calls that prepare one on any local
+chain; whoever asks for one gets a node of its own that goes on from there.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from flockoff.localnet.node import Node, NodeSettings
+from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
+
+# Blocks come slowly by themselves, and at once for a transaction, so that nobody waits for one.
+UNHURRIED = NodeSettings(port=0, block_seconds=0.5, instant=True)
+_HASTY = NodeSettings(port=0, block_seconds=0.02, instant=True)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """The part of a SubnetPlan that says what the subnet is like."""
+
+    miners: int
+    validators: int
+    tempo: int
+    commit_reveal: bool
+    weights_rate_limit: int
+
+
+@contextmanager
+def local_subnet(
+    *,
+    miners: int,
+    validators: int = 1,
+    tempo: int = 1000,
+    commit_reveal: bool = False,
+    weights_rate_limit: int = 5,
+    settings: NodeSettings = UNHURRIED,
+) -> Iterator[tuple[Node, PreparedSubnet]]:
+    """A running node with a subnet on it. Wallets are shared with others of the same kind: only read them.
+
+    ``tempo``, in blocks: by default an epoch is longer than any test, and goes by where a test says so.
+    """
+    kind = _Kind(miners, validators, tempo, commit_reveal, weights_rate_limit)
+    template, prepared, _ = _prepared(kind)
+    with Node(replace(settings, port=0), fork_of=template) as node:
+        yield node, replace(prepared, endpoint=node.endpoint)
+
+
+@cache
+def _prepared(kind: _Kind) -> "tuple[Node, PreparedSubnet, tempfile.TemporaryDirectory[str]]":
+    """A node that has been stopped, and the folder with its wallets, which goes with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="flockoff-subnet-")
+    with Node(_HASTY) as node:
+        plan = SubnetPlan(
+            endpoint=node.endpoint,
+            wallet_path=Path(folder.name),
+            miners=kind.miners,
+            validators=kind.validators,
+            tempo=kind.tempo,
+            commit_reveal=kind.commit_reveal,
+            weights_rate_limit=kind.weights_rate_limit,
+        )
+        prepared = prepare_subnet(plan, on_progress=lambda _: None)
+    return node, prepared, folder
