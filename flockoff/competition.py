@@ -273,7 +273,9 @@ class Queue:
     epoch_blocks: int = 360
 
     def __post_init__(self) -> None:
-        _require(min(self.best, self.drawn) >= 0 and self.waiting >= 1, "queue.waiting must be at least 1")
+        _require(self.best >= 0, "queue.best must not be negative")
+        _require(self.drawn >= 0, "queue.drawn must not be negative")
+        _require(self.waiting >= 1, "queue.waiting must be at least 1")
         _require(self.rank_scale > 0, "queue.rank_scale must be positive")
         _require(
             min(self.epoch_tokens, self.first_guess, self.epoch_blocks) >= 1,

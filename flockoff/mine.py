@@ -23,7 +23,7 @@ from flockoff.hub import require_write
 from flockoff.logs import event
 from flockoff.ports import Chain, Hub, RowEncoder
 from flockoff.records import MAX_COMMITMENT_BYTES, DatasetReport, ModelId
-from flockoff.text import printable
+from flockoff.text import counted, printable
 
 log = logging.getLogger(__name__)
 
@@ -75,16 +75,16 @@ def checked_dataset(
     if answers is None:
         log.warning("The competition's evaluation set is not here, so contamination is not checked.")
     log.info(
-        "Dataset %s is valid: %d rows, %d tokens, %d of them the assistant's.",
+        "Dataset %s is valid: %s, %s, %d of them the assistant's.",
         submission.dataset,
-        report.rows,
-        report.tokens,
+        counted(report.rows, "row"),
+        counted(report.tokens, "token"),
         report.assistant_tokens,
     )
     if report.cut_rows:
         log.warning(
-            "%d rows are longer than the context of %d tokens and will be cut there.",
-            report.cut_rows,
+            "%s longer than the context of %d tokens and will be cut there.",
+            counted(report.cut_rows, "row is", "rows are"),
             rules.training.context_length,
         )
     return report

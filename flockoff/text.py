@@ -46,9 +46,9 @@ def _cut(shown: list[str], limit: int) -> str:
     return "".join(shown) + ELLIPSIS
 
 
-def counted(number: int, what: str) -> str:
-    """ "1 row", "2 rows"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """ "1 row", "2 rows"; ``many`` for what takes no mere s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def short_hotkey(hotkey: str) -> str:

@@ -116,6 +116,8 @@ def test_competition_public_sample_is_there_only_where_it_is_named(tmp_path: Pat
         ("[training]\nepochs = true", "must be of type int"),
         ("training = 1", "must be a table"),
         ("[training]\nepochs = 0", "at least 1"),
+        ("[queue]\ndrawn = -1", "queue.drawn must not be negative"),
+        ("[queue]\nbest = -1", "queue.best must not be negative"),
         ("[lora]\ndropout = 1.0", "lora.dropout"),
         ("[base_model]\nrevision = 'main'", "40-hex"),
         ("[base_model]\npackage = 'x'", "gguf_file"),

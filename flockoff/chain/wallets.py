@@ -1,7 +1,8 @@
 """Wallets on disk, in the layout that ``btcli`` writes."""
 
+import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from flockoff.errors import SetupError, UsageError
 if TYPE_CHECKING:
     from bittensor import Wallet
     from bittensor.keyfiles import Keyfile
+
+PASSWORD_VARIABLE = "BT_WALLET_PASSWORD"  # btcli's
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,13 @@ class WalletRef:
         return shlex.join(parts)
 
 
-def load_wallet(ref: WalletRef) -> "Wallet":
+def load_wallet(ref: WalletRef, environ: Mapping[str, str] = os.environ) -> "Wallet":
     """The wallet with its hotkey unlocked. Nothing is asked for and the coldkey's secret is not touched.
 
-    Raises SetupError where the hotkey or the coldkey's public file is missing, unreadable or not a key, or
-    where the hotkey is encrypted (a neuron runs unattended); UsageError for an impossible name.
+    A hotkey with a password is unlocked by BT_WALLET_PASSWORD in ``environ``, or by the variable that the SDK
+    itself keeps for that one key. Raises SetupError where the hotkey or the coldkey's public file is missing,
+    unreadable or not a key, or where nothing unlocks it (a neuron runs unattended); UsageError for an
+    impossible name.
     """
     from bittensor import Wallet
 
@@ -41,8 +46,10 @@ def load_wallet(ref: WalletRef) -> "Wallet":
             raise UsageError(f"{name!r} is not the name of a {what}.")
     wallet = Wallet(ref.name, ref.hotkey, path=str(ref.path))
     _check_present(ref, wallet)
-    _load_key(ref, wallet.coldkeypub_file, lambda: wallet.coldkeypub)
-    _load_key(ref, wallet.hotkey_file, lambda: wallet.hotkey.sign(b"flockoff"))
+    password = environ.get(PASSWORD_VARIABLE) or None
+    known = password is not None or wallet.hotkey_file.env_var_name() in environ
+    _load_key(ref, wallet.coldkeypub_file, lambda: wallet.coldkeypub, known)
+    _load_key(ref, wallet.hotkey_file, lambda: wallet.get_hotkey(password).sign(b"flockoff"), known)
     return wallet
 
 
@@ -67,18 +74,25 @@ def _check_present(ref: WalletRef, wallet: "Wallet") -> None:
     )
 
 
-def _load_key(ref: WalletRef, file: "Keyfile", load: Callable[[], object]) -> None:
+def _load_key(ref: WalletRef, file: "Keyfile", load: Callable[[], object], password_known: bool) -> None:
     from bittensor.keyfiles import KeyfileError
 
+    locked = False
     try:
-        if file.is_encrypted():
+        locked = file.is_encrypted()
+        if locked and not password_known:
             raise SetupError(
                 f"The key in {file.path} is locked with a password, and nobody is there to enter it.",
-                remedy="Use a hotkey stored without a password, as btcli makes them: "
+                remedy=f"Put the password into {PASSWORD_VARIABLE}, or store the hotkey without one: "
                 f"uv run btcli wallet regen-hotkey {ref.flags} --overwrite",
             )
         load()
     except (KeyfileError, OSError, ValueError) as error:
+        if locked:
+            raise SetupError(
+                f"The password does not unlock the key in {file.path}: {error}.",
+                remedy=f"Set {PASSWORD_VARIABLE} to this hotkey's password, as it is.",
+            ) from error
         raise SetupError(
             f"The key in {file.path} cannot be used: {error}.",
             remedy="Check the file and who may read it; what restores keys: uv run btcli wallet --help",

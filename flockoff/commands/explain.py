@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from flockoff.commands.ledgers import look, require_epoch, require_hotkey, require_rules
+from flockoff.commands.ledgers import burned_to, look, require_epoch, require_hotkey, require_rules
 from flockoff.commands.tables import console, outside, print_json, short_names
 from flockoff.competition import Scoring, load_competition
 from flockoff.epoch.contest import Contest, contest
@@ -60,6 +60,7 @@ class Explanation:
     score: float
     weight: float | None  # as it was set; None: none was
     story: WeightStory | None  # None where the weights did not follow from this epoch's scores
+    burned: bool = False  # the weight is the subnet owner's, and burns: nobody had a score
 
 
 def explain(
@@ -115,6 +116,7 @@ def explained(ledger: Ledger, hotkey: str, epoch: int, rules: Scoring) -> Explan
         score=scores.get(hotkey, 0.0),
         weight=weights.weights.get(hotkey, 0.0) if weights else None,
         story=_story(hotkey, scores, views.consensus(epoch), rules),
+        burned=burned_to(ledger, list(results.values())) == hotkey,
     )
 
 
@@ -213,7 +215,9 @@ def _told_score(explanation: Explanation, rules: Scoring) -> Iterator[str]:
 
 def _told_weight(explanation: Explanation, rules: Scoring) -> Iterator[str]:
     story = explanation.story
-    if story is None:
+    if explanation.burned:
+        yield "weight    burn: nobody had a score, so all goes to the subnet's owner and is burned"
+    elif story is None:
         yield "weight    not from these scores: nobody had one, or the last weights were set again"
     else:
         blend, bound = rules.consensus_blend, rules.max_vtrust_loss

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flockoff.commands.ledgers import look, require_epoch
+from flockoff.commands.ledgers import burned_to, look, require_epoch
 from flockoff.commands.subnets import read_standings
 from flockoff.commands.tables import (
     MISSING,
@@ -98,16 +98,16 @@ def _from_ledger(data_dir: Path, epoch: int | None, *, as_json: bool, as_csv: bo
     with look(data_dir) as ledger:
         start_block = require_epoch(ledger, epoch)
         rows, base = ledger.views.leaderboard(start_block), ledger.base_loss()
-        before = ledger.views.scores_before(start_block)
+        before, burn = ledger.views.scores_before(start_block), burned_to(ledger, rows)
     base_loss = None if base is None else base.loss
     moves = rank_changes(rows, before)
     if as_json:
         told = [asdict(row) | {"rank_change": moves.get(row.hotkey)} for row in rows]
-        print_json({"epoch": start_block, "base_loss": base_loss, "rows": told})
+        print_json({"epoch": start_block, "base_loss": base_loss, "burn": burn, "rows": told})
     elif as_csv:
         print_csv(RESULT_COLUMNS, [result_cells(row) for row in rows])
     else:
-        _show(start_block, base_loss, rows, moves)
+        _show(start_block, base_loss, rows, moves, burn)
 
 
 def rank_changes(rows: Sequence[Result], before: Mapping[str, float]) -> dict[str, int]:
@@ -182,7 +182,9 @@ def _chain_cells(each: Standing) -> list[object]:
     ]
 
 
-def _show(epoch: int, base_loss: float | None, rows: list[Result], moves: Mapping[str, int]) -> None:
+def _show(
+    epoch: int, base_loss: float | None, rows: list[Result], moves: Mapping[str, int], burn: str | None
+) -> None:
     made = table(
         f"Epoch {epoch}",
         words=("uid", "hotkey", "dataset"),
@@ -194,6 +196,8 @@ def _show(epoch: int, base_loss: float | None, rows: list[Result], moves: Mappin
         change = None if row.loss is None or base_loss is None else row.loss / base_loss - 1
         verdict = "no turn" if row.standing is None else str(row.reason or row.standing.replace("_", " "))
         detail = f": {reason(row.detail, uids)}" if row.detail else ""
+        if row.hotkey == burn:
+            verdict, detail = "burn", ": nobody has a score, so all goes to the subnet's owner and is burned"
         made.add_row(
             MISSING if row.uid is None else str(row.uid),
             outside(short_hotkey(row.hotkey)),

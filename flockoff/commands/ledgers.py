@@ -1,10 +1,11 @@
 """Which ledger a command looks into, and whom in it."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flockoff.competition import Competition
 from flockoff.errors import SetupError, UsageError
-from flockoff.ledger import Ledger
+from flockoff.ledger import Ledger, Result
 from flockoff.openers import ledger_path
 from flockoff.text import short_hotkey
 
@@ -45,14 +46,47 @@ def require_hotkey(ledger: Ledger, who: str) -> str:
             remedy="Give the hotkey's address, its first characters, or the uid.",
         )
     if len(found) > 1 and not who.isdigit():
-        uids = _uids(ledger)
-        known = [f"uid {uids[each]} {short_hotkey(each)}" if each in uids else each for each in found]
-        more = f" and {len(known) - _CANDIDATES} more" if len(known) > _CANDIDATES else ""
-        raise UsageError(
-            f"{who!r} can mean {', '.join(known[:_CANDIDATES])}{more}.",
-            remedy="Give more of the address, or the uid.",
-        )
+        raise _ambiguous(who, found, _uids(ledger))
     return found[0]
+
+
+def hotkey_among(who: str, uids: Mapping[str, int]) -> str:
+    """The one of these hotkeys that ``who`` means: an address, its beginning, or a uid.
+
+    Raises UsageError for none, and for several.
+    """
+    if who.isdecimal():
+        found = [hotkey for hotkey, uid in uids.items() if str(uid) == who]
+    else:
+        found = sorted(hotkey for hotkey in uids if hotkey.startswith(who))
+    if not found:
+        raise UsageError(
+            f"Nobody on the subnet has the {'uid' if who.isdecimal() else 'hotkey'} {who!r}.",
+            remedy="Give a hotkey's address, its first characters, or a uid.",
+        )
+    if len(found) > 1:
+        raise _ambiguous(who, found, uids)
+    return found[0]
+
+
+def _ambiguous(who: str, found: Sequence[str], uids: Mapping[str, int]) -> UsageError:
+    known = [f"uid {uids[each]} {short_hotkey(each)}" if each in uids else each for each in found]
+    more = f" and {len(known) - _CANDIDATES} more" if len(known) > _CANDIDATES else ""
+    return UsageError(
+        f"{who!r} can mean {', '.join(known[:_CANDIDATES])}{more}.",
+        remedy="Give more of the address, or the uid.",
+    )
+
+
+def burned_to(ledger: Ledger, rows: Sequence[Result]) -> str | None:
+    """The hotkey that an epoch's weights burn at, by the leaderboard ``rows``; None where they do not burn.
+
+    A burn gives all to somebody who has never competed, while nobody has a score.
+    """
+    paid = [row.hotkey for row in rows if row.weight]
+    if len(paid) != 1 or any(row.score for row in rows) or ledger.views.results_of(paid[0], 1):
+        return None
+    return paid[0]
 
 
 def _uids(ledger: Ledger) -> dict[str, int]:

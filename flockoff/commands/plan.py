@@ -25,6 +25,7 @@ from flockoff.planner.paper import (
     paper_plan,
     seconds_for_evaluating,
 )
+from flockoff.text import counted
 
 
 def plan(
@@ -102,10 +103,10 @@ def _rules(file: Path | None, model_dir: Path | None) -> tuple[Competition, Mode
 
 
 def _title(rules: Competition, dataset: Load, miners: int) -> str:
-    epochs = rules.training.epochs
     return (
-        f"{miners} datasets of {dataset.rows:,} rows of {dataset.tokens // dataset.rows} tokens, "
-        f"{epochs} {'pass' if epochs == 1 else 'passes'}, {rules.base_model.repo}"
+        f"{counted(miners, 'dataset')} of {counted(dataset.rows, 'row')} of "
+        f"{counted(dataset.tokens // dataset.rows, 'token')}, "
+        f"{counted(rules.training.epochs, 'pass', 'passes')}, {rules.base_model.repo}"
     )
 
 

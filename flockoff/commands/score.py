@@ -32,6 +32,7 @@ from flockoff.launch import require_installed, run
 from flockoff.logs import say_on_stderr
 from flockoff.records import Measurement
 from flockoff.settings import read_credentials
+from flockoff.text import counted
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.evaluator import WorkerEvaluator
 
@@ -183,13 +184,13 @@ def _announce(
     for candidate in candidates:
         report, out = candidate.judgement.report, len(candidate.judgement.left_out)
         screen.print(
-            f"{outside(candidate.name)}: {report.rows:,} rows, {report.tokens:,} tokens"
-            + (f", {out:,} rows left out of training" if out else "")
+            f"{outside(candidate.name)}: {counted(report.rows, 'row')}, {counted(report.tokens, 'token')}"
+            + (f", {counted(out, 'row')} left out of training" if out else "")
         )
         if too_small(report.rows - out, training):
             screen.print(TOO_SMALL)
     if left:
-        screen.print(f"{len(left)} evaluations to make, about {duration(seconds)}.")
+        screen.print(f"{counted(len(left), 'evaluation')} to make, about {duration(seconds)}.")
 
 
 def _kinds(wish: _Wish, rows: int) -> list[str]:
@@ -254,7 +255,7 @@ def _show_duel(screen: Console, wish: _Wish, own: list[Measurement], other: list
     )
     name = outside(wish.against or "")
     screen.print(
-        f"Committed later than {name}, it wins under {won} of {len(own)} seeds "
+        f"Committed later than {name}, it wins under {won} of {counted(len(own), 'seed')} "
         f"(epsilon {rules.timestamp_epsilon:g});"
     )
     screen.print(f"had it been committed first, under {earlier} of {len(own)}.")

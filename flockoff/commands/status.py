@@ -5,10 +5,12 @@ import threading
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from flockoff.chain import WalletRef, hotkey_address, open_chain, resolve_endpoint
+from flockoff.commands.ledgers import hotkey_among
 from flockoff.commands.tables import console, outside, print_json, short_names
 from flockoff.competition import Competition, load_competition
 from flockoff.epoch.entries import Entries, enter
@@ -30,7 +32,7 @@ from flockoff.ledger import Ledger, Result
 from flockoff.logs import say_on_stderr
 from flockoff.openers import ledger_path
 from flockoff.records import Epoch, EpochStatus, ModelId, SubnetSnapshot
-from flockoff.text import secrets_in
+from flockoff.text import counted, secrets_in
 
 _ADDRESS = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,48}")
 
@@ -66,6 +68,12 @@ def status(
     data_dir: DataDir,
     wallet_path: WalletPath,
     netuid: Netuid,
+    who: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[HOTKEY]", help="Address, its beginning, or uid; without it, the wallet's hotkey."
+        ),
+    ] = None,
     hotkey: WalletHotkey,
     wallet_name: WalletName,
     network: Network,
@@ -76,10 +84,11 @@ def status(
     """Show where a miner stands: commitment, place in the queue, last verdict, score, weight, incentive.
 
     \b
-    flockoff status --netuid 96 --hotkey 5G4GQ9PbJkujHsgTRSVpjXTzi48Xcf5y4oyiSF2xZY31uRpb
-    flockoff status --netuid 96 --wallet-name ann --hotkey one --json
+    flockoff status --netuid 96 -w ann -H one
+    flockoff status --netuid 96 12
+    flockoff status --netuid 96 5G4GQ9Pb --json
 
-    The hotkey is a wallet's, by name, or anybody's, by address. A ledger is read where --data-dir has one.
+    Of a wallet's hotkey, or of anybody's. A ledger is read where --data-dir has one.
     """
     secrets = secrets_in(network) | secrets_in(endpoint or "")
     say_on_stderr(secrets)
@@ -87,13 +96,12 @@ def status(
     def program(stop: threading.Event) -> int:
 
         rules = load_competition(competition)
-        if _ADDRESS.fullmatch(hotkey):
-            address = hotkey
-        else:
-            address = hotkey_address(WalletRef(wallet_name, hotkey, wallet_path))
+        address = _address_of(who or hotkey, WalletRef(wallet_name, hotkey, wallet_path), named=bool(who))
         node = resolve_endpoint(network, endpoint)
         with closing(open_chain(endpoint=node, netuid=netuid, wallet=None, stop=stop)) as chain:
             epoch, snapshot = chain.epoch_status(), chain.snapshot()
+        if address is None:
+            address = hotkey_among(who or hotkey, {each.hotkey: each.uid for each in snapshot.neurons})
         on_chain = standing_on_chain(address, snapshot, epoch, rules)
         in_ledger = _standing_in_ledger(address, data_dir, netuid, snapshot, epoch, rules)
         if as_json:
@@ -106,6 +114,13 @@ def status(
         return 0 if on_chain.uid is not None else 1
 
     raise typer.Exit(run(program))
+
+
+def _address_of(who: str, wallet: WalletRef, *, named: bool) -> str | None:
+    """The address that is meant; None where only the chain can tell. Raises as ``hotkey_address``."""
+    if _ADDRESS.fullmatch(who):
+        return who
+    return None if named else hotkey_address(wallet)
 
 
 def standing_on_chain(
@@ -211,11 +226,13 @@ def _chain_lines(on_chain: ChainStanding, epoch: EpochStatus, rules: Competition
         return [*lines, f"              it does not count: {on_chain.problem}"]
     if on_chain.counts_from == epoch.next_start_block:
         lines.append(
-            f"              counts from block {on_chain.counts_from:,}, in {epoch.blocks_left} blocks"
+            f"              counts from block {on_chain.counts_from:,}, "
+            f"in {counted(epoch.blocks_left, 'block')}"
         )
     most = -(-on_chain.rivals // rules.queue.waiting)
     lines.append(
-        f"queue         one of {on_chain.rivals} miners: evaluated within {most} epochs at the latest"
+        f"queue         one of {counted(on_chain.rivals, 'miner')}: evaluated within "
+        f"{counted(most, 'epoch')} at the latest"
     )
     lines.append(f"incentive     {on_chain.incentive:.4f}, consensus weight {on_chain.consensus:.4f}")
     return lines

@@ -24,7 +24,7 @@ MISSING = "-"
 _BARS = "▁▂▃▄▅▆▇█"
 _LINE_CHARACTERS = 500
 _REASON_CHARACTERS = 1000  # a remedy comes last, and must not be what is cut off
-_ADDRESS = re.compile(r"\b5[1-9A-HJ-NP-Za-km-z]{46,47}\b")
+_ADDRESS = re.compile(r"(hotkey )?\b(5[1-9A-HJ-NP-Za-km-z]{46,47})\b")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -60,9 +60,16 @@ def outside(text: str, limit: int = _LINE_CHARACTERS) -> str:
 def short_names(text: str, uids: Mapping[str, int] = MappingProxyType({})) -> str:
     """``text`` with hotkeys as people know them, by uid where it is told: in full they would fill a line."""
 
+    met: set[int] = set()
+
     def named(found: re.Match[str]) -> str:
-        uid = uids.get(found[0])
-        return short_hotkey(found[0]) if uid is None else f"uid {uid} ({short_hotkey(found[0])})"
+        uid, short = uids.get(found[2]), short_hotkey(found[2])
+        if uid is None:
+            return (found[1] or "") + short
+        if uid in met:
+            return f"uid {uid}"
+        met.add(uid)
+        return f"uid {uid} ({short})"
 
     return _ADDRESS.sub(named, text)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flockoff.hub.remote import Remote
 
 DATA_FILE = "data.jsonl"
+PUBLIC_HUB = "https://huggingface.co"
 MAX_EVALUATION_BYTES = 64 * 1024 * 1024
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -266,7 +267,16 @@ class HubClient:
 
     def _model_files(self, base: BaseModel, tokenizer_only: bool) -> list[RemoteFile]:
         wanted = _TOKENIZER_FILES if tokenizer_only else _MODEL_FILES
-        names = self._retrying(lambda: self._remote.listing(base.repo, base.revision))
+        try:
+            names = self._retrying(lambda: self._remote.listing(base.repo, base.revision))
+        except Missing as missing:
+            raise SetupError(
+                f"The hub at {self._remote.address} has no model {base.repo} at commit {base.revision}.",
+                remedy="Name the competition of this network with --competition; the local network's is "
+                "flockoff/localnet/smollm2.toml."
+                if self._remote.address != PUBLIC_HUB
+                else "Correct base_model in the competition file.",
+            ) from missing
         names = [name for name in names if wanted.fullmatch(name)]
         for pattern in (r"tokenizer\.json", r"config\.json") + (
             () if tokenizer_only else (_WEIGHTS.pattern,)

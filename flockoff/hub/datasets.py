@@ -19,6 +19,7 @@ from typing import Protocol
 from flockoff.errors import SetupError
 from flockoff.hub.files import dataset_key, digest_of, move_into_place
 from flockoff.metrics import DATASET_BYTES, DISK_FREE, DOWNLOADED_BYTES, DOWNLOADS
+from flockoff.text import counted
 
 _log = logging.getLogger(__name__)
 
@@ -297,7 +298,7 @@ def _unlink(path: Path) -> OSError | None:
 
 def _tell_of(stuck: list[OSError]) -> None:
     if stuck:
-        _log.warning("%d files cannot be removed and stay until the next epoch: %s.", len(stuck), stuck[0])
+        _log.warning("%s cannot be removed until the next epoch: %s.", counted(len(stuck), "file"), stuck[0])
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from flockoff.hub.retries import Patience, Stop
 from flockoff.hub.session import configure_library
 from flockoff.hub.transfer import Transfer, fetch
 from flockoff.records import RepoState, is_repo_id
+from flockoff.text import without_key
 
 RepoType = Literal["dataset", "model"]
 
@@ -42,6 +43,11 @@ class Remote:
         self._headers = build_hf_headers(
             token=sent, library_name="flockoff", library_version=version("flockoff")
         )
+
+    @property
+    def address(self) -> str:
+        """The hub's address, without what of it may be a secret."""
+        return without_key(self._endpoint)
 
     @contextmanager
     def _call(self, doing: str, size: int = 0) -> Iterator[None]:

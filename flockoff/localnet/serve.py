@@ -13,6 +13,7 @@ from flockoff.errors import UsageError
 from flockoff.localnet import hub, node
 from flockoff.localnet.control import CONTROL_PORT, listening
 from flockoff.localnet.network import Localnet, LocalnetSettings, running_localnet
+from flockoff.text import counted
 
 FAULTS: Mapping[str, str] = {
     **{f"node.{name}": does for name, does in node.FAULTS.items()},
@@ -88,7 +89,7 @@ def _introduce(console: Console, localnet: Localnet, settings: LocalnetSettings,
     table.add_row("node", localnet.node.endpoint)
     table.add_row("hub", localnet.hub.endpoint)
     table.add_row("netuid", str(localnet.netuid))
-    table.add_row("epoch", f"{settings.tempo} blocks of {settings.block_seconds:g} s")
+    table.add_row("epoch", f"{counted(settings.tempo, 'block')} of {settings.block_seconds:g} s")
     table.add_row("wallets", str(settings.directory / "wallets"))
     for miner in localnet.miners:
         table.add_row(miner.wallet.name, f"{miner.dataset.about}, to be uploaded to {miner.repo_id}")

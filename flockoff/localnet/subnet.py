@@ -14,6 +14,7 @@ from flockoff.chain import WalletRef
 from flockoff.chain.connection import Access, Connection, Operation, T
 from flockoff.chain.faults import Circumstances, translate
 from flockoff.errors import ChainFatal, FlockoffError, LocalnetError, SetupError
+from flockoff.text import counted
 
 if TYPE_CHECKING:
     from bittensor import Wallet, calls
@@ -61,16 +62,16 @@ def prepare_subnet(plan: SubnetPlan, *, on_progress: Callable[[str], None]) -> P
     try:
         steps.run("look at the chain", _refuse_other_chains)
         owner, miners, validators = _make_wallets(plan)
-        on_progress(f"{1 + len(miners) + len(validators)} wallets in {plan.wallet_path}")
+        on_progress(f"{counted(1 + len(miners) + len(validators), 'wallet')} in {plan.wallet_path}")
         steps.run("fund the wallets", lambda node: _fund(node, owner, miners, validators))
         netuid = steps.run("create the subnet", lambda node: _create(node, owner))
         steps.run("set the subnet up", lambda node: _configure(node, plan, netuid, owner))
         on_progress(f"subnet {netuid} created, owned by {owner.coldkeypub.ss58_address}")
         steps.run("register the neurons", lambda node: _register(node, netuid, miners, validators))
-        on_progress(f"{len(miners)} miners and {len(validators)} validators registered")
+        on_progress(f"{counted(len(miners), 'miner')} and {counted(len(validators), 'validator')} registered")
         steps.run("wait for the permits", lambda node: _until_permitted(node, netuid, validators))
         steps.run("set the tempo", lambda node: _set_tempo(node, netuid, plan.tempo))
-        on_progress(f"validators hold stake and permits; an epoch is {plan.tempo} blocks")
+        on_progress(f"validators hold stake and permits; an epoch is {counted(plan.tempo, 'block')}")
     finally:
         steps.close()
     return PreparedSubnet(

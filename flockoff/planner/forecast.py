@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from flockoff.records import Measurement
-from flockoff.text import duration
+from flockoff.text import counted, duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,13 @@ class Forecast:
     memory: int | None  # bytes that training needs on the device; None where it was not counted
 
     def sentence(self) -> str:
-        text = (
-            f"{self.finished} of {self.places} datasets fit into the {duration(self.time_left)} that are left"
-        )
+        fit = counted(self.places, "dataset fits", "datasets fit")
+        text = f"{self.finished} of {fit} into the {duration(self.time_left)} that are left"
         if self.finished == self.places:
             text += f", in {duration(self.seconds)}"
         else:
             text += f"; all would take {duration(self.seconds_for_all)}"
-        text += f": {self.tokens:,} tokens"
+        text += f": {counted(self.tokens, 'token')}"
         if self.unseen:
             text += f", where {self.unseen} of unknown size count {self.assumed_tokens:,} each"
         if self.memory is not None:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 FILE_NAME = "index.html"
 _LOOK_SECONDS = 5.0
+_FIRST_LOOKS_SECONDS = 0.5  # until there is a page
 
 
 def write_report(
@@ -82,20 +83,25 @@ def kept_fresh(ledger_path: Path, folder: Path | None, rules: Competition) -> It
 
 
 def _keep(ledger_path: Path, write: Callable[[], None], stop: threading.Event) -> None:
-    """Write whenever an epoch was begun or closed or got its weights, and once more at the end."""
+    """Write whenever an epoch was begun or closed or got its weights, and once more at the end.
+
+    A fault is told once it is met at two looks in a row, or at the end: a ledger that is being made has none.
+    """
     written: str | None = None
-    told = ""
+    met = told = ""
     while True:
-        last = stop.wait(_LOOK_SECONDS if written or told else 0.0)
+        last = stop.wait(_LOOK_SECONDS if written else _FIRST_LOOKS_SECONDS)
         try:
             if ledger_path.exists():
                 version = settled_version(ledger_path)
                 if version != written:
                     write()
                     written, told = version, ""
+            met = ""
         except FlockoffError as error:
-            if str(error) != told:
+            before, met = met, str(error)
+            if met != told and (met == before or last):
                 log.warning("The report is not up to date: %s", error)
-                told = str(error)
+                told = met
         if last:
             return

@@ -9,6 +9,7 @@ from rich.table import Table
 from flockoff.simulate.game import Role
 from flockoff.simulate.outcome import Outcome
 from flockoff.simulate.sweep import Trial
+from flockoff.text import counted
 
 MISSING = "-"
 
@@ -18,9 +19,10 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     console.print(_validators(outcome))
     console.print(f"Kendall's tau of quality and incentive, honest miners: {_number(outcome.tau)}")
     if outcome.newcomer_share is not None:
+        epochs = outcome.newcomer_epochs
         console.print(
-            f"The newcomer ends with {outcome.newcomer_share:.1%} of the incentive, "
-            f"and had half of that after {outcome.newcomer_epochs or MISSING} epochs."
+            f"The newcomer ends with {outcome.newcomer_share:.1%} of the incentive"
+            + (f", and had half of that after {counted(epochs, 'epoch')}." if epochs else ".")
         )
     for promise, holds in outcome.promises.items():
         if holds is not None:

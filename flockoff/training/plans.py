@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 
 from flockoff.errors import UsageError
+from flockoff.text import counted
 from flockoff.training.environment import check_device, installed_gpus
 from flockoff.training.pool import WorkerPlan
 
@@ -35,13 +36,14 @@ def local_plans(device: str | None, workers: int | None, *, gpus: int, cores: in
     if on_gpus or device == "cuda":
         if workers > gpus:
             raise UsageError(
-                f"There are {gpus} GPUs for {workers} workers.",
+                f"{counted(gpus, 'GPU')} cannot be shared by {workers} workers.",
                 remedy="Give at most that many --workers, and look at nvidia-smi if there should be more.",
             )
         return [WorkerPlan(f"cuda:{number}") for number in range(workers)]
     if workers > cores:
         raise UsageError(
-            f"There are {cores} cores for {workers} workers.", remedy="Give at most that many --workers."
+            f"{counted(cores, 'core')} cannot be shared by {workers} workers.",
+            remedy="Give at most that many --workers.",
         )
     return [WorkerPlan("cpu", cores // workers) for _ in range(workers)]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flockoff.competition import BaseModel
 from flockoff.errors import SetupError
+from flockoff.launch import remedy_for
 from flockoff.pinned import PinnedFile
 
 _FORMAT = 1  # raise it whenever the conversion comes to write something else
@@ -35,9 +36,23 @@ def resolve_base_model(base: BaseModel, cache_dir: Path) -> Path:
                 f"Converting the base model needs {library}, which is not installed.",
                 remedy="Run: uv sync --group training",
             )
+    _require_writable(cache_dir)
     _logger.info("Converting the base model %s, which is done once.", base.gguf_file)
     _convert(file, directory)
     return directory
+
+
+def _require_writable(cache_dir: Path) -> None:
+    """Raise SetupError for a folder that nothing can be kept in, before the work is done."""
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_dir):
+            pass
+    except OSError as error:
+        raise SetupError(
+            f"The base model cannot be kept in {cache_dir}: {error.strerror}.",
+            remedy=f"{remedy_for(error, cache_dir)} Another folder is named with --cache_dir.",
+        ) from error
 
 
 def _package_file(package: str, name: str) -> Path:

@@ -32,6 +32,8 @@ def log_forecast(
     """
     judged = {verdict.hotkey for verdict in validator.ledger.verdicts(epoch.start_block)}
     waiting = [commitment.model_id for commitment in plan if commitment.hotkey not in judged]
+    if not waiting:
+        return
     made = forecast_queue(
         validator.ledger,
         validator.competition,

@@ -12,6 +12,7 @@ from flockoff.metrics import EPOCHS_WITHOUT_WEIGHTS, RETRIES
 from flockoff.records import Epoch, EpochStatus
 from flockoff.retry import backoff, note
 from flockoff.scoring import epoch_of, epoch_seed
+from flockoff.text import counted
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.one_epoch import run_epoch
 from flockoff.validate.validator import Validator
@@ -114,7 +115,8 @@ def _epoch(validator: Validator, status: EpochStatus) -> Epoch:
     start, end = epoch_of(status, validator.blocks_per_epoch)
     if end - start <= validator.block_threshold:
         raise UsageError(
-            f"An epoch of {end - start} blocks leaves no time before the last {validator.block_threshold}.",
+            f"An epoch of {counted(end - start, 'block')} leaves no time before the last "
+            f"{validator.block_threshold}.",
             remedy="Give a smaller --block_threshold.",
         )
     return Epoch(start, end, epoch_seed(validator.chain.block_hash(start), validator.netuid))

@@ -17,6 +17,7 @@ from flockoff.logs import event
 from flockoff.metrics import BASE_LOSS, COMPETITION, EPOCH_END, EPOCH_START, JUDGED, PERMIT, PLACES, QUEUE_AGE
 from flockoff.records import Commitment, Epoch, Progress, SubnetSnapshot, Verdict
 from flockoff.retry import note
+from flockoff.text import counted
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.forecast import log_forecast
 from flockoff.validate.judging import judge_all, log_verdict
@@ -87,11 +88,11 @@ def _begin(validator: Validator, epoch: Epoch) -> Sequence[Commitment] | None:
     for verdict in entries.verdicts:
         log_verdict(verdict)
     log.info(
-        "Epoch %d to %d: %d of %d miners with a dataset have a place, seed %d, rules %s.",
+        "Epoch %d to %d: places for %d of %s with a dataset, seed %d, rules %s.",
         epoch.start_block,
         epoch.end_block,
         len(queue.places),
-        len(entries.counting),
+        counted(len(entries.counting), "miner"),
         epoch.seed,
         rules[:12],
         extra=event(
@@ -189,7 +190,8 @@ def _close(validator: Validator, start_block: int) -> None:
     for verdict in settlement.copies:
         log_verdict(verdict)
     about = event("epoch_closed", epoch=start_block, eligible=len(settlement.shares))
-    log.info("Epoch %d: %d datasets competed.", start_block, len(settlement.shares), extra=about)
+    competed = counted(len(settlement.shares), "dataset")
+    log.info("Epoch %d: %s competed.", start_block, competed, extra=about)
     if settlement.shares:
         _report_stubborn(validator, settlement.verdicts)
 

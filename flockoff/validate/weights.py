@@ -9,6 +9,7 @@ from flockoff.logs import event
 from flockoff.metrics import WEIGHTS_DIFFER, WEIGHTS_LATE, WEIGHTS_SET_AT
 from flockoff.records import Epoch, Receipt, SubnetSnapshot, WeightsSet
 from flockoff.retry import note
+from flockoff.text import counted
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.validator import Validator
 
@@ -66,9 +67,9 @@ def _snapshot_with_permit(validator: Validator, clock: EpochClock) -> SubnetSnap
         if snapshot.counts(hotkey) or snapshot.neuron(hotkey) is None or clock.ended():
             return snapshot
         log.error(
-            "WEIGHTS NOT SET, %d blocks before the epoch's end: This hotkey has no validator permit, or too "
+            "WEIGHTS NOT SET, %s before the epoch's end: This hotkey has no validator permit, or too "
             "little stake, so the chain takes none. Looking again in %d blocks.",
-            clock.blocks_left(),
+            counted(clock.blocks_left(), "block"),
             _LONG_PAUSE_BLOCKS,
             extra=event(NOT_SET, blocks=_LONG_PAUSE_BLOCKS),
         )
@@ -180,9 +181,9 @@ def _say(fault: ChainError, blocks: int, clock: EpochClock) -> None:
     level = logging.ERROR if late or isinstance(fault, (ChainFatal, NoFunds)) else logging.WARNING
     log.log(
         level,
-        "WEIGHTS NOT SET, %d blocks before the epoch's end: %s Trying again in %d blocks.",
-        clock.blocks_left(),
+        "WEIGHTS NOT SET, %s before the epoch's end: %s Trying again in %s.",
+        counted(clock.blocks_left(), "block"),
         fault,
-        blocks,
+        counted(blocks, "block"),
         extra=event(NOT_SET, fault=fault.kind, blocks=blocks),
     )

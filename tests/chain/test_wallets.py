@@ -94,8 +94,18 @@ def test_load_wallet_locked_hotkey_is_a_setup_error_and_asks_nobody(new_wallet: 
         b"$NACL" + bytes(64)
     )  # how a locked key begins; making one takes six seconds
 
-    with pytest.raises(SetupError, match="locked with a password"):
+    with pytest.raises(SetupError, match="locked with a password") as caught:
         load_wallet(ref)
+    assert "BT_WALLET_PASSWORD" in caught.value.remedy
+
+
+def test_load_wallet_password_that_does_not_fit_is_a_setup_error(new_wallet: NewWallet) -> None:
+    ref = new_wallet("alice")
+    hotkey_file(ref).write_bytes(b"$NACL" + bytes(64))
+
+    with pytest.raises(SetupError, match="BT_WALLET_PASSWORD") as caught:
+        load_wallet(ref, {"BT_WALLET_PASSWORD": "guessed"})
+    assert "guessed" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "hotkey"), [("", "default"), ("a/b", "default"), ("a", ".."), ("a", "b/c")])

@@ -9,9 +9,11 @@ from typer.testing import Result
 
 from flockoff.commands.tables import reason
 from flockoff.openers import ledger_path
-from tests.support.ledger_records import EPOCH, commitment, open_ledger
+from flockoff.records import Epoch, WeightsSet
+from tests.support.ledger_records import EPOCH, begin, commitment, open_ledger, settlement
 
 Flockoff = Callable[..., Result]
+LATER = Epoch(EPOCH.end_block, EPOCH.end_block + 360, seed=1)
 
 
 def test_leaderboard_shows_everybody_with_a_reason(flockoff: Flockoff) -> None:
@@ -30,6 +32,21 @@ def test_leaderboard_json_has_all_that_the_table_has(flockoff: Flockoff) -> None
     told = json.loads(flockoff("leaderboard", "--epoch", str(EPOCH.start_block), "--json").stdout)
     assert (told["epoch"], told["base_loss"]) == (EPOCH.start_block, 2.0)
     assert [row["hotkey"] for row in told["rows"]] == ["annabel", "bobbybob", "carlotta", "dora"]
+
+
+def test_weights_that_burn_are_not_a_miners_lead(flockoff: Flockoff, data_dir: Path) -> None:
+    with open_ledger(ledger_path(data_dir)) as ledger:
+        begin(ledger, (), LATER)
+        ledger.close_epoch(settlement(LATER.start_block, scores={}), block=LATER.end_block)
+        ledger.record_weights(WeightsSet(LATER.start_block, 8, "8-1", {"owner": 1.0}))
+        ledger.record_commitments([commitment("owner", 200, uid=0)])
+    assert "burn: nobody has a score" in flockoff("leaderboard").stdout
+    assert json.loads(flockoff("leaderboard", "--json").stdout)["burn"] == "owner"
+    assert "weight    burn: nobody had a score" in flockoff("explain", "owner").stdout
+    assert (
+        json.loads(flockoff("leaderboard", "--epoch", str(EPOCH.start_block), "--json").stdout)["burn"]
+        is None
+    )
 
 
 def test_leaderboard_of_an_epoch_that_is_not_there_says_so(flockoff: Flockoff) -> None:
@@ -68,7 +85,9 @@ def test_reasons_name_others_by_uid_and_are_whole() -> None:
     other = "5EZt7dxacY3RpA2PPBoTMZoka3LFV5vEkwdUJvCdyqQVWL9N"
     text = f"A copy of what hotkey {other} committed. " * 5 + "Commit a dataset of your own."
     shown = reason(text, {other: 3})
-    assert other not in shown and shown.startswith("A copy of what hotkey uid 3 (5EZt7…WL9N) committed.")
+    assert other not in shown and shown.startswith(
+        "A copy of what uid 3 (5EZt7…WL9N) committed. A copy of what uid 3 committed."
+    )
     assert shown.endswith("Commit a dataset of your own.")
 
 

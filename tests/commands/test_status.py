@@ -9,7 +9,9 @@ import pytest
 from typer.testing import Result
 
 from flockoff.chain import WalletRef, hotkey_address
+from flockoff.commands.ledgers import hotkey_among
 from flockoff.competition import ORIGINAL_COMPETITION_ID
+from flockoff.errors import UsageError
 from flockoff.ledger import Ledger
 from flockoff.openers import ledger_path
 from flockoff.records import Commitment, ModelId
@@ -36,11 +38,33 @@ def test_status_before_and_after_a_commitment(playground: Playground, status: Ca
     done = status(wallet)
     assert f"commitment    {MODEL_ID} since block" in done.stdout
     assert "counts from block" in done.stdout
-    assert "one of 1 miners: evaluated within 1 epochs" in done.stdout
+    assert "one of 1 miner: evaluated within 1 epoch at" in done.stdout
     told = json.loads(status(wallet, "--json").stdout)
     assert told["chain"]["hotkey"] == hotkey_address(wallet)
     assert (told["chain"]["commitment"], told["chain"]["problem"]) == (str(MODEL_ID), None)
     assert told["ledger"] is None  # the one in the data folder is another subnet's
+
+
+def test_status_of_anybody_by_uid_or_the_beginning_of_an_address(
+    playground: Playground, flockoff: Callable[..., Result]
+) -> None:
+    flags = ["--netuid", str(playground.subnet.netuid), "--chain", playground.node.endpoint]
+    address = hotkey_address(playground.subnet.miners[1])
+    uid = json.loads(flockoff("status", address, *flags, "--json").stdout)["chain"]["uid"]
+    for who in (str(uid), address[:12]):
+        assert address in flockoff("status", who, *flags).stdout
+    assert "Nobody on the subnet has the uid '999'" in flockoff("status", "999", *flags).stderr
+
+
+def test_beginning_of_several_hotkeys_lists_them_by_uid() -> None:
+    uids = {"5Ann": 3, "5Anna": 4, "5Bob": 53}
+    with pytest.raises(UsageError, match=r"uid 3 .*, uid 4 .*Give more"):
+        hotkey_among("5A", uids)
+    assert (hotkey_among("5B", uids), hotkey_among("53", uids), hotkey_among("3", uids)) == (
+        "5Bob",
+        "5Bob",
+        "5Ann",
+    )
 
 
 def test_status_of_a_malformed_commitment_says_what_is_wrong(

@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd
 
 from flockoff.competition import BaseModel, EvaluationSet
-from flockoff.errors import HubFatal, HubTransient, SetupError, UsageError
+from flockoff.errors import HubTransient, SetupError, UsageError
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import HubServer, altered, cut
 from tests.support.hub_users import HASTE, Owner
@@ -84,8 +84,10 @@ def test_base_model_without_a_needed_file_is_a_setup_error(
         anybody.fetch_base_model(base, tmp_path, tokenizer_only=False)
 
 
-def test_base_model_that_is_not_there_is_fatal(anybody: HubClient, tmp_path: Path) -> None:
-    with pytest.raises(HubFatal, match="no/model"):
+def test_base_model_that_is_not_there_names_the_competition_as_the_remedy(
+    anybody: HubClient, tmp_path: Path
+) -> None:
+    with pytest.raises(SetupError, match=r"no model no/model at commit .* --competition"):
         anybody.fetch_base_model(BaseModel(repo="no/model"), tmp_path, tokenizer_only=True)
 
 

@@ -68,7 +68,7 @@ def test_forecast_sentence_says_what_is_assumed() -> None:
         "where 1 of unknown size count 2,000 each; training needs about 1.5 GiB."
     )
     assert forecast([1000], PACE, 3600.0, largest=1).sentence() == (
-        "1 of 1 datasets fit into the 1 h 00 min that are left, in 15 s: 1,000 tokens."
+        "1 of 1 dataset fits into the 1 h 00 min that are left, in 15 s: 1,000 tokens."
     )
 
 

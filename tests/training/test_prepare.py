@@ -44,6 +44,14 @@ def test_resolve_base_model_without_the_pinned_file_says_why(
         resolve_base_model(replace(base, **change), tmp_path / "cache")
 
 
+def test_resolve_base_model_where_nothing_can_be_kept_says_so_before_any_work(
+    base: BaseModel, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SetupError, match=r"cannot be kept in .*file/cache: .* --cache_dir"):
+        resolve_base_model(base, tmp_path / "file" / "cache")
+
+
 def test_resolve_base_model_failed_conversion_leaves_nothing(base: BaseModel, tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=r"Converting .* failed: it is not a GGUF file"):
         resolve_base_model(base, tmp_path / "cache")
