@@ -95,10 +95,12 @@ class _Session:
     """One client on an event loop in a thread of its own."""
 
     def __init__(self, endpoint: str) -> None:
-        from bittensor import Client, RpcSubstrate
+        from bittensor import Client
         from bittensor.settings import default_archive_endpoints, default_fallback_endpoints
 
-        substrate = RpcSubstrate(
+        from flockoff.chain.substrate import Substrate
+
+        substrate = Substrate(
             endpoint,
             fallback_endpoints=default_fallback_endpoints(endpoint),
             archive_endpoints=default_archive_endpoints(endpoint),

@@ -492,8 +492,11 @@ class Ledger:
                 [(identifier, hotkey, weight) for hotkey, weight in weights.weights.items()],
             )
 
-    def last_weights(self) -> WeightsSet | None:
-        return self._weights("SELECT max(id) FROM weights_sets", ())
+    def last_weights(self, *, before: int | None = None) -> WeightsSet | None:
+        """The weights set last; ``before``: of those that the chain took before this block."""
+        if before is None:
+            return self._weights("SELECT max(id) FROM weights_sets", ())
+        return self._weights("SELECT max(id) FROM weights_sets WHERE block < ?", (before,))
 
     def weights_of_epoch(self, start_block: int) -> WeightsSet | None:
         """The weights last set in this epoch."""

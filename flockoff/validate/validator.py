@@ -33,6 +33,7 @@ class Validator:
     fault_pause: float = 10.0  # seconds before all goes on after chain or ledger failed; doubles at first
     after_epoch: tuple[Callable[[int], None], ...] = ()  # told each epoch's start block when it is done
     stop: threading.Event = field(default_factory=threading.Event)
+    told: set[int] = field(default_factory=set)  # epochs whose weights were said not to be those on chain
 
     @property
     def queue(self) -> Queue:

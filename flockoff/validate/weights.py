@@ -78,24 +78,29 @@ def _snapshot_with_permit(validator: Validator, clock: EpochClock) -> SubnetSnap
 
 
 def check_last_weights(validator: Validator, snapshot: SubnetSnapshot) -> None:
-    """Say so where the weights on chain are not those that were last set, which nobody else would notice.
+    """Say so, once, where the weights on chain are not those that were last set: nobody else would notice.
 
-    Under commit-reveal weights are sealed at first, and are dropped where they cannot be revealed.
+    Under commit-reveal weights are sealed at first, and dropped where they cannot be revealed. Some may be
+    waiting to be revealed at any time, so what is compared is what was set before those.
     """
-    last = validator.ledger.last_weights()
     uids = {neuron.hotkey: neuron.uid for neuron in snapshot.neurons}
-    if last is None or not last.weights or validator.chain.hotkey not in uids:
+    if validator.chain.hotkey not in uids:
         return
     on_chain = validator.chain.weights_on_chain()
+    last = validator.ledger.last_weights(before=min(on_chain.sealed, default=None))
+    if last is None or not last.weights or last.epoch in validator.told:
+        return
     # Who has left has no uid any more, and the chain took the weight on it away.
     left = {hotkey: -place for place, hotkey in enumerate(last.weights, start=1) if hotkey not in uids}
     sent = {uids.get(hotkey, left.get(hotkey, 0)): weight for hotkey, weight in last.weights.items()}
-    if on_chain.sealed or on_chain.are(sent, gone=left.values()):
+    if on_chain.are(sent, gone=left.values()):
         return
+    validator.told.add(last.epoch)
     WEIGHTS_DIFFER.inc()
     log.error(
         "The weights on chain are not those that were set in block %s, for epoch %d. Look whether another "
-        "program uses this hotkey, and at the subnet's commit-reveal.",
+        "program uses this hotkey and, on a subnet with commit-reveal, whether the chain had the Drand "
+        "beacon when they were due to be revealed. New ones are set at this epoch's end.",
         last.block,
         last.epoch,
         extra=event("weights_differ", epoch=last.epoch, block=last.block),

@@ -10,17 +10,11 @@ import pytest
 
 from flockoff.localnet.node import NodeSettings
 from flockoff.localnet.node.chain import LocalChain
-from flockoff.localnet.node.metadata_patch import compact
 from flockoff.localnet.node.timelock import due_rounds, round_time, store_pulse, unseal
 from tests.support.local_chain import FAST, RAO, Subnet, block_of, calls, error_of, must
+from tests.support.sealed_weights import NEVER, PULSE, ROUND, publish_pulse, seal, sealed_for_round
 
 SEALED = replace(FAST, commit_reveal=True)
-
-# Round 1000 of Drand's quicknet, as published: a round whose pulse is known without the network.
-ROUND = 1000
-PULSE = bytes.fromhex(
-    "b44679b9a59af2ec876b1a6b1ad52ea9b1615fc3982b19576350f93447cb1125e342b73a8dd2bacbe47e4b6b63ed5e39"
-)
 
 
 def set_weights(subnet: Subnet, weights: dict[int, int], *, version_key: int = 0, by: Any = None) -> Any:
@@ -162,7 +156,7 @@ def test_weights_sealed_are_opened_before_the_next_epoch_is_decided(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:
     subnet = permitted(subnet_of(SEALED))
-    _publish_pulse(subnet)
+    publish_pulse(subnet)
 
     must(_commit(subnet, _sealed(bytes(subnet.validator.hotkey.public_key), [2], [5])))
     start = subnet.next_epoch(after=1)
@@ -177,13 +171,13 @@ def test_weights_sealed_before_a_newcomer_came_do_not_pay_it(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:
     subnet = permitted(subnet_of(SEALED))
-    _publish_pulse(subnet)
+    publish_pulse(subnet)
     sealed = _sealed(bytes(subnet.validator.hotkey.public_key), [0, 2], [1, 1])
     must(_commit(subnet, sealed))
     subnet.next_epoch(after=1)
     assert neuron(subnet, 2).incentive == pytest.approx(0.5, abs=1e-4)
 
-    must(_commit(subnet, b"never to be opened", reveal_round=2**40))  # uid 2 changes hands with it under way
+    must(_commit(subnet, b"never to be opened", reveal_round=NEVER))  # uid 2 changes hands with it under way
     newcomer = bittensor_core.Keypair.create_from_uri("//Newcomer").ss58_address
     subnet.node.faults.replace(netuid=1, uid=2, hotkey=newcomer)
     subnet.next_epoch(after=1)
@@ -196,7 +190,7 @@ def test_weights_sealed_for_another_hotkey_or_as_garbage_are_void(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:
     subnet = permitted(subnet_of(SEALED))
-    _publish_pulse(subnet)
+    publish_pulse(subnet)
 
     must(_commit(subnet, _sealed(bytes(subnet.miner.hotkey.public_key), [2], [5])))
     must(_commit(subnet, b"garbage"))
@@ -210,7 +204,7 @@ def test_weights_sealed_expire_when_their_pulse_never_comes(
 ) -> None:
     subnet = permitted(subnet_of(SEALED))
     epoch = subnet.client.epochs.epoch_status(1)["epoch_index"]
-    must(_commit(subnet, b"sealed for ever", reveal_round=2**40))
+    must(_commit(subnet, b"sealed for ever", reveal_round=NEVER))
 
     def waiting() -> list[Any]:
         item = bittensor.storage.SubtensorModule.TimelockedWeightCommits
@@ -252,27 +246,9 @@ def test_unseal_gives_what_the_sdk_sealed() -> None:
     assert unseal(sealed, ROUND, PULSE, wallet.ss58_address) == ([1, 2], [3, 65535], 9)
 
 
-def _sealed(hotkey: bytes, uids: list[int], values: list[int], *, version_key: int = 0) -> bytes:
-    """The SDK's payload of sealed weights, sealed by the SDK for a round that is over."""
-
-    def u16s(numbers: list[int]) -> bytes:
-        return compact(len(numbers)) + b"".join(number.to_bytes(2, "little") for number in numbers)
-
-    payload = compact(len(hotkey)) + hotkey + u16s(uids) + u16s(values) + version_key.to_bytes(8, "little")
-    envelope, _round = bittensor_core.encrypt_at_round(payload, ROUND)
-    return bytes(bittensor_core.inner_ciphertext(envelope))
-
-
 def _commit(subnet: Subnet, sealed: bytes, *, reveal_round: int = ROUND, version: int = 4) -> Any:
-    call = calls.SubtensorModule.commit_timelocked_mechanism_weights(
-        netuid=1, mecid=0, commit=sealed, reveal_round=reveal_round, commit_reveal_version=version
-    )
-    return subnet.submit(call, subnet.validator, signer="hotkey")
+    return seal(subnet, subnet.validator, (sealed, reveal_round), version=version)
 
 
-def _publish_pulse(subnet: Subnet) -> None:
-    """Have root write the pulse where the chain's off-chain worker would."""
-    runtime = subnet.node._chain.runtime
-    pulse = {"round": ROUND, "randomness": bytes(32), "signature": PULSE}
-    item = (runtime.key("Drand", "Pulses", ROUND), runtime.encode_item("Drand", "Pulses", pulse))
-    must(subnet.sudo(calls.System.set_storage(items=[item])))
+def _sealed(hotkey: bytes, uids: list[int], values: list[int], *, version_key: int = 0) -> bytes:
+    return sealed_for_round(hotkey, uids, values, version_key=version_key)[0]

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,13 @@ def rows_about(topic: str, count: int = 4) -> list[JsonRow]:
 
 @contextmanager
 def running_arena(
-    directory: Path, *, miners: int, tempo: int, block_seconds: float | None = None
+    directory: Path,
+    *,
+    miners: int,
+    tempo: int,
+    block_seconds: float | None = None,
+    commit_reveal: bool = False,
+    epoch_consensus: bool = True,
 ) -> Iterator["Arena"]:
     """Epochs are long: tests go on to the next by ``Arena.next_epoch``.
 
@@ -53,8 +59,9 @@ def running_arena(
     so that nobody waits for one.
     """
     with ExitStack() as stack:
+        settings = replace(_settings(block_seconds), epoch_consensus=epoch_consensus)
         node, subnet = stack.enter_context(
-            local_subnet(miners=miners, tempo=tempo, settings=_settings(block_seconds))
+            local_subnet(miners=miners, tempo=tempo, commit_reveal=commit_reveal, settings=settings)
         )
         hub = stack.enter_context(HubServer(HubSettings(state_dir=directory / "hub")))
         yield Arena(directory, node, hub, subnet, stack)

@@ -44,7 +44,7 @@ class LocalChain:
     def __init__(self, settings: NodeSettings) -> None:
         slot = round(settings.block_seconds * 1000) or DEFAULT_SLOT_MILLISECONDS
         self.settings = settings
-        self.runtime = shared_runtime(slot)
+        self.runtime = shared_runtime(slot, epoch_consensus=settings.epoch_consensus)
         self.storage = Storage(settings.history_blocks)
         self.state = State(self.runtime, self.storage)
         self.pool = Pool()

@@ -81,15 +81,20 @@ def _insert_storage_map(data: bytes, pallet: str, name: str, key_type: int, valu
     return data[:at] + compact(count + 1) + entry + data[body:]
 
 
-def patch_metadata(data: bytes, *, netuid_type: int, u64_type: int, slot_milliseconds: int) -> bytes:
+def patch_metadata(
+    data: bytes, *, netuid_type: int, u64_type: int, slot_milliseconds: int, epoch_consensus: bool = True
+) -> bytes:
     """``data`` (metadata V15 of spec 461) with both changes made.
 
     Args:
         netuid_type: the registry's id of ``NetUid``.
         u64_type: the registry's id of ``u64``.
         slot_milliseconds: the block time.
+        epoch_consensus: whether to make the first change.
     """
     data = _replace_u64_constant(data, "SlotDuration", u64_type, slot_milliseconds)
     data = _replace_u64_constant(data, "MinimumPeriod", u64_type, slot_milliseconds // 2)
+    if not epoch_consensus:
+        return data
     data, consensus_type = _append_unit_enum(data, "SubnetEpochConsensus", ["Yuma", "Null"])
     return _insert_storage_map(data, "SubtensorModule", "SubnetEpochConsensus", netuid_type, consensus_type)

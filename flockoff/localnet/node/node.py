@@ -78,7 +78,8 @@ class Node:
     @property
     def endpoint(self) -> str:
         """The URL to connect to."""
-        return f"ws://{self.settings.host}:{self._port}"
+        host = self.settings.host
+        return f"ws://{f'[{host}]' if ':' in host else host}:{self._port}"
 
     @property
     def block(self) -> int:

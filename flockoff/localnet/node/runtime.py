@@ -23,12 +23,12 @@ Value = Any
 
 
 class Runtime:
-    """Spec 461 with the block time ``slot_milliseconds``.
+    """Spec 461 with the block time ``slot_milliseconds``; ``epoch_consensus`` is ``NodeSettings``'.
 
     Accounts are ss58 strings throughout, byte strings go in as ``bytes``.
     """
 
-    def __init__(self, slot_milliseconds: int) -> None:
+    def __init__(self, slot_milliseconds: int, *, epoch_consensus: bool = True) -> None:
         packed = files(__package__).joinpath(METADATA_FILE).read_bytes()
         recorded = lzma.decompress(packed)
         plain = _core_runtime(recorded)
@@ -37,6 +37,7 @@ class Runtime:
             netuid_type=_type_id(plain.storage_entry("SubtensorModule", "Tempo").param_types[0]),
             u64_type=_type_id(plain.storage_entry("Timestamp", "Now").value_type),
             slot_milliseconds=slot_milliseconds,
+            epoch_consensus=epoch_consensus,
         )
         self.core = _core_runtime(self.metadata)
         self.slot_milliseconds = slot_milliseconds
@@ -130,9 +131,9 @@ def _type_id(type_string: str) -> int:
 
 
 @lru_cache
-def shared_runtime(slot_milliseconds: int) -> Runtime:
-    """The runtime with this block time. It never changes, so all the nodes of a process can use the same."""
-    return Runtime(slot_milliseconds)
+def shared_runtime(slot_milliseconds: int, *, epoch_consensus: bool = True) -> Runtime:
+    """Such a runtime. It never changes, so all the nodes of a process can use the same."""
+    return Runtime(slot_milliseconds, epoch_consensus=epoch_consensus)
 
 
 def _core_runtime(metadata: bytes) -> Any:

@@ -18,6 +18,8 @@ class NodeSettings:
         weights_rate_limit: blocks a validator of a new subnet waits between two weight settings.
         commitment_cooldown: blocks between two commitments of a hotkey, the rule of older runtimes;
             0 leaves only spec 461's quota of bytes per epoch.
+        epoch_consensus: whether the runtime has the storage item ``SubtensorModule.SubnetEpochConsensus``,
+            which the SDK asks for before it sets weights, and spec 461 does not have yet.
         history_blocks: for how many blocks back state can be read; older state is "already discarded", as on
             any node that is no archive. Blocks themselves are kept four times as long, their hashes for ever.
     """
@@ -30,4 +32,5 @@ class NodeSettings:
     commit_reveal: bool = False
     weights_rate_limit: int = 100
     commitment_cooldown: int = 0
+    epoch_consensus: bool = True
     history_blocks: int = 2400

@@ -74,9 +74,10 @@ def _write_subnet(context: Context, netuid: int, coldkey: str, hotkey: str, cost
         "MechanismCountCurrent": 1,
         "Yuma3On": True,
         "Burn": _FIRST_PRICE,
-        "SubnetEpochConsensus": "Yuma",
         "SubtokenEnabled": False,
     }
+    if settings.epoch_consensus:
+        values["SubnetEpochConsensus"] = "Yuma"
     for item, value in values.items():
         state.put(item, netuid, value)
     state.put("TotalNetworks", state.subtensor("TotalNetworks") + 1)
