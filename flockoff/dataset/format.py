@@ -49,6 +49,17 @@ _FOREIGN_FORMATS = (
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 _STEP = tuple(1 if code in b"[{" else -1 for code in range(256))
+# What shows as nothing, by code point, so that all versions of Python agree: white space, control and
+# format characters, Unicode's default ignorables (variation selectors, Hangul fillers, joiners, tags), the
+# braille pattern without dots, the musical note head that is not drawn.
+_INVISIBLE = (
+    *("\1- ", "\x7f-\xa0", "\xad", "\u034f", "\u0600-\u0605", "\u061c", "\u06dd", "\u070f", "\u0890-\u0891"),
+    *("\u08e2", "\u115f-\u1160", "\u1680", "\u17b4-\u17b5", "\u180b-\u180f", "\u2000-\u200f"),
+    *("\u2028-\u202f", "\u205f-\u206f", "\u2800", "\u3000", "\u3164", "\ufe00-\ufe0f", "\ufeff", "\uffa0"),
+    *("\ufff0-\ufffb", "\U000110bd", "\U000110cd", "\U00013430-\U0001343f", "\U0001bca0-\U0001bca3"),
+    *("\U0001d159", "\U0001d173-\U0001d17a", "\U000e0000-\U000e0fff"),
+)
+_VISIBLE = re.compile(f"[^{''.join(_INVISIBLE)}]")
 _UNENCODABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -284,7 +295,7 @@ def _turn(place: int, value: object) -> Turn:
         _reject(Reason.WRONG_ROLE, f"the role of turn {place} is '{shown}'; it must be '{expected}'")
     if not isinstance(content, str):
         _reject(Reason.WRONG_TYPE, f"the content of turn {place} is {_kind(content)}; it must be a string")
-    if not content or content.isspace():
+    if not _VISIBLE.search(content):
         _reject(Reason.BLANK_CONTENT, f"the content of turn {place} is blank")
     return Turn(expected, content)
 

@@ -33,9 +33,8 @@ def load_encoder(directory: Path, context_length: int) -> "TokenizerEncoder":
     """
     config = _read_config(directory)
     tokenizer = _read_tokenizer(directory)
-    special_tokens = frozenset(
-        token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special
-    )
+    added = tokenizer.get_added_tokens_decoder().values()
+    special_tokens = frozenset(token.content for token in added if token.special)
     variables = {name: text for name in _NAMED_TOKENS if (text := _token_text(config.get(name))) is not None}
     template = ChatTemplate(_read_template(directory, config), special_tokens, variables)
     return TokenizerEncoder(tokenizer, template, special_tokens, context_length)
@@ -60,6 +59,10 @@ class TokenizerEncoder:
         self._tokenizer = tokenizer
         self._template = template
         self.special_tokens = special_tokens
+        # Those that are not special too, such as Qwen2.5's <tool_call>: whole texts that are one token each.
+        self._marks = special_tokens | {
+            token.content for token in tokenizer.get_added_tokens_decoder().values()
+        }
         self.context_length = context_length
         self._most_turns = 2 * (context_length // self._least_tokens_of_two_turns() + 1)
 
@@ -88,7 +91,7 @@ class TokenizerEncoder:
         row = self._within_reach(row)
         text = self._template.render(messages_of(row))
         spans = self._template.answers(text, len(row.turns) // 2)
-        return _OpenRow(len(text), spans, pieces_of(text, self.special_tokens))
+        return _OpenRow(len(text), spans, pieces_of(text, self._marks))
 
     def _within_reach(self, row: Row) -> Row:
         """``row`` without turns that the context cannot reach."""

@@ -25,7 +25,7 @@ _WORD_END = re.compile(
 
 
 def pieces_of(text: str, marks: Collection[str]) -> Iterator[str]:
-    """The pieces of ``text``, in order. None of them ends within one of ``marks``, the special tokens."""
+    """The pieces of ``text``, in order. None of them ends within one of ``marks``, the added tokens."""
     start = 0
     while len(text) - start > LONGEST_PIECE:
         found = _WORD_END.search(text, start + SHORTEST_PIECE, start + LONGEST_PIECE)

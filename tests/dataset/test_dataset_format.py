@@ -14,7 +14,7 @@ from flockoff.dataset import load_numbered_rows, load_rows, read_rows
 from flockoff.dataset.format import MAX_DEPTH, MAX_DETAIL, MAX_LINE_BYTES
 from flockoff.errors import MinerFault, Reason, SetupError
 from flockoff.records import Row, RowProblem, Turn
-from tests.support.dataset_texts import EXAMPLES, files, line_of, row_of, rows
+from tests.support.dataset_texts import EXAMPLES, files, line_of, row_of, rows, shows
 from tests.support.toy_encoder import SPECIAL_TOKENS
 
 Write = Callable[[bytes], Path]
@@ -101,6 +101,7 @@ LINES: dict[str, tuple[bytes | str, Reason, str]] = {
     "capital role": (turns('{"role": "User", "content": "x"}'), Reason.WRONG_ROLE, "'User'"),
     "empty content": (line_of(""), Reason.BLANK_CONTENT, "turn 1 is blank"),
     "blank content": (line_of("Hi", " \n\u3000"), Reason.BLANK_CONTENT, "turn 2 is blank"),
+    "invisible content": (line_of("\u200b\u2060\ufeff"), Reason.BLANK_CONTENT, "turn 1 is blank"),
     "raw NUL": (b'{"system": "\0"}', Reason.FORBIDDEN_CHARACTER, "NUL character at column 13"),
     "escaped NUL": (line_of("a\0b"), Reason.FORBIDDEN_CHARACTER, "turn 1 has a NUL character"),
     "lone surrogate": (line_of("a", "\ud800"), Reason.FORBIDDEN_CHARACTER, "lone surrogate \\ud800"),
@@ -154,6 +155,23 @@ def test_read_rows_every_reason_of_a_line_is_covered() -> None:
         Reason.LOSS_NOT_FINITE,
     }
     assert of_lines | of_files | of_others == set(Reason)
+
+
+def test_read_rows_content_of_characters_that_show_as_nothing_is_blank(dataset: Write) -> None:
+    nothing = [character for character in map(chr, range(1, sys.maxunicode + 1)) if not shows(character)]
+    assert len(nothing) > 4000
+    each = [line_of("Hi", character * 3) for character in nothing]
+    found = problems(dataset(b"\n".join([*each, line_of("Hi", "".join(nothing))])))
+    assert [problem.reason for problem in found] == [Reason.BLANK_CONTENT] * (len(nothing) + 1)
+
+
+@pytest.mark.parametrize(
+    "content", [".", "\u200b.", "a\ufe0f", "\u0301", "\u2801", "\U0001f441\ufe0f", "\u3165"]
+)
+def test_read_rows_content_that_shows_something_is_not_blank(dataset: Write, content: str) -> None:
+    assert load_rows(dataset(line_of(content, content)), Limits(), SPECIAL_TOKENS) == [
+        row_of(content, content)
+    ]
 
 
 @pytest.mark.parametrize(

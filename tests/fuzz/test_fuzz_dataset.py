@@ -52,7 +52,7 @@ KEPT: dict[str, tuple[bytes, Reason | None]] = {
     "5,000 digits": (b'{"system": ' + b"9" * 4900 + b"}", Reason.MISSING_KEY),
     "boolean role": (GOOD.replace(b'"user"', b"true"), Reason.WRONG_TYPE),
     "blank of no-break spaces": (line_of("\u00a0\u2003\u3000"), Reason.BLANK_CONTENT),
-    "zero-width space is no white space": (line_of("\u200b"), None),
+    "zero-width spaces alone": (line_of("\u200b\u200b"), Reason.BLANK_CONTENT),
     "comment": (b"// comment\n" + GOOD, Reason.NOT_JSON),
     "array of rows": (b"[" + GOOD + b"]", Reason.NOT_AN_OBJECT),
     "two rows on a line": (GOOD + b" " + GOOD, Reason.NOT_JSON),

@@ -10,6 +10,7 @@ from flockoff.competition import Limits
 from flockoff.dataset import check_dataset, content_hash, fault_of, load_rows
 from flockoff.dataset.content import canonical_bytes
 from flockoff.records import DatasetReport, Row, Turn
+from tests.support.dataset_texts import shows
 from tests.support.toy_encoder import SPECIAL_TOKENS, CharacterEncoder
 
 # So small that a small file can be over each of them.
@@ -250,7 +251,7 @@ def _row_by_the_book(line: str) -> Row:
     for place, turn in enumerate(turns):
         _require(isinstance(turn, dict) and set(turn) == {"role", "content"})
         _require(turn["role"] == ("user", "assistant")[place % 2] and isinstance(turn["content"], str))
-        _require(turn["content"].strip() != "")
+        _require(shows(turn["content"]))
     texts = [system or "", *(turn["content"] for turn in turns)]
     for text in texts:
         text.encode()

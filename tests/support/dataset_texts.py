@@ -1,6 +1,7 @@
 """Rows to test with: one line by hand, and strategies for any rows in any arrangement of their file."""
 
 import json
+import unicodedata
 from collections.abc import Sequence
 
 from hypothesis import settings
@@ -10,7 +11,24 @@ from flockoff.records import Row, Turn
 
 EXAMPLES = settings(max_examples=50, deadline=None)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0<"), max_size=40)
-CONTENT = TEXT.filter(lambda text: bool(text.strip()))
+
+
+def shows(text: str) -> bool:
+    """Whether ``text`` has a character that is displayed, by the running Python's Unicode."""
+    return any(
+        not character.isspace()
+        and unicodedata.category(character) not in ("Cc", "Cf")
+        and "VARIATION SELECTOR" not in unicodedata.name(character, "")
+        and character not in _NOT_SHOWN
+        and not 0xE0000 <= ord(character) < 0xE1000
+        for character in text
+    )
+
+
+_NOT_SHOWN = "\u034f\u115f\u1160\u17b4\u17b5\u2065\u2800\u3164\uffa0\U0001d159" + "".join(
+    map(chr, [*range(0xFFF0, 0xFFF9), *range(0x13430, 0x13440)])
+)
+CONTENT = TEXT.filter(shows)
 
 
 def row_of(user: str, assistant: str, system: str | None = None) -> Row:

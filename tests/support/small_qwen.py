@@ -1,4 +1,4 @@
-"""A small byte-level tokenizer with Qwen2.5's special tokens, splitting rule and chat template."""
+"""A small byte-level tokenizer with Qwen2.5's added tokens, splitting rule and chat template."""
 
 import importlib.util
 import json
@@ -11,6 +11,13 @@ MERGES = [("H", "i"), ("Ċ", "Ċ"), ("Ġ", "d"), ("u", "s"), ("us", "e"), ("use"
 QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+# Of Qwen2.5's added tokens those that are not marked special.
+NOT_SPECIAL = (
+    *("<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"),
+    *("<|repo_name|>", "<|file_sep|>"),
 )
 
 
@@ -35,7 +42,7 @@ def write_model(directory: Path, template: str, *, config: dict[str, object] | N
     tokenizer.decoder = decoders.ByteLevel()
     specials = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in specials])
-    tokenizer.add_tokens([AddedToken("<tool_call>", special=False, normalized=False)])
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in NOT_SPECIAL])
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(directory / "tokenizer.json"))
     named = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "tokenizer_class": "TokenizersBackend"}

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 from flockoff.errors import MinerFault, Reason, SetupError
 from flockoff.records import EncodedRow, Row, Turn
 from flockoff.tokens import TokenizerEncoder, load_encoder
-from tests.support.small_qwen import qwen_template, write_model
+from flockoff.tokens.pieces import LONGEST_PIECE, SHORTEST_PIECE
+from tests.support.small_qwen import NOT_SPECIAL, qwen_template, write_model
 
 QWEN_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 CONTEXT = 4096
@@ -161,6 +162,30 @@ def test_encoder_text_that_imitates_an_answer_is_the_miners_fault(
 
 def test_encoder_special_tokens_are_the_tokenizers_own(encoder: TokenizerEncoder) -> None:
     assert encoder.special_tokens == {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}
+
+
+@pytest.mark.parametrize("mark", NOT_SPECIAL)
+def test_encoder_added_token_that_is_not_special_is_one_token_of_the_answer(
+    encoder: TokenizerEncoder, qwen_directory: Path, mark: str
+) -> None:
+    conversation = row("Hi", f"Hi {mark}\nHi", system=mark)
+    (encoded,) = encoder.encode([conversation])
+    assert shown(qwen_directory, encoded)[-7:-1] == [
+        *((word, True) for word in ("Hi", "Ġ", mark, "Ċ", "Hi", "<|im_end|>")),
+    ]
+    assert list(encoded.input_ids) == transformers_ids(qwen_directory, conversation)
+
+
+@pytest.mark.parametrize("before", range(SHORTEST_PIECE - len("<|fim_prefix|>"), SHORTEST_PIECE + 1))
+def test_encoder_added_token_is_one_token_wherever_a_long_text_is_cut(
+    qwen_directory: Path, before: int
+) -> None:
+    header = "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n"
+    question = "-" * (before - len(header)) + "<|fim_prefix|>" + "-" * LONGEST_PIECE
+    conversation = row(question, "Hi", system="")
+    (encoded,) = load_encoder(qwen_directory, 10**6).encode([conversation])
+    fim = Tokenizer.from_file(str(qwen_directory / "tokenizer.json")).token_to_id("<|fim_prefix|>")
+    assert encoded.input_ids.count(fim) == 1
 
 
 text = st.text(alphabet=st.sampled_from("Hi duser\n é\t<|>_/e\u0301🙂漢"), max_size=30).filter(str.strip)

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from flockoff.records import Row, Turn
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.tokens.pieces import LONGEST_PIECE, SHORTEST_PIECE, pieces_of
+from tests.support.small_qwen import NOT_SPECIAL
 
 MARK = "<|im_end|>"
 CONTEXT = 4096
@@ -27,7 +28,24 @@ def tokenizer(qwen_directory: Path) -> Tokenizer:
 
 def drawn(draw: random.Random, unit: str) -> Iterator[str]:
     """Some text of words, numbers, lines and marks of every kind; no run of it is too long for a piece."""
-    alphabet = [unit, " ", "  ", "\n", "Hi", "do", "é", "e\u0301", "漢字", "。", "1", "12,", "'s", "|-", "."]
+    alphabet = [
+        unit,
+        *NOT_SPECIAL[:3],
+        " ",
+        "  ",
+        "\n",
+        "Hi",
+        "do",
+        "é",
+        "e\u0301",
+        "漢字",
+        "。",
+        "1",
+        "12,",
+        "'s",
+        "|-",
+        ".",
+    ]
     while True:
         yield "".join(draw.choices(alphabet, k=draw.randint(1, 2000))) + " "
 
@@ -69,7 +87,7 @@ def test_encoder_tokens_of_pieces_are_those_of_the_whole_text(
 ) -> None:
     parts = drawn(random.Random(seed), MARK)
     text = "".join(next(parts) for _ in range(12))
-    pieces = list(pieces_of(text, encoder.special_tokens))
+    pieces = list(pieces_of(text, encoder.special_tokens | set(NOT_SPECIAL)))
     assert len(pieces) > 2
     ids = [id for piece in pieces for id in tokenizer.encode(piece, add_special_tokens=False).ids]
     assert ids == tokenizer.encode(text, add_special_tokens=False).ids
