@@ -28,6 +28,7 @@ from flockoff.flags import (
     WalletPath,
 )
 from flockoff.launch import run
+from flockoff.ledger.filesystem import mounts
 from flockoff.logs import say_on_stderr
 from flockoff.settings import Credentials, NeuronSettings, read_credentials
 
@@ -110,6 +111,7 @@ def _findings(
     yield from machine.memory(role)
     yield from machine.disk(role, folders)
     if role == "validator":
+        yield from machine.ledger_folder(data_dir, mounts())
         yield from examined("device", lambda: gpu.device(rules, cache_dir, device))
     yield from machine.base_model(rules, cache_dir, role)
     yield from network.environment()

@@ -4,7 +4,7 @@ import importlib.util
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import psutil
 from flockoff.competition import Competition
 from flockoff.doctor.finding import Finding, State
 from flockoff.hub import cached_base_model
+from flockoff.ledger.filesystem import REMEDY, Mount, weakness
 
 GB = 1e9
 _PYTHON = ((3, 11), (3, 14))  # pyproject.toml's requires-python: from, and below
@@ -63,6 +64,12 @@ def disk(role: str, folders: dict[str, Path]) -> Iterator[Finding]:
             state = "doubtful"
             remedy = f"A {role} wants {needed} GB; give a validator's datasets less with --max_disk_gb."
         yield Finding(f"disk for {what}", state, f"{free:.0f} GB free at {folder}", remedy)
+
+
+def ledger_folder(folder: Path, mounts: Iterable[Mount]) -> Iterator[Finding]:
+    """Whether SQLite can keep a ledger safe where ``folder`` is; it need not exist yet."""
+    if weak := weakness(folder, mounts):
+        yield Finding("ledger and datasets", "doubtful", f"{folder} {weak}", REMEDY)
 
 
 def base_model(competition: Competition, cache_dir: Path, role: str) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """The SQLite file below the ledger: opening, locking, transactions, and SQLite's errors in our words."""
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,11 +9,14 @@ from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 from flockoff.errors import LedgerError, LedgerUnavailable, MinerFault
+from flockoff.ledger.filesystem import REMEDY, mounts, weakness
 from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate, version_of
 
 Parameters = Sequence[object] | Mapping[str, object]
 Location = Path | Literal[":memory:"]
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 5.0  # how long to wait for another program that has the file locked
 
@@ -31,6 +35,17 @@ _MAY_BE_MENDED = frozenset(
         *("SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_READONLY", "SQLITE_CANTOPEN"),
         *("SQLITE_PERM", "SQLITE_IOERR"),
     ]
+)
+_SHARING = (
+    *(
+        "SQLITE_IOERR_SHMOPEN",
+        "SQLITE_IOERR_SHMMAP",
+        "SQLITE_IOERR_SHMLOCK",
+        "SQLITE_IOERR_LOCK",
+        "SQLITE_IOERR_RDLOCK",
+        "SQLITE_IOERR_UNLOCK",
+    ),
+    *("SQLITE_IOERR_CHECKRESERVEDLOCK", "SQLITE_PROTOCOL"),
 )
 _WHAT_TO_DO = {
     "SQLITE_FULL": ("The disk is full", "Free some space. What was stored before is safe."),
@@ -71,6 +86,8 @@ class Database:
         with translated(location), ExitStack() as resources:
             if isinstance(location, Path) and not read_only:
                 location.parent.mkdir(parents=True, exist_ok=True)
+                if weak := weakness(location, mounts()):
+                    log.warning("Ledger %s %s. %s", location, weak, REMEDY)
                 _lock(location, resources)
                 _make_file(location)
             connection = _connect(location, read_only=read_only)
@@ -140,7 +157,11 @@ def translated(location: Location) -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         # Extended names such as SQLITE_IOERR_WRITE belong to the code they begin with.
-        name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(_SHARING):
+            what = "Its file system does not let programs share memory and locks"
+            raise LedgerError(f"Ledger {location}: {what} ({error}).", remedy=REMEDY) from error
+        name = "_".join(name.split("_")[:2])
         what, remedy = _WHAT_TO_DO.get(name, ("It failed", _BUG))
         kind = LedgerUnavailable if name in _MAY_BE_MENDED else LedgerError
         raise kind(f"Ledger {location}: {what} ({error}).", remedy=remedy) from error
@@ -245,7 +266,11 @@ def _prepare(connection: sqlite3.Connection, location: Location) -> None:
     (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
         raise _damaged(location, verdict)
-    connection.execute("PRAGMA journal_mode = WAL")
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode not in ("wal", "memory"):
+        raise LedgerError(
+            f"Ledger {location}: Its file system does not take SQLite's write-ahead log.", remedy=REMEDY
+        )
     connection.execute("PRAGMA synchronous = FULL")
     migrate(connection)
 
