@@ -33,5 +33,5 @@ def _check_address(address: str) -> None:
     if not complete or any(character.isspace() for character in address):
         raise UsageError(
             f"{address!r} is not the address of a node.",
-            remedy="Give it as ws://host:port or wss://host:port.",
+            remedy="Give it as ws://host:port or wss://host:port, an IPv6 address in brackets: ws://[::1]:9944.",
         )

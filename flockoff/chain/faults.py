@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from flockoff.chain.wallets import WalletRef
@@ -22,6 +23,7 @@ from flockoff.errors import (
     NoFunds,
     NotRegistered,
 )
+from flockoff.text import printable
 
 if TYPE_CHECKING:
     from bittensor import ChainError as SdkError
@@ -44,6 +46,10 @@ _LANDED = "It may be on chain all the same: read the chain before sending it aga
 _ARCHIVE = "A node with more history has it: one that runs with --state-pruning archive, or a larger number."
 _NODE = "Check the network and --subtensor.chain_endpoint, or try again later."
 _WAIT = "Wait, then try again."
+_BUSY = "Wait, or use another node or one of your own: --subtensor.chain_endpoint."
+
+_PAGE = re.compile(r"[\s:]*<(?:!doctype|html|head|body|\?xml)\b.*", re.IGNORECASE | re.DOTALL)
+_MOST_SAID = 300  # characters
 
 # By the chain's own name of the error.
 BY_NAME: dict[str, tuple[type[ChainError], str]] = {
@@ -128,16 +134,25 @@ def _translate(error: Exception, action: str, where: Circumstances) -> ChainErro
         return ChainTransient(
             f"Cannot {action}: no answer in time from the node at {where.endpoint}.", remedy=_LANDED
         )
+    if isinstance(error, bt.RpcPolicyError) and error.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        return ChainTransient(
+            f"Cannot {action}: the node at {where.endpoint} is asked too often (HTTP 429).", remedy=_BUSY
+        )
     if isinstance(error, (bt.RpcConnectionError, OSError)):
         return ChainTransient(
-            f"Cannot {action}: no connection to the node at {where.endpoint} ({error}).", remedy=_NODE
+            f"Cannot {action}: no connection to the node at {where.endpoint} ({_said(error)}).", remedy=_NODE
         )
     if isinstance(error, bt.ChainError):
         return _from_chain(error, action, where)
     return ChainFatal(
-        f"Cannot {action}: {type(error).__name__}: {error}.",
+        f"Cannot {action}: {type(error).__name__}: {_said(error)}.",
         remedy=f"bittensor and the node at {where.endpoint} may be too far apart: update both.",
     )
+
+
+def _said(error: Exception) -> str:
+    """What an error says, in one line and without the web page that a proxy may have answered with."""
+    return printable(_PAGE.sub("", str(error)), _MOST_SAID)
 
 
 def no_subnet(where: Circumstances) -> ChainFatal:

@@ -56,7 +56,10 @@ class _Client(httpx2.Client):
     def __init__(self) -> None:
         try:
             super().__init__(
-                event_hooks={"request": [_refuse_offline], "response": [_check_busy, _check_redirect]},
+                event_hooks={
+                    "request": [_refuse_offline],
+                    "response": [_check_busy, _check_page, _check_redirect],
+                },
                 follow_redirects=True,
                 timeout=_TIMEOUT,
             )
@@ -94,6 +97,17 @@ def _check_busy(response: httpx2.Response) -> None:
         raise HubTransient(
             f"Could not {_doing(response.request)}: the hub answered {response.status_code}{reason}.",
             retry_after=retry_after(response),
+        )
+
+
+def _check_page(response: httpx2.Response) -> None:
+    """Raises HubTransient for a web page where a hub answers in JSON: a proxy's, or a network's sign-in."""
+    page = response.headers.get("content-type", "").lower().startswith("text/html")
+    if response.is_success and page and response.request.url.path.startswith("/api/"):
+        raise HubTransient(
+            f"Could not {_doing(response.request)}: a web page came instead of the hub's answer.",
+            remedy="Check that HF_ENDPOINT, if set, is the address of a Hugging Face Hub; sign in to this "
+            "network if it asks for that.",
         )
 
 

@@ -38,6 +38,8 @@ def test_resolve_endpoint_name_or_address_gives_address(
         "ws://:9944",
         "ws://host:x",
         "ws://a b",
+        "ws://::1:9944",
+        "ws://[::1",
     ],
 )
 def test_resolve_endpoint_nonsense_is_a_usage_error_with_a_remedy(nonsense: str) -> None:

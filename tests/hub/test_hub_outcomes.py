@@ -10,6 +10,7 @@ import pytest
 from flockoff.errors import Fault, FlockoffError, HubTransient, MinerFault, Reason, SetupError
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import HubServer, HubSettings
+from flockoff.localnet.hub.faults import answer
 from tests.support.hub_operations import CONTENT, OPERATIONS, Ground, prepare_ground
 from tests.support.hub_users import HASTE, Owner
 
@@ -57,6 +58,25 @@ def test_fault_of_all_requests_is_transient_and_over_when_it_is_over(
         assert said.startswith("Could not ") and "Trying again in 0." in said
     hub.switches.heal()
     OPERATIONS[name](ground.owner.client, ground)
+
+
+@pytest.mark.parametrize("status", ["200", "429", "502", "503", "504"])
+def test_web_page_instead_of_an_answer_is_transient_and_not_in_the_message(
+    hub: HubServer, ground: Ground, status: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy's page, or a network's sign-in, which comes with status 200."""
+    caplog.set_level("INFO", logger="flockoff")
+    page = b"<!DOCTYPE html>\n<html><head><title>Bad day</title></head><body>" + b"<p>Sorry.</p>" * 99
+    behaviour = answer(int(status), page, {"Content-Type": "text/html; charset=utf-8"})
+    hub.faults.add("*", "", behaviour, times=math.inf)
+    for name in OPERATIONS:
+        error = outcome(client_of(hub, ground.owner, ""), name, ground)
+        assert type(error) is HubTransient
+        for said in (str(error), caplog.text):
+            assert "Sorry" not in said
+            assert "<" not in said
+        assert status in str(error) or "HF_ENDPOINT" in error.remedy
+    hub.faults.clear()
 
 
 def test_refused_connection_is_transient_and_over_when_it_is_over(hub: HubServer, ground: Ground) -> None:
