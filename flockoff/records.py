@@ -228,6 +228,7 @@ class HubAccount:
     name: str
     can_write: bool
     owners: frozenset[str]  # in whose repos it can write: its own name and organisations
+    readable: frozenset[str] = frozenset()  # organisations in which it may only read
 
 
 @dataclass(frozen=True, slots=True)

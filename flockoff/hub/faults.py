@@ -41,7 +41,10 @@ _SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
 _Translation = Callable[[str, Exception], FlockoffError]
 
 _TOKEN_REMEDY = "Make a token at https://huggingface.co/settings/tokens and set HF_TOKEN to it."
-_RIGHTS_REMEDY = "Use a token whose role is write, of the account that owns the repo."
+_RIGHTS_REMEDY = (
+    "Use a token whose role is write, of the account that owns the repo. In an organisation a contributor may"
+    " only change the repos that it has created: for others it takes the role write."
+)
 _ENDPOINT_REMEDY = "Check that HF_ENDPOINT, if set, is the address of a Hugging Face Hub."
 _LIMIT_REMEDY = (
     "Make room in the account (https://huggingface.co/settings/storage), or use another account's repo."

@@ -9,7 +9,8 @@ from flockoff.records import HubAccount
 
 def account_of(whoami: Mapping[str, Any]) -> HubAccount:
     """The account that a whoami answer is about."""
-    return HubAccount(whoami["name"], can_write(whoami), frozenset(writable_owners(whoami)))
+    owners, readable = writable_owners(whoami), {item["name"] for item in whoami.get("orgs") or []}
+    return HubAccount(whoami["name"], can_write(whoami), frozenset(owners), frozenset(readable - owners))
 
 
 def require_write(account: HubAccount, repo_id: str) -> None:
@@ -20,6 +21,12 @@ def require_write(account: HubAccount, repo_id: str) -> None:
             f"The Hugging Face token of {account.name} may only read.",
             remedy="Make one that may write at https://huggingface.co/settings/tokens; put it into .env as "
             "HF_TOKEN.",
+        )
+    if owner.casefold() in {each.casefold() for each in account.readable}:
+        raise HubUnauthorized(
+            f"{account.name}, whose Hugging Face token this is, may only read in the organisation {owner}.",
+            remedy="Ask its administrator for the role of contributor or write, or use a repo of your own, "
+            f"such as {account.name}/{name}.",
         )
     if owner.casefold() not in {each.casefold() for each in account.owners}:
         raise HubUnauthorized(

@@ -2,7 +2,7 @@
 
 Served: whoami, creating and deleting repos, visibility and gating, uploads (regular mode, up to 64 MiB and
 more), branches, file listings, commit logs, downloads with ranges. Not served: git over HTTP, LFS and Xet
-storage, pull requests, organisations, revisions with a slash in them.
+storage, pull requests, revisions with a slash in them.
 """
 
 from flockoff.localnet.hub.faults import FaultScript, altered, answer, cut, drip, silence

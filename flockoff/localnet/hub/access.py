@@ -70,44 +70,48 @@ def writer(request: Request) -> Account:
 
 
 def visible_repo(request: Request) -> RepoMeta:
-    """The repository that the path names. A private one does not exist for anybody but its owner."""
+    """The repository that the path names. A private one exists only for its owner and its members."""
     parts = request.path_params
     account = caller(request)
     repo_id = f"{parts['owner']}/{parts['name']}".removesuffix(".git")  # which a clone's address may have
-    return _seen(store_of(request).repo(parts.get("kind", "models"), repo_id), account)
+    store = store_of(request)
+    return _seen(store, store.repo(parts.get("kind", "models"), repo_id), account)
 
 
 def visible_repos(request: Request, kind: str) -> list[RepoMeta]:
     """All repositories of a kind that the caller may see, the newest first."""
-    account = caller(request)
-    metas = store_of(request).repos(kind)
-    return [meta for meta in metas if not meta.private or (account and account.name == meta.owner)]
+    account, store = caller(request), store_of(request)
+    return [meta for meta in store.repos(kind) if not meta.private or _is_member(store, account, meta)]
 
 
-def _seen(meta: RepoMeta | None, account: Account | None) -> RepoMeta:
-    if meta is None or (meta.private and (account is None or account.name != meta.owner)):
+def _is_member(store: HubStore, account: Account | None, meta: RepoMeta) -> bool:
+    """Whether the account is the repository's owner, or a member of the organisation that is."""
+    return account is not None and store.may_see(account.name, meta)
+
+
+def _seen(store: HubStore, meta: RepoMeta | None, account: Account | None) -> RepoMeta:
+    if meta is None or (meta.private and not _is_member(store, account, meta)):
         raise Refusal(404, "Repository not found", code="RepoNotFound")
     return meta
 
 
 def writable_repo(request: Request, kind: str | None = None, repo_id: str | None = None) -> RepoMeta:
     """The repository that the path (or ``kind`` and ``repo_id``) names, if the caller may change it."""
-    account = signed_in(request)
+    account, store = signed_in(request), store_of(request)
     if kind is not None and repo_id is not None:
-        meta = _seen(store_of(request).repo(kind, repo_id), account)
+        meta = _seen(store, store.repo(kind, repo_id), account)
     else:
         meta = visible_repo(request)
-    if account.name != meta.owner:
+    if not store.may_change(account.name, meta):
         raise Refusal(403, "Forbidden: you don't have the rights to change this repository")
     writer(request)
     return meta
 
 
 def readable_repo(request: Request) -> RepoMeta:
-    """As ``visible_repo``, and for a gated one the caller must be its owner."""
+    """As ``visible_repo``, and for a gated one the caller must be its owner, or a member of it."""
     meta = visible_repo(request)
-    account = caller(request)
-    if meta.gated and (account is None or account.name != meta.owner):
+    if meta.gated and not _is_member(store_of(request), caller(request), meta):
         raise Refusal(403, f"Access to {meta.id} is restricted", code="GatedRepo")
     return meta
 

@@ -121,7 +121,10 @@ def whoami(request: Request) -> Response:
             "fullname": account.name,
             "email": None,
             "isPro": False,
-            "orgs": [],
+            "orgs": [
+                {"type": "org", "name": name, "fullname": name, "roleInOrg": role}
+                for name, role in store_of(request).roles(account.name).items()
+            ],
             "auth": {"type": "access_token", "accessToken": token},
         }
     )
@@ -144,11 +147,12 @@ def create_repo(request: Request, body: bytes) -> Response:
     account = writer(request)
     payload = _json(body)
     kind, repo_id = _kind_and_id(payload, account.name)
-    if repo_id.partition("/")[0] != account.name:
+    if not store_of(request).may_create(account.name, repo_id.partition("/")[0]):
         raise Refusal(403, f"You don't have the rights to create a {kind[:-1]} under this namespace")
     url = _repo_url(request, kind, repo_id)
     try:
-        store_of(request).create_repo(kind, repo_id, private=_is_private(payload, False))
+        private = _is_private(payload, False)
+        store_of(request).create_repo(kind, repo_id, private=private, creator=account.name)
     except RepoExists as error:
         raise Refusal(409, f"You already created this {kind[:-1]} repo", url=url) from error
     except ValueError as error:

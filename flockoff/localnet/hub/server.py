@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flockoff.errors import LocalnetError
 from flockoff.localnet.hub.faults import FaultScript
 from flockoff.localnet.hub.routes import build_app
-from flockoff.localnet.hub.store import HubStore, Role
+from flockoff.localnet.hub.store import HubStore, OrgRole, Role
 from flockoff.localnet.hub.switches import HubSwitches
 
 _START_SECONDS = 30.0
@@ -63,6 +63,10 @@ class HubServer:
     def add_user(self, name: str, *, role: Role = "write") -> str:
         """The user's token of that role; the same one each time."""
         return self._store.token(name, role)
+
+    def add_member(self, organisation: str, user: str, role: OrgRole) -> None:
+        """Make the user a member of the organisation, which need not exist yet."""
+        self._store.add_member(organisation, user, role)
 
     def start(self) -> None:
         """Listen. Raises LocalnetError where the port is taken."""

@@ -17,6 +17,7 @@ from flockoff.localnet.hub import git
 from flockoff.records import is_repo_id
 
 Role = Literal["read", "write"]
+OrgRole = Literal["read", "contributor", "write", "admin"]
 Kind = Literal["datasets", "models"]
 
 
@@ -35,6 +36,7 @@ class RepoMeta:
     private: bool
     gated: str  # "" for open access, else "auto" or "manual" as the hub names them
     created: float  # seconds since 1970
+    creator: str = ""  # who made it, where the owner is an organisation
 
     @property
     def owner(self) -> str:
@@ -54,6 +56,7 @@ class HubStore:
         self._lock = threading.RLock()
         self._tokens: dict[str, Account] = {}
         self._repos: dict[tuple[str, str], RepoMeta] = {}
+        self._members: dict[str, dict[str, OrgRole]] = {}  # by organisation, by user
         state_dir.mkdir(parents=True, exist_ok=True)
         if self._file.exists():
             self._load()
@@ -63,6 +66,7 @@ class HubStore:
             state = json.loads(self._file.read_text(encoding="utf-8"))
             self._tokens = {token: Account(**account) for token, account in state["tokens"].items()}
             metas = [RepoMeta(**repo) for repo in state["repos"]]
+            self._members = {name: dict(members) for name, members in state.get("members", {}).items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise LocalnetError(
                 f"{self._file} is not the state of a hub: {error!r}.",
@@ -74,6 +78,7 @@ class HubStore:
         state = {
             "tokens": {token: asdict(account) for token, account in self._tokens.items()},
             "repos": [asdict(meta) for meta in self._repos.values()],
+            "members": self._members,
         }
         scratch = self._file.with_suffix(".new")
         scratch.write_text(json.dumps(state, indent=1), encoding="utf-8")
@@ -95,6 +100,29 @@ class HubStore:
         with self._lock:
             return self._tokens.get(token)
 
+    def add_member(self, organisation: str, user: str, role: OrgRole) -> None:
+        with self._lock:
+            self._members.setdefault(organisation, {})[user] = role
+            self._save()
+
+    def roles(self, user: str) -> dict[str, OrgRole]:
+        """The user's role in each organisation that it is a member of."""
+        with self._lock:
+            return {name: members[user] for name, members in self._members.items() if user in members}
+
+    def may_see(self, user: str, meta: RepoMeta) -> bool:
+        """Whether a private repository is there for ``user``."""
+        return meta.owner == user or meta.owner in self.roles(user)
+
+    def may_create(self, user: str, owner: str) -> bool:
+        return owner == user or self.roles(user).get(owner, "read") != "read"
+
+    def may_change(self, user: str, meta: RepoMeta) -> bool:
+        """A contributor changes only what it has created itself."""
+        role = self.roles(user).get(meta.owner)
+        mine = role == "contributor" and meta.creator == user
+        return meta.owner == user or role in ("write", "admin") or mine
+
     def repo(self, kind: str, repo_id: str) -> RepoMeta | None:
         with self._lock:
             return self._repos.get((kind, repo_id))
@@ -108,11 +136,11 @@ class HubStore:
         """The folder of the repository's git objects."""
         return self._dir / "repos" / meta.kind / f"{meta.id}.git"
 
-    def create_repo(self, kind: Kind, repo_id: str, *, private: bool) -> RepoMeta:
+    def create_repo(self, kind: Kind, repo_id: str, *, private: bool, creator: str = "") -> RepoMeta:
         """Raises RepoExists; ValueError for a malformed id."""
         if not is_repo_id(repo_id):
             raise ValueError(f"{repo_id} is not a valid repo id")
-        meta = RepoMeta(kind, repo_id, private, "", time.time())
+        meta = RepoMeta(kind, repo_id, private, "", time.time(), creator)
         with self._lock:
             if (kind, repo_id) in self._repos:
                 raise RepoExists(repo_id)
