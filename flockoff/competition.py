@@ -19,6 +19,7 @@ from flockoff.errors import UsageError
 T = TypeVar("T")
 
 ORIGINAL_COMPETITION_ID = "f127"
+MAX_LEARNING_RATE = 1.0
 PAY_RULES = ("win_rate", "distance")
 _HEX40 = re.compile(r"[0-9a-f]{40}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
@@ -89,7 +90,13 @@ class Training:
         counts = (self.batch_size, self.gradient_accumulation, self.epochs, self.context_length)
         _require(min(counts) >= 1, "the counts under training must be at least 1")
         _require(self.warmup_steps >= 0, "training.warmup_steps must not be negative")
-        _require(0 < self.learning_rate < math.inf, "training.learning_rate must be positive")
+        _require(
+            0 < self.learning_rate <= MAX_LEARNING_RATE,
+            f"training.learning_rate must be above 0 and at most {MAX_LEARNING_RATE:g}: AdamW moves every "
+            "number of an adapter by up to that in a step",
+        )
+        _require(0 <= self.weight_decay < math.inf, "training.weight_decay must not be negative")
+        _require(0 < self.max_grad_norm < math.inf, "training.max_grad_norm must be positive")
 
     @property
     def rows_per_step(self) -> int:

@@ -62,7 +62,7 @@ class Reason(StrEnum):
     NEAR_DUPLICATE = "near_duplicate"
     SAME_LOSS = "same_loss"
     CONTAMINATED = "contaminated"
-    LOSS_NOT_FINITE = "loss_not_finite"
+    LOSS_NOT_FINITE = "loss_not_finite"  # only in older ledgers: it is no miner's fault
 
 
 class FaultKind(StrEnum):

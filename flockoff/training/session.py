@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flockoff import __version__
 from flockoff.competition import BaseModel, Competition
-from flockoff.errors import MinerFault, Reason
+from flockoff.errors import EvaluationFault
 from flockoff.records import EncodedRow, Measurement, Progress, Provenance
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.calibration import seconds_per_token
@@ -71,7 +71,11 @@ class Session:
         return cls(competition, model, encoder, rows, sealed, pace)
 
     def measure(self, request: Request, on_progress: OnProgress) -> Measurement:
-        """Raises MinerFault, and WorkerFault where memory runs out or the device fails."""
+        """The loss of what ``request`` names.
+
+        Raises MinerFault, EvaluationFault for a loss that is not finite, and WorkerFault where memory runs
+        out or the device fails.
+        """
         with device_faults(self.model.device):
             if request.rows is None:
                 return self._measure_base(on_progress)
@@ -90,6 +94,11 @@ class Session:
     def _measure_base(self, on_progress: OnProgress) -> Measurement:
         start = time.monotonic()
         evaluated = self._evaluate(on_progress)
+        if not isfinite(evaluated.loss):
+            raise EvaluationFault(
+                f"Without any training the evaluation loss is {evaluated.loss}.",
+                remedy="Delete the base model's files, to have them fetched again, and check the device.",
+            )
         return Measurement(
             loss=evaluated.loss,
             eval_tokens=evaluated.public.tokens,
@@ -112,9 +121,11 @@ class Session:
         with trained_adapter(self.model, rows, self.competition, seed, on_step) as steps:
             evaluated = self._evaluate(on_progress)
         if not isfinite(evaluated.loss):
-            raise MinerFault(
-                Reason.LOSS_NOT_FINITE,
+            # No dataset does that by itself: gradients are clipped, and a step is as long as the rules say.
+            raise EvaluationFault(
                 f"After training on this dataset the evaluation loss is {evaluated.loss}.",
+                remedy="Where many datasets end so, the competition's training.learning_rate is too high, or "
+                "the device computes wrongly.",
             )
         return Measurement(
             loss=evaluated.loss,
