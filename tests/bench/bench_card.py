@@ -11,6 +11,7 @@ part stands for itself: one that fails is named and the next begins; none begins
 - peak: the best of some square products, in bfloat16 and float32
 - speed: an optimizer step of 8 rows by row length, with the kernels and without; its share of the measured
   peak (MFU), the counted time that the card is busy (``count_step``), and the host's CPU seconds
+- peers: the same step by TRL as it comes, by TRL at its best, and with Liger's kernels (``card_peers``)
 - evaluation: 64 rows of 256 tokens in float32
 - memory: the peak of a step of two long rows, beside what the planner says
 - again: the same training twice, and in other passes: the same bits, and the same but for rounding
@@ -46,6 +47,7 @@ from flockoff.training.device import (
 )
 from flockoff.training.loss import add_step_gradients, row_losses
 from flockoff.training.model import LanguageModel, load_model, training_memory
+from tests.bench.card_peers import peers
 from tests.bench.count_memory import SIZE
 from tests.bench.count_step import BANDWIDTH, count_step
 from tests.bench.training.pipelines import peak
@@ -202,6 +204,27 @@ def speed(bench: Bench) -> None:
     model.adapters.clear()
 
 
+def beside_others(bench: Bench) -> None:
+    tokens = bench.lengths[len(bench.lengths) // 2]
+    size = read_size(bench.directory)
+    rows = some_rows(ROWS, tokens, size.vocabulary)
+    load, rank = Load.uniform(ROWS, tokens, 0.5), RULES.lora.rank
+    flops = forward_flops(size, rank, load) + backward_flops(size, rank, load)
+    kind = str(bench.model.compute).removeprefix("torch.")
+    say(f"| {ROWS} x {tokens} | ms | MFU | host, CPU ms |")
+    say("| --- | --- | --- | --- |")
+    bench.found["peers"] = {}
+    for name, step in peers(bench.model, bench.directory, RULES, rows, bench.repeats):
+        if isinstance(step, str):
+            say(f"| {name} | {step} | - | - |")
+            bench.found["peers"][name] = step
+            continue
+        whole, host = step
+        mfu = flops / whole / bench.found["peak"][kind]
+        say(f"| {name} | {1e3 * whole:.1f} | {mfu:.2f} | {1e3 * host:.1f} |")
+        bench.found["peers"][name] = {"tokens": tokens, "seconds": whole, "mfu": mfu, "host": host}
+
+
 def stepper(model: LanguageModel, rows: Sequence[EncodedRow]) -> Callable[[], float]:
     def step() -> float:
         return add_step_gradients(model, rows, RULES.lora.dropout, 1, 0)
@@ -282,6 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "kernels": kernels,
         "peak": peaks,
         "speed": speed,
+        "peers": beside_others,
         "evaluation": evaluation,
         "memory": memory,
         "again": again,

@@ -52,15 +52,17 @@ def naive(assignment: Assignment) -> Pipeline:
     def run(dataset: Path, seed: int) -> Result:
         rows, evaluation = _encoded(assignment, dataset)
         set_seed(seed)
-        network = get_peft_model(_load(assignment), _lora(assignment.competition))
+        network = get_peft_model(_load(assignment), lora_config(assignment.competition))
         with tempfile.TemporaryDirectory() as directory:
-            arguments = TrainingArguments(**_arguments(assignment.competition, seed, directory, device))
+            arguments = TrainingArguments(
+                **trainer_arguments(assignment.competition, seed, directory, device)
+            )
             _NaiveTrainer(
                 network,
                 arguments,
-                train_dataset=_columns(rows),
+                train_dataset=columns(rows),
                 data_collator=_padded,
-                order=_Order(rows, assignment.competition, seed),
+                order=StepOrder(rows, assignment.competition, seed),
             ).train()
             adapter = Path(directory) / "adapter"
             network.save_pretrained(str(adapter))
@@ -80,16 +82,16 @@ def trl(assignment: Assignment) -> Pipeline:
         rows, evaluation = _encoded(assignment, dataset)
         with tempfile.TemporaryDirectory() as directory:
             arguments = SFTConfig(
-                **_arguments(assignment.competition, seed, directory, device),
+                **trainer_arguments(assignment.competition, seed, directory, device),
                 max_length=assignment.competition.training.context_length,
             )
-            trainer = _PlainSFTTrainer(
+            trainer = PlainSFTTrainer(
                 base,
                 arguments,
-                train_dataset=_columns(rows),
+                train_dataset=columns(rows),
                 processing_class=tokenizer,
-                peft_config=_lora(assignment.competition),
-                order=_Order(rows, assignment.competition, seed),
+                peft_config=lora_config(assignment.competition),
+                order=StepOrder(rows, assignment.competition, seed),
             )
             trainer.train()
             adapted = trainer.model
@@ -182,7 +184,7 @@ def _encoded(assignment: Assignment, dataset: Path) -> tuple[list[EncodedRow], l
     return encoder.encode(rows), evaluation_rows(Path(assignment.evaluation_file), competition, encoder)
 
 
-def _columns(rows: Sequence[EncodedRow]) -> Dataset:
+def columns(rows: Sequence[EncodedRow]) -> Dataset:
     return Dataset.from_dict(
         {"input_ids": [list(row.input_ids) for row in rows], "labels": [_labels(row) for row in rows]}
     )
@@ -192,7 +194,7 @@ def _labels(row: EncodedRow) -> list[int]:
     return [token if counts else _IGNORED for token, counts in zip(row.input_ids, row.assistant, strict=True)]
 
 
-def _lora(competition: Competition) -> LoraConfig:
+def lora_config(competition: Competition) -> LoraConfig:
     lora = competition.lora
     return LoraConfig(
         task_type="CAUSAL_LM",
@@ -203,7 +205,9 @@ def _lora(competition: Competition) -> LoraConfig:
     )
 
 
-def _arguments(competition: Competition, seed: int, directory: str, device: torch.device) -> dict[str, Any]:
+def trainer_arguments(
+    competition: Competition, seed: int, directory: str, device: torch.device
+) -> dict[str, Any]:
     training = competition.training
     return {
         "output_dir": directory,
@@ -226,7 +230,7 @@ def _arguments(competition: Competition, seed: int, directory: str, device: torc
     }
 
 
-class _Order(Sampler[int]):
+class StepOrder(Sampler[int]):
     """The rows of each optimizer step are those that a validator takes; within it they come as they may."""
 
     def __init__(self, rows: Sequence[EncodedRow], competition: Competition, seed: int) -> None:
@@ -251,20 +255,20 @@ class _Order(Sampler[int]):
 
 
 class _NaiveTrainer(Trainer):
-    def __init__(self, *arguments: Any, order: _Order, **named: Any) -> None:
+    def __init__(self, *arguments: Any, order: StepOrder, **named: Any) -> None:
         self._order = order
         super().__init__(*arguments, **named)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> _Order:
+    def _get_train_sampler(self, train_dataset: Any = None) -> StepOrder:
         return self._order
 
 
-class _PlainSFTTrainer(SFTTrainer):
-    def __init__(self, *arguments: Any, order: _Order, **named: Any) -> None:
+class PlainSFTTrainer(SFTTrainer):
+    def __init__(self, *arguments: Any, order: StepOrder, **named: Any) -> None:
         self._order = order
         super().__init__(*arguments, **named)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> _Order:
+    def _get_train_sampler(self, train_dataset: Any = None) -> StepOrder:
         return self._order
 
 
