@@ -1,3 +1,5 @@
+import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,7 +7,9 @@ import pytest
 
 from flockoff.competition import BaseModel, Competition
 from flockoff.ledger import Ledger
+from flockoff.records import Measurement, Progress
 from flockoff.validate.forecast import forecast_queue
+from tests.support.arena import Arena
 from tests.support.ledger_records import (
     EPOCH,
     begin,
@@ -16,6 +20,7 @@ from tests.support.ledger_records import (
     open_ledger,
     settlement,
 )
+from tests.support.stand_in import StandInEvaluator
 
 RULES = Competition()
 
@@ -81,3 +86,26 @@ def test_forecast_looks_back_into_epochs_that_are_closed(tmp_path: Path) -> None
         fill(ledger)
         ledger.close_epoch(settlement(EPOCH.start_block, scores={}), block=EPOCH.end_block)
         assert forecast_queue(ledger, RULES, [model_id()], 10.0, workers=1, checked={}) is not None
+
+
+class TriesFirst(StandInEvaluator):
+    """Knows its pace once a worker has started, which the base model's own loss has it do."""
+
+    def base_loss(
+        self, *, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
+    ) -> Measurement:
+        self.seconds_per_token = 0.5
+        return super().base_loss(on_progress=on_progress, should_stop=should_stop)
+
+
+def test_forecast_of_the_first_epoch_on_a_new_card_waits_for_what_its_worker_tried(
+    arena: Arena, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "flockoff.validate.forecast")
+    arena.submit(0, "good", loss=1.0)
+
+    arena.play_epoch(arena.validator(evaluator=TriesFirst(lambda content, seed: 1.0)))
+
+    said = [record.getMessage() for record in caplog.records if record.name == "flockoff.validate.forecast"]
+    assert said
+    assert all(message.startswith("Forecast: ") for message in said)
