@@ -44,10 +44,17 @@ class Mount:
 
 
 def mounts() -> list[Mount]:
-    """What is mounted on this machine, in order: of two at one folder the later hides the earlier."""
+    """What is mounted on this machine, in order: of two at one folder the later hides the earlier.
+
+    Empty where the operating system does not tell, as in some containers.
+    """
+    try:
+        parts = psutil.disk_partitions(all=True)
+    except OSError:
+        return []
     return [
         Mount(Path(part.mountpoint), "remote" if "remote" in part.opts.split(",") else part.fstype)
-        for part in psutil.disk_partitions(all=True)
+        for part in parts
     ]
 
 

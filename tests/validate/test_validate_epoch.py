@@ -1,5 +1,6 @@
 """Whole epochs on the real node double, the real hub double and a real ledger; only the numbers are given."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from flockoff.errors import (
     ChainFatal,
     ChainTransient,
     EvaluationFault,
+    FaultKind,
     Interrupted,
     Reason,
     UsageError,
@@ -415,3 +417,43 @@ def test_weights_that_the_chain_refuses_are_tried_until_the_epoch_ends(arena: Ar
     assert run_epochs(replace(validator, chain=chain), 1)  # type: ignore[arg-type]
     assert chain.lost == 3
     assert arena.weights() == {arena.uid(0): 1.0}
+
+
+def test_epoch_is_closed_though_the_hub_asks_for_a_pause_that_outlasts_it(arena: Arena) -> None:
+    arena.submit(0, "good", loss=1.0)
+    arena.submit(1, "later", loss=1.1)
+    later = f"/{arena.subnet.miners[1].name}/later"
+    arena.hub.switches.rate_limit(seconds=36_000, times=math.inf, path=later)
+    validator = arena.validator(retry_pauses=(0.0, 0.0))
+
+    epoch = arena.play_epoch(validator)
+
+    assert arena.epoch() == epoch  # and not because it was over
+    verdicts = by_uid(validator.ledger.verdicts(epoch.start_block))
+    assert verdicts[arena.uid(0)].standing == "eligible"
+    assert verdicts[arena.uid(1)].standing == "not_evaluated"
+    assert verdicts[arena.uid(1)].fault == FaultKind.HUB_TRANSIENT
+    assert arena.weights() == {arena.uid(0): 1.0}
+
+
+def test_loss_that_is_not_a_number_costs_nobody_anything_and_is_in_no_score(arena: Arena) -> None:
+    """As a worker tells it; the competition's arguments lead there, or a broken card."""
+    arena.submit(0, "good", loss=1.0)
+    arena.submit(1, "nan", loss=1.1)
+    validator = arena.validator()
+    arena.play_epoch(validator)
+    before = validator.ledger.memory().scores[arena.hotkey(1)]
+    arena.losses["nan"] = EvaluationFault("After training on this dataset the evaluation loss is nan.")
+
+    epoch = arena.play_epoch(validator)
+
+    verdict = by_uid(validator.ledger.verdicts(epoch.start_block))[arena.uid(1)]
+    assert (verdict.standing, verdict.loss) == ("not_evaluated", None)
+    scores = validator.ledger.memory().scores
+    assert scores[arena.hotkey(1)] == before
+    assert all(math.isfinite(score) for score in scores.values())
+    arena.losses["good"] = arena.losses["nan"]  # now everybody's: the last weights are set again
+    weights = arena.weights()
+    arena.play_epoch(validator)
+    assert arena.weights() == pytest.approx(weights, abs=1e-4)
+    assert validator.ledger.memory().scores == scores
