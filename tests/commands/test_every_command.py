@@ -2,9 +2,7 @@
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,8 @@ from typer.core import TyperCommand, TyperGroup
 from typer.testing import Result
 
 from flockoff import __version__
-from flockoff.cli import COMMANDS, Deferred, Entry, app
+from flockoff.cli import COMMANDS, Deferred, Entry, app, main
+from tests.support.forked import run_forked
 
 
 def commands(group: TyperGroup, before: str = "") -> Iterator[tuple[str, TyperCommand | TyperGroup]]:
@@ -101,27 +100,28 @@ def test_fault_list_is_json_for_machines(command: Callable[..., Result]) -> None
 )
 def test_completion_knows_what_an_option_takes(typed: str, offered: str) -> None:
     words = f"flockoff {typed}"
-    done = subprocess.run(
-        [sys.executable, "-c", "from flockoff.cli import app; app(prog_name='flockoff')"],
-        env=os.environ
+    done = run_forked(
+        completed,
+        (),
+        os.environ
         | {
             "_FLOCKOFF_COMPLETE": "complete_bash",
             "COMP_WORDS": words,
             "COMP_CWORD": str(len(words.split(" ")) - 1),
         },
-        capture_output=True,
-        text=True,
-        timeout=300,
     )
-    assert offered in done.stdout.splitlines()
+    assert offered in done.said.splitlines()
 
 
-def test_every_shell_gets_its_completion() -> None:
-    for shell in ("bash", "zsh", "fish"):
-        done = subprocess.run(
-            [sys.executable, "-c", "from flockoff.cli import main; main()", "--show-completion", shell],
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0 and "complet" in done.stdout.lower()
+def completed(_arguments: Sequence[str]) -> None:
+    app(prog_name="flockoff")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_gets_its_completion(shell: str) -> None:
+    done = run_forked(shown, ("--show-completion", shell), os.environ)
+    assert done.status == 0 and "complet" in done.said.lower()
+
+
+def shown(_arguments: Sequence[str]) -> None:
+    main()

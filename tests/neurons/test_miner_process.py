@@ -1,5 +1,6 @@
 """neurons/miner.py as a person runs it: a process, its exit status, and what it says."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 from huggingface_hub import HfApi
 
 from flockoff.chain import WalletRef
-from tests.support.playground import Outcome, Playground, run, running_playground, terminated, until_it_waits
+from tests.support.forked import Outcome
+from tests.support.playground import Playground, run, running_playground, terminated, until_it_waits
 from tests.support.tiny_model import row, write_dataset
 
 COOLDOWN = 1000  # blocks between two commitments
@@ -28,7 +30,7 @@ def commits(playground: Playground, repo: str) -> list[str]:
 
 
 def test_miner_submits_once_however_often_it_runs(playground: Playground) -> None:
-    first = playground.mine(0, ROWS)
+    first = playground.mine_by_script(0, ROWS)
     assert first.status == 0, first.said
     commitment = playground.commitment(0)
     assert commitment is not None
@@ -135,30 +137,36 @@ def test_miner_hub_not_reachable_says_what_to_check(playground: Playground) -> N
     refused(outcome, 1, "Connection refused", "HF_ENDPOINT")
 
 
-def test_miner_on_the_cooldown_waits_and_commits_when_it_is_over(tmp_path: Path) -> None:
-    with running_playground(tmp_path, miners=1, commitment_cooldown=COOLDOWN) as playground:
-        assert playground.mine(0, ROWS, repo="first").status == 0
-        with playground.start_miner(0, ROWS[:1], "--retry_seconds", "1", repo="second") as process:
-            assert "Trying again in 1 s" in until_it_waits(process)
-            playground.node.advance(COOLDOWN)
-            said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
-        commitment = playground.commitment(0)
-        assert commitment is not None
-        assert commitment.text.startswith("miner1/second:")
-        assert len(commits(playground, "miner1/second")) == 2  # the repo's creation and one upload
+@pytest.fixture(scope="module")
+def cooling(tmp_path_factory: pytest.TempPathFactory, isolated_home: None) -> Iterator[Playground]:
+    """Two miners on a chain with a cooldown."""
+    directory = tmp_path_factory.mktemp("cooling")
+    with running_playground(directory, miners=2, commitment_cooldown=COOLDOWN) as playground:
+        yield playground
 
 
-def test_miner_terminated_while_it_waits_goes_on_at_the_next_start(tmp_path: Path) -> None:
-    with running_playground(tmp_path, miners=1, commitment_cooldown=COOLDOWN) as playground:
-        assert playground.mine(0, ROWS, repo="first").status == 0
-        with playground.start_miner(0, ROWS[:1], repo="second") as process:
-            until_it_waits(process)
-            assert terminated(process).status == 130
-        playground.node.advance(COOLDOWN)
-        outcome = playground.mine(0, ROWS[:1], "--retry_seconds", "1", repo="second")
-        assert outcome.status == 0, outcome.said
-        assert len(commits(playground, "miner1/second")) == 2
+def test_miner_on_the_cooldown_waits_and_commits_when_it_is_over(cooling: Playground) -> None:
+    assert cooling.mine(0, ROWS, repo="first").status == 0
+    with cooling.start_miner(0, ROWS[:1], "--retry_seconds", "1", repo="second") as process:
+        assert "Trying again in 1 s" in until_it_waits(process)
+        cooling.node.advance(COOLDOWN)
+        said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    commitment = cooling.commitment(0)
+    assert commitment is not None
+    assert commitment.text.startswith("miner1/second:")
+    assert len(commits(cooling, "miner1/second")) == 2  # the repo's creation and one upload
+
+
+def test_miner_terminated_while_it_waits_goes_on_at_the_next_start(cooling: Playground) -> None:
+    assert cooling.mine(1, ROWS, repo="first").status == 0
+    with cooling.start_miner(1, ROWS[:1], repo="second") as process:
+        until_it_waits(process)
+        assert terminated(process).status == 130
+    cooling.node.advance(COOLDOWN)
+    outcome = cooling.mine(1, ROWS[:1], "--retry_seconds", "1", repo="second")
+    assert outcome.status == 0, outcome.said
+    assert len(commits(cooling, "miner2/second")) == 2
 
 
 def test_miner_too_long_repo_id_is_refused(playground: Playground) -> None:

@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flockoff.localnet.node import NodeSettings
 from tests.support import thief
-from tests.support.playground import TIMEOUT_SECONDS, Playground, running_playground, until_it_waits
+from tests.support.forked import TIMEOUT_SECONDS
+from tests.support.playground import Playground, running_playground, until_it_waits
 from tests.support.thief import FILE, WAYS, is_final, rounds_in
 from tests.support.tiny_model import row
 

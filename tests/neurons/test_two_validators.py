@@ -15,8 +15,9 @@ from flockoff.hub import HubClient
 from flockoff.ledger import Ledger, StoredEvaluation
 from flockoff.openers import ledger_path
 from flockoff.records import Evaluation, ModelId
+from tests.support.forked import TIMEOUT_SECONDS, Outcome
 from tests.support.ledger_records import evaluate
-from tests.support.playground import TIMEOUT_SECONDS, Outcome, Playground, running_playground
+from tests.support.playground import Playground, running_playground
 from tests.support.tiny_model import row, write_dataset
 
 pytestmark = pytest.mark.slow

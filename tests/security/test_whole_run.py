@@ -23,7 +23,8 @@ from flockoff.ledger import Ledger
 from flockoff.localnet.hub.faults import answer
 from flockoff.openers import ledger_path
 from flockoff.records import ModelId, Verdict
-from tests.support.playground import TIMEOUT_SECONDS, Outcome, Playground, run, running_playground, start
+from tests.support.forked import TIMEOUT_SECONDS, Outcome
+from tests.support.playground import Playground, run, running_playground, start
 from tests.support.tiny_model import row
 
 EVENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ +\S")

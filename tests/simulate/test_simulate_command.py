@@ -4,50 +4,44 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-
-from flockoff.simulate.scenario import PRESETS, load_scenario
-
-PROGRAM = """
 import typer
-from flockoff.simulate.command import simulate
 
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(simulate)
-app()
-"""
+from flockoff.simulate.command import simulate
+from flockoff.simulate.scenario import PRESETS, load_scenario
+from tests.support.forked import Outcome, run_forked
+
 SMALL = ("--epochs", "5", "--miners", "45")
 
 
-def typed(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def simulated(arguments: Sequence[str]) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(simulate)
+    app(arguments)
+
+
+def typed(*arguments: str) -> Outcome:
     """``flockoff simulate`` in a process of its own: it sets up logging and signals for the whole process."""
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=300,
-        env={**os.environ, "COLUMNS": "80", "PYTHONUTF8": "1"},
-    )
+    environment = {**os.environ, "COLUMNS": "80", "PYTHONUTF8": "1"}
+    return run_forked(simulated, arguments, environment, apart=True)
 
 
 def test_simulate_prints_tables_and_promises() -> None:
     done = typed(*SMALL)
 
-    assert done.returncode == 0
+    assert done.status == 0
     for words in ("Incentive by strategy", "further sybil", "weight copier", "tau is at least"):
-        assert words in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
+        assert words in done.said
+    assert max(map(len, done.said.splitlines())) <= 80
 
 
 def test_simulate_json_has_the_scenario_and_the_outcome() -> None:
     done = typed(*SMALL, "--json", "--seed", "3")
 
-    told = json.loads(done.stdout)
+    told = json.loads(done.said)
     assert (told["seed"], told["scenario"]["epochs"], told["scenario"]["miners"]["total"]) == (3, 5, 45)
     assert sum(told["outcome"]["shares"].values()) + told["outcome"]["burned"] == pytest.approx(1)
     assert len(told["outcome"]["validators"]) == 5
@@ -56,7 +50,7 @@ def test_simulate_json_has_the_scenario_and_the_outcome() -> None:
 def test_simulate_sweep_json_has_every_trial() -> None:
     done = typed("--scenario", "honest", "--epochs", "2", "--miners", "8", "--sweep", "--json")
 
-    trials = json.loads(done.stdout)["trials"]
+    trials = json.loads(done.said)["trials"]
     assert {trial["constant"] for trial in trials} == {
         "timestamp_epsilon",
         "temperature",
@@ -75,14 +69,14 @@ def test_simulate_sweep_json_has_every_trial() -> None:
 def test_simulate_impossible_game_is_refused_in_one_line(arguments: tuple[str, ...], message: str) -> None:
     done = typed(*arguments)
 
-    assert done.returncode == 2
-    assert message in done.stderr and done.stderr.count("\n") == 1
+    assert done.status == 2
+    assert message in done.errors and done.errors.count("\n") == 1
 
 
 def test_simulate_help_names_every_preset() -> None:
     done = typed("--help")
 
-    assert all(name in done.stdout for name in PRESETS)
+    assert all(name in done.said for name in PRESETS)
 
 
 def test_load_scenario_file_changes_what_it_names(tmp_path: Path) -> None:
@@ -99,11 +93,11 @@ def test_load_scenario_file_changes_what_it_names(tmp_path: Path) -> None:
 def test_simulate_pictures_are_png_files(tmp_path: Path) -> None:
     done = typed(*SMALL, "--pictures", str(tmp_path / "new" / "folder"))
 
-    assert done.returncode == 0
+    assert done.status == 0
     pictures = sorted((tmp_path / "new" / "folder").iterdir())
     assert [picture.name for picture in pictures] == ["incentive.png", "quality.png", "vtrust.png"]
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
-    assert all(str(picture) in done.stderr for picture in pictures)
+    assert all(str(picture) in done.errors for picture in pictures)
 
 
 def test_simulate_by_a_competition_plays_the_game_twice(tmp_path: Path) -> None:
@@ -113,10 +107,10 @@ def test_simulate_by_a_competition_plays_the_game_twice(tmp_path: Path) -> None:
 
     done = typed(*scenario, "--json")
 
-    own, changed = json.loads(done.stdout)
+    own, changed = json.loads(done.said)
     assert [each["scenario"]["scoring"]["pay"] for each in (own, changed)] == ["win_rate", "distance"]
     name = "one owner's best"
     assert own["outcome"]["shares"][name] > changed["outcome"]["shares"][name] > 0
-    said = typed(*scenario).stdout
+    said = typed(*scenario).said
     shown = [f"{each['outcome']['shares'][name]:.2%}" for each in (own, changed)]
     assert re.search(rf"{name} +{shown[0]} +{shown[1]}", said)

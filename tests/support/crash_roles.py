@@ -4,7 +4,6 @@ Between the neurons and their adapters stand proxies that number every call; the
 stand-in. Everything else is the product as it is.
 """
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -24,11 +23,9 @@ from flockoff.ledger import Ledger
 from neurons import miner, validator
 from tests.support.arena import EVALUATION_ROWS
 from tests.support.crash_steps import Steps, Watched, notes_in, steps_in
+from tests.support.forked import TIMEOUT_SECONDS, redirect_output, start_forked
 from tests.support.stand_in import StandInEvaluator
 from tests.support.toy_encoder import CharacterEncoder
-
-IMPORTED_ONCE = ["pytest", "tests.support.crash_roles", "bittensor", "flockoff.hub.remote", "flockoff.mine"]
-TIMEOUT_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -64,13 +61,8 @@ def run_validator(job: Job, started: Callable[[int], None] = lambda _: None) -> 
 
 def _run(role: Callable[[Job], None], job: Job, started: Callable[[int], None]) -> Run:
     """Run ``role`` to its end, whatever that is. ``started`` is told its process id."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED_ONCE)
-    process = context.Process(target=role, args=(job,), daemon=True)  # killed with the tests
     begun = time.monotonic()
-    # Python 3.11 tells the process that forks nothing of where to import from.
-    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
-        process.start()
+    process = start_forked(role, job)
     assert process.pid is not None
     started(process.pid)
     process.join(TIMEOUT_SECONDS)
@@ -152,8 +144,6 @@ class _WatchedLedger:
 
 @contextmanager
 def _prepared(job: Job) -> Iterator[Steps]:
-    output = os.open(_output(job), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    redirect_output(_output(job))
     os.environ.update(job.environment)
     yield Steps(job.journal, job.fatal, lambda: os.kill(os.getpid(), job.number))

@@ -16,18 +16,10 @@ from flockoff.localnet.hub import HubServer, HubSettings
 from flockoff.localnet.node import Node, NodeSettings
 from flockoff.localnet.subnet import PreparedSubnet
 from flockoff.records import RawCommitment, Row
+from neurons import miner, validator
+from tests.support.forked import TIMEOUT_SECONDS, Outcome, run_forked
 from tests.support.local_subnet import UNHURRIED, local_subnet
 from tests.support.tiny_model import row, write_dataset, write_tiny_model
-
-TIMEOUT_SECONDS = 300.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a neuron ended and all that it said."""
-
-    status: int
-    said: str
 
 
 @dataclass
@@ -58,9 +50,15 @@ class Playground:
         return [*self.flags(wallet), "--hf_repo_id", f"{wallet.name}/{repo}", "--dataset_path", str(file)]
 
     def mine(self, number: int, rows: Sequence[Row], *more: str, repo: str = "data") -> Outcome:
-        """Run the miner of that number to its end."""
+        """Run the miner of that number to its end, in a forked process."""
         arguments = [*self.miner_arguments(number, rows, repo), *more]
         return self.run_miner(arguments, self.hub.add_user(self.subnet.miners[number].name))
+
+    def mine_by_script(self, number: int, rows: Sequence[Row], *more: str, repo: str = "data") -> Outcome:
+        """The same, as people start it."""
+        token = self.hub.add_user(self.subnet.miners[number].name)
+        arguments = [*self.miner_arguments(number, rows, repo), *more]
+        return run("neurons/miner.py", arguments, self.environment(token))
 
     def start_miner(self, number: int, rows: Sequence[Row], *more: str, repo: str) -> "subprocess.Popen[str]":
         token = self.hub.add_user(self.subnet.miners[number].name)
@@ -68,7 +66,7 @@ class Playground:
         return start("neurons/miner.py", arguments, self.environment(token))
 
     def run_miner(self, arguments: Sequence[str], token: str | None) -> Outcome:
-        return run("neurons/miner.py", arguments, self.environment(token))
+        return run_forked(miner.main, arguments, self.environment(token))
 
     def validator_arguments(self, data_dir: Path, number: int = 0) -> list[str]:
         return [
@@ -78,7 +76,7 @@ class Playground:
 
     def validate(self, data_dir: Path, *more: str) -> Outcome:
         arguments = [*self.validator_arguments(data_dir), *more]
-        return run("neurons/validator.py", arguments, self.environment(self.reader()))
+        return run_forked(validator.main, arguments, self.environment(self.reader()))
 
     def start_validator(self, data_dir: Path, *more: str, number: int = 0) -> "subprocess.Popen[str]":
         arguments = [*self.validator_arguments(data_dir, number), *more]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from flockoff.competition import Competition, EvaluationSet, Lora, Training
@@ -15,6 +17,7 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+HIDDEN, INNER, LAYERS = 32, 48, 2
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
@@ -34,23 +37,55 @@ def write_tokenizer(directory: Path) -> int:
 
 
 def write_tiny_model(directory: Path, vocabulary: int | None = None) -> Path:
-    """``vocabulary``: more ids than the tokenizer's, of which the upper ones stand for nothing."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    """``vocabulary``: more ids than the tokenizer's, of which the upper ones stand for nothing.
 
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=max(write_tokenizer(directory), vocabulary or 0),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(directory)
+    Written without torch, which takes longer to import than most tests to run.
+    """
+    ids = max(write_tokenizer(directory), vocabulary or 0)
+    config = {
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "dtype": "float32",
+        "vocab_size": ids,
+        "hidden_size": HIDDEN,
+        "intermediate_size": INNER,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+    }
+    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(_weights(ids), directory / "model.safetensors", metadata={"format": "pt"})
     return directory
+
+
+def _weights(ids: int) -> dict[str, np.ndarray]:
+    """Random as transformers would make them: matrices by a small normal distribution, without biases."""
+    rng = np.random.default_rng(0)
+    weights = {"model.embed_tokens.weight": (ids, HIDDEN), "model.norm.weight": (HIDDEN,)}
+    for layer in (f"model.layers.{number}" for number in range(LAYERS)):
+        for name, rows, columns in (
+            ("self_attn.q_proj", HIDDEN, HIDDEN),
+            ("self_attn.k_proj", HIDDEN // 2, HIDDEN),
+            ("self_attn.v_proj", HIDDEN // 2, HIDDEN),
+            ("self_attn.o_proj", HIDDEN, HIDDEN),
+            ("mlp.gate_proj", INNER, HIDDEN),
+            ("mlp.up_proj", INNER, HIDDEN),
+            ("mlp.down_proj", HIDDEN, INNER),
+        ):
+            weights[f"{layer}.{name}.weight"] = (rows, columns)
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            weights[f"{layer}.{name}.weight"] = (HIDDEN,)
+        for name, rows in (("q", HIDDEN), ("k", HIDDEN // 2), ("v", HIDDEN // 2)):
+            weights[f"{layer}.self_attn.{name}_proj.bias"] = (rows,)
+    return {name: _initial(name, shape, rng) for name, shape in weights.items()}
+
+
+def _initial(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    if len(shape) == 2:
+        return rng.normal(0.0, 0.02, shape).astype(np.float32)
+    return (np.ones if "norm" in name else np.zeros)(shape, np.float32)
 
 
 def row(question: str, answer: str, system: str | None = None) -> Row:

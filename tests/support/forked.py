@@ -1,0 +1,100 @@
+"""Programs of this project in processes that are forked from one where everything is imported already.
+
+Such a process is the program as it is, with an environment, a stdin and an output of its own, but costs a
+tenth of what starting Python and importing the SDK does. Whether the scripts start at all is for the tests
+that start them.
+"""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from unittest.mock import patch
+
+IMPORTED_ONCE = [
+    "pytest",
+    "bittensor",
+    "flockoff.hub.remote",
+    "flockoff.mine",
+    "flockoff.simulate.command",
+    "neurons.miner",
+    "neurons.validator",
+    "matplotlib.pyplot",
+    "tests.support.crash_roles",
+    "tests.support.forked",
+]
+TIMEOUT_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended and all that it said, on stdout and stderr unless these are kept apart."""
+
+    status: int
+    said: str
+    errors: str = ""
+
+
+@dataclass(frozen=True)
+class Program:
+    """``main`` with ``arguments``; what it returns is the exit status. All has to be picklable."""
+
+    main: Callable[[Sequence[str]], object]
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    output: Path
+    errors: Path
+
+
+def run_forked(
+    main: Callable[[Sequence[str]], object],
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    apart: bool = False,
+) -> Outcome:
+    """Run a program to its end. ``environment`` is all that it has; ``apart``: stderr goes to ``errors``."""
+    with tempfile.TemporaryDirectory(prefix="flockoff-forked-") as folder:
+        output = Path(folder) / "output"
+        errors = output.with_name("errors") if apart else output
+        process = start_forked(_run, Program(main, arguments, dict(environment), output, errors))
+        process.join(TIMEOUT_SECONDS)
+        late = process.exitcode is None
+        if late:
+            process.kill()
+            process.join()
+        said = output.read_text(encoding="utf-8")
+        status = process.exitcode
+        process.close()
+        assert not late, f"still running after {TIMEOUT_SECONDS} s:\n{said}"
+        assert status is not None
+        return Outcome(status, said, errors.read_text(encoding="utf-8") if apart else "")
+
+
+def start_forked(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
+    """Start ``target`` in a forked process, which is killed with the tests."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED_ONCE)
+    process = context.Process(target=target, args=arguments, daemon=True)
+    # Python 3.11 tells the process that forks nothing of where to import from.
+    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):
+        process.start()
+    return process
+
+
+def redirect_output(output: Path, errors: Path | None = None) -> None:
+    """Have this process write to ``output``, and its errors to ``errors``, what it says from now on."""
+    for number, file in ((1, output), (2, errors or output)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
+
+
+def _run(program: Program) -> None:
+    redirect_output(program.output, program.errors)
+    os.environ.clear()
+    os.environ.update(program.environment)
+    sys.argv = ["program", *program.arguments]
+    sys.exit(program.main(program.arguments))  # type: ignore[arg-type]
