@@ -9,6 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.support.examples import QUICK, WHOLE
+
 # Two processes test at once, on two cores: with two threads each, they would mostly wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,8 +21,13 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # A busy machine is no failure: tests have pytest-timeout's limit, not one for each example.
-hypothesis.settings.register_profile("flockoff", deadline=None)
-hypothesis.settings.load_profile("flockoff")
+hypothesis.settings.register_profile("whole", deadline=None, max_examples=WHOLE)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=QUICK)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    quick = "not slow" in config.option.markexpr
+    hypothesis.settings.load_profile("quick" if quick else "whole")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flockoff.text import HIDDEN, printable, secrets_in, without, without_key
@@ -38,7 +38,6 @@ def test_printable_long_text_ends_in_an_ellipsis(text: str, limit: int, shown: s
     assert printable(text, limit) == shown
 
 
-@settings(deadline=None)
 @given(st.text(st.characters()), st.integers(1, 30))
 def test_printable_any_text_is_short_and_printable(text: str, limit: int) -> None:
     shown = printable(text, limit)

@@ -52,6 +52,11 @@ FILES: dict[str, tuple[Callable[[], bytes], Reason]] = {
     ),
 }
 
+MANY_PARTS = {
+    *("many empty lists", "many empty objects", "brackets that close"),
+    *("a million blank lines", "a million lines of spaces", "100,000 bad rows"),
+}
+
 
 def check_within_peak(path: Path, peak: int = PEAK) -> DatasetReport:
     tracemalloc.start()
@@ -64,7 +69,13 @@ def check_within_peak(path: Path, peak: int = PEAK) -> DatasetReport:
     return report
 
 
-@pytest.mark.parametrize(("content", "reason"), FILES.values(), ids=list(FILES))
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param(*case, id=name, marks=[pytest.mark.slow] if name in MANY_PARTS else [])
+        for name, case in FILES.items()
+    ],
+)
 def test_check_dataset_hostile_file_ends_in_a_verdict(
     dataset: Callable[[bytes], Path], content: Callable[[], bytes], reason: Reason
 ) -> None:

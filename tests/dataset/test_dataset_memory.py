@@ -24,6 +24,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("model"), qwen_template())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peaks are read from /proc")
 @pytest.mark.parametrize(("kind", "verdict"), WORST.items())
 def test_judge_dataset_worst_files_stay_within_the_memory_bar(

@@ -21,6 +21,7 @@ from flockoff.errors import EvaluationFault, EvaluationStopped, Fault, HubTransi
 from flockoff.ledger import Ledger
 from flockoff.records import Commitment, Epoch, Evaluation, SubnetSnapshot, WeightsSet
 from flockoff.scoring import update_scores, weights_from_scores
+from tests.support.examples import examples
 from tests.support.grown_ledger import grow
 from tests.support.ledger_records import measurement
 from tests.support.subnets import OWNER, model_id, snapshot_of
@@ -115,7 +116,7 @@ def decide(ledger: Ledger, epoch: Epoch, shown: SubnetSnapshot) -> Settlement:
     return settle(epoch.start_block, verdicts, memory, coldkeys, RULES, evidence)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(epochs)
 def test_replayed_epochs_decide_what_the_ledger_holds(history: Sequence[Played]) -> None:
     chain, memory = Chain(), Memory()
@@ -140,7 +141,7 @@ def test_replayed_epochs_decide_what_the_ledger_holds(history: Sequence[Played])
         require_replays(ledger)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(epochs, st.data())
 def test_epoch_left_at_any_step_and_entered_again_decides_the_same(
     history: Sequence[Played], data: st.DataObject

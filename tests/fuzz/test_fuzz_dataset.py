@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from flockoff.errors import Reason
 from tests.support.dataset_fuzz import LIMITS, examine, file_of, rows_by_the_book
 from tests.support.dataset_texts import files, line_of, row_of, rows
+from tests.support.examples import examples
 
-SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SOME = settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 GOOD = line_of()
 BOM = b"\xef\xbb\xbf"
 

@@ -12,8 +12,9 @@ from flockoff.competition import Competition
 from flockoff.errors import MinerFault, Reason, UsageError
 from flockoff.records import MAX_COMMITMENT_BYTES, ModelId, is_repo_id
 from flockoff.text import printable
+from tests.support.examples import examples
 
-MANY = settings(max_examples=400, deadline=None)
+MANY = settings(max_examples=examples(400))
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HARMLESS = frozenset(string.ascii_letters + string.digits + "._-")
 # What ends names, paths, lines, markup and statements, or only looks like a letter, digit or dash.
@@ -39,10 +40,10 @@ def test_repo_id_whatever_gets_through_is_two_harmless_names_that_the_hub_client
     validate_repo_id(text)
 
 
-@pytest.mark.parametrize("hostile", HOSTILE[:-1])
 @pytest.mark.parametrize("place", ["{0}/b", "a/{0}", "a{0}/b", "a/{0}b", "a/b{0}", "{0}a/b", "a{0}b/c"])
-def test_repo_id_with_hostile_text_anywhere_is_refused(place: str, hostile: str) -> None:
-    assert not is_repo_id(place.replace("{0}", hostile))
+def test_repo_id_with_hostile_text_anywhere_is_refused(place: str) -> None:
+    texts = [place.replace("{0}", hostile) for hostile in HOSTILE[:-1]]
+    assert [text for text in texts if is_repo_id(text)] == []
 
 
 @MANY

@@ -195,6 +195,7 @@ def test_upload_over_the_hubs_hourly_limit_waits_as_long_as_the_hub_says(
     assert caught.value.retry_after == seconds
 
 
+@pytest.mark.slow
 def test_upload_of_30_megabytes_arrives(hub: HubServer, alice: Owner, tmp_path: Path) -> None:
     owner, anybody = HubClient(alice.token, hub.endpoint), HubClient(None, hub.endpoint)  # with time to spare
     big = tmp_path / "big.jsonl"

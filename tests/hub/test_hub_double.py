@@ -202,6 +202,7 @@ def test_commit_as_pull_request_is_a_bad_request(alice: Owner) -> None:
         )
 
 
+@pytest.mark.slow
 def test_upload_of_more_than_64_mib_comes_back_whole(alice: Owner, tmp_path: Path) -> None:
     big = tmp_path / "big.jsonl"
     big.write_bytes(bytes(range(256)) * 4096 * 65)

@@ -17,6 +17,7 @@ from flockoff.hub import HubClient
 from flockoff.hub.files import digest_of
 from flockoff.localnet.hub import HubServer, HubSettings, altered, answer
 from flockoff.localnet.hub.faults import Behaviour
+from tests.support.examples import examples
 from tests.support.hub_operations import OPERATIONS, Ground
 from tests.support.hub_users import HASTE, Owner
 
@@ -153,7 +154,7 @@ def make_download(hub: HubServer, tmp_path: Path) -> Callable[[str, str], None]:
     return download
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(namespace=st.text(max_size=60), commit=st.text(max_size=45))
 @example("../..", "a" * 40)
 @example("a/b", "main")

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flockoff.errors import FaultKind, LedgerError, Reason
@@ -94,7 +94,6 @@ claims = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(claims)
 def test_owner_is_the_lowest_block_then_uid_in_any_order_of_claims(made: list[tuple[str, int, int]]) -> None:
     with Ledger.open(":memory:", netuid=NETUID, competition=COMPETITION) as ledger:

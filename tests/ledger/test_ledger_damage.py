@@ -107,10 +107,10 @@ def test_header_with_any_byte_changed_is_refused_or_does_not_matter(healthy: byt
 def test_file_with_a_byte_changed_anywhere_is_refused_or_read_as_it_is(healthy: bytes, path: Path) -> None:
     draw = random.Random(0)
     refused = 0
-    for _ in range(150):
+    for _ in range(60):
         path.write_bytes(flipped(healthy, draw.randrange(100, len(healthy)), draw.randrange(1, 256)))
         refused += is_refused(path)
-    assert refused > 10
+    assert refused > 4
 
 
 def test_file_with_a_page_of_junk_anywhere_is_refused(healthy: bytes, path: Path) -> None:

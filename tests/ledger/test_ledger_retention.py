@@ -136,7 +136,7 @@ def detail(ledger: Ledger, start: int) -> list[object]:
 
 def test_what_is_forgotten_is_never_needed_again(life: Life) -> None:
     forgetful, elephant = life.ledgers
-    for _ in range(40):
+    for _ in range(20):
         life.play(1)
         assert needed_later(forgetful, life) == needed_later(elephant, life)
         for number in range(max(1, life.played - KEPT + 1), life.played + 1):

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import bittensor
-import bittensor_core
 import pytest
 
 from flockoff.localnet.node import Node, NodeSettings
-from tests.support.local_chain import FAST, Bench, Subnet, close_client, prepare_subnet
+from tests.support.local_chain import FAST, Bench, Subnet, connected, disconnect, prepare_subnet
 
 
 def make_wallet(folder: Path, name: str) -> Any:
@@ -19,16 +18,6 @@ def make_wallet(folder: Path, name: str) -> Any:
     wallet.create_new_coldkey(use_password=False, suppress=True)
     wallet.create_new_hotkey(suppress=True)
     return wallet
-
-
-def connected(node: Node) -> Bench:
-    client = bittensor.Subtensor(node.endpoint)
-    return Bench(node, client, bittensor_core.Keypair.create_from_uri("//Alice"))
-
-
-def disconnect(bench: Bench) -> None:
-    bench.node.stop()  # first, because the SDK's close can hang while answers still arrive
-    close_client(bench.client)
 
 
 @pytest.fixture

@@ -1,60 +1,80 @@
 """A full subnet: 256 neurons, 256 commitments."""
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import bittensor_core
+import pytest
 
-from tests.support.local_chain import RAO, Subnet, calls, commitment, must, register
+from flockoff.localnet.node import Node, NodeSettings
+from tests.support.local_chain import (
+    FAST,
+    RAO,
+    Bench,
+    Subnet,
+    calls,
+    commitment,
+    connected,
+    disconnect,
+    must,
+    register,
+)
 
 NEURONS = 256
 NO_WAIT = {"wait_for_inclusion": False, "wait_for_finalization": False, "period": None}
 
 
-def fill(subnet: Subnet) -> list[Any]:
-    """Register hotkeys until the subnet is full; gives those hotkeys' keypairs."""
-    keys = [bittensor_core.Keypair.create_from_uri(f"//miner{number}") for number in range(NEURONS - 3)]
-    must(subnet.sudo(calls.AdminUtils.sudo_set_max_burn(netuid=1, max_burn=RAO)))  # else a uid costs 100 TAO
-    registrations = [calls.SubtensorModule.burned_register(netuid=1, hotkey=key.ss58_address) for key in keys]
-    subnet.batch(registrations, subnet.miner)
-    return keys
+KEYS = [bittensor_core.Keypair.create_from_uri(f"//miner{number}") for number in range(NEURONS - 3)]
 
 
-def test_metagraph_full_subnet_is_fast_and_takes_as_many_requests_as_a_small_one(subnet: Subnet) -> None:
-    small = requests_of(subnet)
-    keys = fill(subnet)
-    for number, key in enumerate(keys):
-        must(subnet.submit(commitment(f"dataset {number}".encode()), key, **NO_WAIT))
-    subnet.node.advance(2)
+@pytest.fixture(scope="module")
+def filled(prepared_of: Callable[[NodeSettings], Subnet]) -> Subnet:
+    """A full subnet whose miners have all committed, on a node that has been stopped."""
+    prepared = prepared_of(FAST)
+    with Node(FAST, fork_of=prepared.node) as node:
+        bench = connected(node)
+        subnet = replace(prepared, node=node, client=bench.client)
+        must(subnet.sudo(calls.AdminUtils.sudo_set_max_burn(netuid=1, max_burn=RAO)))  # else each costs 100
+        pallet = calls.SubtensorModule
+        registrations = [pallet.burned_register(netuid=1, hotkey=key.ss58_address) for key in KEYS]
+        subnet.batch(registrations, subnet.miner)
+        for number, key in enumerate(KEYS):
+            must(subnet.submit(commitment(f"dataset {number}".encode()), key, **NO_WAIT))
+        node.advance(2)
+        disconnect(bench)
+    return subnet
 
-    full = requests_of(subnet)
-    start = time.perf_counter()
-    metagraph = subnet.client.subnets.metagraph(1)
-    seconds = time.perf_counter() - start
+
+@pytest.fixture
+def full(filled: Subnet, bench_of: Callable[..., Bench]) -> Subnet:
+    bench = bench_of(FAST, filled.node)
+    return replace(filled, node=bench.node, client=bench.client)
+
+
+def test_metagraph_full_subnet_takes_as_many_requests_as_a_small_one(subnet: Subnet, full: Subnet) -> None:
+    metagraph = full.client.subnets.metagraph(1)
 
     assert len(metagraph) == NEURONS
-    assert metagraph.commitments[NEURONS - 1].value == f"dataset {len(keys) - 1}"
-    assert seconds < 1
-    assert full - small <= 6  # pages of a hundred commitments
+    assert metagraph.commitments[NEURONS - 1].value == f"dataset {len(KEYS) - 1}"
+    assert requests_of(full) - requests_of(subnet) <= 6  # pages of a hundred commitments
 
 
-def test_epoch_full_subnet_keeps_the_rhythm(subnet: Subnet) -> None:
-    fill(subnet)
-    start = time.perf_counter()
-    subnet.next_epoch()
+def test_epoch_full_subnet_keeps_the_rhythm(full: Subnet) -> None:
+    start = time.process_time()
+    full.next_epoch()
 
-    assert time.perf_counter() - start < 5  # a hundred blocks and one epoch over 256 neurons
+    assert time.process_time() - start < 5  # a hundred blocks and one epoch over 256 neurons
 
 
-def test_registration_on_a_full_subnet_evicts_the_weakest(subnet: Subnet, wallet_of: Any) -> None:
-    keys = fill(subnet)
+def test_registration_on_a_full_subnet_evicts_the_weakest(full: Subnet, wallet_of: Any) -> None:
+    must(full.submit(register(wallet_of("new")), full.owner))
 
-    must(subnet.submit(register(wallet_of("new")), subnet.owner))
-
-    metagraph = subnet.client.subnets.metagraph(1)
+    metagraph = full.client.subnets.metagraph(1)
     assert len(metagraph) == NEURONS
-    assert metagraph.by_hotkey(subnet.validator.hotkey.ss58_address) is None  # earliest of the equally weak
-    assert metagraph.by_hotkey(keys[0].ss58_address) is not None
+    assert metagraph.by_hotkey(full.validator.hotkey.ss58_address) is None  # earliest of the equally weak
+    assert metagraph.by_hotkey(KEYS[0].ss58_address) is not None
 
 
 def requests_of(subnet: Subnet) -> int:

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flockoff.localnet.node.shield import local_key, make_key, open_envelope
+from tests.support.examples import examples
 from tests.support.local_chain import Subnet, calls, error_of, must
 
 KEY = local_key()
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.binary(max_size=500))
 def test_envelope_of_the_sdk_opens_to_what_it_was(message: bytes) -> None:
     envelope = bittensor_core.encrypt_mlkem768(KEY.public, message, include_key_hash=True)

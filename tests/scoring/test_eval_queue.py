@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from flockoff.competition import Queue
 from flockoff.scoring import Candidate, longest_wait, plan_epoch
 from flockoff.scoring.eval_queue import CREDIT, assign_places, due_blocks
+from tests.support.examples import examples
 
 RULES = Queue()
 
@@ -148,7 +149,7 @@ def test_plan_hotkey_twice_or_no_number_is_refused(bad: Candidate) -> None:
         places_of([*crowd(3), bad], RULES, 0)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12))
 @given(
     start=st.integers(1, 150),
     newcomers=st.integers(0, 7),
@@ -191,7 +192,7 @@ def test_plan_newcomers_under_eight_an_epoch_are_evaluated_at_once() -> None:
     assert {c.hotkey for c in newcomers} <= set(places_of([*settled, *newcomers], RULES, 3))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(candidate_lists.filter(bool), st.randoms(use_true_random=False))
 def test_longest_wait_is_kept_whatever_the_scores_become(
     candidates: list[Candidate], draw: random.Random

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from flockoff.simulate.game import Role, play
 from flockoff.simulate.population import USUAL_TOKENS, Dataset, Miner, Strategy, Submission, populate
 from flockoff.simulate.scenario import PRESETS, Data, Miners, Scenario, Validators
+from tests.support.examples import examples
 from tests.support.small_games import earned, honest_validators, miner, silent_game
 
 
@@ -119,7 +120,7 @@ def test_game_flaky_validator_that_was_away_recovers() -> None:
     assert history.validator_trust[-1, -1] > 0.99
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(seed=st.integers(0, 2**32), preset=st.sampled_from(sorted(PRESETS.keys() - {"token-sybils"})))
 def test_game_incentive_and_burn_sum_to_one_in_every_epoch(seed: int, preset: str) -> None:
     scenario, miners = small(preset, seed)
@@ -131,7 +132,7 @@ def test_game_incentive_and_burn_sum_to_one_in_every_epoch(seed: int, preset: st
     assert (history.validator_trust >= 0).all() and (history.validator_trust <= 1).all()
 
 
-@settings(max_examples=6)
+@settings(max_examples=examples(6))
 @given(order=st.permutations(range(44)))
 def test_game_order_of_the_miners_changes_nothing(order: list[int]) -> None:
     scenario, miners = small("mixed")

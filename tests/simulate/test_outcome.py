@@ -94,7 +94,7 @@ def test_measure_newcomer_is_timed_from_its_commitment() -> None:
     assert outcome.newcomer_epochs == 4  # 1 - 0.8**3 = 0.488, 1 - 0.8**4 = 0.590
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_mechanism_mixed_game_keeps_every_promise(seed: int) -> None:
     """Detected cheats of every kind, a copying, a dishonest and a flaky validator among five."""
     scenario = replace(PRESETS["mixed"], data=Data(copy_recall=1.0, contamination_recall=1.0))
@@ -107,6 +107,7 @@ def test_mechanism_mixed_game_keeps_every_promise(seed: int) -> None:
     assert outcome.newcomer_epochs is not None and outcome.newcomer_epochs <= 20
 
 
+@pytest.mark.slow
 def test_mechanism_best_of_256_gets_half_of_its_due_within_20_epochs() -> None:
     outcome = outcome_of(PRESETS["mixed"].resized(epochs=120, miners=256, validators=None), 1)
 
@@ -114,6 +115,7 @@ def test_mechanism_best_of_256_gets_half_of_its_due_within_20_epochs() -> None:
     assert outcome.newcomer_share is not None and outcome.newcomer_share > 0.2
 
 
+@pytest.mark.slow
 def test_mechanism_honest_validators_on_different_hardware_keep_their_trust() -> None:
     """All three differ, and any two of them outvote the third: with two, Yuma never clips either."""
     outcome = outcome_of(PRESETS["honest"].resized(epochs=120, miners=128, validators=3), 0)
@@ -122,6 +124,7 @@ def test_mechanism_honest_validators_on_different_hardware_keep_their_trust() ->
     assert outcome.tau is not None and outcome.tau >= 0.9
 
 
+@pytest.mark.slow
 def test_mechanism_spammer_earns_no_more_than_an_equal_that_commits_once() -> None:
     outcome = outcome_of(PRESETS["mixed"], 0)
 
@@ -129,6 +132,7 @@ def test_mechanism_spammer_earns_no_more_than_an_equal_that_commits_once() -> No
     assert each <= outcome.shares[Strategy.FIRST_SYBIL]  # of the same quality
 
 
+@pytest.mark.slow
 def test_mechanism_undetected_copies_earn_what_detection_must_keep_from_them() -> None:
     """Scoring alone does not stop a copy: where nothing finds it, the promise is broken and said to be."""
     outcome = outcome_of(PRESETS["undetected"], 0)

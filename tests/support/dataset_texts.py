@@ -8,8 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from flockoff.records import Row, Turn
+from tests.support.examples import examples
 
-EXAMPLES = settings(max_examples=50, deadline=None)
+EXAMPLES = settings(max_examples=examples(50))
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0<"), max_size=40)
 
 

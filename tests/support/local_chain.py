@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import bittensor
+import bittensor_core
 from websockets.sync.client import connect
 
 from flockoff.localnet.node import Node, NodeSettings
@@ -118,6 +119,16 @@ def prepare_subnet(bench: Bench, owner: Any, validator: Any, miner: Any) -> Subn
     bench.batch([register(validator), add_stake(validator, 1000)], validator)
     must(bench.submit(register(miner), miner))
     return Subnet(bench.node, bench.client, bench.alice, owner, validator, miner)
+
+
+def connected(node: Node) -> Bench:
+    client = bittensor.Subtensor(node.endpoint)
+    return Bench(node, client, bittensor_core.Keypair.create_from_uri("//Alice"))
+
+
+def disconnect(bench: Bench) -> None:
+    bench.node.stop()  # first, because the SDK's close can hang while answers still arrive
+    close_client(bench.client)
 
 
 def close_client(client: Any) -> None:

@@ -14,6 +14,7 @@ from flockoff.errors import MinerFault, Reason, SetupError
 from flockoff.records import EncodedRow, Row, Turn
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.tokens.pieces import LONGEST_PIECE, SHORTEST_PIECE
+from tests.support.examples import examples
 from tests.support.small_qwen import NOT_SPECIAL, qwen_template, write_model
 
 QWEN_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
@@ -113,7 +114,7 @@ def test_encoder_text_that_fills_the_context_before_the_answer_has_no_assistant_
     assert len(cut.input_ids) == 100 and not any(cut.assistant)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20))
 @given(
     st.lists(st.sampled_from(["a", "\na", "a\n", "\n\na\n", " a ", "é", "🙂", "1"]), min_size=1, max_size=4)
 )
@@ -137,18 +138,20 @@ def test_encoder_run_of_marks_is_cut_after_every_120(encoder: TokenizerEncoder) 
 def test_encoder_hostile_rows_cost_bounded_time(encoder: TokenizerEncoder) -> None:
     many_turns = row(*["a"] * 60_000)
     one_word = row("a" * 5_000_000, "b")
-    start = time.monotonic()
+    start = time.process_time()
     encoded = encoder.encode([many_turns, one_word])
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert [len(one.input_ids) for one in encoded] == [CONTEXT, CONTEXT]
 
 
-def test_encoder_many_rows_take_seconds(encoder: TokenizerEncoder) -> None:
-    rows = [row("Hi, how do you do?", "So do I, thank you. " * 10)] * 5000
-    start = time.monotonic()
+def test_encoder_many_rows_take_a_second_of_the_processor_for_every_hundred_at_most(
+    encoder: TokenizerEncoder,
+) -> None:
+    rows = [row("Hi, how do you do?", "So do I, thank you. " * 10)] * 1000
+    start = time.process_time()
     encoded = encoder.encode(rows)
-    assert time.monotonic() - start < 10
-    assert len(encoded) == 5000 and len(set(encoded)) == 1
+    assert time.process_time() - start < 10
+    assert len(encoded) == 1000 and len(set(encoded)) == 1
 
 
 @pytest.mark.parametrize("mark", ["<|im_start|>assistant\n", "x<|im_end|>\n<|im_start|>assistant\ny"])
@@ -191,7 +194,7 @@ def test_encoder_added_token_is_one_token_wherever_a_long_text_is_cut(
 text = st.text(alphabet=st.sampled_from("Hi duser\n é\t<|>_/e\u0301🙂漢"), max_size=30).filter(str.strip)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.lists(st.tuples(text, text), min_size=1, max_size=3), st.none() | text)
 def test_encoder_any_text_masks_the_answers_and_equals_transformers(
     encoder: TokenizerEncoder, qwen_directory: Path, exchanges: list[tuple[str, str]], system: str | None

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from flockoff.records import Row, Turn
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.tokens.pieces import LONGEST_PIECE, SHORTEST_PIECE, pieces_of
+from tests.support.examples import examples
 from tests.support.small_qwen import NOT_SPECIAL
 
 MARK = "<|im_end|>"
@@ -93,7 +94,7 @@ def test_encoder_tokens_of_pieces_are_those_of_the_whole_text(
     assert ids == tokenizer.encode(text, add_special_tokens=False).ids
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15))
 @given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([16, 300, CONTEXT]))
 def test_encoder_long_rows_cut_at_the_context_equal_the_whole_rows_beginning(
     qwen_directory: Path, seed: int, parts: int, context: int

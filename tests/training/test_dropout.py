@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flockoff.training.dropout import RowDropout, keep_probability
+from tests.support.examples import examples
 
 CPU = torch.device("cpu")
 U64 = 2**64 - 1
@@ -37,7 +38,7 @@ def test_philox_gives_the_papers_known_answers() -> None:
     assert philox(ones, (U64, U64))[0] == 0x87B092C3013FE90B
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(
     rate=st.floats(0, 1),
     seed=st.integers(0, 2**32 - 1),
