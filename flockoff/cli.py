@@ -99,6 +99,11 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
             "epoch.",
         ),
         Entry(
+            "watch",
+            "flockoff.commands.watch",
+            "Watch miners and tell what happens: evaluated, beaten, at fault, deregistered, weight gone.",
+        ),
+        Entry(
             "site",
             "flockoff.commands.site",
             "Write a subnet's leaderboard from the chain as one static page, to host and to refresh by cron.",

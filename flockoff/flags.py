@@ -399,6 +399,16 @@ Dashboard = Annotated[
         help="Serve the report live on this port, to this machine only.",
     ),
 ]
+Alert = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--alert",
+        metavar="URL",
+        rich_help_panel=_WATCHING,
+        help="Send alerts there, by Apprise: discord://, tgram://, mailto:// and a hundred more. Once for "
+        "each address; or all of them, with spaces between, in FLOCKOFF_ALERTS.",
+    ),
+]
 WandbProject = Annotated[
     str | None,
     _flag(

@@ -47,7 +47,7 @@ def outlast(step: Callable[[], T], stop: threading.Event) -> T:
             pause = backoff(tries, first=_FIRST_SECONDS, longest=_LONGEST_SECONDS)
             if isinstance(fault, HubTransient) and fault.retry_after is not None:
                 pause = max(pause, fault.retry_after)
-            about = event("fault", fault=fault.kind, seconds=pause)
+            about = event("fault", fault=fault.kind, seconds=pause, tries=tries)
             log.warning("%s Trying again in %.0f s.", fault, pause, extra=about)
             if stop.wait(pause):
                 raise Interrupted from fault

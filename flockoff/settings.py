@@ -5,10 +5,12 @@ A flag beats the environment, which beats ``.env``.
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import typer
 from dotenv import dotenv_values
@@ -20,24 +22,32 @@ from flockoff.launch import remedy_for
 from flockoff.logs import TRACE
 from flockoff.text import secrets_in
 
+_SECRET_CHARACTERS = 6
+# Alerts' addresses whose host is a machine's name; all others keep a key there.
+_WITH_HOST = frozenset(
+    {"json", "jsons", "xml", "xmls", "form", "forms", "mailto", "mailtos", "http", "https"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the environment or ``.env`` says about the hub. ``repr`` shows none of it."""
+    """What the environment or ``.env`` says of the hub and of alerts. ``repr`` shows none of it."""
 
     hf_token: str | None = field(default=None, repr=False)
     hf_endpoint: str | None = field(default=None, repr=False)  # may hold a password
+    alerts: tuple[str, ...] = field(default=(), repr=False)  # Apprise's addresses, secrets all of them
 
     @property
     def secrets(self) -> frozenset[str]:
         """What no log may show."""
         token = [self.hf_token] if self.hf_token else []
-        return secrets_in(self.hf_endpoint or "").union(token)
+        return secrets_in(self.hf_endpoint or "").union(token, alert_secrets(self.alerts))
 
 
 def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | None = None) -> Credentials:
-    """HF_TOKEN and HF_ENDPOINT from ``environ``, else from ``.env`` in ``directory`` or the project root.
+    """HF_TOKEN, HF_ENDPOINT and FLOCKOFF_ALERTS from ``environ``, else from ``.env``.
 
+    That is in ``directory``, or in the project root.
     What is set to nothing counts as not set. Without any token that of ``hf auth login`` is used, on the
     public hub only. Raises UsageError for a ``.env`` that cannot be read and, without showing it, for a token
     that cannot be one.
@@ -57,7 +67,20 @@ def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | 
         token, source = _text_of(login).strip() or None, str(login)
     if token is not None:
         _check_token(token, source)
-    return Credentials(hf_token=token, hf_endpoint=endpoint)
+    alerts = tuple((value("FLOCKOFF_ALERTS") or "").split())
+    return Credentials(hf_token=token, hf_endpoint=endpoint, alerts=alerts)
+
+
+def alert_secrets(urls: Collection[str]) -> frozenset[str]:
+    """What of alerts' addresses no log may show: all but the names of machines."""
+    found: set[str] = set()
+    for url in urls:
+        parts = urlsplit(url)
+        user = parts.netloc.rpartition("@")[0].split(":")
+        host = [] if parts.scheme in _WITH_HOST else [parts.netloc, *re.split("[:@]", parts.netloc)]
+        pieces = {piece for each in (*user, *host) for piece in (each, unquote(each))}
+        found |= secrets_in(url) | {url} | {piece for piece in pieces if len(piece) >= _SECRET_CHARACTERS}
+    return frozenset(found)
 
 
 def login_file(environ: Mapping[str, str]) -> Path:
@@ -166,11 +189,22 @@ class ValidatorSettings:
     metrics: flags.Metrics  # port; None: not served
     report: flags.Report  # folder; None: not written
     dashboard: flags.Dashboard  # port; None: not served
+    alert: flags.Alert = field(default=None, repr=False)
     wandb_project: flags.WandbProject  # None: not tracked there
     wandb_entity: flags.WandbEntity
 
+    @property
+    def alerts(self) -> tuple[str, ...]:
+        """Where to send alerts: the flags beat the environment, which beats ``.env``."""
+        return tuple(self.alert or ()) or self.neuron.credentials.alerts
 
-_ENVIRONMENT = "HF_TOKEN and HF_ENDPOINT are read from the environment or from .env in the project root."
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What no log may show."""
+        return self.neuron.secrets | alert_secrets(self.alerts)
+
+
+_ENVIRONMENT = "HF_TOKEN, HF_ENDPOINT and FLOCKOFF_ALERTS are read from the environment or from .env."
 
 
 def miner_settings(argv: Sequence[str] | None = None) -> MinerSettings:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 try:
     from flockoff import __version__, assemble
+    from flockoff.alerts import alerting
     from flockoff.competition import competition_hash
     from flockoff.errors import Interrupted
     from flockoff.launch import lenient_output, run
@@ -28,7 +29,7 @@ log = logging.getLogger("flockoff.validator")
 def main(argv: Sequence[str] | None = None) -> int:
     lenient_output()
     settings = validator_settings(argv)
-    log, secrets = settings.neuron.log, settings.neuron.secrets
+    log, secrets = settings.neuron.log, settings.secrets
     set_up_logging(log.level, log.directory, "validator", secrets, as_json=log.as_json)
     return run(lambda stop: validate(settings, stop))
 
@@ -39,6 +40,12 @@ def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
         with (
             served(settings.metrics),
             assemble.shown(settings),
+            alerting(
+                settings.alerts,
+                settings.data_dir,
+                name=f"validator on subnet {settings.neuron.netuid}",
+                secrets=settings.secrets,
+            ),
             assemble.open_validator(settings, stop) as validator,
         ):
             log.info(

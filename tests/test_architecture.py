@@ -18,9 +18,11 @@ LAYERS = (
     ("records", "competition", "launch", "retry"),
     ("ports", "flags", "pinned"),
     ("settings",),
+    ("alerts",),
     ("scoring", "dataset", "planner", "yuma"),
     ("epoch",),
     ("standings",),
+    ("watching",),
     ("tokens",),
     ("chain", "hub", "training", "ledger"),
     ("mine", "validate", "localnet", "tracking", "report", "cluster"),
@@ -31,14 +33,19 @@ LAYERS = (
     ("commands",),
     ("cli", "neurons"),
 )
-PURE_ROOMS = ("scoring", "dataset", "planner", "yuma", "epoch", "standings")
+PURE_ROOMS = ("scoring", "dataset", "planner", "yuma", "epoch", "standings", "watching")
 OPEN_TO_PURE_ROOMS = {"errors", "records", "competition", "ports", "text", "numpy"}
-BELOW = {"epoch": {"scoring", "dataset"}, "standings": {"epoch"}}  # pure themselves
+BELOW = {
+    "epoch": {"scoring", "dataset"},
+    "standings": {"epoch"},
+    "watching": {"standings"},
+}  # pure themselves
 
 # Only these rooms import these libraries; a library that is not here is free.
 LIBRARIES = {
     ("chain", "localnet"): ("bittensor", "bittensor_core", "bittensor_wallet"),
     ("hub",): ("huggingface_hub",),
+    ("alerts",): ("apprise",),
     ("cluster",): ("ray",),
     ("ledger",): ("sqlite3",),
     ("metrics",): ("prometheus_client",),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -11,17 +12,21 @@ from typing import Annotated
 
 import typer
 
+from flockoff.chain import resolve_endpoint
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import load_competition
 from flockoff.doctor import gpu, machine, network
+from flockoff.doctor.bundle import bundle, secrets_around
 from flockoff.doctor.finding import Finding, examined
 from flockoff.flags import (
+    PROJECT_ROOT,
     AsJson,
     CacheDir,
     CompetitionFile,
     DataDir,
     Device,
     Endpoint,
+    LogDir,
     Network,
     WalletHotkey,
     WalletName,
@@ -30,7 +35,10 @@ from flockoff.flags import (
 from flockoff.launch import run
 from flockoff.ledger.filesystem import mounts
 from flockoff.logs import say_on_stderr
+from flockoff.openers import ledger_path
+from flockoff.report.files import write_whole
 from flockoff.settings import Credentials, NeuronSettings, read_credentials
+from flockoff.text import without_key
 
 
 class Role(StrEnum):
@@ -55,6 +63,11 @@ def doctor(
     wallet_hotkey: WalletHotkey,
     device: Device,
     competition: CompetitionFile,
+    log_dir: LogDir,
+    bundle_file: Annotated[
+        Path | None,
+        typer.Option("--bundle", metavar="FILE", help="Also write what one attaches to a report of a fault."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Examine this machine: what it has, what it lacks, and the remedy for each.
@@ -62,8 +75,11 @@ def doctor(
     \b
     flockoff doctor miner --netuid 96 --wallet-name ann --hotkey one
     flockoff doctor validator --netuid 96 --json
+    flockoff doctor validator --netuid 96 --bundle report.txt --logging.logging_dir logs
 
-    Ends with status 1 where something does not work.
+    Ends with status 1 where something does not work. A bundle is one text to look through and attach:
+    versions, these findings, settings, what is in the ledger, the last lines of the log; secrets are left
+    out.
     """
     credentials = read_credentials()
     neuron = None
@@ -89,6 +105,19 @@ def doctor(
             print_json({"role": chosen, "findings": [asdict(finding) for finding in found]})
         else:
             found = _shown(chosen, findings)
+        if bundle_file is not None:
+            _write_bundle(
+                bundle_file,
+                found,
+                chosen,
+                neuron,
+                credentials,
+                competition,
+                cache_dir,
+                data_dir,
+                device,
+                log_dir,
+            )
         return 1 if any(finding.state == "bad" for finding in found) else 0
 
     raise typer.Exit(run(program))
@@ -115,12 +144,44 @@ def _findings(
         yield from examined("device", lambda: gpu.device(rules, cache_dir, device))
     yield from machine.base_model(rules, cache_dir, role)
     yield from network.environment()
+    yield from examined("alerts", lambda: network.alerts(credentials))
     yield from examined("hub token", lambda: network.hub(credentials, role))
     if neuron is None:
         yield Finding("chain and wallet", "unknown", "not looked at", "Give --netuid.")
     else:
         settings = neuron
         yield from examined("chain", lambda: network.chain(settings, role))
+
+
+def _write_bundle(
+    file: Path,
+    found: list[Finding],
+    role: str,
+    neuron: NeuronSettings | None,
+    credentials: Credentials,
+    competition: Path | None,
+    cache_dir: Path,
+    data_dir: Path,
+    device: str | None,
+    log_dir: Path | None,
+) -> None:
+    settings: dict[str, object] = {"cache_dir": cache_dir, "data_dir": data_dir, "device": device or "auto"}
+    if neuron is not None:
+        node = resolve_endpoint(neuron.network, neuron.chain_endpoint)
+        settings |= {"node": without_key(node), "netuid": neuron.netuid}
+        settings |= {"wallet": f"{neuron.wallet_name}/{neuron.wallet_hotkey} in {neuron.wallet_path}"}
+    text = bundle(
+        found,
+        role=role,
+        settings=settings,
+        competition=load_competition(competition),
+        ledger=ledger_path(data_dir),
+        log_dir=log_dir,
+        secrets=(neuron or credentials).secrets
+        | secrets_around(os.environ, [Path.cwd() / ".env", PROJECT_ROOT / ".env"]),
+    )
+    write_whole(file, text)
+    typer.echo(f"{file.resolve()}: look through it before you attach it to a report.", err=True)
 
 
 def _shown(role: str, findings: Iterator[Finding]) -> list[Finding]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from flockoff import openers
+from flockoff.alerts import check_alerts, kind_of
 from flockoff.chain import open_chain, resolve_endpoint
 from flockoff.doctor.finding import Finding
 from flockoff.errors import FlockoffError
@@ -72,6 +73,16 @@ def environment() -> Iterator[Finding]:
     """What is set here that decides how hub and chain are reached."""
     names = steering()
     yield Finding("environment", "good", f"{', '.join(names)} set" if names else "nothing set that steers")
+
+
+def alerts(credentials: Credentials) -> Iterator[Finding]:
+    """What FLOCKOFF_ALERTS names, by kind alone."""
+    urls = credentials.alerts
+    if not urls:
+        yield Finding("alerts", "unknown", "FLOCKOFF_ALERTS names nobody to send them to")
+        return
+    check_alerts(urls)
+    yield Finding("alerts", "good", f"by {', '.join(map(kind_of, urls))}")
 
 
 def hub(credentials: Credentials, role: str) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ _END = "</script>"
 class PublishedMiner:
     """One miner by one validator. Words are printable."""
 
+    epoch: int | None  # of its last turn
     standing: str
     reason: str | None
     loss: float | None
@@ -145,6 +146,7 @@ def _miner(told: Mapping[str, Any]) -> PublishedMiner:
     turns = told.get("turns")
     turn = turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], list) else []
     return PublishedMiner(
+        epoch=_whole(turn[0]) if turn else None,
         standing=_word(told.get("standing"), _WORD_CHARACTERS) or "no_turn",
         reason=_word(turn[2], _WORD_CHARACTERS) if len(turn) > 2 else None,
         loss=_number(told.get("loss")),

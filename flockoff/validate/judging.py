@@ -297,7 +297,7 @@ class _Judge:
                 note(fault)
                 pause = self._validator.fault_pause
                 told = "%s A finished evaluation waits to be stored: trying again every %.0f s."
-                log.error(told, fault, pause)
+                log.error(told, fault, pause, extra=event("fault", fault=fault.kind, seconds=pause))
                 self._validator.stop.wait(pause)
             else:
                 if stored is not None:

@@ -58,7 +58,7 @@ def run_epochs(validator: Validator, epochs: int | None) -> bool:
             pause = backoff(
                 tries, first=validator.fault_pause, longest=_LONGEST_PAUSE * validator.fault_pause
             )
-            run.say(fault, pause)
+            run.say(fault, pause, tries)
             _pause(validator, pause)
     return run.all_set
 
@@ -100,14 +100,14 @@ class _Run:
             self.finished += 1
             self.all_set &= outcome
 
-    def say(self, fault: Fault, pause: float) -> None:
+    def say(self, fault: Fault, pause: float, tries: int) -> None:
         """Log a fault that is waited out: loudly where weights are due."""
         note(fault)
         if self._clock is not None and self._clock.late():
             why = "WEIGHTS NOT SET, and the epoch ends soon: %s Trying again in %.0f s."
             log.error(why, fault, pause, extra=event(NOT_SET, fault=fault.kind, seconds=pause))
         else:
-            about = event("fault", fault=fault.kind, seconds=pause)
+            about = event("fault", fault=fault.kind, seconds=pause, tries=tries)
             log.warning("%s Trying again in %.0f s.", fault, pause, extra=about)
 
 

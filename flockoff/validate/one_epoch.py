@@ -135,7 +135,8 @@ def _make_room(validator: Validator, queue: Sequence[Commitment]) -> None:
         validator.datasets.begin(needed)
     except SetupError as fault:
         note(fault)
-        log.error("%s Going on with what can be read and written.", fault)
+        told = "%s Going on with what can be read and written."
+        log.error(told, fault, extra=event("disk", fault=fault.kind))
 
 
 def _snapshot_at_start(validator: Validator, epoch: Epoch) -> SubnetSnapshot:

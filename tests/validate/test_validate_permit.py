@@ -8,12 +8,14 @@ import bittensor
 import bittensor_core
 import pytest
 
+from flockoff.alerts import alerting
 from flockoff.metrics import REGISTRY
 from flockoff.ports import Chain
 from flockoff.records import ChainWeights
 from flockoff.validate import run_epochs
 from tests.support.arena import Arena
 from tests.support.local_chain import Bench, calls, close_client, must
+from tests.support.post import running_post
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ short_epochs = pytest.mark.parametrize("arena", [80], indirect=True)
 def test_validator_with_too_little_stake_sends_nothing_and_goes_on_once_it_has_enough(
     arena: Arena, bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Who is to be alerted hears of it once, and once that it is well again."""
     caplog.set_level(logging.INFO, "flockoff")
     arena.submit(0, "good", loss=1.0)
     ask_for_stake(bench, 10**18)
@@ -70,7 +73,13 @@ def test_validator_with_too_little_stake_sends_nothing_and_goes_on_once_it_has_e
         arena.next_epoch()
 
     chain = OnWaiting(validator.chain, heal)
-    assert run_epochs(replace(validator, chain=chain), 1)  # type: ignore[arg-type]
+    with running_post() as post:
+        with alerting((post.url,), arena.directory, name="v"):
+            assert run_epochs(replace(validator, chain=chain), 1)  # type: ignore[arg-type]
+        assert [title.partition(" after")[0] for title in post.titles] == [
+            "v: no validator permit",
+            "v: permit: well again",
+        ]
     assert "less stake than is asked for" in caplog.text
     assert permit() == 1
     assert arena.weights() == {arena.uid(0): 1.0}

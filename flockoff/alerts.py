@@ -1,0 +1,320 @@
+"""Alerts that arrive: what somebody has to know is sent by Apprise, to whatever its addresses name.
+
+An address (discord://, tgram://, mailto://, json:// …) is a secret: no message here shows more of it than its
+kind. Sending is slow and may fail; a program that must not wait leaves it to ``Alerts``.
+"""
+
+import json
+import logging
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flockoff.errors import FlockoffError, UsageError
+from flockoff.text import duration, printable, without
+
+log = logging.getLogger(__name__)
+
+LOW_DISK_BYTES = 2 * 10**9
+_TEXT_CHARACTERS = 1500  # Discord takes 2,000
+_TRIES = 3
+_PAUSE_SECONDS = 20.0
+_CLOSE_SECONDS = 15.0
+_WAITING = 64
+_REMEMBERED = 500
+_LASTING_TRIES = 8  # of the chain in a row, some minutes, before anybody is told
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """``well``: something is right again, or is good news."""
+
+    title: str
+    text: str
+    well: bool = False
+
+
+def kind_of(url: str) -> str:
+    """What may be shown of an address."""
+    scheme = url.partition("://")[0]
+    return printable(scheme, 20) if "://" in url and scheme.isalnum() else "an address without a kind"
+
+
+def check_alerts(urls: Sequence[str]) -> None:
+    """Raise UsageError for an address that Apprise cannot use; it is not shown."""
+    for url in urls:
+        if _service(url) is None:
+            raise UsageError(
+                f"--alert: Apprise does not understand one of the addresses ({kind_of(url)}).",
+                remedy="Its forms: https://github.com/caronc/apprise/wiki, such as discord://ID/TOKEN.",
+            )
+
+
+def deliver(urls: Sequence[str], notice: Notice) -> list[str]:
+    """Send it to every address; returns those that it did not get to. Takes seconds, and is bounded."""
+    return [url for url in urls if not _sent(url, notice)]
+
+
+def _service(url: str) -> Any:
+    import apprise
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # it would say addresses
+    return apprise.Apprise.instantiate(url)
+
+
+def _sent(url: str, notice: Notice) -> bool:
+    try:
+        service = _service(url)
+        return service is not None and bool(
+            service.notify(
+                body=_lines(notice.text),
+                title=printable(notice.title, 200),
+                notify_type="success" if notice.well else "failure",
+            )
+        )
+    except Exception as error:  # noqa: BLE001 - a hundred services' code, none of which may end this program
+        log.debug("Apprise failed with %s.", type(error).__name__)
+        return False
+
+
+def _lines(text: str) -> str:
+    return "\n".join(printable(line, _TEXT_CHARACTERS) for line in text.splitlines())[:_TEXT_CHARACTERS]
+
+
+# --- beside a program that must not wait -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    """Something is the matter (``notice``), or no more (None)."""
+
+    key: str
+    notice: Notice | None
+
+
+class Alerts:
+    """Sends from a thread of its own: each thing that is the matter once, and once that it is well again.
+
+    What was sent is remembered in ``memory``, across restarts. ``raise_`` and ``clear`` never wait and never
+    fail; what finds no room, or does not arrive, is one line in the log.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        memory: Path,
+        *,
+        name: str,
+        pause: float = _PAUSE_SECONDS,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """``name``: whose alerts these are, in front of every title. ``pause``: seconds between tries."""
+        self._urls = tuple(urls)
+        self._memory = memory
+        self._name = name
+        self._pause = pause
+        self._now = now
+        self._active = _remembered(memory)
+        self._queue: queue.Queue[_Signal | None] = queue.Queue(_WAITING)
+        self._full = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
+        self._thread.start()
+
+    def raise_(self, key: str, title: str, text: str) -> None:
+        """``key``: what is the matter; while it is, nothing more is sent of it."""
+        self._put(_Signal(key, Notice(title, text)))
+
+    def clear(self, key: str) -> None:
+        self._put(_Signal(key, None))
+
+    def close(self) -> None:
+        """Send what is waiting, for some seconds at most."""
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=1.0)
+        self._thread.join(_CLOSE_SECONDS)
+        self._stop.set()
+
+    def _put(self, signal: _Signal) -> None:
+        try:
+            self._queue.put_nowait(signal)
+            self._full = False
+        except queue.Full:
+            if not self._full:
+                log.warning("Alerts are not getting through: %d are waiting, more are left out.", _WAITING)
+            self._full = True
+
+    def _run(self) -> None:
+        while (signal := self._queue.get()) is not None and not self._stop.is_set():
+            since = self._active.get(signal.key)
+            if signal.notice is not None and since is None:
+                if self._send(signal.notice):
+                    self._active[signal.key] = self._now()
+                    self._save()
+            elif signal.notice is None and since is not None:
+                told = f"{signal.key}: well again after {duration(self._now() - since)}"
+                if self._send(Notice(told, f"{told}.", well=True)):
+                    del self._active[signal.key]
+                    self._save()
+
+    def _send(self, notice: Notice) -> bool:
+        """Whether it got to every address, or to one at least after all tries."""
+        named = Notice(f"{self._name}: {notice.title}", notice.text, notice.well)
+        left = list(self._urls)
+        for tries in range(1, _TRIES + 1):
+            left = deliver(left, named)
+            if not left or tries == _TRIES or self._stop.wait(self._pause):
+                break
+        if left:
+            kinds = ", ".join(sorted({kind_of(url) for url in left}))
+            log.warning("An alert did not arrive by %s: %s", kinds, notice.title)
+        return len(left) < len(self._urls)
+
+    def _save(self) -> None:
+        kept = dict(sorted(self._active.items(), key=lambda item: -item[1])[:_REMEMBERED])
+        try:
+            write_memory(self._memory, {"active": kept})
+        except OSError as error:
+            log.warning("Which alerts were sent cannot be remembered in %s: %s", self._memory, error.strerror)
+
+
+def write_memory(path: Path, content: Mapping[str, object]) -> None:
+    """Write it as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(json.dumps(content), encoding="utf-8")
+    new.replace(path)
+
+
+def read_memory(path: Path) -> dict[str, Any]:
+    """What ``write_memory`` wrote; empty where there is none, or it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _remembered(path: Path) -> dict[str, float]:
+    active = read_memory(path).get("active")
+    if not isinstance(active, dict):
+        return {}
+    return {key: float(since) for key, since in active.items() if isinstance(since, int | float)}
+
+
+# --- a validator's --------------------------------------------------------------------------------------
+
+WEIGHTS, PERMIT, LEDGER = "weights", "permit", "ledger"
+CHAIN, DISK, WORKER, DIFFER, ENDED = "chain", "disk", "worker", "weights on chain", "validator"
+_TITLES = {
+    WEIGHTS: "WEIGHTS NOT SET",
+    PERMIT: "no validator permit",
+    LEDGER: "the ledger cannot be used",
+    CHAIN: "the chain does not answer",
+    DISK: "the disk is full",
+    WORKER: "a dataset could not be evaluated",
+    DIFFER: "the weights on chain are others than were sent",
+    ENDED: "the validator has ended",
+}
+_OF_AN_EPOCH = (DISK, WORKER, DIFFER)  # well again once an epoch has passed without them
+
+
+@contextmanager
+def alerting(
+    urls: Sequence[str],
+    directory: Path,
+    *,
+    name: str,
+    secrets: Collection[str] = frozenset(),
+    pause: float = _PAUSE_SECONDS,
+) -> Iterator[None]:
+    """Send a validator's alerts while this lasts, by the events of its log; without ``urls`` nothing is done.
+
+    ``directory``: its data, on whose disk there must be room, and where it is remembered what was sent. An
+    error that ends it is sent, too. Raises UsageError for an address that cannot be used.
+    """
+    if not urls:
+        yield
+        return
+    check_alerts(urls)
+    alerts = Alerts(urls, directory / "alerts.json", name=name, pause=pause)
+    listener = _Listener(alerts, directory, frozenset(secrets))
+    package = logging.getLogger("flockoff")
+    package.addHandler(listener)
+    try:
+        yield
+    except FlockoffError as error:
+        alerts.raise_(ENDED, _TITLES[ENDED], listener.shown(str(error)))
+        raise
+    except Exception as error:
+        alerts.raise_(ENDED, _TITLES[ENDED], f"By a bug ({type(error).__name__}): its log says where.")
+        raise
+    finally:
+        package.removeHandler(listener)
+        alerts.close()
+
+
+class _Listener(logging.Handler):
+    """Reads the log's events; what it does in a thread that logs is to put a line into a queue."""
+
+    def __init__(self, alerts: Alerts, directory: Path, secrets: frozenset[str]) -> None:
+        super().__init__(logging.INFO)
+        self._alerts = alerts
+        self._directory = directory
+        self._secrets = secrets
+        self._seen: set[str] = set()  # in the epoch under way, of those that are an epoch's
+
+    def shown(self, text: str) -> str:
+        return without(text, self._secrets)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        name, fields = getattr(record, "event", None), getattr(record, "fields", {})
+        if name == "epoch_begun":
+            self._alerts.clear(ENDED)
+            self._look_at_disk()
+        elif name == "epoch_closed":
+            for key in (LEDGER, CHAIN, *(key for key in _OF_AN_EPOCH if key not in self._seen)):
+                self._alerts.clear(key)
+            self._seen.clear()
+        elif name == "weights_set":
+            for key in (WEIGHTS, PERMIT, CHAIN):
+                self._alerts.clear(key)
+        else:
+            matter = _matter(name, fields)
+            if matter is not None:
+                self._raise(matter, record.getMessage())
+
+    def _raise(self, key: str, text: str) -> None:
+        if key in _OF_AN_EPOCH:
+            self._seen.add(key)
+        self._alerts.raise_(key, _TITLES[key], self.shown(text))
+
+    def _look_at_disk(self) -> None:
+        try:
+            free = shutil.disk_usage(self._directory).free
+        except OSError:
+            return
+        if free < LOW_DISK_BYTES:
+            self._raise(DISK, f"{free / 1e9:.1f} GB are free where {self._directory} is.")
+
+
+def _matter(name: object, fields: Mapping[str, object]) -> str | None:
+    """What an event of the log says to be the matter."""
+    if name == "weights_not_set":
+        return WEIGHTS if "epoch" in fields else None  # else it is tried again
+    if name == "fault":
+        kind, tries = str(fields.get("fault")), fields.get("tries")
+        if kind.startswith("ledger"):
+            return LEDGER
+        lasting = kind.startswith("chain") and isinstance(tries, int) and tries >= _LASTING_TRIES
+        return CHAIN if lasting else None
+    if name == "verdict":
+        failed = (fields.get("standing"), str(fields.get("reason"))) == ("not_evaluated", "evaluation")
+        return WORKER if failed else None
+    return {"no_permit": PERMIT, "weights_differ": DIFFER, "disk": DISK}.get(str(name))

@@ -1,0 +1,159 @@
+"""What has happened to a miner since somebody last looked: pure, so that each thing is told once."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from flockoff.records import SubnetSnapshot
+from flockoff.standings import Standing, Standings
+
+Kind = Literal["evaluated", "beaten", "at_fault", "deregistered", "registered", "weight_gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class LastTurn:
+    """A miner's last turn by one validator, which names itself. ``detail`` is printable."""
+
+    epoch: int
+    standing: str
+    reason: str | None
+    detail: str
+    loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One hotkey at one moment. ``ahead``: the hotkeys that had more incentive."""
+
+    hotkey: str
+    uid: int | None  # None: not registered
+    commitment: str | None = None
+    problem: str | None = None  # why the commitment does not count
+    rank: int | None = None
+    incentive: float = 0.0
+    weighted_by: Mapping[int, float] = field(default_factory=dict)  # by validator's uid
+    ahead: frozenset[str] = frozenset()
+    turns: Mapping[str, LastTurn] = field(default_factory=dict)  # by whose they are
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    kind: Kind
+    hotkey: str
+    text: str  # a sentence that names the miner's uid where it has one
+    well: bool = False
+
+
+def look(hotkey: str, snapshot: SubnetSnapshot, found: Standings, turns: Mapping[str, LastTurn]) -> Seen:
+    """What is to be seen of ``hotkey`` now. ``turns``: by validator, where one says."""
+    neuron = snapshot.neuron(hotkey)
+    if neuron is None:
+        return Seen(hotkey, None, turns=turns)
+    mine = next((each for each in found.miners if each.hotkey == hotkey), None)
+    if mine is None:
+        return Seen(hotkey, neuron.uid, turns=turns)
+    return Seen(
+        hotkey=hotkey,
+        uid=neuron.uid,
+        commitment=mine.commitment,
+        problem=mine.problem,
+        rank=mine.rank,
+        incentive=mine.incentive,
+        weighted_by=mine.weights,
+        ahead=frozenset(each.hotkey for each in found.miners if _is_ahead(each, mine)),
+        turns=turns,
+    )
+
+
+def _is_ahead(other: Standing, mine: Standing) -> bool:
+    return not other.burn and other.incentive > mine.incentive
+
+
+def news(before: Seen | None, now: Seen) -> list[News]:
+    """What to tell. ``before`` is None at the first look: then only what is wrong is news."""
+    if now.uid is None:
+        gone = before is None or before.uid is not None
+        return [News("deregistered", now.hotkey, _gone(before, now))] if gone else []
+    first = before is None or before.uid is None
+    told = [*_turns(before, now), *_problem(before, now)]
+    if before is not None and first:
+        text = f"uid {now.uid}: the hotkey {now.hotkey} is registered again."
+        told.insert(0, News("registered", now.hotkey, text, well=True))
+    if before is not None and not first:
+        told += [*_weights(before, now), *_beaten(before, now)]
+    return told
+
+
+def _gone(before: Seen | None, now: Seen) -> str:
+    where = "" if before is None else f" It was uid {before.uid}."
+    return f"The hotkey {now.hotkey} is not registered on the subnet: it earns nothing.{where}"
+
+
+def _problem(before: Seen | None, now: Seen) -> list[News]:
+    if now.problem is None:
+        return []
+    if before is not None and (before.commitment, before.problem) == (now.commitment, now.problem):
+        return []
+    return [News("at_fault", now.hotkey, f"uid {now.uid}: the commitment does not count. {now.problem}")]
+
+
+def _turns(before: Seen | None, now: Seen) -> list[News]:
+    told = []
+    for whose, turn in now.turns.items():
+        last = before.turns.get(whose) if before is not None else None
+        if last is not None and last.epoch >= turn.epoch:
+            continue
+        why = turn.reason.replace("_", " ") if turn.reason else turn.standing.replace("_", " ")
+        if turn.standing == "at_fault":
+            text = (
+                f"uid {now.uid}: at fault ({why}) in epoch {turn.epoch}, by {whose}. {turn.detail}".rstrip()
+            )
+            told.append(News("at_fault", now.hotkey, text))
+        elif turn.standing == "eligible" and before is not None:
+            loss = "" if turn.loss is None else f", loss {turn.loss:.4f}"
+            text = f"uid {now.uid}: evaluated in epoch {turn.epoch} by {whose}{loss}."
+            told.append(News("evaluated", now.hotkey, text, well=True))
+    return told
+
+
+def _weights(before: Seen, now: Seen) -> list[News]:
+    told = []
+    fresh = {uid: weight for uid, weight in now.weighted_by.items() if uid not in before.weighted_by}
+    if fresh:
+        given = ", ".join(f"validator {uid} gives {weight:.4f}" for uid, weight in sorted(fresh.items()))
+        told.append(News("evaluated", now.hotkey, f"uid {now.uid} has new weight: {given}.", well=True))
+    if before.weighted_by and not now.weighted_by:
+        told.append(News("weight_gone", now.hotkey, f"uid {now.uid}: no validator gives it weight any more."))
+    elif before.incentive > 0 and now.incentive == 0:
+        told.append(News("weight_gone", now.hotkey, f"uid {now.uid}: its incentive is 0 now."))
+    return told
+
+
+def _beaten(before: Seen, now: Seen) -> list[News]:
+    """By whom it was passed; not by who came back to where it was."""
+    passed = now.ahead - before.ahead
+    if not passed or not before.incentive or before.rank is None or now.rank is None:
+        return []
+    if now.rank <= before.rank:
+        return []
+    text = f"uid {now.uid}: beaten, from place {before.rank} to {now.rank}. {len(passed)} passed it."
+    return [News("beaten", now.hotkey, text)]
+
+
+def as_json(seen: Seen) -> dict[str, Any]:
+    return asdict(seen) | {"ahead": sorted(seen.ahead)}
+
+
+def from_json(told: Mapping[str, Any]) -> Seen:
+    """The inverse of ``as_json``. Raises KeyError, TypeError or ValueError for anything else."""
+    return Seen(
+        hotkey=str(told["hotkey"]),
+        uid=None if told["uid"] is None else int(told["uid"]),
+        commitment=told["commitment"],
+        problem=told["problem"],
+        rank=told["rank"],
+        incentive=float(told["incentive"]),
+        weighted_by={int(uid): float(weight) for uid, weight in told["weighted_by"].items()},
+        ahead=frozenset(map(str, told["ahead"])),
+        turns={whose: LastTurn(**turn) for whose, turn in told["turns"].items()},
+    )

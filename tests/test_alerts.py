@@ -1,0 +1,134 @@
+"""Alerts by Apprise, to a real server on this machine."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flockoff.alerts import Alerts, alerting, check_alerts, kind_of
+from flockoff.errors import LedgerError, UsageError
+from flockoff.logs import event
+from flockoff.settings import alert_secrets
+from tests.support.post import Post, running_post
+
+log = logging.getLogger("flockoff.test")
+
+
+@pytest.fixture
+def post() -> Iterator[Post]:
+    with running_post() as found:
+        yield found
+
+
+def alerts(post: Post, tmp_path: Path) -> Alerts:
+    return Alerts((post.url,), tmp_path / "alerts.json", name="validator on subnet 1", pause=0.0)
+
+
+def test_alert_arrives_once_across_restarts_and_again_after_it_was_well(post: Post, tmp_path: Path) -> None:
+    first = alerts(post, tmp_path)
+    for _ in range(3):
+        first.raise_("permit", "no permit", "The chain takes no weights.")
+    first.close()
+    second = alerts(post, tmp_path)
+    second.raise_("permit", "no permit", "The chain takes no weights.")
+    second.clear("permit")
+    second.clear("permit")
+    second.raise_("permit", "no permit", "The chain takes no weights.")
+    second.close()
+    assert [title.partition(": ")[2].partition(" after")[0] for title in post.titles] == [
+        "no permit",
+        "permit: well again",
+        "no permit",
+    ]
+    assert post.told[0]["message"] == "The chain takes no weights."
+
+
+def test_alert_is_tried_again_and_what_never_arrives_is_one_line_without_the_address(
+    post: Post, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    post.refuse = 2
+    one = alerts(post, tmp_path)
+    one.raise_("disk", "the disk is full", "0.1 GB are free.")
+    one.close()
+    assert len(post.told) == 1 and caplog.text == ""
+    post.refuse = 3
+    other = alerts(post, tmp_path)
+    other.raise_("ledger", "the ledger is damaged", "It is.")
+    other.close()
+    assert len(post.told) == 1
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line == "An alert did not arrive by json: the ledger is damaged"
+    last = alerts(post, tmp_path)  # it is not taken for sent
+    last.raise_("ledger", "the ledger is damaged", "It is.")
+    last.close()
+    assert len(post.told) == 2
+
+
+def test_alerts_that_do_not_get_through_hold_nobody_up(
+    post: Post, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    post.gate.clear()
+    one = alerts(post, tmp_path)
+    for _ in range(300):  # more than find room
+        one.raise_("permit", "no permit", "The chain takes no weights.")
+    post.gate.set()
+    one.close()
+    assert len(post.told) == 1
+    assert [r.getMessage() for r in caplog.records if "not getting through" in r.getMessage()] != []
+
+
+def test_alerting_reads_the_log_and_hides_secrets(post: Post, tmp_path: Path) -> None:
+    logging.getLogger("flockoff").setLevel(logging.INFO)
+    with alerting((post.url,), tmp_path, name="v", secrets={"hf_topsecret"}, pause=0.0):
+        log.info("begun", extra=event("epoch_begun", epoch=1))
+        log.error("WEIGHTS NOT SET: trying again", extra=event("weights_not_set", fault="chain", blocks=2))
+        log.error("WEIGHTS NOT SET: hf_topsecret", extra=event("weights_not_set", epoch=1))
+        verdict = {"standing": "not_evaluated", "reason": "evaluation"}
+        log.warning("uid 3: the worker died", extra=event("verdict", **verdict))
+        log.info("closed", extra=event("epoch_closed", epoch=1))  # it had the worker's fault
+        log.warning("slow", extra=event("fault", fault="chain_transient", tries=2))
+        log.warning("gone", extra=event("fault", fault="chain_transient", tries=8))
+        log.info("set", extra=event("weights_set", epoch=2))
+        log.info("closed", extra=event("epoch_closed", epoch=2))
+    assert [title.partition(": ")[2].partition(" after")[0] for title in post.titles] == [
+        "WEIGHTS NOT SET",
+        "a dataset could not be evaluated",
+        "the chain does not answer",
+        "weights: well again",
+        "chain: well again",
+        "worker: well again",
+    ]
+    assert post.told[0]["message"] == "WEIGHTS NOT SET: ***"
+
+
+def test_alerting_tells_what_ends_the_validator(post: Post, tmp_path: Path) -> None:
+    error = LedgerError("The ledger is damaged.", remedy="Restore hf_topsecret.")
+    with pytest.raises(LedgerError), alerting((post.url,), tmp_path, name="v", secrets={"hf_topsecret"}):
+        raise error
+    assert post.titles == ["v: the validator has ended"]
+    assert post.told[0]["message"] == "The ledger is damaged. Restore ***."
+
+
+@pytest.mark.parametrize("url", ["nonsense://topsecret", "topsecret", "", "discord://"])
+def test_alert_address_that_cannot_be_used_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        check_alerts([url])
+    assert "topsecret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "shown"),
+    [
+        ("tgram://123456789:abcdefg_hijklmnop/12315544/", "123456789:abcdefg_hijklmnop", "telegram"),
+        ("discord://webhook_id_1/webhook_token_1", "webhook_id_1", "discord"),
+        ("mailto://ann:hunter%40hunter@example.com", "hunter@hunter", "example.com"),
+        ("json://127.0.0.1:80/private-path", "private-path", "127.0.0.1"),
+    ],
+)
+def test_alert_secrets_are_all_that_an_address_holds_but_a_machines_name(
+    url: str, secret: str, shown: str
+) -> None:
+    secrets = alert_secrets([url])
+    assert secret in secrets and url in secrets and shown not in secrets
+    assert kind_of(url) == url.partition(":")[0]
