@@ -36,6 +36,11 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
     ),
     "Mining": (
         Entry(
+            "init",
+            "flockoff.commands.init",
+            "Store wallet, network, subnet, repo and Hugging Face token in .env, for all other commands.",
+        ),
+        Entry(
             "convert",
             "flockoff.commands.convert",
             "Convert OpenAI messages, ShareGPT, Alpaca or question-answer pairs to the competition's format.",
@@ -50,6 +55,11 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
             "score",
             "flockoff.commands.score",
             "Train on a dataset and measure the loss it leaves: a validator's number, to the last bit.",
+        ),
+        Entry(
+            "submit",
+            "flockoff.commands.submit",
+            "Submit a dataset: check everything, upload it, commit it on chain, and say what comes next.",
         ),
         Entry(
             "status",

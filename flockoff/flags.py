@@ -21,6 +21,7 @@ from typer.core import TyperCommand
 from flockoff import __version__
 from flockoff.errors import FlockoffError
 from flockoff.records import is_repo_id
+from flockoff.stored import stored_variables
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = ("finney", "test", "local")
@@ -196,13 +197,23 @@ Endpoint = Annotated[
     ),
 ]
 Netuid = Annotated[
-    int, _flag("--netuid", group=_CHAIN, metavar="N", min=0, max=2**16 - 1, help="The subnet's number.")
+    int,
+    _flag(
+        "--netuid",
+        group=_CHAIN,
+        metavar="N",
+        min=0,
+        max=2**16 - 1,
+        envvar="FLOCKOFF_NETUID",
+        help="The subnet's number.",
+    ),
 ]
 CompetitionFile = Annotated[
     Path | None,
     _file(
         "--competition",
         group=_CHAIN,
+        envvar="FLOCKOFF_COMPETITION",
         default=None,
         shown="FLock OFF's own",
         help="A TOML file with other rules.",
@@ -267,6 +278,7 @@ RepoId = Annotated[
     _flag(
         "--hf_repo_id",
         group=_DATASET,
+        envvar="FLOCKOFF_REPO",
         metavar="OWNER/NAME",
         parser=_repo_id,
         help="Dataset repo on Hugging Face.",
@@ -457,6 +469,20 @@ LogJson = Annotated[
 
 class FlagCommand(TyperCommand):
     """A command whose help lists flags under their groups, none of them cut."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """What a ``.env`` says in place of an environment variable is a flag's default."""
+        try:
+            stored = stored_variables([Path.cwd(), PROJECT_ROOT])
+        except FlockoffError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(error.exit_status) from error
+        defaults = {
+            parameter.name: stored[parameter.envvar]
+            for parameter in self.params
+            if isinstance(parameter.envvar, str) and parameter.envvar in stored
+        }
+        return super().make_context(info_name, args, parent, default_map=defaults, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """What is wrong with the environment is said like what is wrong with a flag."""

@@ -22,7 +22,7 @@ from flockoff.errors import (
 from flockoff.hub import require_write
 from flockoff.logs import event
 from flockoff.ports import Chain, Hub, RowEncoder
-from flockoff.records import MAX_COMMITMENT_BYTES, DatasetReport, ModelId
+from flockoff.records import MAX_COMMITMENT_BYTES, DatasetReport, HubAccount, ModelId
 from flockoff.text import counted, printable
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class Submission:
     competition: Competition
     keep_private: bool = False
     retry_seconds: float = 120.0
+    card: str | None = None  # the README of a repo that has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +92,47 @@ def checked_dataset(
 
 
 def checked_account(submission: Submission, hub: Hub) -> None:
-    """Make sure that the hub token can write and that the commitment will fit on chain.
+    """Make sure that the hub token can write and that the commitment will fit; raises as ``account_for``."""
+    log.info("Hugging Face account: %s, with write access.", account_for(submission, hub).name)
+
+
+def account_for(submission: Submission, hub: Hub) -> HubAccount:
+    """The account that can write to the submission's repo.
 
     Raises HubUnauthorized, another HubError, or MinerFault for a repo id that makes the ModelId too long.
     """
     ModelId(submission.repo_id, submission.competition.id, _ANY_COMMIT)
     account = hub.account()
     require_write(account, submission.repo_id)
-    log.info("Hugging Face account: %s, with write access.", account.name)
+    return account
+
+
+def dataset_card(submission: Submission, report: DatasetReport) -> str:
+    """A README that makes the hub show the rows in its viewer, and says what is known of them."""
+    name = submission.repo_id.partition("/")[2]
+    return f"""---
+task_categories:
+- text-generation
+tags:
+- conversational
+- bittensor
+- flock-off
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data.jsonl
+---
+
+# {name}
+
+{counted(report.rows, "conversation")} for instruction tuning, {counted(report.tokens, "token")} under the \
+chat template of {submission.competition.base_model.repo}, submitted to the FLock OFF subnet (competition \
+`{submission.competition.id}`).
+
+One JSON object a line: `system` (a string or null) and `conversations`, turns that alternate between `user` \
+and `assistant`.
+"""
 
 
 def rehearse(submission: Submission, hub: Hub, chain: Chain) -> None:
@@ -146,7 +180,9 @@ def submit(submission: Submission, hub: Hub, chain: Chain, stop: threading.Event
             "it first. Next time use a new repo, or make this one private before.",
             submission.repo_id,
         )
-    upload = _persist(lambda: hub.upload(submission.repo_id, submission.dataset), submission, stop)
+    upload = _persist(
+        lambda: hub.upload(submission.repo_id, submission.dataset, submission.card), submission, stop
+    )
     if upload.changed:
         about = event("uploaded", repo=submission.repo_id, commit=upload.commit)
         log.info(

@@ -101,10 +101,11 @@ class Hub(Protocol):
         """Whether the repo's head has ``file`` as its ``data.jsonl`` already."""
         ...
 
-    def upload(self, repo_id: str, file: Path) -> Upload:
+    def upload(self, repo_id: str, file: Path, card: str | None = None) -> Upload:
         """Make ``file`` the repo's ``data.jsonl``. A repo that does not exist is created private.
 
-        The same content at the repo's head makes no new commit.
+        The same content at the repo's head makes no new commit. ``card``: a README for a repo that has none,
+        in the same commit.
         """
         ...
 

@@ -8,18 +8,16 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import typer
-from dotenv import dotenv_values
 
 from flockoff import flags
 from flockoff.errors import UsageError
 from flockoff.flags import PROJECT_ROOT
-from flockoff.launch import remedy_for
 from flockoff.logs import TRACE
+from flockoff.stored import stored_variables, text_of
 from flockoff.text import secrets_in
 
 _SECRET_CHARACTERS = 6
@@ -52,21 +50,18 @@ def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | 
     public hub only. Raises UsageError for a ``.env`` that cannot be read and, without showing it, for a token
     that cannot be one.
     """
-    files = [(directory or Path.cwd()) / ".env", PROJECT_ROOT / ".env"]
-    stored: dict[str, str | None] = {}
-    for file in reversed(files):
-        stored.update(_dotenv(file))
+    stored = stored_variables([directory or Path.cwd(), PROJECT_ROOT])
 
     def value(name: str) -> str | None:
-        return (environ.get(name) or "").strip() or (stored.get(name) or "").strip() or None
+        return (environ.get(name) or "").strip() or stored.get(name)
 
     endpoint = value("HF_ENDPOINT")
     token, source = value("HF_TOKEN"), "HF_TOKEN"
     if token is None and endpoint is None:
         login = login_file(environ)
-        token, source = _text_of(login).strip() or None, str(login)
+        token, source = text_of(login).strip() or None, str(login)
     if token is not None:
-        _check_token(token, source)
+        check_token(token, source)
     alerts = tuple((value("FLOCKOFF_ALERTS") or "").split())
     return Credentials(hf_token=token, hf_endpoint=endpoint, alerts=alerts)
 
@@ -94,29 +89,14 @@ def login_file(environ: Mapping[str, str]) -> Path:
         return file
 
 
-def _check_token(token: str, source: str) -> None:
+def check_token(token: str, source: str) -> None:
+    """Raise UsageError, which does not show it, for a ``token`` that cannot be one."""
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise UsageError(
             f"What {source} holds is no Hugging Face token: it has white space, control characters or "
             "letters that no token has, as when two lines or a whole sentence were pasted.",
             remedy="Copy the token alone, from https://huggingface.co/settings/tokens.",
         )
-
-
-def _dotenv(file: Path) -> Mapping[str, str | None]:
-    return dotenv_values(stream=StringIO(_text_of(file)), interpolate=False)
-
-
-def _text_of(file: Path) -> str:
-    """What is in a text file that somebody wrote by hand; nothing where there is none. Raises UsageError."""
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except UnicodeDecodeError:
-        raise UsageError(f"{file} is not UTF-8 text.", remedy="Save it as UTF-8.") from None
-    except OSError as error:
-        raise UsageError(f"Cannot read {file}: {error.strerror}.", remedy=remedy_for(error, file)) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

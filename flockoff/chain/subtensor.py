@@ -282,6 +282,16 @@ class SubtensorChain:
 
         return self._read("read the balance", read)
 
+    def commitment_fee(self, text: str) -> float:
+        """What committing ``text`` costs the wallet's coldkey now, in TAO."""
+        wallet = self._signer()
+
+        async def read(node: Access) -> float:
+            call = await node.client.compose(_commitment_call(self.netuid, text))  # type: ignore[no-untyped-call]
+            return (await node.substrate.estimate_fee(call, wallet.hotkey)).rao / RAO
+
+        return self._read("ask for the fee", read)
+
     def wait_for_block(self, block: int, *, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
 
@@ -302,11 +312,7 @@ class SubtensorChain:
     # --- submitting ----------------------------------------------------------------------------------
 
     def commit(self, text: str) -> Receipt:
-        from bittensor import calls
-
-        wallet, payload = self._signer(), text.encode()
-        field = {f"Raw{len(payload)}": payload}
-        call = calls.Commitments.set_commitment(netuid=self.netuid, info={"fields": [field]})
+        wallet, call = self._signer(), _commitment_call(self.netuid, text)
 
         async def submit(node: Access) -> Receipt:
             await _require_nothing_pending(node, self.hotkey)
@@ -435,6 +441,13 @@ def _shares(pairs: Any) -> dict[int, float]:
     """A row of the chain's weights, summing to 1; empty where all of them are 0."""
     total = sum(int(value) for _, value in pairs)
     return {int(uid): int(value) / total for uid, value in pairs if total and value}
+
+
+def _commitment_call(netuid: int, text: str) -> Any:
+    from bittensor import calls
+
+    payload = text.encode()
+    return calls.Commitments.set_commitment(netuid=netuid, info={"fields": [{f"Raw{len(payload)}": payload}]})
 
 
 def _commitment(hotkey: str, record: Any) -> RawCommitment | None:

@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from flockoff.chain import resolve_endpoint
-from flockoff.commands.tables import console, outside, print_json
+from flockoff.commands.findings import show_finding
+from flockoff.commands.tables import console, print_json
 from flockoff.competition import load_competition
 from flockoff.doctor import gpu, machine, network
 from flockoff.doctor.bundle import bundle, secrets_around
@@ -55,7 +56,14 @@ def doctor(
         Role | None, typer.Argument(help="Default: validator, or miner where PyTorch is not installed.")
     ] = None,
     netuid: Annotated[
-        int | None, typer.Option("--netuid", min=0, help="Without it, chain and wallet are left out.")
+        int | None,
+        typer.Option(
+            "--netuid",
+            min=0,
+            envvar="FLOCKOFF_NETUID",
+            show_envvar=False,
+            help="Without it, chain and wallet are left out.",
+        ),
     ] = None,
     network: Network,
     endpoint: Endpoint,
@@ -187,19 +195,11 @@ def _write_bundle(
 def _shown(role: str, findings: Iterator[Finding]) -> list[Finding]:
     """Print each finding when it is made: some take seconds."""
 
-    signs = {
-        "good": "[green]✓[/green]",
-        "doubtful": "[yellow]![/yellow]",
-        "bad": "[red]✗[/red]",
-        "unknown": "-",
-    }
     screen, found = console(), []
     screen.print(f"[bold]This machine as a {role}[/bold]")
     for finding in findings:
         found.append(finding)
-        screen.print(f"{signs[finding.state]} {finding.subject}: {outside(finding.found)}")
-        if finding.remedy:
-            screen.print(f"    {outside(finding.remedy)}")
+        show_finding(screen, finding)
     bad, doubtful = (sum(finding.state == state for finding in found) for state in ("bad", "doubtful"))
     if bad:
         screen.print(f"[red]{bad} of {len(found)} will not work like this.[/red]")

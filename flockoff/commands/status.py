@@ -71,7 +71,7 @@ def status(
     who: Annotated[
         str | None,
         typer.Argument(
-            metavar="[HOTKEY]", help="Address, its beginning, or uid; without it, the wallet's hotkey."
+            metavar="HOTKEY", help="Address, its beginning, or uid; without it, the wallet's hotkey."
         ),
     ] = None,
     hotkey: WalletHotkey,

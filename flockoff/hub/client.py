@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flockoff.hub.remote import Remote
 
 DATA_FILE = "data.jsonl"
+CARD_FILE = "README.md"
 PUBLIC_HUB = "https://huggingface.co"
 MAX_EVALUATION_BYTES = 64 * 1024 * 1024
 
@@ -110,15 +111,16 @@ class HubClient:
         state = self.repo_state(repo_id)
         return state is not None and self._retrying(lambda: self._holds(repo_id, state.head, file))
 
-    def upload(self, repo_id: str, file: Path) -> Upload:
+    def upload(self, repo_id: str, file: Path, card: str | None = None) -> Upload:
         """Make ``file`` the repo's ``data.jsonl``. A repo that does not exist is created private.
 
+        ``card`` becomes the README, in the same commit, of a repo that has none.
         Looks before it commits, each time: an upload whose answer was lost is found again by its content.
         """
         require_write(self.account(), repo_id)
-        return self._retrying(lambda: self._upload_once(repo_id, file))
+        return self._retrying(lambda: self._upload_once(repo_id, file, card))
 
-    def _upload_once(self, repo_id: str, file: Path) -> Upload:
+    def _upload_once(self, repo_id: str, file: Path, card: str | None) -> Upload:
         try:
             state = self._remote.state(repo_id, None)
         except Missing:
@@ -126,7 +128,10 @@ class HubClient:
         head = state.head
         if self._holds(repo_id, head, file):
             return Upload(state.repo_id, commit=head, changed=False)
-        commit = self._remote.commit(repo_id, DATA_FILE, file, parent=head)
+        if card is not None and self._remote.files(repo_id, head, [CARD_FILE]):
+            card = None
+        more = {} if card is None else {CARD_FILE: card.encode()}
+        commit = self._remote.commit(repo_id, DATA_FILE, file, more, parent=head)
         if not self._holds(repo_id, commit, file):
             raise HubTransient(f"{repo_id} changed while {DATA_FILE} was uploaded to it.")
         return Upload(state.repo_id, commit=commit, changed=commit != head)
@@ -148,6 +153,10 @@ class HubClient:
     def _holds(self, repo_id: str, commit: str, file: Path) -> bool:
         found = self._remote.files(repo_id, commit, [DATA_FILE])
         return bool(found) and found[0].is_same(digest_of(file))
+
+    def dataset_url(self, repo_id: str, commit: str) -> str:
+        """Where people see a dataset repo at a commit."""
+        return f"{self._remote.address}/datasets/{repo_id}/tree/{commit}"
 
     def publish(self, repo_id: str) -> None:
         """Make the repo public; no change where it is."""

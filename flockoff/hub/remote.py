@@ -125,8 +125,8 @@ class Remote:
         with self._call(f"make {repo_id} public"):
             self._api.update_repo_settings(repo_id, private=False, repo_type="dataset")
 
-    def commit(self, repo_id: str, name: str, file: Path, parent: str) -> str:
-        """Commit ``file`` as ``name`` on top of ``parent`` and return the commit.
+    def commit(self, repo_id: str, name: str, file: Path, more: Mapping[str, bytes], *, parent: str) -> str:
+        """Commit ``file`` as ``name``, and ``more`` by name, on top of ``parent`` and return the commit.
 
         Raises HubTransient also where the branch has moved on from ``parent``.
         """
@@ -136,10 +136,11 @@ class Remote:
             self._call(f"upload {name} to {repo_id}", file.stat().st_size),
         ):
             # A path would go to Xet storage if it is large, which not every hub has.
-            operation = CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
+            operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)]
+            operations += [CommitOperationAdd(path, small) for path, small in more.items()]
             made = self._api.create_commit(
                 repo_id,
-                [operation],
+                operations,
                 commit_message=f"Update {name}",
                 repo_type="dataset",
                 parent_commit=parent,

@@ -1,0 +1,158 @@
+"""``flockoff init``: what every other command would have to be told, stored once in ``.env``."""
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flockoff.commands.tables import console, outside, print_json
+from flockoff.errors import SetupError, UsageError
+from flockoff.flags import (
+    AsJson,
+    CompetitionFile,
+    Netuid,
+    Network,
+    RepoId,
+    WalletHotkey,
+    WalletName,
+    WalletPath,
+)
+from flockoff.launch import remedy_for, run
+from flockoff.logs import say_on_stderr
+from flockoff.settings import check_token
+from flockoff.stored import text_of, variables_in
+
+_PLAIN = re.compile(r"[\w./:@~+=,-]+", re.ASCII)
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=")
+_TOKEN, _ENDPOINT = "HF_TOKEN", "HF_ENDPOINT"
+
+
+def init(
+    *,
+    wallet_path: WalletPath,
+    netuid: Netuid,
+    repo_id: RepoId,
+    wallet_name: WalletName,
+    hotkey: WalletHotkey,
+    network: Network,
+    competition: CompetitionFile,
+    directory: Annotated[
+        Path, typer.Option("--directory", metavar="DIR", help="Where the .env is to be.")
+    ] = Path(),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Change what is stored already without asking.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Store wallet, network, subnet, repo and Hugging Face token in .env, for all other commands.
+
+    \b
+    flockoff init --netuid 96 -w ann -H one --hf_repo_id ann/data
+
+    The token is taken from HF_TOKEN, or asked for; no flag takes it, since shells remember what is typed.
+    Other lines of a .env stay as they are. A flag and an environment variable beat what is stored.
+    """
+    say_on_stderr()
+
+    def program(_stop: threading.Event) -> int:
+        wanted = {
+            "BT_WALLET": wallet_name,
+            "BT_WALLET_HOTKEY": hotkey,
+            "BT_WALLET_PATH": str(wallet_path.absolute()),
+            "BT_NETWORK": network,
+            "FLOCKOFF_NETUID": str(netuid),
+            "FLOCKOFF_REPO": repo_id,
+        }
+        if competition is not None:
+            wanted["FLOCKOFF_COMPETITION"] = str(competition.absolute())
+        file = (directory / ".env").absolute()
+        before = text_of(file)
+        stored = variables_in(before)
+        wanted |= _hub_settings(os.environ, stored)
+        changed = sorted(name for name, value in wanted.items() if stored.get(name) not in (None, value))
+        added = sorted(name for name in wanted if name not in stored)
+        if changed and not overwrite and not _agreed(file, changed):
+            return 1
+        if changed or added:
+            _write(file, merged(before, {name: wanted[name] for name in (*changed, *added)}))
+        if as_json:
+            print_json({"file": str(file), "added": added, "changed": changed})
+        else:
+            _show(file, added, changed, has_token=_TOKEN in wanted or _TOKEN in stored)
+        return 0
+
+    raise typer.Exit(run(program))
+
+
+def _hub_settings(environ: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
+    found = {name: environ[name].strip() for name in (_TOKEN, _ENDPOINT) if environ.get(name, "").strip()}
+    if _TOKEN not in found and _TOKEN not in stored and sys.stdin.isatty():
+        asked = "Hugging Face token with write access (not shown; empty: none)"
+        token = typer.prompt(asked, default="", hide_input=True, show_default=False, err=True).strip()
+        found |= {_TOKEN: token} if token else {}
+    if _TOKEN in found:
+        check_token(found[_TOKEN], _TOKEN)
+    return found
+
+
+def _agreed(file: Path, changed: list[str]) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{file} has other values of {', '.join(changed)}.", remedy="Add --overwrite to change them."
+        )
+    return typer.confirm(f"Change {', '.join(changed)} in {file}?", default=False, err=True)
+
+
+def merged(before: str, values: Mapping[str, str]) -> str:
+    """The text of a ``.env`` with these variables in it; each is set where it was, a new one at the end."""
+    left = dict(values)
+    lines = []
+    for line in before.splitlines():
+        found = _ASSIGNMENT.match(line)
+        name = found[1] if found else ""
+        if name in values:
+            if name in left:  # what is set twice is set once from now on
+                lines.append(f"{name}={_quoted(left.pop(name))}")
+            continue
+        lines.append(line)
+    lines += [f"{name}={_quoted(value)}" for name, value in left.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(value: str) -> str:
+    if _PLAIN.fullmatch(value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    target = file.resolve()  # where it is a link, it stays one
+    new = target.with_name(f"{target.name}.{os.getpid()}.new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(
+            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+        ) as made:
+            made.write(text)
+        new.replace(target)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise SetupError(f"Cannot write {file}: {error.strerror}.", remedy=remedy_for(error, file)) from error
+
+
+def _show(file: Path, added: list[str], changed: list[str], *, has_token: bool) -> None:
+    screen = console()
+    if not added and not changed:
+        screen.print(outside(f"{file} has all of this already."), soft_wrap=True)
+    else:
+        screen.print(outside(f"{file}: {', '.join(added + changed)}"), soft_wrap=True)
+    if not has_token:
+        screen.print("There is no HF_TOKEN yet: make one at https://huggingface.co/settings/tokens.")
+    screen.print("Next: flockoff doctor miner")
