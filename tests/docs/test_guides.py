@@ -46,6 +46,8 @@ done
 case "$1" in
   score) more=(--competition $rules --cache-dir {cache} --eval-data-dir {eval_data} --device cpu) ;;
   check|doctor) more=(--competition $rules --cache-dir {cache}) ;;
+  submit) more=(--competition $rules --cache-dir {cache}) ;;
+  init) more=(-p {wallets}) ;;
   status|explain|competition) more=(--competition $rules) ;;
   *) more=() ;;
 esac
@@ -63,7 +65,7 @@ def clone(playground: Playground, directory: Path) -> Path:
     for name in ("neurons", "flockoff", "eval_data", ".github"):
         (directory / name).symlink_to(PROJECT_ROOT / name)
     (directory / "home" / ".bittensor").mkdir(parents=True)
-    (directory / "home" / ".bittensor" / "wallets").symlink_to(playground.directory / "wallets")
+    (directory / "home" / ".bittensor" / "wallets").symlink_to(playground.subnet.miners[0].path)
     cache, eval_data = playground.directory / "cache", playground.eval_data_dir
     stand_ins = {
         "uv": UV,
@@ -77,6 +79,7 @@ def clone(playground: Playground, directory: Path) -> Path:
             competition=playground.competition,
             cache=cache,
             eval_data=eval_data,
+            wallets=playground.subnet.miners[0].path,
         ),
     }
     for name, text in stand_ins.items():
@@ -122,7 +125,7 @@ def test_guides_of_miner_and_validator_are_followed_to_the_letter(
     repo = f"{miner.name}/my-dataset"
     said = run_guide("miner.md", folder, playground, owner, WALLET=miner.name, HOTKEY=miner.hotkey, REPO=repo)
     assert "All is well." in said and "Dry run: nothing was changed." in said
-    assert "The repo is public." in said and f"commitment    {repo}:f127:" in said
+    assert "Committed in block" in said and f"commitment    {repo}:f127:" in said
     playground.mine(1, [row("Hi", "Hello to you.")])
     playground.next_epoch()
     said = run_guide(
