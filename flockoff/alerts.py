@@ -7,6 +7,7 @@ kind. Sending is slow and may fail; a program that must not wait leaves it to ``
 import json
 import logging
 import queue
+import re
 import shutil
 import threading
 import time
@@ -84,7 +85,9 @@ def _sent(url: str, notice: Notice) -> bool:
 
 
 def _lines(text: str) -> str:
-    return "\n".join(printable(line, _TEXT_CHARACTERS) for line in text.splitlines())[:_TEXT_CHARACTERS]
+    """Text that may be a stranger's: printable, and calling nobody who reads where it arrives."""
+    lines = "\n".join(printable(line, _TEXT_CHARACTERS) for line in text.splitlines())
+    return re.sub(r"@(?=everyone|here|channel)", "@ ", lines)[:_TEXT_CHARACTERS]
 
 
 # --- beside a program that must not wait -----------------------------------------------------------------

@@ -421,6 +421,14 @@ Alert = Annotated[
         "each address; or all of them, with spaces between, in FLOCKOFF_ALERTS.",
     ),
 ]
+CheckUpdates = Annotated[
+    bool,
+    _flag(
+        "--check_updates",
+        group=_WATCHING,
+        help="Ask GitHub once a day whether there is a newer release, and say so. Else nobody is asked.",
+    ),
+]
 WandbProject = Annotated[
     str | None,
     _flag(

@@ -1,6 +1,7 @@
 """What a running program counts, for Prometheus to read: names are stable, dashboards are built on them."""
 
-from collections.abc import Iterator
+import platform
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import (
@@ -13,6 +14,7 @@ from prometheus_client import (
     start_http_server,
 )
 
+from flockoff import __version__
 from flockoff.errors import SetupError
 
 REGISTRY = CollectorRegistry()
@@ -38,6 +40,17 @@ QUEUE_AGE = Gauge(
     registry=REGISTRY,
 )
 
+SECONDS_LEFT = Gauge(
+    "flockoff_evaluating_seconds_left",
+    "Seconds until evaluating must end in this epoch, as they were when the last verdict fell.",
+    registry=REGISTRY,
+)
+BUILD = Gauge(
+    "flockoff_build_info",
+    "1 for the version that runs.",
+    ["version", "python"],
+    registry=REGISTRY,
+)
 COMPETITION = Gauge(
     "flockoff_competition_info",
     "1 for the competition in force, by its id and the hash of all its rules: equal where validators agree.",
@@ -124,6 +137,15 @@ PERMIT = Gauge(
     "1 while the chain would take this validator's weights, by its permit and stake; 0 while not.",
     registry=REGISTRY,
 )
+STAKE = Gauge(
+    "flockoff_stake",
+    "This validator's stake, TAO and alpha as the subnet counts them.",
+    registry=REGISTRY,
+)
+SCORE = Gauge(
+    "flockoff_score", "Score by uid after the last epoch that was closed.", ["uid"], registry=REGISTRY
+)
+WEIGHT = Gauge("flockoff_weight", "Weight by uid, as it was last set.", ["uid"], registry=REGISTRY)
 WEIGHTS_DIFFER = Counter(
     "flockoff_weights_differ",
     "Times that the weights on chain were found not to be those that were sent.",
@@ -146,6 +168,14 @@ WEIGHTS_SET_AT = Gauge(
 )
 
 
+def show_by_uid(gauge: Gauge, values: Mapping[str, float], uids: Mapping[str, int]) -> None:
+    """Have ``gauge`` show the ``values`` by hotkey of those who have a uid, and of nobody else."""
+    gauge.clear()
+    for hotkey, value in values.items():
+        if hotkey in uids:
+            gauge.labels(uid=uids[hotkey]).set(value)
+
+
 @contextmanager
 def served(port: int | None) -> Iterator[None]:
     """Let Prometheus read the metrics on loopback while this lasts; None: not.
@@ -155,6 +185,7 @@ def served(port: int | None) -> Iterator[None]:
     if port is None:
         yield
         return
+    BUILD.labels(version=__version__, python=platform.python_version()).set(1)
     try:
         server, thread = start_http_server(port, addr="127.0.0.1", registry=REGISTRY)
     except OSError as error:

@@ -170,6 +170,7 @@ class ValidatorSettings:
     report: flags.Report  # folder; None: not written
     dashboard: flags.Dashboard  # port; None: not served
     alert: flags.Alert = field(default=None, repr=False)
+    check_updates: flags.CheckUpdates = False
     wandb_project: flags.WandbProject  # None: not tracked there
     wandb_entity: flags.WandbEntity
 

@@ -108,7 +108,8 @@ def standings(view: SubnetView, competition_id: str) -> Standings:
     """The subnet by ``view``. Commitments count that are for ``competition_id``."""
     worth = _worth(view)
     counting = _counting(view, competition_id)
-    found = [_standing(neuron, view, worth, counting) for neuron in _shown(view)]
+    burned = burned_uids(view)
+    found = [_standing(neuron, view, worth, counting, neuron.uid in burned) for neuron in _shown(view)]
     found.sort(key=lambda each: (each.burn, -each.incentive, -each.consensus, -_all(each), each.uid))
     return Standings(
         netuid=view.snapshot.netuid,
@@ -172,9 +173,8 @@ def _shown(view: SubnetView) -> list[Neuron]:
     ]
 
 
-def _standing(neuron: Neuron, view: SubnetView, worth: Worth, counting: "_Counting") -> Standing:
+def _standing(neuron: Neuron, view: SubnetView, worth: Worth, counting: "_Counting", burn: bool) -> Standing:
     raw = view.snapshot.commitments.get(neuron.hotkey)
-    burn = neuron.uid in burned_uids(view)
     model_id = _model_id(raw.text) if raw else None
     alpha = 0.0 if burn else 100 * neuron.incentive * worth.percent_alpha_per_day
     return Standing(

@@ -17,6 +17,7 @@ try:
     from flockoff.logs import set_up_logging
     from flockoff.metrics import served
     from flockoff.settings import ValidatorSettings, validator_settings
+    from flockoff.updates import updates_checked
     from flockoff.validate import run_epochs
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}. Run 'uv sync' first, then use 'uv run python3 …' or activate .venv.")
@@ -39,6 +40,7 @@ def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
     try:
         with (
             served(settings.metrics),
+            updates_checked(settings.check_updates),
             assemble.shown(settings),
             alerting(
                 settings.alerts,

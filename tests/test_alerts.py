@@ -30,6 +30,7 @@ def test_alert_arrives_once_across_restarts_and_again_after_it_was_well(post: Po
     for _ in range(3):
         first.raise_("permit", "no permit", "The chain takes no weights.")
     first.close()
+    assert post.told[0]["message"] == "The chain takes no weights."
     second = alerts(post, tmp_path)
     second.raise_("permit", "no permit", "The chain takes no weights.")
     second.clear("permit")
@@ -41,7 +42,6 @@ def test_alert_arrives_once_across_restarts_and_again_after_it_was_well(post: Po
         "permit: well again",
         "no permit",
     ]
-    assert post.told[0]["message"] == "The chain takes no weights."
 
 
 def test_alert_is_tried_again_and_what_never_arrives_is_one_line_without_the_address(
@@ -84,6 +84,7 @@ def test_alerting_reads_the_log_and_hides_secrets(post: Post, tmp_path: Path) ->
         log.info("begun", extra=event("epoch_begun", epoch=1))
         log.error("WEIGHTS NOT SET: trying again", extra=event("weights_not_set", fault="chain", blocks=2))
         log.error("WEIGHTS NOT SET: hf_topsecret", extra=event("weights_not_set", epoch=1))
+        log.error("@everyone\x1b[2J", extra=event("disk", fault="setup"))
         verdict = {"standing": "not_evaluated", "reason": "evaluation"}
         log.warning("uid 3: the worker died", extra=event("verdict", **verdict))
         log.info("closed", extra=event("epoch_closed", epoch=1))  # it had the worker's fault
@@ -93,12 +94,15 @@ def test_alerting_reads_the_log_and_hides_secrets(post: Post, tmp_path: Path) ->
         log.info("closed", extra=event("epoch_closed", epoch=2))
     assert [title.partition(": ")[2].partition(" after")[0] for title in post.titles] == [
         "WEIGHTS NOT SET",
+        "the disk is full",
         "a dataset could not be evaluated",
         "the chain does not answer",
         "weights: well again",
         "chain: well again",
+        "disk: well again",
         "worker: well again",
     ]
+    assert post.told[1]["message"] == "@ everyone\\x1b[2J"
     assert post.told[0]["message"] == "WEIGHTS NOT SET: ***"
 
 

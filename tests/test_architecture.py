@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     ("errors", "text"),
     ("logs", "metrics"),
-    ("records", "competition", "launch", "retry"),
+    ("records", "competition", "launch", "retry", "updates"),
     ("stored",),
     ("ports", "flags", "pinned"),
     ("settings",),

@@ -3,6 +3,7 @@ import urllib.request
 
 import pytest
 
+from flockoff import __version__
 from flockoff.errors import SetupError
 from flockoff.metrics import FAULTS, served
 from tests.support.free_port import free_port
@@ -19,6 +20,7 @@ def test_metrics_are_served_while_the_program_runs_and_not_after() -> None:
     with served(port):
         text = read(port)
     assert 'flockoff_faults_total{kind="HubTransient"}' in text
+    assert f'version="{__version__}"' in text and "flockoff_build_info{" in text
     for name in (
         "worker_restarts",
         "weights_late",

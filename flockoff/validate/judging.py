@@ -30,10 +30,10 @@ from flockoff.errors import (
     SetupError,
 )
 from flockoff.logs import event
-from flockoff.metrics import EVAL_LOSS, JUDGED, RETRIES, VERDICTS
+from flockoff.metrics import EVAL_LOSS, JUDGED, RETRIES, SECONDS_LEFT, VERDICTS
 from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Verdict
 from flockoff.retry import note
-from flockoff.text import short_hotkey
+from flockoff.text import duration, short_hotkey
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.evaluations import Evaluations, Job
 from flockoff.validate.forecast import log_forecast
@@ -272,7 +272,17 @@ class _Judge:
     def _done(self, job: Job, verdict: Verdict) -> None:
         log_verdict(verdict)
         self._jobs.remove(job)
-        JUDGED.set(len(self._queue) - len(self._jobs))
+        judged, left = len(self._queue) - len(self._jobs), self._clock.seconds_left()
+        JUDGED.set(judged)
+        SECONDS_LEFT.set(left)
+        log.info(
+            "Epoch %d: %d of %d datasets have a verdict, %s left for evaluating.",
+            self._epoch.start_block,
+            judged,
+            len(self._queue),
+            duration(left),
+            extra=event("progress", judged=judged, places=len(self._queue), seconds_left=round(left)),
+        )
 
     # --- storing -----------------------------------------------------------------------------------------
 

@@ -14,7 +14,19 @@ from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import settle
 from flockoff.errors import ChainPruned, EvaluationFault, EvaluationStopped, Interrupted, SetupError
 from flockoff.logs import event
-from flockoff.metrics import BASE_LOSS, COMPETITION, EPOCH_END, EPOCH_START, JUDGED, PERMIT, PLACES, QUEUE_AGE
+from flockoff.metrics import (
+    BASE_LOSS,
+    COMPETITION,
+    EPOCH_END,
+    EPOCH_START,
+    JUDGED,
+    PERMIT,
+    PLACES,
+    QUEUE_AGE,
+    SCORE,
+    STAKE,
+    show_by_uid,
+)
 from flockoff.records import Commitment, Epoch, Progress, SubnetSnapshot, Verdict
 from flockoff.retry import note
 from flockoff.text import counted
@@ -110,10 +122,11 @@ def _may_set_weights(validator: Validator, snapshot: SubnetSnapshot) -> bool:
     """Whether the chain would take this validator's weights; says so where it would not."""
     hotkey = validator.chain.hotkey
     counts, neuron = snapshot.counts(hotkey), snapshot.neuron(hotkey)
+    stake = neuron.stake if neuron is not None else 0.0
     PERMIT.set(counts)
+    STAKE.set(stake)
     if counts:
         return True
-    stake = neuron.stake if neuron is not None else 0.0
     log.warning(
         "The chain takes no weights from this hotkey: it has no validator permit on subnet %d, or less stake "
         "than is asked for (it has %.0f, asked for are %.0f). %s The chain gives permits to the most staked "
@@ -187,6 +200,7 @@ def _close(validator: Validator, start_block: int) -> None:
         ledger.evidence(verdicts, borrowed),
     )
     ledger.close_epoch(settlement, block=snapshot.block, borrowed=borrowed)
+    show_by_uid(SCORE, settlement.scores, {neuron.hotkey: neuron.uid for neuron in snapshot.neurons})
     _remember_what_is_shown(validator, snapshot)
     for verdict in settlement.copies:
         log_verdict(verdict)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from flockoff.epoch.weights import Action, WeightsDecision, decide_weights
 from flockoff.errors import ChainCooldown, ChainError, ChainFatal, ChainTransient, Interrupted, NoFunds
 from flockoff.logs import event
-from flockoff.metrics import WEIGHTS_DIFFER, WEIGHTS_LATE, WEIGHTS_SET_AT
+from flockoff.metrics import WEIGHT, WEIGHTS_DIFFER, WEIGHTS_LATE, WEIGHTS_SET_AT, show_by_uid
 from flockoff.records import Epoch, Receipt, SubnetSnapshot, WeightsSet
 from flockoff.retry import note
 from flockoff.text import counted
@@ -49,6 +49,7 @@ def set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
         )
         return False
     WEIGHTS_SET_AT.set_to_current_time()
+    show_by_uid(WEIGHT, chosen, uids)
     ledger.record_weights(WeightsSet(epoch.start_block, receipt.block, receipt.extrinsic, chosen))
     shown = _shown(chosen, uids)
     about = event("weights_set", epoch=epoch.start_block, block=receipt.block, weights=shown)

@@ -32,11 +32,24 @@ def test_epoch_shows_in_metrics_and_events(arena: Arena, caplog: pytest.LogCaptu
     assert (value("epoch_places"), value("epoch_judged")) == (2, 2)
     assert value("queue_age_blocks") > 0
     assert value("eval_loss", uid=str(arena.uid(0))) == 1.0
+    assert value("weight", uid=str(arena.uid(0))) == 1.0
+    assert REGISTRY.get_sample_value("flockoff_weight", {"uid": str(arena.uid(1))}) is None
+    assert value("score", uid=str(arena.uid(0))) > 0 and value("stake") > 100
+    assert value("evaluating_seconds_left") > 0
+    assert f"Epoch {epoch.start_block}: 2 of 2 datasets have a verdict, " in caplog.text
     assert value("base_loss") == 2.0
     assert value("verdicts_total", standing="eligible", reason="") == before["eligible"] + 1
     assert value("verdicts_total", standing="at_fault", reason="not_json") == before["broken"] + 1
     assert value("evaluation_seconds_count") == before["measured"] + 1
     events = [record.event for record in caplog.records if hasattr(record, "event")]
     assert "how long the queue will take is not known" in caplog.text
-    for name in ("epoch_begun", "base_loss", "evaluation_started", "verdict", "epoch_closed", "weights_set"):
+    for name in (
+        "epoch_begun",
+        "base_loss",
+        "evaluation_started",
+        "verdict",
+        "progress",
+        "epoch_closed",
+        "weights_set",
+    ):
         assert name in events

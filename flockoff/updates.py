@@ -1,0 +1,86 @@
+"""Whether there is a newer release. Nobody is asked unless that is wished for."""
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+
+from flockoff import __version__
+from flockoff.logs import event
+from flockoff.text import printable
+
+log = logging.getLogger(__name__)
+
+RELEASES = "https://api.github.com/repos/FLock-io/FLock-subnet/releases/latest"
+_SECONDS = 10.0
+_MAX_BYTES = 2**20
+_AGAIN_SECONDS = 86400.0
+_VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?")
+
+
+def newer_release(source: str = RELEASES, *, than: str = __version__) -> str | None:
+    """The latest release's name where it is newer; None where it is not, or where nobody can say.
+
+    ``source`` answers with JSON that has ``tag_name``, as GitHub does.
+    """
+    try:
+        with (
+            httpx2.Client(timeout=_SECONDS, follow_redirects=True, max_redirects=3) as client,
+            client.stream("GET", source, headers={"Accept": "application/vnd.github+json"}) as answer,
+        ):
+            content = b"" if answer.status_code != 200 else _bounded(answer)
+        told = json.loads(content)
+        name = told.get("tag_name") if isinstance(told, dict) else None
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, RecursionError) as error:
+        log.debug("Nobody can say whether there is a newer release (%s).", type(error).__name__)
+        return None
+    found, mine = _numbers(name if isinstance(name, str) else ""), _numbers(than)
+    return printable(str(name), 40) if found and mine and found > mine else None
+
+
+def _bounded(answer: httpx2.Response) -> bytes:
+    content = b""
+    for chunk in answer.iter_bytes(65536):
+        content += chunk
+        if len(content) > _MAX_BYTES:
+            return b""
+    return content
+
+
+def _numbers(version: str) -> tuple[int, ...] | None:
+    found = _VERSION.match(version)
+    return tuple(int(part or 0) for part in found.groups()) if found else None
+
+
+@contextmanager
+def updates_checked(wanted: bool, source: str = RELEASES) -> Iterator[None]:
+    """Look now and once a day, in a thread of its own, and say once of each newer release; False: not."""
+    if not wanted:
+        yield
+        return
+    stop = threading.Event()
+    # Not joined: an answer that is late holds nobody up.
+    threading.Thread(target=_look, args=(source, stop), name="updates", daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def _look(source: str, stop: threading.Event) -> None:
+    told = ""
+    while not stop.is_set():
+        found = newer_release(source)
+        if found is not None and found != told:
+            told = found
+            log.info(
+                "Release %s is out; this is %s. What is new: .github/CHANGELOG.md there.",
+                found,
+                __version__,
+                extra=event("newer_release", release=found),
+            )
+        stop.wait(_AGAIN_SECONDS)
