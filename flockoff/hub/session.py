@@ -103,7 +103,8 @@ def _check_busy(response: httpx2.Response) -> None:
 def _check_page(response: httpx2.Response) -> None:
     """Raises HubTransient for a web page where a hub answers in JSON: a proxy's, or a network's sign-in."""
     page = response.headers.get("content-type", "").lower().startswith("text/html")
-    if response.is_success and page and response.request.url.path.startswith("/api/"):
+    path = response.request.url.path  # a mirror may have its API below a folder
+    if response.is_success and page and "/api/" in path and "/resolve/" not in path:
         raise HubTransient(
             f"Could not {_doing(response.request)}: a web page came instead of the hub's answer.",
             remedy="Check that HF_ENDPOINT, if set, is the address of a Hugging Face Hub; sign in to this "

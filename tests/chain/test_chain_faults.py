@@ -217,6 +217,7 @@ def test_block_that_the_node_never_had_is_pruned_and_one_to_come_is_not(
 def test_snapshot_error_answered_once_is_transient_and_the_next_one_is_the_same_block(
     bench: Bench, chain: SubtensorChain, error: str
 ) -> None:
+    bench.node.advance(2)  # what an earlier test has pruned is not the block's parent then
     past = chain.block()
     expected = chain.snapshot(past)
     bench.node.advance(3)
@@ -231,6 +232,7 @@ def test_snapshot_error_answered_once_is_transient_and_the_next_one_is_the_same_
 
 @pytest.mark.parametrize("error", ["internal", "unknown", "busy"])
 def test_snapshot_errors_that_go_on_stay_transient(bench: Bench, chain: SubtensorChain, error: str) -> None:
+    bench.node.advance(2)  # what an earlier test has pruned is not the block's parent then
     past = chain.block()
     bench.node.faults.fail_reads(error=error, times=1000)
 
