@@ -7,6 +7,7 @@ import pytest
 from flockoff.errors import LocalnetError, UsageError
 from flockoff.localnet.node import FAULTS, Node, NodeSettings
 from flockoff.localnet.node.faults import NodeFaults
+from tests.support.local_chain import TEMPO, Subnet
 
 
 @pytest.fixture
@@ -69,3 +70,16 @@ def test_roll_back_of_a_final_block_is_refused(node: Node) -> None:
     node.advance()
     with pytest.raises(UsageError, match="block 6 is final"):
         node.faults.inject("roll-back", {"blocks": "1"})
+
+
+def test_epoch_that_begins_early_is_as_long_as_any(subnet: Subnet) -> None:
+    before = subnet.client.epochs.epoch_status(1)
+
+    subnet.node.faults.epoch(netuid=1)
+    start = subnet.node.block + 1
+    subnet.node.advance(2)
+
+    after = subnet.client.epochs.epoch_status(1)
+    assert start < before["next_epoch_start_block"]
+    assert start <= after["next_epoch_start_block"] - TEMPO <= start + 1  # a block may come by itself
+    assert subnet.client.subnets.metagraph(1).neurons[1].validator_permit

@@ -19,7 +19,7 @@ from flockoff.localnet.subnet import PreparedSubnet
 from flockoff.records import Epoch, ModelId, Row, Turn
 from flockoff.scoring import epoch_of, epoch_seed
 from flockoff.validate import Validator, run_epochs
-from tests.support.local_subnet import UNHURRIED, local_subnet
+from tests.support.local_subnet import UNHURRIED, enter_next_epoch, local_subnet
 from tests.support.stand_in import StandInEvaluator
 from tests.support.toy_encoder import CharacterEncoder
 
@@ -142,7 +142,7 @@ class Arena:
     def next_epoch(self) -> int:
         """Let the chain run into its next epoch; returns that epoch's start block."""
         chain = self.chain(None)
-        self.node.advance(chain.epoch_status().blocks_left + 1)
+        enter_next_epoch(self.node, self.subnet.netuid, chain.epoch_status().blocks_left)
         return chain.epoch_status().start_block
 
     def epoch(self) -> Epoch:

@@ -21,7 +21,6 @@ from tests.support.local_chain import rpc
 from tests.support.local_subnet import local_subnet
 
 TEMPO = 30_000  # blocks: all that is played here fits into one epoch, so that all of it has the same seed
-BEGINNING = 100  # blocks of the epoch before it, which is gone through
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def running_court(directory: Path) -> Iterator[Court]:
     with ExitStack() as stack:
         settings = NodeSettings(block_seconds=0, history_blocks=3 * TEMPO)
         node, subnet = stack.enter_context(
-            local_subnet(miners=5, tempo=BEGINNING, weights_rate_limit=0, settings=settings)
+            local_subnet(miners=5, tempo=TEMPO, weights_rate_limit=0, settings=settings)
         )
         pulse = Pulse(node)
         stack.enter_context(pulse.beating())
@@ -132,6 +131,5 @@ def running_court(directory: Path) -> Iterator[Court]:
         arena.submit(3, "bad", rows="{}\n")
         arena.commit(4, "not a dataset")
         arena.next_epoch()
-        node.faults.tempo(netuid=subnet.netuid, blocks=TEMPO)
         hotkey = arena.chain(subnet.validators[0]).hotkey
         yield Court(arena, pulse, directory, hotkey)

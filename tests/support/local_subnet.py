@@ -14,6 +14,7 @@ from flockoff.localnet.subnet import PreparedSubnet, SubnetPlan, prepare_subnet
 
 # Blocks come slowly by themselves, and at once for a transaction, so that nobody waits for one.
 UNHURRIED = NodeSettings(port=0, block_seconds=0.5, instant=True)
+SOON = 10  # blocks: more than have to pass between two weight settings
 _HASTY = NodeSettings(port=0, block_seconds=0.02, instant=True)
 
 
@@ -46,6 +47,19 @@ def local_subnet(
     template, prepared, _ = _prepared(kind)
     with Node(replace(settings, port=0), fork_of=template) as node:
         yield node, replace(prepared, endpoint=node.endpoint)
+
+
+def enter_next_epoch(node: Node, netuid: int, blocks_left: int) -> None:
+    """Go into the next epoch, which comes early unless few blocks are left, and is as long as any other.
+
+    So no test makes a thousand blocks that mean nothing to it.
+    """
+    if blocks_left > SOON:
+        node.advance(SOON)
+        node.faults.epoch(netuid=netuid)
+        node.advance()
+    else:
+        node.advance(blocks_left + 1)
 
 
 @cache

@@ -18,7 +18,7 @@ from flockoff.localnet.subnet import PreparedSubnet
 from flockoff.records import RawCommitment, Row
 from neurons import miner, validator
 from tests.support.forked import TIMEOUT_SECONDS, Outcome, run_forked
-from tests.support.local_subnet import UNHURRIED, local_subnet
+from tests.support.local_subnet import UNHURRIED, enter_next_epoch, local_subnet
 from tests.support.tiny_model import row, write_dataset, write_tiny_model
 
 
@@ -94,7 +94,7 @@ class Playground:
 
     def next_epoch(self) -> None:
         with closing(self.chain(None)) as chain:
-            self.node.advance(chain.epoch_status().blocks_left + 1)
+            enter_next_epoch(self.node, self.subnet.netuid, chain.epoch_status().blocks_left)
 
 
 def command(script: str, arguments: Sequence[str]) -> list[str]:

@@ -25,6 +25,7 @@ FAULTS: Mapping[str, str] = {
     "lag": "let blocks become final only some blocks later [blocks=3]",
     "roll-back": "undo the last blocks, which are not final; needs a lag [blocks=1] [keep=yes]",
     "tempo": "change a subnet's tempo: netuid= blocks=",
+    "epoch": "have a subnet's next epoch begin early, in the next block: netuid=",
     "weights-rate-limit": "change a subnet's limit between two weight settings: netuid= blocks=",
     "permit": "take or give a neuron's validator permit, until the next epoch: netuid= uid= [held=no]",
     "replace": "give a uid to another hotkey: netuid= uid= hotkey=",
@@ -134,6 +135,13 @@ class NodeFaults:
     def tempo(self, *, netuid: int, blocks: int) -> str:
         self._as_root("sudo_set_tempo", {"netuid": netuid, "tempo": blocks})
         return f"node: tempo of subnet {netuid} is {blocks}"
+
+    def epoch(self, *, netuid: int) -> str:
+        def act() -> None:
+            self._chain.state.put("PendingEpochAt", netuid, self._chain.head.number + 1)
+
+        self._do(act)
+        return f"node: the next epoch of subnet {netuid} begins in the next block"
 
     def weights_rate_limit(self, *, netuid: int, blocks: int) -> str:
         arguments = {"netuid": netuid, "weights_set_rate_limit": blocks}
