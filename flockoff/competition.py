@@ -213,6 +213,10 @@ class Overlap:
     max_share: float = 0.5  # of the assistant tokens; more of one winning owner is a near-duplicate
     common_owners: int = 5  # coldkeys that must bear witness before an answer is common property
     witness_share: float = 0.25  # of others' rows that a dataset may have and still bear witness
+    row_pairs: int = 4  # of two rows' kept pairs of content words must coincide, and
+    row_share: float = 0.2  # of those of the row that has fewer, before they match
+    row_made_of: float = 0.1  # of a row's pairs that must be in matching rows of one dataset
+    pieces_share: float = 0.3  # of a row's pairs that several short rows must have between them
     proof_win_rate: float = 0.5  # that an owner must reach once
     proof_evaluations: int = 3  # after so many without it, its claims lapse
     public: PublicSample | None = None
@@ -221,6 +225,9 @@ class Overlap:
         _require(0 <= self.max_share <= 1, "overlap.max_share must be in [0, 1]")
         _require(0 <= self.witness_share <= 1, "overlap.witness_share must be in [0, 1]")
         _require(self.common_owners >= 1, "overlap.common_owners must be at least 1")
+        _require(self.row_pairs >= 1, "overlap.row_pairs must be at least 1")
+        for name in ("row_share", "row_made_of", "pieces_share"):
+            _require(0 < getattr(self, name) <= 1, f"overlap.{name} must be in (0, 1]")
         _require(0 <= self.proof_win_rate <= 1, "overlap.proof_win_rate must be in [0, 1]")
         _require(self.proof_evaluations >= 1, "overlap.proof_evaluations must be at least 1")
 

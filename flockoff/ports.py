@@ -131,10 +131,11 @@ class Datasets(Protocol):
         """An epoch starts that needs these (namespace, commit) pairs. Raises SetupError for the disk."""
         ...
 
-    def get(self, namespace: str, commit: str, *, max_bytes: int) -> Path:
+    def get(self, namespace: str, commit: str, *, max_bytes: int, needed: bool = True) -> Path:
         """``data.jsonl`` of one dataset at one commit, downloaded if it is not here intact.
 
-        Safe to call from several threads. Raises what ``Hub.download`` does.
+        ``needed``: whether it must stay for the epoch; else it may go as soon as room is needed. Safe to call
+        from several threads. Raises what ``Hub.download`` does.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Who owns a dataset: the hotkey that committed its content first."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from flockoff.errors import MinerFault, Reason
@@ -79,12 +79,14 @@ def same_loss_copies(
     claims: Mapping[str, Claim],
     tolerance_relative: float,
     base_loss: float | None = None,
+    lapsed: Collection[str] = (),
 ) -> dict[str, Claim]:
     """The claim that each copy copies, by the copy's hotkey: all of a group but its earliest committer.
 
     ``claims``: by hotkey, of each hotkey in ``losses`` the claim on the dataset that was measured.
     ``base_loss``: the base model's own, where it is known. A dataset that leaves it as it is was too small to
-    train anything (``check.too_small``), which is no evidence of copying.
+    train anything (``check.too_small``), which is no evidence of copying. ``lapsed``: hotkeys whose claims do
+    not stand. None of them owns what another of its group may own, nor is it a copy of what came after it.
     """
     if base_loss is not None:
         losses = {
@@ -94,8 +96,9 @@ def same_loss_copies(
         }
     copies: dict[str, Claim] = {}
     for group in same_loss_groups(losses, tolerance_relative):
-        owner = owner_of(claims[hotkey] for hotkey in group)
-        copies |= {hotkey: owner for hotkey in group if hotkey != owner.hotkey}
+        standing = [hotkey for hotkey in group if hotkey not in lapsed]
+        owner = owner_of(claims[hotkey] for hotkey in standing or group)
+        copies |= {hotkey: owner for hotkey in group if claims[hotkey].seniority > owner.seniority}
     return copies
 
 

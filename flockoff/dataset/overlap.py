@@ -2,11 +2,11 @@
 
 The rule, for a dataset of a hotkey and all datasets that are known:
 
-- An answer belongs to the hotkey of the earliest dataset with a match of it (``sketch.py`` says what that
-  is) whose claim stands. Earliest is the lowest block in which the owner of that content committed it, then
-  the lowest uid. A hotkey's own earlier datasets count like any other's, so that nobody loses rows to those
-  who copy them. So do those of a hotkey of the same coldkey that has left the subnet: a claim moves with the
-  coldkey.
+- An answer belongs to the hotkey of the earliest dataset with a match of it whose claim stands, and so does
+  a whole row (``sketch.py`` and ``row_pairs.py`` say what a match is). Earliest is the lowest block in which
+  the owner of that content committed it, then the lowest uid. A hotkey's own earlier datasets count like any
+  other's, so that nobody loses rows to those who copy them. So do those of a hotkey of the same coldkey that
+  has left the subnet: a claim moves with the coldkey.
 - A claim lapses when its owner has left the subnet and no other hotkey of its coldkey is there, and when its
   owner was evaluated ``Overlap.proof_evaluations`` times and never reached a win rate of
   ``Overlap.proof_win_rate``: who commits a public collection first does not own it for ever. Until then it
@@ -17,9 +17,11 @@ The rule, for a dataset of a hotkey and all datasets that are known:
   of other people's rows itself; and only for answers that nobody committed in an earlier block. A dataset can
   be read from the block of its commitment on, so who has an answer later may have it from there, however
   many they are and however well they do. The dataset in question and its own hotkey's are no witnesses.
-- Rows with an answer that belongs to others are not trained on. Where one owner that has won has more than
-  ``Overlap.max_share`` of the dataset's assistant tokens, or no row is left, the dataset is a near-duplicate,
-  its miner's fault.
+- Rows that belong to others, or have an answer that does, are not trained on. Where one owner that has won
+  has more than ``Overlap.max_share`` of the dataset's assistant tokens, or no row is left, the dataset is a
+  near-duplicate, its miner's fault. That share is of what every validator finds alike, since a score hangs on
+  it: rows by their pairs, and answers in rows that have none. What only this validator's secret key shows is
+  left out, and costs no more than that.
 """
 
 from collections import Counter, defaultdict
@@ -32,6 +34,7 @@ from numpy.typing import NDArray
 
 from flockoff.competition import Overlap
 from flockoff.dataset.duplicates import Claim
+from flockoff.dataset.row_pairs import RowMatcher
 from flockoff.dataset.sketch import HASHES, NEEDED, Sketch, Table
 from flockoff.errors import MinerFault, Reason
 
@@ -85,12 +88,16 @@ Owners = Mapping[str, Owner]
 
 @dataclass(frozen=True, slots=True)
 class BorrowedAnswer:
-    """An answer that belongs to ``owner``: on ``line`` here, and on ``owner_line`` of the dataset claimed."""
+    """An answer, or all of a row, that is ``owner``'s: ``line`` here, ``owner_line`` of the dataset claimed.
+
+    ``agreed``: whether every validator finds it, whatever its key.
+    """
 
     line: int
     tokens: int
     owner: Claim
     owner_line: int
+    agreed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +121,16 @@ class Borrowed:
         """The lines of rows with an answer that belongs to somebody else, in order."""
         return tuple(sorted({answer.line for answer in self.answers}))
 
-    def owners(self) -> list[tuple[Claim, float]]:
-        """By hotkey its earliest claim and its share of the dataset's assistant tokens, largest first."""
+    def owners(self, *, agreed: bool = False) -> list[tuple[Claim, float]]:
+        """By hotkey its earliest claim and its share of the dataset's assistant tokens, largest first.
+
+        ``agreed``: of what every validator finds.
+        """
         tokens: Counter[str] = Counter()
         claims: dict[str, Claim] = {}
         for answer in self.answers:
+            if agreed and not answer.agreed:
+                continue
             tokens[answer.owner.hotkey] += answer.tokens
             known = claims.setdefault(answer.owner.hotkey, answer.owner)
             if answer.owner.block < known.block:
@@ -143,8 +155,8 @@ def borrowed(
     competition's public sample. All sketches are of the same key. ``owners``: of all claims.
     """
     owners = owners or {}
-    matcher = _Matcher(sketch)
-    count = len(sketch.table)
+    matcher = _Matcher(sketch, rules)
+    count = matcher.count
     claims: list[Claim] = []
     owner = np.full(count, -1)  # place in claims; the last stands for nobody
     owner_line = np.zeros(count, dtype=np.uint32)
@@ -174,16 +186,17 @@ def borrowed(
     taken &= sum(witnessed.values(), np.zeros(count, dtype=np.int64)) < rules.common_owners
     if public is not None:
         taken[matcher.matches(public)[0]] = False
-    found = np.flatnonzero(taken)
+    found = matcher.once_a_line(taken)
     return Borrowed(
         sketch.assistant_tokens,
         tuple(
-            BorrowedAnswer(line, tokens, claims[place], there)
-            for line, tokens, place, there in zip(
-                sketch.lines[found].tolist(),
-                sketch.tokens[found].tolist(),
+            BorrowedAnswer(line, tokens, claims[place], there, agreed)
+            for line, tokens, place, there, agreed in zip(
+                matcher.lines[found].tolist(),
+                matcher.tokens[found].tolist(),
                 owner[found].tolist(),
                 owner_line[found].tolist(),
+                matcher.agreed[found].tolist(),
                 strict=True,
             )
         ),
@@ -218,7 +231,7 @@ def near_duplicate_fault(
     where it is known, since twenty hotkeys of one person are one.
     """
     shares: defaultdict[str, float] = defaultdict(float)
-    for claim, share in found.owners():
+    for claim, share in found.owners(agreed=True):
         known = (owners or {}).get(claim.hotkey)
         if known is None or known.has_won(rules):
             shares[claim.hotkey if known is None else known.coldkey] += share
@@ -254,6 +267,38 @@ def described_overlap(found: Borrowed) -> str:
 
 
 class _Matcher:
+    """Finds what of one dataset is in others: first its answers, by their shingles, then its rows, by pairs.
+
+    ``lines``, ``tokens``: (count,), of each. ``agreed``: (count,), whether every validator finds it: a row,
+    and an answer in a row without pairs, which nothing else can tell.
+    """
+
+    def __init__(self, sketch: Sketch, rules: Overlap) -> None:
+        rows = sketch.rows
+        self.lines = np.concatenate([sketch.lines, rows.lines])
+        self.tokens = np.concatenate([sketch.tokens, rows.tokens])
+        self.count = len(self.lines)
+        self._answers = _AnswerMatcher(sketch)
+        self._rows = RowMatcher(rows, rules)
+        self._is_row = np.arange(self.count) >= len(sketch.table)
+        paired = rows.lines[rows.table[:, 3] >= rules.row_pairs]
+        self.agreed = self._is_row | ~np.isin(self.lines, paired)
+
+    def matches(self, other: Sketch) -> tuple[Places, Table]:
+        """The places of what has a match in ``other``, each once, and the lines there."""
+        answers, answer_lines = self._answers.matches(other)
+        rows, row_lines = self._rows.matches(other.rows)
+        first_row = self.count - np.count_nonzero(self._is_row)
+        return np.concatenate([answers, rows + first_row]), np.concatenate([answer_lines, row_lines])
+
+    def once_a_line(self, taken: NDArray[np.bool_]) -> Places:
+        """The places of what is ``taken``, in order of lines; of a row taken whole no single answer."""
+        whole = self.lines[taken & self._is_row]
+        found = np.flatnonzero(taken & (self._is_row | ~np.isin(self.lines, whole)))
+        return found[np.argsort(self.lines[found], kind="stable")]
+
+
+class _AnswerMatcher:
     """Finds the matches of one dataset's answers in others."""
 
     def __init__(self, sketch: Sketch) -> None:

@@ -61,19 +61,22 @@ class Pairs:
     words: Places
 
 
-def pairs_of(texts: Spelled, words: "Vocabulary | None" = None) -> Pairs:
-    """All pairs of each text, those that come several times so many times; only of ``words``, if given."""
+def pairs_of(texts: Spelled, words: "Vocabulary | None" = None, reach: int = REACH) -> Pairs:
+    """All pairs of each text, those that come several times so many times; only of ``words``, if given.
+
+    ``reach``: how many content words after the first the second may be.
+    """
     every, of_text, are_long = _content_words(texts)
     wanted = np.ones(len(every), dtype=np.bool_) if words is None else words.may_have(every)
     of_text = np.where(wanted, of_text, -1)
-    are_pairs = np.zeros((len(every), REACH), dtype=np.bool_)
-    for reach in range(1, REACH + 1):
-        together = (of_text[reach:] == of_text[:-reach]) & wanted[reach:]
-        are_pairs[:-reach, reach - 1] = together & (are_long[reach:] | are_long[:-reach])
+    are_pairs = np.zeros((len(every), reach), dtype=np.bool_)
+    for gap in range(1, reach + 1):
+        together = (of_text[gap:] == of_text[:-gap]) & wanted[gap:]
+        are_pairs[:-gap, gap - 1] = together & (are_long[gap:] | are_long[:-gap])
     places = np.flatnonzero(are_pairs)
-    first = places // REACH
+    first = places // reach
     mixed = scrambled(every)
-    hashes = scrambled(mixed[first] + mixed[first + places % REACH + 1])
+    hashes = scrambled(mixed[first] + mixed[first + places % reach + 1])
     return Pairs(hashes, of_text[first], first)
 
 

@@ -19,16 +19,17 @@ and in more than ``FORMAT_ANSWERS``, are left out before sampling. Else three ro
 would match all of theirs.
 
 The hashes depend on a secret key, so nobody can find out which few words to change. Sketches are comparable
-only under the same key.
+only under the same key. Beside them is what every validator keeps alike: the rows' pairs (``row_pairs.py``).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flockoff.dataset.row_pairs import RowPairer, RowPairs
 from flockoff.dataset.words import words_of
 from flockoff.records import Row
 
@@ -38,6 +39,9 @@ NEEDED = 3
 MIN_WORDS = 12
 FORMAT_SHARE = 0.01
 FORMAT_ANSWERS = 8
+PROBES = 2048
+PAIR_BITS = 10
+ANSWER_BITS = 6
 
 _COLUMNS = 2 + HASHES
 _CANDIDATES = 64  # smallest hashes of an answer from which those of its format are left out
@@ -46,6 +50,7 @@ _ORDER_BITS = np.uint64(44)  # of a hash, by which the smallest are found; the l
 
 Numbers = NDArray[np.uint64]
 Table = NDArray[np.uint32]
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,12 @@ class Sketch:
     """``assistant_tokens``: of the whole dataset, also of what has no sketch.
 
     ``table``: (n_answers, 2 + HASHES), an answer's 1-based line, its assistant tokens, and its hashes in
-    the order of sampling, 0 where there are fewer.
+    the order of sampling, 0 where there are fewer. ``rows``: their pairs, which depend on no key.
     """
 
     assistant_tokens: int
     table: Table
+    rows: RowPairs = field(default_factory=RowPairs)
 
     @property
     def lines(self) -> Table:
@@ -71,21 +77,57 @@ class Sketch:
     def hashes(self) -> Table:
         return self.table[:, 2:]
 
+    def probes(self) -> Places:
+        """What to find this dataset by: numbers of which a copy of some dozens of its rows has some as well.
+
+        (n_probes,), different ones, some ``PROBES``: of the rows' pairs those whose hash begins with so many
+        zero bits, ``PAIR_BITS`` at most; of the answers in rows without pairs likewise. So a small dataset
+        has nearly all of its own, and the largest one in 1,024 pairs.
+        """
+        unpaired = ~np.isin(self.lines, self.rows.lines)
+        return np.concatenate([self._pair_probes(), _hash_probes(self.hashes[unpaired])])
+
+    def lookups(self) -> Places:
+        """The probes of others by which others are found that may have something of this one."""
+        return np.concatenate([self._pair_probes(), _hash_probes(self.hashes)])
+
+    def _pair_probes(self) -> Places:
+        hashes = np.unique(self.rows.hashes)
+        estimate = int((1 << self.rows.levels.astype(np.int64)) @ self.rows.table[:, 3].astype(np.int64))
+        limit = np.int64(1 << (32 - _bits(estimate, PAIR_BITS)))
+        probes: Places = hashes[hashes < limit].astype(np.int64)
+        return probes
+
     def without(self, others: Iterable["Sketch"]) -> "Sketch":
-        """The answers with other hashes than any in ``others``."""
+        """The answers and rows with other hashes than any in ``others``."""
+        others = [*others]
         known = {hashes.tobytes() for other in others for hashes in other.hashes}
         kept = [hashes.tobytes() not in known for hashes in self.hashes]
-        return Sketch(self.assistant_tokens, self.table[np.array(kept, dtype=np.bool_)])
+        rows = self.rows.without(other.rows for other in others)
+        return Sketch(self.assistant_tokens, self.table[np.array(kept, dtype=np.bool_)], rows)
 
     def to_bytes(self) -> bytes:
         """The table, little-endian: 32 bytes an answer."""
         return self.table.astype("<u4").tobytes()
 
     @classmethod
-    def from_bytes(cls, assistant_tokens: int, table: bytes) -> "Sketch":
-        """The inverse of ``to_bytes``. Raises ValueError where it cannot be one."""
+    def from_bytes(cls, assistant_tokens: int, table: bytes, rows: bytes = b"") -> "Sketch":
+        """The inverse of ``to_bytes``, and of the rows' own. Raises ValueError where it cannot be one."""
         numbers = np.frombuffer(table, dtype="<u4").astype(np.uint32, copy=False)
-        return cls(assistant_tokens, numbers.reshape(-1, _COLUMNS))
+        return cls(assistant_tokens, numbers.reshape(-1, _COLUMNS), RowPairs.from_bytes(rows))
+
+
+def _bits(count: int, most: int) -> int:
+    """How many bits must be zero so that about ``PROBES`` of ``count`` hashes are left."""
+    return min(most, max(0, count // PROBES).bit_length())
+
+
+def _hash_probes(hashes: Table) -> Places:
+    every = np.unique(hashes)
+    every = every[every > 0]
+    left = _scrambled(every.astype(np.uint64)) < np.uint64((1 << (64 - _bits(len(every), ANSWER_BITS))) - 1)
+    probes: Places = every[left].astype(np.int64) + (1 << 32)
+    return probes
 
 
 class Sketcher:
@@ -103,6 +145,7 @@ class Sketcher:
         self._letter_multiplier = multipliers[0]
         self._word_multipliers = multipliers[1:]
         self._assistant_tokens = 0
+        self._rows = RowPairer()
         self._waiting: list[tuple[int, int, int, list[str]]] = []  # line, tokens, salt, words
         self._waiting_letters = 0
         self._answers: list[Table] = []  # of each batch: lines and tokens, (n_answers, 2)
@@ -111,6 +154,7 @@ class Sketcher:
     def add(self, line: int, row: Row, assistant_tokens: int) -> None:
         """``assistant_tokens``: the row's; they are divided among its answers by their length."""
         self._assistant_tokens += assistant_tokens
+        self._rows.add(line, row, assistant_tokens)
         length = sum(len(turn.content) for turn in row.turns if turn.role == "assistant")
         done = 0
         prompt = ""
@@ -132,13 +176,15 @@ class Sketcher:
     def sketch(self) -> Sketch:
         """The sketch of the rows so far."""
         self._flush()
+        rows = self._rows.pairs()
         if not self._answers:
-            return Sketch(self._assistant_tokens, np.empty((0, _COLUMNS), dtype=np.uint32))
+            return Sketch(self._assistant_tokens, np.empty((0, _COLUMNS), dtype=np.uint32), rows)
         answers = np.concatenate(self._answers)
         counts = np.concatenate([counts for counts, _ in self._candidates])
         hashes = np.concatenate([hashes for _, hashes in self._candidates])
         table = np.column_stack([answers, _without_format(counts, hashes)])
-        return Sketch(self._assistant_tokens, table[np.count_nonzero(table[:, 2:], axis=1) >= NEEDED])
+        enough = np.count_nonzero(table[:, 2:], axis=1) >= NEEDED
+        return Sketch(self._assistant_tokens, table[enough], rows)
 
     def _identity(self, prompt: str, answer: str) -> tuple[int, list[str]]:
         """The words to sample, and what else must be the same, as a number. No words: nobody's."""

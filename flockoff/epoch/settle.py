@@ -144,7 +144,12 @@ def _without_copies(
             losses[verdict.hotkey] = verdict.loss
             claims[verdict.hotkey] = Claim(verdict.content_hash, verdict.hotkey, verdict.block, verdict.uid)
     tolerance = competition.scoring.same_loss_tolerance
-    copies = same_loss_copies(losses, claims, tolerance, evidence.base_loss)
+    lapsed = {
+        hotkey
+        for hotkey in claims
+        if (known := evidence.owners.get(hotkey)) is not None and not known.has_standing(competition.overlap)
+    }
+    copies = same_loss_copies(losses, claims, tolerance, evidence.base_loss, lapsed)
     return [
         _at_fault(verdict, same_loss_fault(copies[verdict.hotkey])) if verdict.hotkey in copies else verdict
         for verdict in owned

@@ -88,23 +88,25 @@ class DatasetCache:
                     _REMEDY,
                 )
 
-    def get(self, namespace: str, commit: str, *, max_bytes: int) -> Path:
+    def get(self, namespace: str, commit: str, *, max_bytes: int, needed: bool = True) -> Path:
         """``data.jsonl`` of one dataset at one commit, as the hub once gave it, to the last byte.
 
+        ``needed``: whether it must stay for the epoch; else it goes with others when room is needed.
         Raises what ``ports.Hub.download`` does, SetupError also where there is no room for ``max_bytes``.
         """
         key = dataset_key(namespace, commit)
-        with self._turn(key):
+        with self._turn(key, needed=needed):
             path = self._intact(key)
             return path if path is not None else self._download(key, namespace, commit, max_bytes)
 
     @contextmanager
-    def _turn(self, key: str) -> Iterator[None]:
+    def _turn(self, key: str, *, needed: bool) -> Iterator[None]:
         """One at a time for each key, so that nothing is downloaded twice."""
         with self._lock:
             if not self._scanned:
                 self._scan()
-            self._needed |= {key}
+            if needed:
+                self._needed |= {key}
             turn = self._turns.setdefault(key, _Turn())
             turn.users += 1
         try:

@@ -292,6 +292,34 @@ UPDATE setups SET precision = (SELECT said.precision FROM said WHERE said.id = s
 DROP TABLE said;
 """
 
+_TENTH = """
+-- The rows' pairs of each content: flockoff.dataset.RowPairs.to_bytes. Empty in those from before.
+ALTER TABLE sketches ADD COLUMN pairs BLOB NOT NULL DEFAULT x'';
+
+-- The contents with a sketch, in the order in which they were first seen.
+CREATE TABLE contents (
+    id INTEGER PRIMARY KEY,
+    content_hash TEXT NOT NULL UNIQUE REFERENCES claims
+) STRICT;
+
+-- Which contents to look at for a dataset that has some hash: flockoff.dataset.Sketch.probes.
+CREATE TABLE probes (
+    hash INTEGER NOT NULL,
+    content INTEGER NOT NULL,
+    PRIMARY KEY (hash, content)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX claims_of_hotkey ON claims (hotkey);
+
+-- What became of each ModelId that was looked at, be it for its evaluation or before.
+CREATE TABLE sights (
+    model_id TEXT PRIMARY KEY,
+    content_hash TEXT,  -- NULL: not valid, or not to be had
+    epoch INTEGER NOT NULL,  -- the last in which it was tried
+    tries INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO sights SELECT model_id, min(content_hash), 0, 1 FROM claims GROUP BY model_id;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _SECOND,
@@ -302,6 +330,7 @@ MIGRATIONS: tuple[str, ...] = (
     _SEVENTH,
     _EIGHTH,
     _NINTH,
+    _TENTH,
 )
 
 

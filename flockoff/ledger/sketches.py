@@ -1,38 +1,50 @@
 """What a ledger knows of the answers in all datasets it ever saw, and what a dataset has of them."""
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
 
 from flockoff.competition import Overlap
 from flockoff.dataset import Borrowed, Claim, Holding, Owners, Sketch, borrowed
 from flockoff.ledger.database import Database
 from flockoff.ledger.rows import claim_from
 
-# Lowest block first, as the rule asks for.
+MOST_LOOKED_AT = 256  # contents that a dataset is compared with, row by row
+_MOST_WITH_A_PROBE = 64  # the first of those that have it
+_FIRST_WITH_A_PROBE = 4  # and of them, those that count as a place where it may be from
+_MOST_FOLLOWED = 8
+
+_WITH_PROBE = "SELECT content FROM probes WHERE hash = ? ORDER BY content LIMIT ?"
+_NEWEST_WITH_PROBE = "SELECT content FROM probes WHERE hash = ? ORDER BY content DESC LIMIT ?"
 _KNOWN = """
-SELECT c.content_hash, c.hotkey, c.block, c.uid,
+SELECT n.id, c.content_hash, c.hotkey, c.block, c.uid,
     CASE WHEN s.borrowed_tokens <= :witness_share * s.assistant_tokens THEN w.coldkey END AS witness
-FROM sketches AS s JOIN claims AS c USING (content_hash) LEFT JOIN witnesses AS w USING (content_hash)
+FROM json_each(:ids) AS asked JOIN contents AS n ON n.id = asked.value JOIN claims AS c USING (content_hash)
+JOIN sketches AS s USING (content_hash) LEFT JOIN witnesses AS w USING (content_hash)
 WHERE c.block <= :block AND (:epoch IS NULL OR s.epoch = :epoch)
-ORDER BY c.block, c.uid, c.hotkey
 """
-
-# In the order in which they were first seen.
-_OF_HOTKEY = """
-SELECT c.* FROM sketches AS s JOIN claims AS c USING (content_hash)
-WHERE c.hotkey = :hotkey ORDER BY s.rowid
+_LAST_OF_HOTKEY = """
+SELECT c.* FROM claims AS c JOIN contents AS n USING (content_hash)
+WHERE c.hotkey = ? ORDER BY n.id DESC LIMIT 1
 """
-
 _CLAIM = "SELECT * FROM claims WHERE content_hash = ?"
-_SKETCH = "SELECT assistant_tokens, answers FROM sketches WHERE content_hash = ?"
+_SKETCH = "SELECT assistant_tokens, answers, pairs FROM sketches WHERE content_hash = ?"
+_UNINDEXED = """
+SELECT content_hash FROM sketches WHERE content_hash NOT IN (SELECT content_hash FROM contents) ORDER BY rowid
+"""
 
 
 class SketchIndex:
     """The sketches of all contents that were valid, each once, under the claim on the content.
 
-    Nothing here writes: what a look found is stored by ``remember``, in the caller's transaction. A sketch
-    takes 32 bytes an answer, 0.6 MB for 20,000; of a content that its hotkey followed up by another one only
-    the answers that were new in it are kept. A look at one dataset reads them all, one dataset at a time.
+    Nothing here writes: what a look found is stored by ``remember``, in the caller's transaction. Of a
+    content that its hotkey followed up by another one only what was new in it is kept. A look at a dataset
+    asks which contents have some of its probes, and compares it row by row with those that have most, one at
+    a time. Of contents that share a probe the first ones count, so that no crowd of later ones hides where a
+    row is from.
     """
 
     def __init__(self, database: Database) -> None:
@@ -56,7 +68,8 @@ class SketchIndex:
 
         The claim need not be stored. ``public``: the competition's public sample. ``owners``: of all claims.
         """
-        return borrowed(sketch, claim, self._holdings(rules, claim.block), rules, public, owners)
+        others = self._holdings(claim, sketch, rules, owners)
+        return borrowed(sketch, claim, others, rules, public, owners)
 
     def look_again(
         self,
@@ -75,7 +88,8 @@ class SketchIndex:
             return None
         [sketch] = found
         claim = self._claim(content_hash)
-        if not borrowed(sketch, claim, self._holdings(rules, claim.block, epoch), rules).answers:
+        new = self._holdings(claim, sketch, rules, owners, epoch)
+        if not borrowed(sketch, claim, new, rules).answers:
             return None
         return self.look(claim, sketch, rules, public, owners)
 
@@ -86,6 +100,10 @@ class SketchIndex:
         )
         return rows[0]["borrowed_tokens"] / max(1, rows[0]["assistant_tokens"]) if rows else None
 
+    def unindexed(self) -> list[str]:
+        """The contents that a version of before there were probes stored."""
+        return [row["content_hash"] for row in self._database.read(_UNINDEXED)]
+
     def _claim(self, content_hash: str) -> Claim:
         [claim] = self._database.records(claim_from, _CLAIM, (content_hash,))
         return claim
@@ -94,15 +112,76 @@ class SketchIndex:
         [sketch] = self._database.records(_sketch_from, _SKETCH, (content_hash,))
         return sketch
 
-    def _holdings(self, rules: Overlap, block: int, epoch: int | None = None) -> Iterator[Holding]:
-        """All contents claimed up to ``block``, or those first seen in ``epoch``, in order of seniority."""
+    def _holdings(
+        self, claim: Claim, sketch: Sketch, rules: Overlap, owners: Owners | None, epoch: int | None = None
+    ) -> Iterator[Holding]:
+        """What the dataset may have something of, in order of seniority; ``epoch``: what was new in it."""
+        sql = _WITH_PROBE if epoch is None else _NEWEST_WITH_PROBE
+        probed: list[tuple[int, int]] = []  # which look-up, and a content that has it
+        for place, each in enumerate(sketch.lookups().tolist()):
+            probed += [(place, row[0]) for row in self._database.read(sql, (each, _MOST_WITH_A_PROBE))]
+        lookups, ids = np.array(probed, dtype=np.int64).reshape(-1, 2).T
+        for known, witness in self._most_hit(claim, rules, owners or {}, epoch, lookups, ids):
+            yield Holding(known, self._sketch(known.content_hash), witness)
+
+    def _most_hit(
+        self,
+        claim: Claim,
+        rules: Overlap,
+        owners: Owners,
+        epoch: int | None,
+        lookups: NDArray[np.int64],
+        ids: NDArray[np.int64],
+    ) -> list[tuple[Claim, str | None]]:
+        """The claims on what is compared row by row, in order of seniority, each with a witness's coldkey."""
+        asked = json.dumps(np.unique(ids).tolist())
         known = self._database.records(
-            lambda row: (claim_from(row), row["witness"]),
+            lambda row: (row["id"], claim_from(row), row["witness"]),
             _KNOWN,
-            {"block": block, "epoch": epoch, "witness_share": rules.witness_share},
+            {"ids": asked, "block": claim.block, "epoch": epoch, "witness_share": rules.witness_share},
         )
-        for claim, coldkey in known:
-            yield Holding(claim, self._sketch(claim.content_hash), coldkey)
+        known = [each for each in known if each[1].content_hash != claim.content_hash]
+        if not known:
+            return []
+        known.sort(key=lambda each: each[1].seniority)
+        blocks = np.array([each[1].block for each in known])
+        stands = np.array([_stands(each[1], rules, owners) for each in known])
+        hits = _first_hits(lookups, ids, np.array([each[0] for each in known]), blocks, stands)
+        most = np.sort(np.argsort(-hits, kind="stable")[:MOST_LOOKED_AT])
+        return [known[place][1:] for place in most.tolist() if hits[place]]
+
+
+def _stands(claim: Claim, rules: Overlap, owners: Owners) -> bool:
+    owner = owners.get(claim.hotkey)
+    return owner is None or owner.has_standing(rules)
+
+
+def _first_hits(
+    lookups: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    known: NDArray[np.int64],
+    blocks: NDArray[np.int64],
+    stands: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """(n_known,): how many look-ups each known content is among the first for.
+
+    ``known``: their ids, in order of seniority; ``blocks`` and ``stands`` (whether its owner's claims do) are
+    theirs. The first are ``_FIRST_WITH_A_PROBE`` of all, as many of those that stand, and all of the same
+    block as the very first, which may bear witness beside it.
+    """
+    order = np.argsort(known)
+    place = np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)
+    rank = order[place]
+    is_known = known[rank] == ids
+    lookups, rank = lookups[is_known], rank[is_known]
+    by_rank = np.lexsort((rank, lookups))
+    lookups, rank = lookups[by_rank], rank[by_rank]
+    start = np.searchsorted(lookups, lookups)
+    nth = np.arange(len(lookups)) - start
+    standing = np.cumsum(stands[rank]) - np.append(0, np.cumsum(stands[rank]))[start]
+    first = (nth < _FIRST_WITH_A_PROBE) | (blocks[rank] == blocks[rank[start]])
+    first |= stands[rank] & (standing <= _FIRST_WITH_A_PROBE)
+    return np.bincount(rank[first], minlength=len(known))
 
 
 def remember(
@@ -112,15 +191,27 @@ def remember(
 
     ``epoch``, that from this start block, is when the content was first seen, unless it was seen before.
     """
-    for answers, followed in _followed(connection, content_hash):
-        connection.execute("UPDATE sketches SET answers = ? WHERE content_hash = ?", (answers, followed))
+    for kept, followed in _followed(connection, content_hash):
+        connection.execute(
+            "UPDATE sketches SET answers = ?, pairs = ? WHERE content_hash = ?",
+            (kept.to_bytes(), kept.rows.to_bytes(), followed),
+        )
     connection.execute(
-        "INSERT INTO sketches (content_hash, epoch, assistant_tokens, borrowed_tokens, answers)"
-        " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
-        " SET borrowed_tokens = excluded.borrowed_tokens, answers = excluded.answers"
-        " WHERE borrowed_tokens <> excluded.borrowed_tokens OR answers <> excluded.answers",
-        (content_hash, epoch, sketch.assistant_tokens, found.tokens, sketch.to_bytes()),
+        "INSERT INTO sketches (content_hash, epoch, assistant_tokens, borrowed_tokens, answers, pairs)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET borrowed_tokens = excluded.borrowed_tokens, answers = excluded.answers, pairs = excluded.pairs"
+        " WHERE borrowed_tokens <> excluded.borrowed_tokens OR answers <> excluded.answers"
+        " OR pairs <> excluded.pairs",
+        (
+            content_hash,
+            epoch,
+            sketch.assistant_tokens,
+            found.tokens,
+            sketch.to_bytes(),
+            sketch.rows.to_bytes(),
+        ),
     )
+    _index(connection, content_hash, sketch)
 
 
 def remember_again(connection: sqlite3.Connection, found: Mapping[str, Borrowed]) -> None:
@@ -129,6 +220,12 @@ def remember_again(connection: sqlite3.Connection, found: Mapping[str, Borrowed]
         "UPDATE sketches SET borrowed_tokens = ? WHERE content_hash = ?",
         [(borrowed.tokens, content_hash) for content_hash, borrowed in found.items()],
     )
+
+
+def index_stored(connection: sqlite3.Connection, content_hash: str) -> None:
+    """Have a content found by its probes that was stored before there were any."""
+    [sketch] = map(_sketch_from, connection.execute(_SKETCH, (content_hash,)))
+    _index(connection, content_hash, sketch)
 
 
 def bear_witness(connection: sqlite3.Connection, coldkeys: Mapping[str, str]) -> None:
@@ -141,24 +238,54 @@ def bear_witness(connection: sqlite3.Connection, coldkeys: Mapping[str, str]) ->
     )
 
 
-def _followed(connection: sqlite3.Connection, content_hash: str) -> list[tuple[bytes, str]]:
-    """What to keep of the content that this one follows, if it does: its new answers.
+def _index(connection: sqlite3.Connection, content_hash: str, sketch: Sketch) -> None:
+    connection.execute(
+        "INSERT INTO contents (content_hash) VALUES (?) ON CONFLICT DO NOTHING", (content_hash,)
+    )
+    sql = "SELECT id FROM contents WHERE content_hash = ?"
+    [(content,)] = connection.execute(sql, (content_hash,))
+    connection.executemany(
+        "INSERT INTO probes (hash, content) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(each, content) for each in sorted(sketch.probes().tolist())],
+    )
 
-    The others are in still earlier contents of the same hotkey, from which they count as well.
+
+def _followed(connection: sqlite3.Connection, content_hash: str) -> list[tuple[Sketch, str]]:
+    """What to keep of the content that this one follows, if it does: what is new in it.
+
+    The rest is in still earlier contents of the same hotkey, from which it counts as well. They are looked
+    for by their probes, and what is not found in the most likely ones is kept twice.
     """
     [claim] = map(claim_from, connection.execute(_CLAIM, (content_hash,)))
-    claims = [*map(claim_from, connection.execute(_OF_HOTKEY, {"hotkey": claim.hotkey}))]
-    if not claims or content_hash in [known.content_hash for known in claims]:
+    known = "SELECT 1 FROM contents WHERE content_hash = ?"
+    last = [*map(claim_from, connection.execute(_LAST_OF_HOTKEY, (claim.hotkey,)))]
+    if not last or connection.execute(known, (content_hash,)).fetchone():
         return []
+    [followed] = last
 
-    def stored(known: Claim) -> Sketch:
-        [sketch] = map(_sketch_from, connection.execute(_SKETCH, (known.content_hash,)))
+    def stored(content: str) -> Sketch:
+        [sketch] = map(_sketch_from, connection.execute(_SKETCH, (content,)))
         return sketch
 
-    last = claims[-1]
-    earlier = [stored(known) for known in claims if known.seniority < last.seniority]
-    return [(stored(last).without(earlier).to_bytes(), last.content_hash)]
+    sketch = stored(followed.content_hash)
+    earlier = [
+        stored(row["content_hash"])
+        for row in connection.execute(
+            "SELECT c.content_hash FROM json_each(?) AS asked JOIN probes AS p ON p.hash = asked.value"
+            " JOIN contents AS n ON n.id = p.content JOIN claims AS c USING (content_hash)"
+            " WHERE c.hotkey = ? AND (c.block, c.uid) < (?, ?)"
+            " GROUP BY c.content_hash ORDER BY count(*) DESC LIMIT ?",
+            (
+                json.dumps(sketch.lookups().tolist()),
+                followed.hotkey,
+                followed.block,
+                followed.order,
+                _MOST_FOLLOWED,
+            ),
+        )
+    ]
+    return [(sketch.without(earlier), followed.content_hash)]
 
 
 def _sketch_from(row: sqlite3.Row) -> Sketch:
-    return Sketch.from_bytes(row["assistant_tokens"], row["answers"])
+    return Sketch.from_bytes(row["assistant_tokens"], row["answers"], row["pairs"])

@@ -28,7 +28,7 @@ from flockoff.ledger.rows import (
     precision_text,
     verdict_from,
 )
-from flockoff.ledger.sketches import SketchIndex, bear_witness, remember, remember_again
+from flockoff.ledger.sketches import SketchIndex, bear_witness, index_stored, remember, remember_again
 from flockoff.ledger.views import Views
 from flockoff.records import (
     SET_ASIDE,
@@ -44,6 +44,7 @@ from flockoff.records import (
 
 _SETUP = "code_version, libraries, device, precision, base_model, evaluation_set"
 
+_NEVER = 1 << 30  # tries: more than anybody makes
 KEEP_EPOCHS = 1000  # 50 days of mainnet's epochs, in about 75 MB with 256 miners
 
 
@@ -90,6 +91,8 @@ class Ledger:
         ledger = cls(database, clock, keep_epochs)
         try:
             ledger._identify(LedgerIdentity(netuid, competition, hotkey, genesis), read_only=read_only)
+            if not read_only:
+                ledger._index_old_sketches()
         except LedgerError:
             database.close()
             raise
@@ -123,6 +126,12 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _index_old_sketches(self) -> None:
+        """Once after an update: a transaction each, so that it can be interrupted."""
+        for content_hash in self.sketches.unindexed():
+            with self._database.transaction() as connection:
+                index_stored(connection, content_hash)
 
     def _identify(self, wanted: LedgerIdentity, *, read_only: bool) -> None:
         stored = self._database.read("SELECT netuid, competition, hotkey, genesis FROM identity")
@@ -271,6 +280,27 @@ class Ledger:
                 (claim.content_hash, claim.hotkey, str(model_id), claim.block, claim.order),
             )
             remember(connection, claim.content_hash, sketch, epoch, found)
+            _insert_sight(connection, model_id, epoch, claim.content_hash)
+
+    def unseen(self, epoch: int, most_tries: int) -> list[Commitment]:
+        """Every commitment ever seen whose dataset is not known yet, earliest first, with its first block.
+
+        Without those that were tried in ``epoch``, or ``most_tries`` times before it: not to be had, or not
+        valid. What became of a ModelId does not depend on who committed it.
+        """
+        return self._database.records(
+            commitment_from,
+            "SELECT c.hotkey, c.uid, c.model_id, min(c.block) AS block FROM commitments AS c"
+            " LEFT JOIN sights AS s USING (model_id)"
+            " WHERE s.model_id IS NULL OR (s.content_hash IS NULL AND s.epoch <> ? AND s.tries < ?)"
+            " GROUP BY c.model_id ORDER BY min(c.block), c.uid",
+            (epoch, most_tries),
+        )
+
+    def record_sight(self, model_id: ModelId, epoch: int, *, final: bool) -> None:
+        """Note that nothing came of looking at a ModelId in ``epoch``; ``final``: nothing ever will."""
+        with self._database.transaction() as connection:
+            _insert_sight(connection, model_id, epoch, None, tries=_NEVER if final else 1)
 
     # --- an epoch ----------------------------------------------------------------------------------------
 
@@ -520,6 +550,17 @@ def _insert_commitments(connection: Connection, commitments: Iterable[Commitment
         " ON CONFLICT DO UPDATE SET uid = excluded.uid, model_id = excluded.model_id"
         " WHERE uid <> excluded.uid OR model_id <> excluded.model_id",
         [(each.hotkey, each.block, each.uid, str(each.model_id)) for each in commitments],
+    )
+
+
+def _insert_sight(
+    connection: Connection, model_id: ModelId, epoch: int, content_hash: str | None, tries: int = 1
+) -> None:
+    connection.execute(
+        "INSERT INTO sights (model_id, content_hash, epoch, tries) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET content_hash = coalesce(excluded.content_hash, content_hash),"
+        " epoch = excluded.epoch, tries = tries + excluded.tries",
+        (str(model_id), content_hash, epoch, tries),
     )
 
 

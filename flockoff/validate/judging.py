@@ -9,13 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from flockoff.dataset import (
-    Claim,
     described_overlap,
-    duplicate_fault,
     near_duplicate_fault,
-    owner_of,
     sealed_gap_fault,
-    stands_against,
 )
 from flockoff.epoch.blame import blamed, eligible, is_settled, may_try_again
 from flockoff.epoch.memory import Memory
@@ -34,8 +30,10 @@ from flockoff.metrics import EVAL_LOSS, JUDGED, RETRIES, SECONDS_LEFT, VERDICTS
 from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Verdict
 from flockoff.retry import note
 from flockoff.text import duration, short_hotkey
+from flockoff.validate.claims import claim_content
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.evaluations import Evaluations, Job
+from flockoff.validate.first_sight import FirstSight
 from flockoff.validate.forecast import log_forecast
 from flockoff.validate.preparation import Dataset, Preparation
 from flockoff.validate.validator import Validator
@@ -45,7 +43,13 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 
 
-def judge_all(validator: Validator, epoch: Epoch, queue: Sequence[Commitment], clock: EpochClock) -> None:
+def judge_all(
+    validator: Validator,
+    epoch: Epoch,
+    queue: Sequence[Commitment],
+    clock: EpochClock,
+    sights: FirstSight,
+) -> None:
     """Judge the queue until everyone has a verdict or ``clock`` says it is over.
 
     As many datasets are evaluated at once as the evaluator has slots; of those that are ready, the one with
@@ -53,14 +57,20 @@ def judge_all(validator: Validator, epoch: Epoch, queue: Sequence[Commitment], c
     the storing of each verdict, with its evaluation, the moment it exists. Verdicts from before a restart are
     not made again. What could not be had through no doing of its miner is tried again after each of
     ``validator.retry_pauses``, or when the hub says, and so is what the hub does not have: it may be the hub
-    that errs. What the worker failed on is set aside for the epoch.
+    that errs. What the worker failed on is set aside for the epoch. Once all are prepared,
+    ``sights`` goes on.
     """
-    _Judge(validator, epoch, queue, clock).judge()
+    _Judge(validator, epoch, queue, clock, sights).judge()
 
 
 class _Judge:
     def __init__(
-        self, validator: Validator, epoch: Epoch, queue: Sequence[Commitment], clock: EpochClock
+        self,
+        validator: Validator,
+        epoch: Epoch,
+        queue: Sequence[Commitment],
+        clock: EpochClock,
+        sights: FirstSight,
     ) -> None:
         ledger = validator.ledger
         settled = {each.hotkey for each in ledger.verdicts(epoch.start_block) if is_settled(each)}
@@ -68,6 +78,7 @@ class _Judge:
         self._epoch = epoch
         self._queue = queue
         self._clock = clock
+        self._sights = sights
         self._memory: Memory = ledger.memory(epoch.start_block)
         self._jobs = [Job(commitment) for commitment in queue if commitment.hotkey not in settled]
         self._sizes_known = False
@@ -78,6 +89,8 @@ class _Judge:
             while self._jobs and not self._clock.over():
                 self._have_prepared(preparation)
                 self._forecast_by_size()
+                if all(job.prepared is not None and job.prepared.done() for job in self._jobs):
+                    self._sights.step()
                 job = self._next(evaluations)
                 if job is None:
                     self._wait(evaluations)
@@ -171,16 +184,8 @@ class _Judge:
         """
         assert job.prepared is not None, "what is admitted is prepared"
         dataset, commitment = job.prepared.result(), job.commitment
-        ledger, rules = self._validator.ledger, self._validator.competition.overlap
-        owners = ledger.owners()
-        claim = Claim(dataset.content_hash, commitment.hotkey, commitment.block, commitment.uid)
-        owner = owner_of([claim, ledger.owner(dataset.content_hash) or claim])
-        if owner.hotkey != claim.hotkey:
-            if stands_against(owner, claim, rules, owners):
-                raise duplicate_fault(owner)
-            owner = claim
-        found = ledger.sketches.look(owner, dataset.sketch, rules, self._validator.public_sample, owners)
-        ledger.remember_dataset(owner, commitment.model_id, dataset.sketch, self._epoch.start_block, found)
+        owner, found = claim_content(self._validator, commitment, dataset, self._epoch.start_block)
+        rules, owners = self._validator.competition.overlap, self._validator.ledger.owners()
         left_out = tuple(sorted({*dataset.left_out, *found.lines}))
         rows_left = dataset.rows - len(left_out)
         fault = near_duplicate_fault(found, rules, rows_left=rows_left, owners=owners)

@@ -5,6 +5,7 @@ connection and an ordinary start are one and the same path.
 """
 
 import logging
+import time
 
 from flockoff.errors import ChainPruned, ChainTransient, Fault, Interrupted, LedgerUnavailable, UsageError
 from flockoff.logs import event
@@ -14,6 +15,7 @@ from flockoff.retry import backoff, note
 from flockoff.scoring import epoch_of, epoch_seed
 from flockoff.text import counted
 from flockoff.validate.clock import EpochClock
+from flockoff.validate.first_sight import FirstSight
 from flockoff.validate.one_epoch import run_epoch
 from flockoff.validate.validator import Validator
 from flockoff.validate.weights import NOT_SET
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 6.0  # times the first, while a fault lasts
 _LONGEST_SLEEP = 300.0
+_SIGHT_SECONDS = 0.5  # between looks at what is being sketched meanwhile
 _LOOK_SECONDS = 5.0  # the longest wait that a stop request cannot cut short
 
 
@@ -32,6 +35,11 @@ def run_epochs(validator: Validator, epochs: int | None) -> bool:
     whatever waiting does not heal: NotRegistered, UsageError, LedgerError, SetupError where the base model
     cannot be used at all.
     """
+    with FirstSight(validator) as sights:
+        return _run_epochs(validator, epochs, sights)
+
+
+def _run_epochs(validator: Validator, epochs: int | None, sights: FirstSight) -> bool:
     run = _Run()
     tries = 0
     while epochs is None or run.finished < epochs:
@@ -40,7 +48,7 @@ def run_epochs(validator: Validator, epochs: int | None) -> bool:
             epoch = _epoch(validator, status)
             clock = run.enter(validator, epoch, status)
             if clock is not None:
-                outcome = run_epoch(validator, epoch, clock)
+                outcome = run_epoch(validator, epoch, clock, sights)
                 run.leave(outcome)
                 for tell in validator.after_epoch if outcome is not None else ():
                     tell(epoch.start_block)
@@ -51,7 +59,7 @@ def run_epochs(validator: Validator, epochs: int | None) -> bool:
                     epoch.end_block,
                     extra=event("waiting", block=epoch.end_block),
                 )
-                _wait_for_block(validator, epoch.end_block, status.seconds_per_block)
+                _wait_for_block(validator, epoch.end_block, status.seconds_per_block, sights)
         except (ChainTransient, ChainPruned, LedgerUnavailable) as fault:
             tries += 1
             RETRIES.labels(of="ledger" if isinstance(fault, LedgerUnavailable) else "chain").inc()
@@ -122,14 +130,19 @@ def _epoch(validator: Validator, status: EpochStatus) -> Epoch:
     return Epoch(start, end, epoch_seed(validator.chain.block_hash(start), validator.netuid))
 
 
-def _wait_for_block(validator: Validator, block: int, seconds_per_block: float) -> None:
+def _wait_for_block(validator: Validator, block: int, seconds_per_block: float, sights: FirstSight) -> None:
     """Wait for ``block``: asleep while it is far, then by the chain's own announcement of it.
 
-    Returns early now and then, so that the caller sees an epoch that came to begin at another block.
+    Meanwhile ``sights`` goes on. Returns early now and then, so that the caller sees an epoch that came to
+    begin at another block.
     """
     seconds = (block - validator.chain.block() - 2) * seconds_per_block
-    _pause(validator, min(max(0.0, seconds), _LONGEST_SLEEP))
+    until = time.monotonic() + min(max(0.0, seconds), _LONGEST_SLEEP)
+    while sights.step() and (left := until - time.monotonic()) > 0:
+        _pause(validator, min(left, _SIGHT_SECONDS))
+    _pause(validator, max(0.0, until - time.monotonic()))
     while seconds <= _LONGEST_SLEEP and not validator.chain.wait_for_block(block, timeout=_LOOK_SECONDS):
+        sights.step()
         _pause(validator, 0)
 
 

@@ -31,6 +31,7 @@ from flockoff.records import Commitment, Epoch, Progress, SubnetSnapshot, Verdic
 from flockoff.retry import note
 from flockoff.text import counted
 from flockoff.validate.clock import EpochClock
+from flockoff.validate.first_sight import FirstSight
 from flockoff.validate.forecast import log_forecast
 from flockoff.validate.judging import judge_all, log_verdict
 from flockoff.validate.validator import Validator
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 _STUBBORN_EPOCHS = 3  # after so many the operator is told of a dataset that the worker cannot take
 
 
-def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool | None:
+def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock, sights: FirstSight) -> bool | None:
     """Evaluate, settle, set weights; returns whether the weights were set.
 
     None where none are due: this validator has no permit, or it came too late to evaluate anything and has no
@@ -63,14 +64,16 @@ def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool | N
         EPOCH_END.set(epoch.end_block)
         PLACES.set(len(queue))
         JUDGED.set(0)
+        sights.begin(epoch, [commitment.model_id for commitment in queue])
         if queue:
             _make_room(validator, queue)
             _measure_base_loss(validator, clock)
             log_forecast(validator, epoch, queue, clock)
-            judge_all(validator, epoch, queue, clock)
+            judge_all(validator, epoch, queue, clock, sights)
         if validator.stop.is_set():
             raise Interrupted
         _close(validator, epoch.start_block)
+        sights.begin(epoch)  # what was cut off before it was prepared, too
     if ledger.weights_of_epoch(epoch.start_block) is not None:
         return True
     return set_weights(validator, epoch, clock)

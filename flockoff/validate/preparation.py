@@ -25,39 +25,28 @@ class Dataset:
     content_hash: str
     rows: int
     tokens: int  # of one pass
+    bytes: int
     sketch: Sketch
     left_out: tuple[int, ...] = ()  # 1-based lines that are not to be trained on
     note: str = ""  # why, for the miner
 
 
-class Preparation:
-    """Prepares datasets while others are evaluated: downloads a few at a time, checks one at a time.
-
-    Leaving its context waits for nothing: weights are due, and what still arrives is there the next time.
-    """
+class Preparer:
+    """Downloads and checks datasets, for whichever threads ask it; checks one at a time."""
 
     def __init__(self, validator: Validator) -> None:
         self._validator = validator
-        self._pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE, thread_name_prefix="prepare")
         self._checking = threading.Lock()  # a check takes a core and up to 200 MB
         self._key = validator.ledger.sketches.key  # asked for here: the ledger has a thread of its own
 
-    def __enter__(self) -> Self:
-        return self
+    def prepare(self, model_id: ModelId, *, needed: bool = True) -> Dataset:
+        """Raises MinerFault, HubError's kinds, SetupError for the disk, Interrupted.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def begin(self, model_id: ModelId) -> "Future[Dataset]":
-        """Its result, or MinerFault, HubError's kinds, SetupError for the disk, Interrupted."""
-        return self._pool.submit(self._prepare, model_id)
-
-    def _prepare(self, model_id: ModelId) -> Dataset:
+        ``needed``: whether its file must stay on the disk for the epoch.
+        """
         rules = self._validator.competition
         path = self._validator.datasets.get(
-            model_id.namespace, model_id.commit, max_bytes=rules.limits.max_bytes
+            model_id.namespace, model_id.commit, max_bytes=rules.limits.max_bytes, needed=needed
         )
         with self._checking:
             encoder = _StoppableEncoder(self._validator.encoder, self._validator.stop)
@@ -76,7 +65,38 @@ class Preparation:
             sketch = sketcher.sketch()
         report = judgement.report
         assert report.content_hash is not None  # no fault
-        return Dataset(path, report.content_hash, report.rows, report.tokens, sketch, judgement.left_out)
+        return Dataset(
+            path,
+            report.content_hash,
+            report.rows,
+            report.tokens,
+            report.bytes,
+            sketch,
+            judgement.left_out,
+        )
+
+
+class Preparation:
+    """Prepares datasets while others are evaluated: downloads a few at a time.
+
+    Leaving its context waits for nothing: weights are due, and what still arrives is there the next time.
+    """
+
+    def __init__(self, validator: Validator) -> None:
+        self._preparer = Preparer(validator)
+        self._pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE, thread_name_prefix="prepare")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def begin(self, model_id: ModelId) -> "Future[Dataset]":
+        """Its result, or what ``Preparer.prepare`` raises."""
+        return self._pool.submit(self._preparer.prepare, model_id)
 
 
 class _StoppableEncoder:

@@ -1,17 +1,20 @@
 """Sketches of answers: what changes them and what does not."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flockoff.dataset import Sketch, Sketcher
+from flockoff.dataset import BorrowedAnswer, Sketch, Sketcher
+from flockoff.dataset.row_pairs import RowPairs
 from flockoff.dataset.sketch import HASHES, MIN_WORDS, NEEDED
 from flockoff.records import Row, Turn
 from tests.support.dataset_texts import EXAMPLES, row_of
-from tests.support.near_copies import DISGUISES, KEY, conversations, matched, sketch_of
+from tests.support.near_copies import DISGUISES, KEY, conversations, sketch_of
+from tests.support.near_copies import matched as matched_by_all
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen"
 WORDS = st.lists(st.sampled_from([*LONG.split(), "fourteen", "über", "東", "x2"]), min_size=1, max_size=40)
@@ -21,6 +24,11 @@ def one(answer: str, prompt: str = "Count.", tokens: int = 10) -> Sketch:
     sketcher = Sketcher(KEY)
     sketcher.add(1, row_of(prompt, answer), tokens)
     return sketcher.sketch()
+
+
+def matched(sketch: Sketch, other: Sketch) -> tuple[BorrowedAnswer, ...]:
+    """By the answers' shingles alone."""
+    return matched_by_all(replace(sketch, rows=RowPairs()), other)
 
 
 def are_alike(first: Sketch, second: Sketch) -> bool:

@@ -49,10 +49,10 @@ class Late:
     def begin(self, needed: Collection[tuple[str, str]]) -> None:
         self._datasets.begin(needed)
 
-    def get(self, namespace: str, commit: str, *, max_bytes: int) -> Path:
+    def get(self, namespace: str, commit: str, *, max_bytes: int, needed: bool = True) -> Path:
         if namespace == self._repo:
             assert self.begun.wait(60)
-        return self._datasets.get(namespace, commit, max_bytes=max_bytes)
+        return self._datasets.get(namespace, commit, max_bytes=max_bytes, needed=needed)
 
 
 def in_this_order(arena: Arena, validator: Validator, repo: str) -> Validator:

@@ -1,0 +1,108 @@
+"""Looking at every commitment when it is first seen, whether or not it has a place in an epoch.
+
+Whose content it is follows from who committed it first, so a dataset must be known even where its miner
+replaced it before its turn came. It is downloaded, checked and sketched while nothing else has to be: once an
+epoch's own datasets are ready, and between epochs.
+"""
+
+import logging
+from collections.abc import Collection
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from flockoff.epoch.blame import NOT_THERE
+from flockoff.errors import Fault, LedgerUnavailable, MinerFault
+from flockoff.logs import event
+from flockoff.records import Commitment, Epoch, ModelId
+from flockoff.retry import note
+from flockoff.validate.claims import claim_content
+from flockoff.validate.preparation import Dataset, Preparer
+from flockoff.validate.validator import Validator
+
+log = logging.getLogger(__name__)
+
+_BYTES_AN_EPOCH = 4 << 30  # the hub is asked for no more than this, beside what the epoch needs
+_MOST_TRIES = 20  # epochs in which a dataset is looked for that the hub does not show: a day
+
+
+class FirstSight:
+    """One dataset at a time, in a thread of its own; all that it is asked for it is asked by the ledger's.
+
+    Nothing is lost with it: what is not known yet follows from the ledger. A hub that fails is left alone
+    until the next epoch. Leaving its context waits for nothing.
+    """
+
+    def __init__(self, validator: Validator) -> None:
+        self._validator = validator
+        self._preparer = Preparer(validator)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="first_sight")
+        self._epoch: Epoch | None = None
+        self._elsewhere: Collection[ModelId] = ()
+        self._waiting: list[Commitment] | None = None  # None: the ledger was not asked yet
+        self._bytes_left = 0
+        self._running: tuple[Commitment, Future[Dataset]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def begin(self, epoch: Epoch, elsewhere: Collection[ModelId] = ()) -> None:
+        """What is found from now on is of ``epoch``, which is stored; ``elsewhere``: what it prepares."""
+        self._epoch, self._elsewhere = epoch, frozenset(elsewhere)
+        self._waiting, self._bytes_left = None, _BYTES_AN_EPOCH
+
+    def step(self) -> bool:
+        """Store what was found, and begin with the next; returns whether anything is under way.
+
+        Faults of the ledger's disk end the epoch's looking, and nothing else.
+        """
+        if self._epoch is None:
+            return False
+        try:
+            return self._step(self._epoch)
+        except LedgerUnavailable as fault:
+            note(fault)
+            log.warning("%s Datasets without a place are not looked at for now.", fault)
+            self._waiting, self._running = [], None
+            return False
+
+    def _step(self, epoch: Epoch) -> bool:
+        if self._running is not None:
+            commitment, found = self._running
+            if not found.done():
+                return True
+            self._running = None
+            self._store(epoch, commitment, found)
+        if self._waiting is None:
+            unseen = self._validator.ledger.unseen(epoch.start_block, _MOST_TRIES)
+            self._waiting = [each for each in unseen if each.model_id not in self._elsewhere]
+        if not self._waiting or self._bytes_left <= 0 or self._validator.stop.is_set():
+            return False
+        commitment = self._waiting.pop(0)
+        prepare = self._preparer.prepare
+        self._running = commitment, self._pool.submit(prepare, commitment.model_id, needed=False)
+        return True
+
+    def _store(self, epoch: Epoch, commitment: Commitment, found: "Future[Dataset]") -> None:
+        ledger = self._validator.ledger
+        try:
+            dataset = found.result()
+            self._bytes_left -= dataset.bytes
+            owner, _ = claim_content(self._validator, commitment, dataset, epoch.start_block)
+        except MinerFault as fault:
+            is_final = fault.reason not in NOT_THERE
+            ledger.record_sight(commitment.model_id, epoch.start_block, final=is_final)
+            log.debug("%s, looked at before its turn: %s", commitment.model_id, fault)
+            return
+        except Fault as fault:
+            note(fault)
+            log.info("%s No more datasets without a place are looked at in this epoch.", fault)
+            self._waiting = []
+            return
+        about = event("first_sight", model_id=commitment.model_id, hotkey=owner.hotkey, block=owner.block)
+        log.debug("%s: known before its turn.", commitment.model_id, extra=about)
