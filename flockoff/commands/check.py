@@ -11,13 +11,16 @@ from typing import Annotated
 import typer
 
 from flockoff import openers
-from flockoff.commands.tables import console, outside, print_json
+from flockoff.chain import WalletRef, hotkey_address
+from flockoff.commands.compared import SKETCH_KEY, Compared, committed_on, known_datasets
+from flockoff.commands.progress import progress_line
+from flockoff.commands.subnets import read_snapshot
+from flockoff.commands.tables import console, outside, print_json, short_names
 from flockoff.competition import Competition, load_competition
 from flockoff.dataset import (
     TOO_SMALL,
     Borrowed,
     Claim,
-    EvaluationAnswers,
     FormatCheck,
     FoundAnswer,
     Holding,
@@ -26,48 +29,83 @@ from flockoff.dataset import (
     borrowed,
     check_dataset,
     check_format,
+    duplicate_fault,
     fault_of,
     file_size,
     judge_dataset,
     near_duplicate_fault,
+    owner_of,
     too_small,
 )
-from flockoff.errors import UsageError
-from flockoff.flags import AsJson, CacheDir, CompetitionFile
+from flockoff.errors import MinerFault, SetupError, UsageError
+from flockoff.flags import (
+    AsJson,
+    CacheDir,
+    CompetitionFile,
+    Endpoint,
+    Network,
+    WalletHotkey,
+    WalletName,
+    WalletPath,
+)
 from flockoff.hub import HubClient
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
 from flockoff.records import DatasetReport
 from flockoff.settings import read_credentials
-from flockoff.text import counted
+from flockoff.text import counted, secrets_in
 from flockoff.tokens import TokenizerEncoder
 
 _LINES_SHOWN = 20
 _BAR = 30  # characters
-_SKETCH_KEY = b"flockoff check"  # the two sketches of one run are compared with each other only
+_REASON_CHARACTERS = 1000
 
 
 def check(
     *,
     dataset: Annotated[Path, typer.Argument(metavar="FILE", help="The dataset, a JSONL file.")],
     cache_dir: CacheDir,
+    wallet_path: WalletPath,
     competition: CompetitionFile,
     against: Annotated[
         str | None,
         typer.Option("--against", metavar="REPO@COMMIT", help="Also look for rows of this dataset in it."),
     ] = None,
+    netuid: Annotated[
+        int | None,
+        typer.Option(
+            "--netuid",
+            min=0,
+            max=2**16 - 1,
+            help="Also look for rows of everything public that is committed on this subnet.",
+        ),
+    ] = None,
+    network: Network,
+    endpoint: Endpoint,
+    wallet_name: WalletName,
+    wallet_hotkey: WalletHotkey,
+    max_download_mb: Annotated[
+        int,
+        typer.Option(
+            "--max_download_mb", metavar="MB", min=1, help="Of a subnet's datasets, at the most; cached."
+        ),
+    ] = 2000,
     as_json: AsJson = False,
 ) -> None:
     """Check a dataset as a validator will: format, limits, contamination; with line numbers and reasons.
 
     \b
     flockoff check data.jsonl
+    flockoff check data.jsonl --netuid 96
     flockoff check data.jsonl --against ann/data@0123456789abcdef0123456789abcdef01234567
 
+    --netuid compares with what the subnet's miners have committed and made public, by the validators' own
+    rule: whose rows these are already. What the wallet's hotkey has committed itself does not count.
     Ends with status 1 for a dataset that a validator would reject.
     """
     credentials = read_credentials()
-    say_on_stderr(credentials.secrets, level=logging.INFO)
+    secrets = credentials.secrets | secrets_in(network) | secrets_in(endpoint or "")
+    say_on_stderr(secrets, level=logging.INFO)
 
     def program(stop: threading.Event) -> int:
         rules = load_competition(competition)
@@ -78,19 +116,41 @@ def check(
         with closing(openers.open_hub(credentials, stop)) as hub:
             encoder = openers.open_encoder(rules, hub, cache_dir)
             answers = openers.answers_here(rules, hub, encoder)
-            other = _download(against, hub, cache_dir, rules) if against else None
-            judgement, common = _judged(dataset, other, rules, encoder, answers)
-        fault = judgement.fault or _overlap_fault(common, judgement, rules)
+            sketcher = Sketcher(SKETCH_KEY)
+            judgement = judge_dataset(
+                dataset, rules.limits, rules.contamination, encoder, answers, visitors=[sketcher.add]
+            )
+            others = None
+            if judgement.report.content_hash is not None and against is not None:
+                others = _named_other(against, hub, encoder, cache_dir, rules)
+            elif judgement.report.content_hash is not None and netuid is not None:
+                snapshot = read_snapshot(netuid, network, endpoint, stop)
+                with progress_line(console(stderr=True), "datasets of the subnet") as on_progress:
+                    others = known_datasets(
+                        committed_on(snapshot, rules),
+                        hub,
+                        encoder,
+                        rules,
+                        cache_dir / "compared",
+                        max_download_mb * 1_000_000,
+                        stop,
+                        on_progress,
+                    )
+        own = _own_hotkey(WalletRef(wallet_name, wallet_hotkey, wallet_path))
+        common, copy = _in_common(judgement, sketcher, others, own, rules)
+        fault = judgement.fault or copy or _overlap_fault(common, judgement, rules)
         if as_json:
             told: dict[str, object] = {"valid": fault is None, "fault": str(fault) if fault else None}
             told |= {"left_out": judgement.left_out, "answers": [asdict(each) for each in judgement.answers]}
             told |= asdict(judgement.report)
             told["too_small"] = _is_too_small(judgement, rules)
             if common is not None:
-                told["overlap"] = {"share": common.share, "lines": common.lines}
+                told["overlap"] = {"share": common.share, "lines": common.lines} | _told_others(
+                    others, common
+                )
             print_json(told)
         else:
-            _show(dataset, judgement, common, fault, checked_for_answers=answers is not None)
+            _show(dataset, judgement, common, fault, others, checked_for_answers=answers is not None)
             if fault is None and _is_too_small(judgement, rules):
                 console().print(TOO_SMALL)
         return 0 if fault is None else 1
@@ -123,37 +183,59 @@ def _show_mistakes(dataset: Path, form: FormatCheck, *, as_json: bool) -> None:
     )
 
 
-def _download(against: str, hub: HubClient, cache_dir: Path, rules: Competition) -> Path:
+def _named_other(
+    against: str, hub: HubClient, encoder: TokenizerEncoder, cache_dir: Path, rules: Competition
+) -> Compared:
     repo, separator, commit = against.partition("@")
     if not separator:
         raise UsageError(f"{against!r} names no commit.", remedy="Give it as REPO@COMMIT, 40 hex digits.")
-    return hub.download(repo, commit, cache_dir / "compared", max_bytes=rules.limits.max_bytes)
+    file = hub.download(repo, commit, cache_dir / "compared", max_bytes=rules.limits.max_bytes)
+    sketcher = Sketcher(SKETCH_KEY)
+    report = check_dataset(file, rules.limits, encoder, [sketcher.add])
+    if report.content_hash is None:
+        raise UsageError(f"{against} is not a valid dataset.", remedy="Compare with another one.")
+    claim = Claim(report.content_hash, against, 0, order=0)
+    return Compared((Holding(claim, sketcher.sketch()),), {}, {})
 
 
-def _judged(
-    dataset: Path,
-    other: Path | None,
-    rules: Competition,
-    encoder: TokenizerEncoder,
-    answers: EvaluationAnswers | None,
-) -> tuple[Judgement, Borrowed | None]:
-    """The judgement, and what the dataset has in common with ``other`` where there is one."""
-
-    sketcher = Sketcher(_SKETCH_KEY)
-    visitors = [sketcher.add] if other is not None else []
-    judgement = judge_dataset(dataset, rules.limits, rules.contamination, encoder, answers, visitors=visitors)
-    if other is None or judgement.report.content_hash is None:
-        return judgement, None
-    theirs = Sketcher(_SKETCH_KEY)
-    report = check_dataset(other, rules.limits, encoder, [theirs.add])
-    earlier = Claim(report.content_hash or "", "the other's owner", 0, order=0)
-    mine = Claim(judgement.report.content_hash, "you", 1, order=0)
-    if report.content_hash == mine.content_hash:
-        raise UsageError("The two datasets are the same, row for row.", remedy="Compare with another one.")
-    return judgement, borrowed(sketcher.sketch(), mine, [Holding(earlier, theirs.sketch())], rules.overlap)
+def _own_hotkey(wallet: WalletRef) -> str:
+    try:
+        return hotkey_address(wallet)
+    except SetupError:
+        return "you"  # whoever has no wallet here has committed nothing
 
 
-def _overlap_fault(common: Borrowed | None, judgement: Judgement, rules: Competition) -> Exception | None:
+def _in_common(
+    judgement: Judgement, sketcher: Sketcher, others: Compared | None, own: str, rules: Competition
+) -> tuple[Borrowed | None, MinerFault | None]:
+    """What of the dataset is in the others, and the fault of one that is a whole copy."""
+    content = judgement.report.content_hash
+    if others is None or content is None:
+        return None, None
+    last = max((each.claim.block for each in others.holdings), default=0)
+    mine = Claim(content, own, last + 1, order=0)
+    same = [each.claim for each in others.holdings if each.claim.content_hash == content]
+    theirs = [claim for claim in same if claim.hotkey != own]
+    copy = duplicate_fault(owner_of(theirs)) if theirs and len(theirs) == len(same) else None
+    return borrowed(sketcher.sketch(), mine, others.holdings, rules.overlap), copy
+
+
+def _told_others(others: Compared | None, common: Borrowed) -> dict[str, object]:
+    if others is None:
+        return {}
+    owners = [
+        {
+            "hotkey": claim.hotkey,
+            "uid": others.committed[claim.hotkey].uid if claim.hotkey in others.committed else None,
+            "block": claim.block,
+            "share": share,
+        }
+        for claim, share in common.owners()
+    ]
+    return {"compared": len(others.holdings), "left_out": dict(others.left_out), "owners": owners}
+
+
+def _overlap_fault(common: Borrowed | None, judgement: Judgement, rules: Competition) -> MinerFault | None:
 
     if common is None:
         return None
@@ -170,19 +252,25 @@ def _show(
     judgement: Judgement,
     common: Borrowed | None,
     fault: Exception | None,
+    others: Compared | None,
     *,
     checked_for_answers: bool,
 ) -> None:
 
     screen = console()
-    for line in _lines(dataset, judgement, common, fault):
-        screen.print(outside(line), soft_wrap=True)
+    uids = {} if others is None else {hotkey: each.uid for hotkey, each in others.committed.items()}
+    for line in _lines(dataset, judgement, common, fault, others):
+        screen.print(outside(short_names(line, uids), _REASON_CHARACTERS), soft_wrap=True)
     if judgement.report.valid and not checked_for_answers:
         screen.print("The competition's evaluation set is not here, so contamination was not checked.")
 
 
 def _lines(
-    dataset: Path, judgement: Judgement, common: Borrowed | None, fault: Exception | None
+    dataset: Path,
+    judgement: Judgement,
+    common: Borrowed | None,
+    fault: Exception | None,
+    others: Compared | None,
 ) -> Iterator[str]:
     report = judgement.report
     for problem in report.problems:
@@ -200,10 +288,8 @@ def _lines(
         yield f"{counted(report.cut_rows, 'row')} cut at the context: {lines}."
     if report.repeated_rows:
         yield f"{counted(report.repeated_rows, 'row')} repeat others: they count as often as they are there."
-    if common is not None:
-        yield f"{common.share:.1%} of the assistant's tokens are the other dataset's, or nearly."
-        if common.lines:
-            yield f"Not trained on, should that one be committed earlier: {_named(common.lines)}."
+    if common is not None and others is not None:
+        yield from _whose(common, others)
     if fault is not None:
         yield str(fault)
         return
@@ -211,6 +297,23 @@ def _lines(
         f"{dataset} is valid: {counted(report.rows, 'row')}, {counted(report.tokens, 'token')}, "
         f"{report.assistant_tokens:,} of them the assistant's."
     )
+
+
+def _whose(common: Borrowed, others: Compared) -> Iterator[str]:
+    if not others.committed and len(others.holdings) == 1:  # one that was named
+        yield f"{common.share:.1%} of the assistant's tokens are the other dataset's, or nearly."
+        if common.lines:
+            yield f"Not trained on, should that one be committed earlier: {_named(common.lines)}."
+        return
+    yield f"compared with {counted(len(others.holdings), 'public dataset')} of the subnet"
+    for why, count in others.left_out.items():
+        yield f"not compared with {counted(count, 'more', 'more')}: {why}"
+    for claim, share in common.owners()[:_LINES_SHOWN]:
+        there = others.committed[claim.hotkey]
+        where = f"{there.model_id.namespace}, committed in block {claim.block:,}"
+        yield f"{share:.1%} of the assistant's tokens are {claim.hotkey}'s: {where}"
+    if common.lines:
+        yield f"Not trained on, being theirs: {_named(common.lines)}."
 
 
 def _answers(answers: tuple[FoundAnswer, ...]) -> Iterator[str]:

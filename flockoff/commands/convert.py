@@ -2,34 +2,51 @@
 
 import csv
 import json
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from flockoff import openers
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.dataset import file_size
 from flockoff.dataset.conversion import NotARow, row_of
 from flockoff.errors import UsageError
 from flockoff.flags import AsJson
+from flockoff.hub import HubClient
 from flockoff.launch import require_installed, run
 from flockoff.logs import say_on_stderr
-from flockoff.records import Row
+from flockoff.records import Row, is_repo_id
+from flockoff.settings import read_credentials
 from flockoff.text import counted
 
 _MAX_FIELD = 2**24  # characters of a CSV file's cell
+_SUFFIXES = frozenset({".parquet", ".jsonl", ".json", ".csv", ".tsv", ".txt"})
 
 
 def convert(
     *,
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, a JSON array, CSV or Parquet.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|OWNER/NAME", help="JSONL, a JSON array, CSV or Parquet; or a dataset on the Hub."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the dataset.")] = (
         Path("data/data.jsonl")
     ),
+    split: Annotated[
+        str, typer.Option("--split", metavar="NAME", help="Of a Hub dataset: files with this in their names.")
+    ] = "train",
+    max_download_mb: Annotated[
+        int, typer.Option("--max_download_mb", metavar="MB", min=1, help="Of a Hub dataset, at the most.")
+    ] = 2000,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,17 +55,27 @@ def convert(
     \b
     flockoff convert chats.jsonl --out data/data.jsonl
     flockoff convert train.parquet
+    flockoff convert hf://owner/name --split train
 
     Says what it left out and why. Parquet needs pyarrow, which a full installation has. Ends with status 1
     where nothing could be converted.
     """
-    say_on_stderr()
+    credentials = read_credentials()
+    say_on_stderr(credentials.secrets)
 
     def program(stop: threading.Event) -> int:
-        file_size(source)
+        repo = _repo_of(source)
+        if repo is None:
+            file_size(Path(source))
         if out.exists() and not overwrite:
             raise UsageError(f"{out} is there already.", remedy="Name another file, or add --overwrite.")
-        kept, dropped = _written(source, out, stop)
+        with closing(openers.open_hub(credentials, stop)) as hub:
+            records = (
+                _records(Path(source))
+                if repo is None
+                else _of_hub(repo, split, hub, max_download_mb * 1_000_000)
+            )
+            kept, dropped = _written(records, out, stop)
         if as_json:
             print_json({"out": str(out) if kept else None, "rows": kept, "dropped": dict(dropped)})
         else:
@@ -58,7 +85,40 @@ def convert(
     raise typer.Exit(run(program))
 
 
-def _written(source: Path, out: Path, stop: threading.Event) -> tuple[int, Counter[str]]:
+def _repo_of(source: str) -> str | None:
+    """The Hub dataset that is meant; None for a file here. Raises UsageError."""
+    if source.startswith("hf://"):
+        repo = source.removeprefix("hf://").removeprefix("datasets/").rstrip("/")
+        if not is_repo_id(repo):
+            raise UsageError(f"{source} names no dataset.", remedy="Give it as hf://owner/name.")
+        return repo
+    looks_like_a_file = Path(source).exists() or Path(source).suffix.lower() in _SUFFIXES
+    return source if is_repo_id(source) and not looks_like_a_file else None
+
+
+def _of_hub(repo: str, split: str, hub: HubClient, max_bytes: int) -> Iterator[object]:
+    """The records of a Hub dataset, file by file; each is removed before the next is downloaded."""
+    files = hub.record_files(repo)
+    files = [file for file in files if split in file.path] or files
+    if not files:
+        raise UsageError(
+            f"{repo} has no file with records.", remedy="Known are Parquet, JSONL, JSON, CSV and TSV."
+        )
+    size = sum(file.size for file in files)
+    if size > max_bytes:
+        raise UsageError(
+            f"{repo} has {size / 1e6:,.0f} MB in {counted(len(files), 'file')}.",
+            remedy="Allow it with --max_download_mb, or name fewer of its files with --split.",
+        )
+    with tempfile.TemporaryDirectory(prefix="flockoff-convert-") as folder:
+        for number, file in enumerate(files):
+            target = Path(folder) / f"{number}{Path(file.path).suffix.lower()}"
+            hub.fetch_records(file, target)
+            yield from _records(target)
+            target.unlink()
+
+
+def _written(records: Iterator[object], out: Path, stop: threading.Event) -> tuple[int, Counter[str]]:
     """How many rows were written, and why the others were not. Nothing is left behind of a failed one."""
     dropped: Counter[str] = Counter()
     kept = 0
@@ -66,7 +126,7 @@ def _written(source: Path, out: Path, stop: threading.Event) -> tuple[int, Count
     part = out.with_name(out.name + ".part")
     try:
         with part.open("w", encoding="utf-8", newline="\n") as file:
-            for record in _records(source):
+            for record in records:
                 if stop.is_set():
                     raise KeyboardInterrupt
                 try:

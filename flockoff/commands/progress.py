@@ -11,6 +11,19 @@ from flockoff.records import Progress
 
 
 @contextmanager
+def progress_line(screen: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of ``what`` that are done, of how many."""
+    columns = (
+        bars_of.TextColumn("{task.description}"),
+        bars_of.BarColumn(bar_width=24),
+        bars_of.MofNCompleteColumn(),
+    )
+    with bars_of.Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
+        bar = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+@contextmanager
 def progress_bar(screen: Console, what: str) -> Iterator[Callable[[Progress], None]]:
     """A bar for as long as it takes, with the training loss of the last steps drawn beside it."""
     columns = (

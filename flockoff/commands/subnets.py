@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flockoff.chain import open_chain, resolve_endpoint
 from flockoff.competition import load_competition
-from flockoff.records import SubnetView
+from flockoff.records import SubnetSnapshot, SubnetView
 from flockoff.standings import Standings, standings
 
 
@@ -15,6 +15,13 @@ def read_view(netuid: int, network: str, endpoint: str | None, stop: threading.E
     node = resolve_endpoint(network, endpoint)
     with closing(open_chain(endpoint=node, netuid=netuid, wallet=None, stop=stop)) as chain:
         return chain.view()
+
+
+def read_snapshot(netuid: int, network: str, endpoint: str | None, stop: threading.Event) -> SubnetSnapshot:
+    """The subnet's neurons and commitments now. Raises as ``read_view``."""
+    node = resolve_endpoint(network, endpoint)
+    with closing(open_chain(endpoint=node, netuid=netuid, wallet=None, stop=stop)) as chain:
+        return chain.snapshot()
 
 
 def read_standings(

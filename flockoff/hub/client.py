@@ -25,6 +25,8 @@ CARD_FILE = "README.md"
 PUBLIC_HUB = "https://huggingface.co"
 MAX_EVALUATION_BYTES = 64 * 1024 * 1024
 
+_RECORDS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
+_MAX_RECORD_FILES = 500
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TOKEN_MEMORY = 600.0  # seconds for which a token that was good is believed to be good
 _CONTENT_MEMORY = 3600.0  # seconds for which a hub that gave some content is believed to have its storage
@@ -252,6 +254,28 @@ class HubClient:
             ),
         }[reason]
         raise MinerFault(reason, message, remedy=remedy)
+
+    # --- anybody's records --------------------------------------------------------------------------------
+
+    def record_files(self, repo_id: str) -> list[RemoteFile]:
+        """The files of a dataset repo's head that may hold records, in order of their names.
+
+        Raises SetupError for a repo that is missing, or that the hub keeps from this token.
+        """
+        try:
+            head = self._retrying(lambda: self._remote.state(repo_id, None)).head
+            names = self._retrying(lambda: self._remote.listing(repo_id, head, "dataset"))
+        except (Missing, HubUnauthorized) as refusal:
+            raise SetupError(
+                f"The hub has no dataset {repo_id}, or keeps it from this token.",
+                remedy="Check the name; a private or gated dataset needs the HF_TOKEN of who may read it.",
+            ) from refusal
+        wanted = sorted(name for name in names if name.lower().endswith(_RECORDS))[:_MAX_RECORD_FILES]
+        return self._retrying(lambda: self._remote.files(repo_id, head, wanted)) if wanted else []
+
+    def fetch_records(self, file: RemoteFile, target: Path) -> None:
+        """Make ``target`` one of the ``record_files``, verified against the hub's hash of it."""
+        self._fetch(file, target)
 
     # --- the competition's files -------------------------------------------------------------------------
 

@@ -99,10 +99,11 @@ class Remote:
                 if isinstance(item, RepoFile) and item.path in paths
             ]
 
-    def listing(self, repo_id: str, revision: str) -> list[str]:
-        """The names of all files of a model repo, which is trusted to be of sane size."""
+    def listing(self, repo_id: str, revision: str, kind: RepoType = "model") -> list[str]:
+        """The names of all files of a repo, which is trusted to be of sane size."""
+        look = self._api.model_info if kind == "model" else self._api.dataset_info
         with self._call(f"list the files of {repo_id}"):
-            info = self._api.model_info(repo_id, revision=revision, timeout=self._patience.timeout)
+            info = look(repo_id, revision=revision, timeout=self._patience.timeout)
             return [sibling.rfilename for sibling in info.siblings or []]
 
     def _remote(self, repo_id: str, revision: str, kind: RepoType, item: RepoFile) -> RemoteFile:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ THEIRS = [
     row(
         f"Tell me about {n}.",
         f"The {n} of them went over the hill, and when they came back at dusk " + "so " * n,
+    )
+    for n in range(3, 9)
+]
+PUBLIC = [
+    row(
+        f"Describe shape {n}.",
+        f"A shape with {n} sides rolls past the old mill each morning, and the children count it "
+        + "again " * n,
     )
     for n in range(3, 9)
 ]
@@ -99,6 +108,38 @@ def test_check_against_another_tells_what_is_not_ones_own(
     told = json.loads(check(str(file), "--against", f"{repo}@{commit}", "--json").stdout)
     assert told["valid"] is False and told["overlap"]["lines"] == [2, 3, 4, 5, 6, 7]
     assert 0.5 < told["overlap"]["share"] < 1
+
+
+def test_check_with_a_netuid_tells_whose_rows_these_are_before_anything_is_paid(
+    playground: Playground, check: Callable[..., Result], tmp_path: Path
+) -> None:
+    assert playground.mine(1, PUBLIC, repo="public").status == 0
+    subnet = ["--netuid", str(playground.subnet.netuid), "-n", playground.node.endpoint]
+    folder = playground.directory / "cache" / "compared"
+    file = tmp_path / "data.jsonl"
+    write_dataset(file, [*OWN[:1], *PUBLIC])
+
+    done = check(str(file), *subnet)
+    assert done.exit_code == 1, done.output
+    wallet = playground.subnet.miners[1]
+    with closing(playground.chain(wallet)) as chain:
+        uid, hotkey = chain.require_uid(), chain.hotkey
+    assert re.search(rf"\d\d\.\d% of the assistant's tokens are uid {uid} \({hotkey[:5]}", done.stdout)
+    assert f"{wallet.name}/public, committed in block" in done.stdout
+    assert hotkey not in done.stdout and "Commit a dataset of which nobody else" in done.stdout
+
+    before = playground.hub.requests
+    write_dataset(file, OWN)
+    told = json.loads(check(str(file), *subnet, "--json").stdout)
+    assert told["valid"] and told["overlap"]["compared"] >= 1 and told["overlap"]["owners"] == []
+    assert playground.hub.requests == before  # what was compared with once is known
+    assert len([*folder.glob("*.sketch")]) == told["overlap"]["compared"]
+
+    write_dataset(file, PUBLIC[::-1])
+    whole = check(str(file), *subnet)
+    assert f"is a copy of what uid {uid} ({hotkey[:5]}" in whole.stdout
+    own = check(str(file), *subnet, "-w", wallet.name, "-H", wallet.hotkey, "-p", str(wallet.path))
+    assert own.exit_code == 0, own.output  # what is one's own is nobody else's
 
 
 def test_check_against_without_a_commit_is_a_usage_error(

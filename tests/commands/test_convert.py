@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
 from typer.testing import Result
 
 from flockoff.competition import Limits
 from flockoff.dataset import check_format
+from tests.support.playground import Playground
 
 SAID = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho, dé"}]
 ROW = {"system": None, "conversations": SAID}
@@ -104,3 +106,26 @@ def test_convert_of_what_is_no_data_says_so(
     source.write_bytes(content)
     done = command("convert", str(source), "--out", str(tmp_path / "out.jsonl"))
     assert done.exit_code == 2 and str(source) in done.stderr
+
+
+def test_convert_of_a_hub_dataset_takes_its_train_files(
+    playground: Playground, command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = HfApi(playground.hub.endpoint, token=playground.hub.add_user("lab"))
+    api.create_repo("lab/chats", repo_type="dataset", private=True)
+    contents = {"data/train-0.jsonl": ROW, "data/train-1.json": [KIND], "data/test-0.jsonl": ROW}
+    operations = [CommitOperationAdd(name, json.dumps(told).encode()) for name, told in contents.items()]
+    api.create_commit("lab/chats", operations, commit_message="chats", repo_type="dataset")
+    monkeypatch.setenv("HF_ENDPOINT", playground.hub.endpoint)
+    monkeypatch.setenv("HF_TOKEN", playground.hub.add_user("lab"))
+    out = tmp_path / "data.jsonl"
+    for source in ("lab/chats", "hf://datasets/lab/chats"):
+        done = command("convert", source, "-o", str(out), "--overwrite")
+        assert done.exit_code == 0 and "2 rows" in done.stdout
+        assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == [ROW, KIND]
+    done = command("convert", "lab/chats", "--split", "test", "-o", str(out), "--overwrite", "--json")
+    assert json.loads(done.stdout)["rows"] == 1
+
+    missing = command("convert", "lab/nothing", "-o", str(out), "--overwrite")
+    assert missing.exit_code == 1 and "The hub has no dataset lab/nothing" in missing.stderr
+    assert "The hub" not in command("convert", "lab/nowhere.jsonl").stderr
