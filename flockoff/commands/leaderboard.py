@@ -17,10 +17,10 @@ from flockoff.commands.tables import (
     number,
     outside,
     print_csv,
+    print_fitting,
     print_json,
     reason,
     result_cells,
-    table,
 )
 from flockoff.flags import AsJson, CompetitionFile, DataDir, Endpoint, EpochBlock, Network
 from flockoff.launch import run
@@ -126,30 +126,35 @@ def _places(scores: Mapping[str, float]) -> dict[str, int]:
 
 def _show_chain(found: Standings) -> None:
     shown = [each for each in found.validators if each.targets][:_VALIDATORS]
-    made = table(
-        f"Subnet {found.netuid}, block {found.block:,}",
-        words=("#", "uid", "hotkey", "dataset"),
-        numbers=("incentive", "alpha a day", "TAO a day", *(f"by {each.uid}" for each in shown)),
-        last="counts",
-    )
-    for each in found.miners:
-        made.add_row(
+    rows = [
+        [
             "burn" if each.burn else str(each.rank),
             str(each.uid),
             outside(short_hotkey(each.hotkey)),
-            outside(each.repo or each.commitment or ("the owner's" if each.burn else MISSING), 40),
+            outside(each.repo or each.commitment or ("the owner's" if each.burn else MISSING), 32),
             f"{each.incentive:.4f}",
             f"{each.alpha_per_day:,.3f}",
             f"{each.tao_per_day:,.4f}",
             *(number(each.weights.get(validator.uid)) for validator in shown),
             _counts(each, found),
-        )
+        ]
+        for each in found.miners
+    ]
     screen = console()
     if not found.miners:
         screen.print(f"Nobody has committed anything on subnet {found.netuid}, and nobody has weight.")
         return
-    screen.print(made)
-    if shown:
+    views = [f"by {each.uid}" for each in shown]
+    left_out = print_fitting(
+        screen,
+        f"Subnet {found.netuid}, block {found.block:,}",
+        rows,
+        words=("#", "uid", "hotkey", "dataset"),
+        numbers=("incentive", "alpha a day", "TAO a day", *views),
+        last="counts",
+        expendable=(*reversed(views), "TAO a day", "hotkey", "alpha a day"),
+    )
+    if not set(views) <= set(left_out):
         more = sum(each.targets > 0 for each in found.validators) - len(shown)
         rest = f" ({more} more: --json has all)" if more > 0 else ""
         screen.print(f"by N: the weight that validator N gives, the most staked first{rest}.")
@@ -159,7 +164,7 @@ def _show_chain(found: Standings) -> None:
 
 def _counts(each: Standing, found: Standings) -> str:
     if each.problem is not None:
-        return f"no: {outside(each.problem)}"
+        return "no: malformed" if each.repo is None else "no: another competition's"
     if each.counts_from is None:
         return MISSING if each.commitment is None else "no"
     return "now" if each.counts_from <= found.block else f"from block {each.counts_from:,}"
@@ -185,33 +190,38 @@ def _chain_cells(each: Standing) -> list[object]:
 def _show(
     epoch: int, base_loss: float | None, rows: list[Result], moves: Mapping[str, int], burn: str | None
 ) -> None:
-    made = table(
-        f"Epoch {epoch}",
-        words=("uid", "hotkey", "dataset"),
-        numbers=("loss", "change", "wins", "score", "rank", "weight"),
-        last="verdict",
-    )
     uids = {row.hotkey: row.uid for row in rows if row.uid is not None}
+    cells = []
     for row in rows:
         change = None if row.loss is None or base_loss is None else row.loss / base_loss - 1
         verdict = "no turn" if row.standing is None else str(row.reason or row.standing.replace("_", " "))
         detail = f": {reason(row.detail, uids)}" if row.detail else ""
         if row.hotkey == burn:
             verdict, detail = "burn", ": nobody has a score, so all goes to the subnet's owner and is burned"
-        made.add_row(
-            MISSING if row.uid is None else str(row.uid),
-            outside(short_hotkey(row.hotkey)),
-            outside((row.model_id or MISSING).split(":")[0], 40),
-            number(row.loss),
-            number(change, "+.1%"),
-            number(row.win_rate, ".2f"),
-            number(row.score),
-            _moved(moves.get(row.hotkey)),
-            number(row.weight),
-            verdict + detail,
+        cells.append(
+            [
+                MISSING if row.uid is None else str(row.uid),
+                outside(short_hotkey(row.hotkey)),
+                outside((row.model_id or MISSING).split(":")[0], 40),
+                number(row.loss),
+                number(change, "+.1%"),
+                number(row.win_rate, ".2f"),
+                number(row.score),
+                _moved(moves.get(row.hotkey)),
+                number(row.weight),
+                verdict + detail,
+            ]
         )
     screen = console()
-    screen.print(made)
+    print_fitting(
+        screen,
+        f"Epoch {epoch}",
+        cells,
+        words=("uid", "hotkey", "dataset"),
+        numbers=("loss", "change", "wins", "score", "rank", "weight"),
+        last="verdict",
+        expendable=("rank", "wins", "change", "hotkey", "dataset", "score"),
+    )
     base = "" if base_loss is None else f"; the base model's is {base_loss:.4f}"
     screen.print(
         f"loss: nats per assistant token{base}. wins: win rate. rank: places since the epoch before."

@@ -6,7 +6,16 @@ from dataclasses import asdict
 import typer
 
 from flockoff.commands.subnets import read_standings
-from flockoff.commands.tables import MISSING, console, duration, number, outside, print_json, table
+from flockoff.commands.tables import (
+    MISSING,
+    console,
+    duration,
+    number,
+    outside,
+    print_fitting,
+    print_json,
+    table,
+)
 from flockoff.flags import AsJson, CompetitionFile, Endpoint, Netuid, Network
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
@@ -51,15 +60,9 @@ def subnet(
 def _show(found: Standings) -> None:
     screen = console()
     for line in _lines(found):
-        screen.print(outside(line, 1000))
-    made = table(
-        "Validators",
-        words=("uid", "hotkey", "stake", "last weights"),
-        numbers=("vtrust", "agreement", "targets", "burned", "alpha a day"),
-        last="",
-    )
-    for each in found.validators:
-        made.add_row(
+        screen.print(outside(line, 1000), soft_wrap=True)
+    rows = [
+        [
             str(each.uid),
             outside(short_hotkey(each.hotkey)),
             f"{each.stake:,.0f}",
@@ -70,8 +73,18 @@ def _show(found: Standings) -> None:
             f"{each.burned:.0%}" if each.targets else MISSING,
             f"{each.alpha_per_day:,.3f}",
             ", ".join(remarks(each)),
-        )
-    screen.print(made)
+        ]
+        for each in found.validators
+    ]
+    print_fitting(
+        screen,
+        "Validators",
+        rows,
+        words=("uid", "hotkey"),
+        numbers=("stake", "last weights", "vtrust", "agreement", "targets", "burned", "alpha a day"),
+        last="",
+        expendable=("alpha a day", "targets", "hotkey", "burned"),
+    )
     _show_queue(found)
 
 
@@ -102,7 +115,7 @@ def _age(each: ValidatorStanding, found: Standings) -> str:
     if each.age_blocks is None:
         return "never"
     seconds = each.age_blocks * 86400 / found.worth.blocks_per_day if found.worth.blocks_per_day else 0.0
-    return f"{counted(each.age_blocks, 'block')} ago ({duration(seconds)})"
+    return f"{counted(each.age_blocks, 'block')}, {duration(seconds)}"
 
 
 def _show_queue(found: Standings) -> None:

@@ -12,9 +12,11 @@ from statistics import mean
 from types import MappingProxyType
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from flockoff.ledger import Result
 from flockoff.text import duration as spelled_out
@@ -24,6 +26,7 @@ MISSING = "-"
 _BARS = "▁▂▃▄▅▆▇█"
 _LINE_CHARACTERS = 500
 _REASON_CHARACTERS = 1000  # a remedy comes last, and must not be what is cut off
+_LAST_CHARACTERS = 24  # that a last column has at the least, where it needs them
 _ADDRESS = re.compile(r"(hotkey )?\b(5[1-9A-HJ-NP-Za-km-z]{46,47})\b")
 
 
@@ -50,6 +53,47 @@ def table(title: str, *, words: tuple[str, ...], numbers: tuple[str, ...], last:
     if last is not None:
         made.add_column(last, overflow="fold")
     return made
+
+
+def print_fitting(
+    screen: Console,
+    title: str,
+    rows: Sequence[Sequence[str]],
+    *,
+    words: Sequence[str],
+    numbers: Sequence[str],
+    last: str,
+    expendable: Sequence[str],
+) -> list[str]:
+    """A table of which no cell is cut: a terminal that is too narrow gets fewer columns, and is told so.
+
+    Each row has a cell for every column; those of ``last`` may take several lines. ``expendable``: columns in
+    the order in which they go. Returns those that went.
+    """
+    names = [*words, *numbers, last]
+    widths = {
+        name: max(cell_len(name), *(cell_len(Text.from_markup(row[place]).plain) for row in rows), 0)
+        for place, name in enumerate(names)
+    }
+    widths[last] = min(widths[last], _LAST_CHARACTERS)
+    left_out: list[str] = []
+    for name in expendable:
+        if sum(width + 1 for each, width in widths.items() if each not in left_out) < screen.width:
+            break
+        left_out.append(name)
+    kept = [place for place, name in enumerate(names) if name not in left_out]
+    made = table(
+        title,
+        words=tuple(name for name in words if name not in left_out),
+        numbers=tuple(name for name in numbers if name not in left_out),
+        last=last,
+    )
+    for row in rows:
+        made.add_row(*(row[place] for place in kept))
+    screen.print(made)
+    if left_out:
+        screen.print(f"The terminal is too narrow for: {', '.join(left_out)}. --json has all.")
+    return left_out
 
 
 def outside(text: str, limit: int = _LINE_CHARACTERS) -> str:

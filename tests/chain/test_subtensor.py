@@ -53,6 +53,17 @@ def test_prepare_subnet_neurons_are_registered_staked_and_permitted(
         assert not hotkeys[opened(miner).hotkey].validator_permit
 
 
+def test_view_is_the_snapshot_with_terms_and_weights(subnet: PreparedSubnet, opened: OpenChain) -> None:
+    view = opened().view()
+    assert view.snapshot.block == view.epoch.block
+    assert [neuron.uid for neuron in view.snapshot.neurons] == list(range(len(view.snapshot.neurons)))
+    assert view.snapshot.owner_hotkey == opened(subnet.owner).hotkey
+    assert view.terms.alpha_price > 0 and view.terms.tempo > 0 and 0 <= view.terms.owner_cut < 1
+    assert view.terms.registration_cost > 0 and view.terms.max_uids >= len(view.snapshot.neurons)
+    assert all(sum(row.values()) == pytest.approx(1) for row in view.weights.values())
+    assert abs(view.made_at - time.time()) < 3600
+
+
 def test_snapshot_neurons_are_in_order_of_uid_at_one_block(opened: OpenChain) -> None:
     chain = opened()
     before = chain.block()

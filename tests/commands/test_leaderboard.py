@@ -1,13 +1,15 @@
 """``flockoff leaderboard`` and ``flockoff history`` on a ledger with a past."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import Result
 
-from flockoff.commands.tables import reason
+from flockoff.commands.tables import outside, print_fitting, reason
 from flockoff.openers import ledger_path
 from flockoff.records import Epoch, WeightsSet
 from tests.support.ledger_records import EPOCH, begin, commitment, open_ledger, settlement
@@ -79,6 +81,26 @@ def test_leaderboard_without_a_ledger_says_where_one_comes_from(flockoff: Flocko
     done = flockoff("leaderboard", "--data-dir", str(tmp_path / "elsewhere"))
     assert done.exit_code == 1
     assert "A validator makes one when it starts" in done.stderr
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 300])
+def test_table_that_does_not_fit_loses_columns_and_cuts_no_cell(width: int) -> None:
+    screen = Console(width=width, file=io.StringIO(), highlight=False)
+    rows = [["7", "0.1234", "0.5678", "123,456.789", outside("why [red] " * 9)]]
+    print_fitting(
+        screen,
+        "T",
+        rows,
+        words=("uid",),
+        numbers=("one", "two", "three"),
+        last="why",
+        expendable=("three", "two"),
+    )
+    said = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in said and "0.1234" in said and said.count("why [red]") >= 2
+    gone = [name for name, cell in (("two", "0.5678"), ("three", "123,456.789")) if cell not in said]
+    assert gone == {40: ["two", "three"]}.get(width, [])
+    assert ("too narrow for: three, two. --json has all." in " ".join(said.split())) == (width == 40)
 
 
 def test_reasons_name_others_by_uid_and_are_whole() -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from flockoff.report import report_numbers, write_report
 from flockoff.report.published import MAX_BYTES, PublishedReport, read_report
 from flockoff.report.site import render_site, write_site
 from flockoff.standings import Standings, standings
 from tests.report.test_report_page import HOSTILE, Texts
+from tests.support.grown_ledger import NETUID, NOW, RULES, grow
 from tests.support.subnets import snapshot_of
 from tests.support.views import large_view, view_of
 
@@ -113,6 +115,18 @@ def test_published_report_is_read_from_its_page_or_its_numbers(packed: bool) -> 
     assert report.miners["5M002" + "m" * 43].reason == "near_duplicate"
     words = told(render_site(large(), [report]))
     assert "1.2500 eligible" in words and "near duplicate" in words and "c0ffeec0" in words
+
+
+def test_published_report_is_what_a_validators_own_page_says(tmp_path: Path) -> None:
+    ledger, page = tmp_path / "ledger.sqlite", tmp_path / "index.html"
+    grow(ledger, miners=8, epochs=2)
+    write_report(ledger, page, RULES, now=NOW)
+    report = read_report(str(page))
+    numbers = report_numbers(ledger, RULES)
+    assert (report.problem, report.netuid, report.epoch) == (None, NETUID, numbers["epoch"])
+    losses = {each["hotkey"]: each["loss"] for each in numbers["miners"]}
+    assert {hotkey: miner.loss for hotkey, miner in report.miners.items()} == losses
+    assert {miner.epoch for miner in report.miners.values()} - {None} != set()
 
 
 @pytest.mark.parametrize(
