@@ -166,6 +166,9 @@ class _Game:
         ``losses``: by dataset name, as this validator measures them under the epoch's seed.
         """
         memory, claims, library = self.memories[number], self.claims[number], self.libraries[number]
+        for entry in entries.values():
+            if entry.dataset.rows:
+                library.see(_claim(entry.commitment, entry.dataset), entry.dataset.rows)
         queue = form_queue(
             (entry.commitment for entry in entries.values()), memory, self.competition.queue, epoch
         )
@@ -187,7 +190,7 @@ class _Game:
                     epoch, commitment, _CONTAMINATED, content_hash=dataset.content, last=None, final=True
                 )
             else:
-                claim = Claim(dataset.content, commitment.hotkey, commitment.block, commitment.uid)
+                claim = _claim(commitment, dataset)
                 claims[dataset.content] = owner_of((claim, claims.get(dataset.content, claim)))
                 tokens[commitment.hotkey] = dataset.tokens
                 verdict = self._measured(epoch, commitment, dataset, losses[dataset.name], library)
@@ -212,8 +215,8 @@ class _Game:
         """The verdict on a dataset that can be trained on, whose ``loss`` is that of all its rows."""
         base, fault = self.scenario.noise.base_loss, None
         if dataset.rows:
-            claim = Claim(dataset.content, commitment.hotkey, commitment.block, commitment.uid)
-            found = library.look(claim, dataset.rows)
+            claim = _claim(commitment, dataset)
+            found = library.look(claim)
             rows_left = len(dataset.rows) - len(found.lines)
             fault = near_duplicate_fault(
                 found, self.competition.overlap, rows_left=rows_left, owners=library.owners
@@ -344,6 +347,10 @@ def _entry(miner: Miner, uid: int, epoch: int) -> _Entry | None:
     commit = blake2b(dataset.name.encode(), digest_size=20).hexdigest()
     model_id = ModelId("simulated/data", ORIGINAL_COMPETITION_ID, commit)
     return _Entry(Commitment(miner.hotkey, uid, model_id, _block(counting[-1])), dataset)
+
+
+def _claim(commitment: Commitment, dataset: Dataset) -> Claim:
+    return Claim(dataset.content, commitment.hotkey, commitment.block, commitment.uid)
 
 
 def _block(submission: Submission) -> int:

@@ -25,18 +25,22 @@ class Library:
     _owners: dict[str, Owner] = field(default_factory=dict)  # by hotkey; each is a coldkey of its own
     _public_sketch: Sketch | None = None
 
-    def look(self, claim: Claim, rows: tuple[Row, ...]) -> Borrowed:
-        """What of a dataset belongs to others, by all that was seen before; it is remembered too."""
-        if self.public and self._public_sketch is None:
-            self._public_sketch = self._made(self.public)
+    def see(self, claim: Claim, rows: tuple[Row, ...]) -> None:
+        """Remember a commitment at first sight, whether it has a place in the epoch or not."""
         known = self._holdings.get(claim.content_hash)
         if known is None:
             known = Holding(claim, self._made(rows))
         if claim.seniority < known.claim.seniority:
             known = replace(known, claim=claim)
         self._holdings[claim.content_hash] = known
+
+    def look(self, claim: Claim) -> Borrowed:
+        """What of a dataset that was seen belongs to others."""
+        if self.public and self._public_sketch is None:
+            self._public_sketch = self._made(self.public)
         others = sorted(self._holdings.values(), key=lambda each: each.claim.seniority)
-        found = borrowed(known.sketch, claim, others, self.rules, self._public_sketch, self._owners)
+        sketch = self._holdings[claim.content_hash].sketch
+        found = borrowed(sketch, claim, others, self.rules, self._public_sketch, self._owners)
         self.borrowed_shares[claim.content_hash] = found.share
         return found
 
