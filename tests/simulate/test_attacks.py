@@ -23,6 +23,7 @@ def outcome_of(preset: str, epochs: int = 25) -> Outcome:
         ("launderer", Strategy.LAUNDERED),
         ("format-squatter", Strategy.FORMAT_SQUATTER),
         ("update-thief", Strategy.UPDATE_THIEF),
+        ("row-copier", Strategy.ROW_COPIER),
         ("evaluation-trainer-sealed", Strategy.CONTAMINATOR),
     ],
 )
