@@ -13,6 +13,7 @@ from flockoff.openers import ledger_path
 from flockoff.records import Row
 from tests.support.free_port import free_port
 from tests.support.playground import Playground, terminated
+from tests.support.post import running_post
 from tests.support.tiny_model import row
 
 GOOD = [row(f"What is {n}?", "It is " + "so " * n + "and no more.") for n in range(6, 14)]
@@ -53,6 +54,20 @@ def test_validator_plays_an_epoch_and_another_start_repeats_nothing(
     assert "training on" not in again.said
     with opened(tmp_path, playground) as ledger:
         assert ledger.last_weights() == weights
+
+
+def test_validator_that_an_error_ends_sends_an_alert_and_keeps_its_address(
+    playground: Playground, tmp_path: Path
+) -> None:
+    with running_post() as post:
+        outcome = playground.validate(tmp_path, "--netuid", "99", "--alert", post.url)
+        assert outcome.status == 1 and "There is no subnet 99" in outcome.said
+        assert post.titles == ["validator on subnet 99: the validator has ended"]
+        assert "There is no subnet 99" in post.told[0]["message"]
+    assert "hunter2" not in outcome.said and "private-path" not in outcome.said
+    refused = playground.validate(tmp_path, "--alert", "nonsense://topsecret")
+    assert refused.status == 2 and "topsecret" not in refused.said
+    assert "Apprise does not understand" in refused.said
 
 
 @pytest.mark.slow
