@@ -35,9 +35,9 @@ from flockoff.validate import Validator
 
 @contextmanager
 def shown(settings: ValidatorSettings) -> Iterator[None]:
-    """Show the validator's ledger as a report while this lasts: in a folder, on loopback, as settings say.
+    """Write and serve reports on the validator's ledger while this lasts, as configured.
 
-    The ledger may be made later. Raises SetupError for a port that is taken, and as ``load_competition``.
+    The ledger may be created later. Raises SetupError if the port is taken, and as ``load_competition``.
     """
     rules = load_competition(settings.neuron.competition)
     ledger = ledger_path(settings.data_dir)
@@ -47,10 +47,10 @@ def shown(settings: ValidatorSettings) -> Iterator[None]:
 
 @contextmanager
 def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterator[Validator]:
-    """A validator ready for its first epoch; closes all it opened, however the context ends.
+    """A validator ready for its first epoch; closes everything it opened, however the context ends.
 
-    What can fail cheaply fails first; chain and hub are waited for. Raises UsageError, SetupError,
-    NotRegistered, LedgerError, HubUnauthorized, what else waiting does not heal, and Interrupted at ``stop``.
+    Cheap checks come first; chain and hub are waited for. Raises UsageError, SetupError, NotRegistered,
+    LedgerError, HubUnauthorized, other permanent faults, and Interrupted at ``stop``.
     """
     require_installed("torch", "transformers", "peft", "trl")
     plans = _worker_plans(settings)

@@ -1,4 +1,4 @@
-"""The ``flockoff`` command: what it offers, and to whom. A command's module is imported when it is used."""
+"""The ``flockoff`` command. A subcommand's module is imported when it is used."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,7 +13,7 @@ from flockoff.launch import lenient_output
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A command that ``module`` has under its own name. ``summary`` is also its help's first line."""
+    """A command defined in ``module`` under its own name. ``summary`` is also its help's first line."""
 
     name: str
     module: str
@@ -140,14 +140,14 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
 
 
 class Deferred(TyperCommand):
-    """Stands in for a command until that is invoked, or its help or its options' completion is asked for."""
+    """Stands in for a command until it is invoked, or its help or completion is needed."""
 
     def __init__(self, entry: Entry) -> None:
         super().__init__(entry.name, short_help=entry.summary, rich_markup_mode=None)
         self._entry = entry
 
     def load(self) -> TyperCommand | TyperGroup:
-        """The command itself. Ends the program, with the remedy, where a lean installation cannot have it."""
+        """The command itself. Exits, with the remedy, if a minimal installation lacks it."""
         try:
             found = getattr(import_module(self._entry.module), self._entry.name)
         except ModuleNotFoundError as missing:
@@ -167,7 +167,7 @@ class Deferred(TyperCommand):
 
 
 class _Commands(TyperGroup):
-    """All of ``COMMANDS``; its help has them under their headings, whole."""
+    """All of ``COMMANDS``; its help lists them under their headings, untruncated."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -187,7 +187,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # its tables cut the names of options
+    rich_markup_mode=None,  # its tables truncate option names
     context_settings=CONTEXT,
 )
 

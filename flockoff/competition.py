@@ -1,6 +1,6 @@
 """The competition: the fixed rules by which every validator measures every dataset.
 
-All constants live here, once. The defaults are FLock OFF's own; ``load_competition`` reads another
+All constants are defined here, once. The defaults are FLock OFF's; ``load_competition`` reads another
 competition from a TOML file whose tables and keys are these classes and their fields, each optional.
 """
 
@@ -108,7 +108,7 @@ class EvaluationSet:
     """The fixed conversations whose loss is measured: a file pinned by its SHA-256.
 
     Without ``repo`` it is the one this package ships; with it, that file of a Hub dataset repo at ``commit``.
-    ``rows`` takes only that many first rows, for machines that cannot do more.
+    ``rows``: use only that many first rows, for slow machines.
     """
 
     sha256: str = "17194d0b292c73ac2524a24e39e94a609d44907cc793550b5ccdaeb31a87a7eb"
@@ -130,11 +130,11 @@ class EvaluationSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedSet:
-    """A second evaluation set that validators hold and nobody else: ``data.jsonl`` of a private Hub repo.
+    """A second evaluation set that only validators hold: ``data.jsonl`` of a private Hub repo.
 
-    Nothing in the competition but its hash tells what is in it, so nobody can train on it. It counts
-    ``weight`` of the loss, in (0, 1]. It also decides: by how much a dataset's gain on the public set may
-    exceed that on this one follows from the ``gap_`` constants, as ``flockoff/dataset/sealed.py`` explains.
+    The competition reveals only its hash, so miners cannot train on it. It has ``weight``, in (0, 1], in the
+    loss. The ``gap_`` constants bound by how much a dataset's gain on the public set may exceed its gain on
+    this one (``flockoff/dataset/sealed.py``).
     """
 
     repo: str
@@ -142,8 +142,8 @@ class SealedSet:
     sha256: str
     weight: float
     gap_deviation: float = 0.06  # standard deviation of an honest dataset's gain on a single row
-    gap_deviations: float = 4.0  # so many of them are luck
-    gap_allowance: float = 0.01  # and so much more is allowed, whatever the sets' sizes
+    gap_deviations: float = 4.0  # how many of them may be luck
+    gap_allowance: float = 0.01  # additional allowance, whatever the sets' sizes
 
     def __post_init__(self) -> None:
         _require(bool(_HEX64.fullmatch(self.sha256)), "sealed.sha256 must be 64 lower-case hex digits")
@@ -153,13 +153,13 @@ class SealedSet:
         _require(min(gap) >= 0 and max(gap) < math.inf, "the sealed.gap_ constants must not be negative")
 
     def blend(self, public: float, sealed: float) -> float:
-        """The loss that is competed on, from those of the two sets: all in nats per assistant token."""
+        """The competition's loss, from those of the two sets: all in nats per assistant token."""
         return (1 - self.weight) * public + self.weight * sealed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The largest dataset that is accepted."""
+    """The largest dataset accepted."""
 
     max_rows: int = 20_000
     max_bytes: int = 64 * 1024 * 1024
@@ -173,7 +173,7 @@ class Limits:
 class Contamination:
     """How much of the evaluation set a dataset may contain before it is contaminated.
 
-    ``flockoff/dataset/contamination.py`` has the rule for a row, and what a run of an answer is.
+    ``flockoff/dataset/contamination.py`` defines the rule for a row, and a run of an answer.
     """
 
     max_rows: int = 2  # one more makes the dataset contaminated
@@ -193,7 +193,7 @@ class Contamination:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicSample:
-    """Rows that are nobody's, because everybody has them: ``data.jsonl`` of a public Hub dataset repo."""
+    """Rows that everybody has, so nobody owns: ``data.jsonl`` of a public Hub dataset repo."""
 
     repo: str
     commit: str
@@ -208,7 +208,7 @@ class PublicSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlap:
-    """How much of other people's rows a dataset may have; ``flockoff/dataset/README.md`` has the rule."""
+    """How many of others' rows a dataset may contain; ``flockoff/dataset/README.md`` has the rule."""
 
     max_share: float = 0.5  # of the assistant tokens; more of one winning owner is a near-duplicate
     common_owners: int = 5  # coldkeys that must bear witness before an answer is common property
@@ -234,16 +234,16 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """Constants of the way from losses to weights; ``flockoff/scoring/README.md`` has the formulas."""
+    """Constants from losses to weights; ``flockoff/scoring/README.md`` has the formulas."""
 
     timestamp_epsilon: float = 0.005
     pay: str = "win_rate"  # or "distance": what an epoch's datasets earn
     temperature: float = 0.08  # of pay by win rate
     prize_scale: float = 1.75  # of pay by distance, as the two below, in clear wins (epsilon)
     crowd_scale: float = 0.75
-    head_start: float = 1.0  # what a record weighs more than another at its distance
+    head_start: float = 1.0  # extra weight of a record at its distance
     score_decay: float = 0.8
-    thaw_after: int = 3  # turns in a row that a dataset may miss before its score decays
+    thaw_after: int = 3  # consecutive turns that a dataset may miss before its score decays
     consensus_blend: float = 0.2
     max_vtrust_loss: float = 0.5
     vtrust_slack: float = 1.05
@@ -274,7 +274,7 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """How an epoch is shared: ``best`` places by score, ``waiting`` by patience, ``drawn`` by rank."""
+    """How an epoch is shared: ``best`` places by score, ``waiting`` by due time, ``drawn`` by rank."""
 
     best: int = 8
     drawn: int = 16
@@ -283,7 +283,7 @@ class Queue:
         32.0  # a drawn place goes to rank r with probability proportional to exp(-r / rank_scale)
     )
     epoch_tokens: int = 20_480_000  # what one RTX 4090 trains on in an epoch: 8 times 10,000 rows of 256
-    first_guess: int = 2_560_000  # tokens of a dataset whose size nobody knows yet
+    first_guess: int = 2_560_000  # tokens assumed for a dataset of unknown size
     epoch_blocks: int = 360
 
     def __post_init__(self) -> None:
@@ -301,7 +301,7 @@ class Queue:
         return self.best + self.drawn + self.waiting
 
     def of_size(self, size: int) -> "Queue":
-        """The same shares of ``size`` places; what does not divide evenly goes to the waiting."""
+        """The same shares of ``size`` places; any remainder goes to the waiting."""
         if size == self.size:
             return self
         _require(size >= 1, "the sample size must be at least 1")
@@ -312,7 +312,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Competition:
-    """Everything two validators must have in common for their numbers to mean the same."""
+    """Everything two validators must share for their numbers to be comparable."""
 
     id: str = ORIGINAL_COMPETITION_ID
     base_model: BaseModel = field(default_factory=BaseModel)
@@ -331,10 +331,10 @@ class Competition:
 
 
 def competition_hash(competition: Competition) -> str:
-    """SHA-256 of all rules, 64 hex digits: two validators with the same one play by the same rules.
+    """SHA-256 of all rules, 64 hex digits: equal for two validators with the same rules.
 
-    Of the canonical JSON of every field, defaults included: so it does not depend on how a file is written,
-    and a new version of this program that adds a rule has another hash.
+    It hashes the canonical JSON of every field, defaults included, so it does not depend on the file's
+    layout, and changes with a program version that adds a rule.
     """
     table = dataclasses.asdict(competition)
     return hashlib.sha256(json.dumps(table, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

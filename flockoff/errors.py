@@ -1,30 +1,30 @@
-"""Whose fault is it: the one tree of errors.
+"""The one tree of errors, divided by whose fault it is.
 
     FlockoffError                 message (what happened) and remedy (what to do now)
-    ├── MinerFault                the miner's own doing: recorded with its Reason, counts as evaluated
+    ├── MinerFault                the miner's fault: recorded with its Reason, counts as evaluated
     └── Fault                     anything else: never a score, never costs a miner anything
         ├── UsageError            a flag, a setting or a competition file is wrong (exit status 2)
         ├── SetupError            something on this machine is missing or misconfigured
         ├── ChainError
-        │   ├── ChainCooldown     too soon; ``blocks_left`` where the chain tells
+        │   ├── ChainCooldown     too soon; ``blocks_left`` if the chain says
         │   ├── NotRegistered     the hotkey has no uid on the subnet (any more)
         │   ├── NoFunds           the coldkey cannot pay the fee
-        │   ├── ChainTransient    connection, pool, timeout: may heal; the call may have landed
-        │   ├── ChainPruned       the node has thrown away what it knew of that block: asking again is no use
-        │   └── ChainFatal        the chain refused for a reason that waiting does not heal
+        │   ├── ChainTransient    connection, pool, timeout: may pass; the call may have landed
+        │   ├── ChainPruned       the node no longer has that block's state: retrying is no use
+        │   └── ChainFatal        the chain refused for a permanent reason
         ├── HubError
         │   ├── HubUnauthorized   token missing, wrong, or without the right it needs
-        │   ├── HubTransient      429, 5xx, timeout, cut connection; ``retry_after`` seconds where told
-        │   └── HubFatal          the hub refused for a reason that waiting does not heal
+        │   ├── HubTransient      429, 5xx, timeout, cut connection; ``retry_after`` seconds if given
+        │   └── HubFatal          the hub refused for a permanent reason
         ├── EvaluationFault       the worker died, hung, ran out of memory, or met a device error
-        │   ├── EvaluationTooSlow it went on, but longer than this machine may take for one dataset
+        │   ├── EvaluationTooSlow it made progress, but exceeded the time limit for one dataset
         │   └── EvaluationStopped the caller asked it to stop (epoch's end, SIGTERM)
         ├── LedgerError           the ledger is damaged, foreign, of a newer version, or another's
-        │   └── LedgerUnavailable its disk is full, read-only or failing, or it is locked: may be mended
-        └── LocalnetError         the local network could not start or go on
+        │   └── LedgerUnavailable its disk is full, read-only or failing, or it is locked: can be fixed
+        └── LocalnetError         the local network could not start or continue
 
-Adapters translate their library's errors into these; nothing above an adapter names a foreign one.
-``Interrupted`` stands apart: nothing is wrong, somebody asked the program to stop.
+Adapters translate their library's errors into these; nothing above an adapter names a library's own.
+``Interrupted`` is separate: nothing is wrong, the program was asked to stop.
 """
 
 from enum import StrEnum
@@ -66,7 +66,7 @@ class Reason(StrEnum):
 
 
 class FaultKind(StrEnum):
-    """What failed where no miner is to blame. The value is stable: ledgers store it, metrics count by it."""
+    """What failed through no fault of a miner. The value is stable: ledgers store it, metrics count by it."""
 
     OTHER = "other"
     USAGE = "usage"
@@ -105,9 +105,8 @@ class FlockoffError(Exception):
 
 
 class MinerFault(FlockoffError):
-    """The miner's own doing; ``reason`` is what is stored, ``message`` the detail the miner can act on.
-
-    ``copied``: the hotkeys that a copy was copied from, most copied first.
+    """The miner's fault; ``reason`` is stored, ``message`` is the detail the miner can act on. ``copied``:
+    the hotkeys that a copy was copied from, most copied first.
     """
 
     def __init__(
@@ -119,7 +118,7 @@ class MinerFault(FlockoffError):
 
 
 class Fault(FlockoffError):
-    """Not the miner's doing. ``kind`` is what is stored and counted."""
+    """Not the miner's fault. ``kind`` is stored and counted."""
 
     kind: ClassVar[FaultKind] = FaultKind.OTHER
 
@@ -138,13 +137,13 @@ class SetupError(Fault):
 
 
 class ChainError(Fault):
-    """The chain could not be asked, or said no."""
+    """The chain could not be reached, or refused."""
 
     kind = FaultKind.CHAIN
 
 
 class ChainCooldown(ChainError):
-    """Too soon. ``blocks_left`` is how many blocks to wait, or None where the chain does not tell."""
+    """Too soon. ``blocks_left``: blocks to wait, or None if the chain does not say."""
 
     kind = FaultKind.COOLDOWN
 
@@ -166,25 +165,25 @@ class NoFunds(ChainError):
 
 
 class ChainTransient(ChainError):
-    """May heal by itself. What was being submitted may have landed: read the chain before sending again."""
+    """May pass. A submission may have landed: read the chain before sending again."""
 
     kind = FaultKind.CHAIN_TRANSIENT
 
 
 class ChainPruned(ChainError):
-    """The node no longer has that block's state, or has never had it. Other nodes may; this one will not."""
+    """The node does not have that block's state. Other nodes may."""
 
     kind = FaultKind.CHAIN_PRUNED
 
 
 class ChainFatal(ChainError):
-    """The chain refused for a reason that waiting does not heal."""
+    """The chain refused for a permanent reason."""
 
     kind = FaultKind.CHAIN_FATAL
 
 
 class HubError(Fault):
-    """The hub could not be asked, or said no."""
+    """The hub could not be reached, or refused."""
 
     kind = FaultKind.HUB
 
@@ -196,7 +195,7 @@ class HubUnauthorized(HubError):
 
 
 class HubTransient(HubError):
-    """May heal by itself. ``retry_after`` is the hub's own wish in seconds, or None."""
+    """May pass. ``retry_after``: the hub's Retry-After in seconds, or None."""
 
     kind = FaultKind.HUB_TRANSIENT
 
@@ -206,19 +205,19 @@ class HubTransient(HubError):
 
 
 class HubFatal(HubError):
-    """The hub refused for a reason that waiting does not heal."""
+    """The hub refused for a permanent reason."""
 
     kind = FaultKind.HUB_FATAL
 
 
 class EvaluationFault(Fault):
-    """An evaluation came to no number, through no fault of the miner's."""
+    """An evaluation failed through no fault of the miner's."""
 
     kind = FaultKind.EVALUATION
 
 
 class EvaluationTooSlow(EvaluationFault):
-    """The worker was going on, but took longer than this machine may take for one dataset."""
+    """The worker made progress, but exceeded the time limit for one dataset."""
 
     kind = FaultKind.TOO_SLOW
 
@@ -236,16 +235,16 @@ class LedgerError(Fault):
 
 
 class LedgerUnavailable(LedgerError):
-    """The ledger cannot be used now: disk full, read-only or failing, file locked. May be mended."""
+    """The ledger cannot be used now: disk full, read-only or failing, or file locked. Can be fixed."""
 
     kind = FaultKind.LEDGER_UNAVAILABLE
 
 
 class LocalnetError(Fault):
-    """The local network could not start or go on."""
+    """The local network could not start or continue."""
 
     kind = FaultKind.LOCALNET
 
 
 class Interrupted(Exception):
-    """The program was asked to stop while it waited; started again, it goes on from there."""
+    """The program was asked to stop; a restart continues from there."""

@@ -1,8 +1,8 @@
-"""Flags, each declared once: a type that says how it is spelled, read and explained.
+"""Flags, each declared once, as a type that defines its spelling, parser and help.
 
-A neuron's settings record has them as its fields' types, a command as its parameters'. In whatever program, a
-flag is taken with dots, dashes or underscores alike, and with ``btcli``'s short names where it has some. A
-flag beats ``btcli``'s environment variable, which beats the default.
+A neuron's settings record uses them as field types, a command as parameter types. Every flag may be spelled
+with dots, dashes or underscores, and with ``btcli``'s short name where there is one. A flag beats ``btcli``'s
+environment variable, which beats the default.
 """
 
 import dataclasses
@@ -36,11 +36,11 @@ _HEADINGS = ("Arguments", _DATASET, _EPOCHS, _WALLET, _CHAIN, _MACHINE, _WATCHIN
 
 
 def normalised(name: str) -> str:
-    """A flag's name without its dashes in front: how all spellings of it are compared."""
+    """A flag's name without leading dashes, equal for all its spellings."""
     return name.replace(".", "-").replace("_", "-")
 
 
-# What any command line of this project is read with.
+# Settings of every command-line parser in this project.
 CONTEXT: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
@@ -54,7 +54,7 @@ def default_cache_dir() -> Path:
 
 
 def default_data_dir() -> Path:
-    """Where a validator's ledger and downloaded datasets are."""
+    """Where a validator's ledger and downloaded datasets are kept."""
     return user_data_path("flockoff")
 
 
@@ -66,7 +66,7 @@ def _path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise typer.BadParameter(
-            f"{text!r} is below a home folder that is not there; set HOME, or give the whole path"
+            f"{text!r} is in a home folder that does not exist; set HOME, or give the full path"
         ) from None
 
 
@@ -104,7 +104,7 @@ def _positive_number(text: str | float) -> float:
 
 
 class _Default:
-    """A flag's value where it is left out, the same in every program; its text is what help shows for it."""
+    """A flag's default, the same in every program; ``str`` of it is what the help shows."""
 
     def __init__(self, value: Callable[[], Any], shown: str) -> None:
         self._value, self._shown = value, shown
@@ -117,7 +117,7 @@ class _Default:
 
 
 def _flag(*names: str, group: str, shown: str | None = None, **more: Any) -> Any:
-    """A flag's declaration. ``default``: a value, or what makes it; ``shown`` is how help puts that."""
+    """A flag's declaration. ``default``: a value or a factory; ``shown``: how the help shows it."""
     if "default" in more:
         default = more.pop("default")
         make = default if callable(default) else lambda: default
@@ -289,7 +289,7 @@ DatasetPath = Annotated[
     _file("--dataset_path", group=_DATASET, default=Path("data/data.jsonl"), help="The dataset to submit."),
 ]
 DryRun = Annotated[
-    bool, _flag("--dry_run", group=_DATASET, help="Do all checks, say what would be done, change nothing.")
+    bool, _flag("--dry_run", group=_DATASET, help="Run all checks, say what would be done, change nothing.")
 ]
 KeepPrivate = Annotated[
     bool, _flag("--keep_private", group=_DATASET, help="Do not make the repo public after the commitment.")
@@ -300,7 +300,7 @@ RetrySeconds = Annotated[
         "--retry_seconds",
         group=_DATASET,
         default=120.0,
-        help="Pause before trying again on a cooldown or a network fault.",
+        help="Pause before retrying after a cooldown or a network fault.",
     ),
 ]
 
@@ -323,7 +323,7 @@ BlockThreshold = Annotated[
         "--block_threshold",
         group=_EPOCHS,
         default=50,
-        help="Set weights at the latest this many blocks before the epoch ends.",
+        help="Set weights no later than this many blocks before the epoch ends.",
     ),
 ]
 Epochs = Annotated[
@@ -344,7 +344,7 @@ Workers = Annotated[
         metavar="auto|N|ray://HOST:PORT",
         parser=_workers,
         default="auto",
-        help="Evaluate on so many GPUs at once, in so many shares of the CPU, or on a Ray cluster; auto: all "
+        help="Evaluate on N GPUs, in N shares of the CPU, or on a Ray cluster; auto: all "
         "GPUs of this machine, else the whole CPU.",
     ),
 ]
@@ -361,7 +361,7 @@ EvaluateWithoutPermit = Annotated[
     _flag(
         "--evaluate_without_permit",
         group=_EPOCHS,
-        help="Evaluate even while the chain takes no weights from this hotkey.",
+        help="Evaluate even while the chain accepts no weights from this hotkey.",
     ),
 ]
 MaxSecondsPerMiner = Annotated[
@@ -370,7 +370,7 @@ MaxSecondsPerMiner = Annotated[
         "--max_seconds_per_miner",
         group=_MACHINE,
         default=3600.0,
-        help="The longest that one dataset may take to evaluate.",
+        help="Time limit for evaluating one dataset.",
     ),
 ]
 MaxDiskGb = Annotated[
@@ -381,7 +381,7 @@ MaxDiskGb = Annotated[
         metavar="GB",
         parser=_positive_number,
         default=50.0,
-        help="For models and downloaded datasets; the datasets longest unused go first.",
+        help="Disk space for models and downloaded datasets; the least recently used datasets go first.",
     ),
 ]
 Metrics = Annotated[
@@ -399,7 +399,7 @@ Report = Annotated[
         "--report",
         group=_WATCHING,
         default=None,
-        help="Keep a report as index.html in this folder, made anew with each epoch.",
+        help="Write a report as index.html to this folder, updated each epoch.",
     ),
 ]
 Dashboard = Annotated[
@@ -476,7 +476,7 @@ LogJson = Annotated[
 
 
 class FlagCommand(TyperCommand):
-    """A command whose help lists flags under their groups, none of them cut."""
+    """A command whose help lists flags by group, none of them truncated."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """What a ``.env`` says in place of an environment variable is a flag's default."""
@@ -493,7 +493,7 @@ class FlagCommand(TyperCommand):
         return super().make_context(info_name, args, parent, default_map=defaults, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        """What is wrong with the environment is said like what is wrong with a flag."""
+        """Report errors in the environment like errors in a flag."""
         try:
             return super().invoke(ctx)
         except FlockoffError as error:
@@ -515,11 +515,11 @@ class FlagCommand(TyperCommand):
 
 
 def parsed(record: type[T], argv: Sequence[str] | None, *, program: str, about: str) -> T:
-    """The settings ``record`` that a command line (None: this process's) stands for.
+    """The settings ``record`` from a command line (None: this process's).
 
-    Prints the usage and exits with status 2 where it is wrong; exits with status 0 after help or version.
-    Fields that are themselves records of flags are filled from the same command line; what is no flag has
-    its default.
+    Prints the usage and exits with status 2 on errors; exits with status 0 after help or version. Fields that
+    are themselves records of flags are filled from the same command line; fields that are no flags have their
+    defaults.
     """
     found: list[T] = []
 
@@ -539,20 +539,21 @@ def parsed(record: type[T], argv: Sequence[str] | None, *, program: str, about: 
     return found[0]
 
 
-def _say_version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"flockoff {__version__}")
         raise typer.Exit
 
 
 Version = Annotated[
-    bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
 ]
 _VERSION = inspect.Parameter("version", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Version)
 
 
 def _is_record(kind: Any) -> bool:
-    """Whether it is a record with flags in it, or below it."""
+    """Whether it is a record that contains flags, at any depth."""
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         return False
     return any(
@@ -562,7 +563,7 @@ def _is_record(kind: Any) -> bool:
 
 
 def _parameters(record: type) -> list[inspect.Parameter]:
-    """A parameter for each flag that ``record`` has, at whatever depth, under its field's name."""
+    """A parameter for each flag in ``record``, at any depth, named like its field."""
     hints = get_type_hints(record, include_extras=True)
     found: list[inspect.Parameter] = []
     for field in dataclasses.fields(record):
@@ -573,7 +574,7 @@ def _parameters(record: type) -> list[inspect.Parameter]:
             declared = get_args(hint)[1]
             plain = field.default is dataclasses.MISSING or declared.default_factory is not None
             default = inspect.Parameter.empty if plain else field.default
-            # Typer looks at the type, of which it knows no unions, even where a parser makes the value.
+            # Typer inspects the type even if a parser makes the value, and does not support unions.
             kind = Annotated[str, declared] if declared.parser else hint
             keyword = inspect.Parameter.KEYWORD_ONLY
             found.append(inspect.Parameter(field.name, keyword, default=default, annotation=kind))
@@ -592,7 +593,7 @@ def _filled(record: type[T], values: dict[str, Any]) -> T:
 
 
 def command_of(function: Callable[..., None]) -> typer.Typer:
-    """A program of its own around a function whose parameters are flags."""
+    """A program around a function whose parameters are flags."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(getattr(function, "__name__", None), cls=FlagCommand, context_settings=CONTEXT)(function)
     return app

@@ -1,4 +1,4 @@
-"""How a program of this project starts and ends: one clear message and the right exit status."""
+"""How this project's programs start and end: one clear message and the right exit status."""
 
 import errno
 import importlib.util
@@ -23,31 +23,30 @@ BUG = 70  # EX_SOFTWARE of sysexits.h
 PIPE_CLOSED = 141  # the shell's convention for a program ended by SIGPIPE
 
 _REPORT = "please report it at https://github.com/FLock-io/FLock-subnet/issues with the lines below"
-_BUG = "This is a bug: %s. Nothing that was stored is lost: started again, it goes on from there."
+_BUG = "This is a bug: %s. Nothing stored is lost: a restart continues from there."
 _ECHO_SECONDS = 0.5
 
 _REMEDIES = {
-    errno.EACCES: "Let this user read it, or run this as the user whose it is.",
-    errno.EPERM: "Let this user use it, or run this as the user whose it is.",
-    errno.ENOENT: "Check its name and that the folder is there.",
+    errno.EACCES: "Let this user read it, or run this as its owner.",
+    errno.EPERM: "Let this user use it, or run this as its owner.",
+    errno.ENOENT: "Check its name, and that the folder exists.",
     errno.EISDIR: "Give a file; this is a folder.",
     errno.ENOTDIR: "Give a folder; a part of this path is a file.",
     errno.EROFS: "Its disk is mounted read-only: choose another place.",
     errno.ENOSPC: "The disk is full: free some space, or choose another place.",
     errno.EDQUOT: "Your quota on this disk is used up: free some space, or choose another place.",
     errno.ENAMETOOLONG: "Choose a shorter path.",
-    errno.ELOOP: "Its symbolic links lead in a circle.",
+    errno.ELOOP: "Its symbolic links form a loop.",
     errno.EMFILE: "Too many files are open: raise the limit (ulimit -n).",
     errno.EIO: "The disk fails: look at the system's log.",
 }
-# What no line of this program can be to blame for; a file that is not there may be its own.
+# Errors that cannot be this program's bug; a missing file may be.
 _OF_THE_MACHINE = frozenset(_REMEDIES) - {errno.ENOENT}
 
 
 def require_installed(*modules: str, extra: str | None = None) -> None:
-    """Raise SetupError for a module that a lean installation leaves out, without importing any.
-
-    ``extra``: of this project, which brings the modules; None where a full installation has them.
+    """Raise SetupError for a module missing from a minimal installation, without importing any. ``extra``:
+    this project's extra with the modules; None if a full installation has them.
     """
     command = "uv sync" if extra is None else f"uv sync --extra {extra}"
     for module in modules:
@@ -56,7 +55,7 @@ def require_installed(*modules: str, extra: str | None = None) -> None:
 
 
 def remedy_for(error: OSError, path: object) -> str:
-    """What to do about a file that cannot be used; names the users where it is another one's."""
+    """What to do about a file that cannot be used; names the users if it is another one's."""
     remedy = _REMEDIES.get(error.errno or 0, "Check it.")
     if error.errno not in (errno.EACCES, errno.EPERM) or not hasattr(os, "geteuid"):
         return remedy
@@ -72,14 +71,14 @@ def remedy_for(error: OSError, path: object) -> str:
 
 
 def lenient_output() -> None:
-    """Let nothing that a program prints fail for what the terminal's encoding lacks: it is shown escaped."""
+    """Escape characters that the terminal's encoding lacks instead of failing on them."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _give_up_stdout() -> None:
-    """What is left to be written there would fail once more, at the very end of the process."""
+def _discard_stdout() -> None:
+    """Discard buffered output, which would fail once more when the process ends."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -87,13 +86,12 @@ def _give_up_stdout() -> None:
 def run(program: Callable[[threading.Event], int]) -> int:
     """Run ``program`` and return its exit status; a FlockoffError becomes one logged line, not a traceback.
 
-    ``program`` gets an event that SIGTERM, Ctrl-C or the closing of its terminal sets; under nohup the latter
-    is ignored. A second SIGTERM or Ctrl-C interrupts it where it is, a third one ends the process without
-    any more ado. A file that cannot be used, whichever it is, is said in one line with its remedy. An
-    exception of any other kind is a bug: it is logged with its traceback, status 70.
+    ``program`` gets an event that SIGTERM, Ctrl-C or a hangup sets; under nohup hangups are ignored. A second
+    SIGTERM or Ctrl-C interrupts it immediately, a third kills the process. An unusable file is reported in
+    one line with its remedy. Any other exception is a bug: it is logged with its traceback, status 70.
     """
     stop = threading.Event()
-    _heed_signals(stop)
+    _install_signal_handlers(stop)
     threading.excepthook = _log_end_of_thread
     try:
         status = program(stop)
@@ -103,26 +101,26 @@ def run(program: Callable[[threading.Event], int]) -> int:
         log.error("%s", error)
         return error.exit_status
     except BrokenPipeError:
-        _give_up_stdout()  # whoever read this, such as head, has seen enough
+        _discard_stdout()  # the reader, such as head, has closed the pipe
         return PIPE_CLOSED
     except (Interrupted, KeyboardInterrupt):
-        log.warning("Stopped on request. Start it again to go on.")
+        log.warning("Stopped on request. Start it again to continue.")
         return INTERRUPTED
     except OSError as error:
         if error.errno not in _OF_THE_MACHINE:
             log.critical(_BUG, _REPORT, exc_info=True)
             return BUG
-        where = error.filename if error.filename is not None else "what this program writes to"
+        where = error.filename if error.filename is not None else "the output"
         log.debug("Where it failed:", exc_info=True)
         log.error("Cannot use %s: %s. %s", where, error.strerror, remedy_for(error, where))
-        _give_up_stdout()
+        _discard_stdout()
         return 1
     except Exception:
         log.critical(_BUG, _REPORT, exc_info=True)
         return BUG
 
 
-def _heed_signals(stop: threading.Event) -> None:
+def _install_signal_handlers(stop: threading.Event) -> None:
     asked = 0.0  # time.monotonic()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
@@ -131,8 +129,8 @@ def _heed_signals(stop: threading.Event) -> None:
         if not stop.is_set():
             asked = now
             stop.set()
-        # A Ctrl-C reaches the whole process group, and whoever started this program, uv for one, may pass
-        # it on: what comes at once is the same request. A terminal tells of its end more than once, too.
+        # A Ctrl-C reaches the whole process group, and a parent such as uv may forward it: signals in quick
+        # succession are one request. A closing terminal may signal more than once, too.
         elif now - asked > _ECHO_SECONDS and number in (signal.SIGINT, signal.SIGTERM):
             for each in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(each, signal.SIG_DFL)
@@ -140,13 +138,13 @@ def _heed_signals(stop: threading.Event) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    hangup = getattr(signal, "SIGHUP", None)  # which Windows lacks
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         signal.signal(hangup, on_signal)
 
 
 def _log_end_of_thread(end: threading.ExceptHookArgs) -> None:
-    """As ``threading.excepthook``, which would write the text of the exception to the terminal as it is."""
+    """Replaces ``threading.excepthook``, which would write the exception's raw text to the terminal."""
     name = end.thread.name if end.thread else "gone"
     error = end.exc_value or end.exc_type()
     log.error("A bug has ended thread %s: %s.", name, _REPORT, exc_info=error)

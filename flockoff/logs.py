@@ -1,8 +1,8 @@
-"""Logging of the neurons: the standard library's, set up once by the process that owns the terminal.
+"""The neurons' logging: the standard library's, set up once by the process that owns the terminal.
 
-A line that begins with a time is one whole event, and nothing else is: what could start a line, colour a
-terminal or move its cursor is escaped, and a traceback is set in behind bars. So no text from outside, of
-which messages and exceptions are full, can pass for something that this program said.
+A line that starts with a time is one event, and nothing else is: control characters are escaped, and
+tracebacks are indented behind bars. So no text from outside, in messages or exceptions, can pass for a log
+line.
 """
 
 import json
@@ -24,7 +24,7 @@ TRACE = 5  # below DEBUG: every request and every optimizer step
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 _BAR = "    | "
-_LINE_CHARACTERS = 10_000  # the weights of 256 uids take half of it
+_LINE_CHARACTERS = 10_000  # 256 uids' weights take half of it
 _COLOURS = ((logging.ERROR, "1;31"), (logging.WARNING, "33"), (logging.INFO, "32"))  # by least level
 _FILE_BYTES = 10 * 1024 * 1024
 _FILES_KEPT = 5
@@ -43,12 +43,12 @@ def set_up_logging(
 ) -> None:
     """Log this package's events to stderr and, with ``directory``, to rotated files ``name.log`` in it.
 
-    Other libraries' warnings are shown too; their chatter is not. ``secrets`` are hidden wherever they turn
-    up. Where lines cannot be written (closed terminal, full disk) the program goes on without them.
+    Other libraries log from WARNING up. ``secrets`` are hidden wherever they appear. Where lines cannot be
+    written (closed terminal, full disk) the program continues without them.
     ``as_json``: each event is one JSON object instead, for log collectors; see ``event``.
     """
     logging.addLevelName(TRACE, "TRACE")
-    logging.raiseExceptions = False  # else a line that cannot be written is dumped, raw, on the terminal
+    logging.raiseExceptions = False  # else a line that cannot be written is dumped raw on the terminal
     terminal, plain = logging.StreamHandler(sys.stderr), _SafeFormatter(secrets)
     handlers: list[logging.Handler] = [terminal]
     if directory is not None:
@@ -62,7 +62,7 @@ def set_up_logging(
 
 
 def say_on_stderr(secrets: Collection[str] = frozenset(), *, level: int = logging.WARNING) -> None:
-    """Log for a command that somebody has just typed: a message on stderr is a sentence, without a time."""
+    """Log for an interactive command: messages on stderr are sentences, without a time."""
     logging.raiseExceptions = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_SafeFormatter(secrets, "%(message)s"))
@@ -71,15 +71,12 @@ def say_on_stderr(secrets: Collection[str] = frozenset(), *, level: int = loggin
 
 
 def event(name: str, **fields: object) -> dict[str, object]:
-    """``extra`` for a line's logger: the event's name, which stays the same, and what it is about.
-
-    A line for people says these in its words; a line of JSON has them as ``event`` and by their own names.
-    """
+    """``extra`` for a log call: the event's stable name and its fields, which JSON lines include."""
     return {"event": name, "fields": fields}
 
 
 def _shows_colours(stream: TextIO | None) -> bool:
-    """Whether it is a terminal that knows ANSI's sequences, and nobody objects (https://no-color.org)."""
+    """Whether it is a terminal with ANSI colours, and NO_COLOR is not set (https://no-color.org)."""
     return (
         stream is not None
         and stream.isatty()
@@ -97,20 +94,20 @@ class _SafeFormatter(logging.Formatter):
         return self._safe(super().formatMessage(record))
 
     def formatException(self, ei: _ExceptionInfo) -> str:
-        return self._set_in(super().formatException(ei))
+        return self._indented(super().formatException(ei))
 
     def formatStack(self, stack_info: str) -> str:
-        return self._set_in(super().formatStack(stack_info))
+        return self._indented(super().formatStack(stack_info))
 
     def _safe(self, line: str) -> str:
         return printable(without(line, self._secrets), _LINE_CHARACTERS)
 
-    def _set_in(self, text: str) -> str:
+    def _indented(self, text: str) -> str:
         return "\n".join(_BAR + self._safe(line) for line in text.split("\n"))
 
 
 class _ColourFormatter(_SafeFormatter):
-    """The level in colour. Bold as well where somebody may have to act: not everyone sees the red."""
+    """The level in colour, and bold where somebody may have to act: not everyone sees red."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         line = super().formatMessage(record)
@@ -124,11 +121,11 @@ class _ColourFormatter(_SafeFormatter):
 class _JsonFormatter(_SafeFormatter):
     """One object a line: ``time`` (UTC), ``level``, ``event``, ``message``, and the event's own fields.
 
-    Nothing but printable ASCII: whatever else a text holds is escaped as JSON has it.
+    Printable ASCII only: everything else is escaped as in JSON.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, object] = {
+        entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": getattr(record, "event", "message"),
@@ -136,24 +133,24 @@ class _JsonFormatter(_SafeFormatter):
             "logger": record.name,
         }
         for name, value in getattr(record, "fields", {}).items():
-            told[name] = value if _is_plain(value) else self._shown(str(value))
+            entry[name] = value if _is_plain(value) else self._shown(str(value))
         if record.exc_info:
-            told["traceback"] = without(
+            entry["traceback"] = without(
                 logging.Formatter.formatException(self, record.exc_info), self._secrets
             )
-        return json.dumps(told)
+        return json.dumps(entry)
 
     def _shown(self, text: str) -> str:
         return without(text[:_LINE_CHARACTERS], self._secrets)
 
 
 def _is_plain(value: object) -> bool:
-    """Whether JSON has it as it is: it knows no infinity, nor what is not a number."""
+    """Whether JSON can represent it: it has no infinity and no NaN."""
     return isinstance(value, int | None) or (isinstance(value, float) and math.isfinite(value))
 
 
 class _LogFile(RotatingFileHandler):
-    """While the file cannot be opened or written, each line tries anew; the first one to fail is told."""
+    """While the file cannot be opened or written, every line retries; only the first failure is logged."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8", delay=True)
@@ -168,7 +165,7 @@ class _LogFile(RotatingFileHandler):
         super().emit(record)
         if self._trouble is not None and before is None:
             _log.error(
-                "The log file %s cannot be written (%s). Lines go to the terminal alone until it can be.",
+                "The log file %s cannot be written (%s). Until it can, lines go to the terminal only.",
                 self.baseFilename,
                 self._trouble,
             )

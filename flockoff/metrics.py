@@ -1,4 +1,4 @@
-"""What a running program counts, for Prometheus to read: names are stable, dashboards are built on them."""
+"""Metrics for Prometheus. Names are stable: dashboards depend on them."""
 
 import platform
 from collections.abc import Iterator, Mapping
@@ -25,18 +25,18 @@ PlatformCollector(registry=REGISTRY)
 
 EPOCH_START = Gauge(
     "flockoff_epoch_start_block",
-    "First block of the epoch under way, by which it is named.",
+    "First block of the current epoch, which names it.",
     registry=REGISTRY,
 )
 EPOCH_END = Gauge("flockoff_epoch_end_block", "First block of the next epoch.", registry=REGISTRY)
 CHAIN_BLOCK = Gauge(
-    "flockoff_chain_block", "The chain's height, as it was last read or estimated.", registry=REGISTRY
+    "flockoff_chain_block", "The chain's height, as last read or estimated.", registry=REGISTRY
 )
-PLACES = Gauge("flockoff_epoch_places", "Miners who have a place in this epoch.", registry=REGISTRY)
-JUDGED = Gauge("flockoff_epoch_judged", "Of these, those with a verdict by now.", registry=REGISTRY)
+PLACES = Gauge("flockoff_epoch_places", "Miners with a place in this epoch.", registry=REGISTRY)
+JUDGED = Gauge("flockoff_epoch_judged", "Of these, those with a verdict.", registry=REGISTRY)
 QUEUE_AGE = Gauge(
     "flockoff_queue_age_blocks",
-    "Blocks since the last evaluation, or else the first commitment, of the miner who has waited longest.",
+    "Longest wait of any miner, in blocks since its last evaluation or else its first commitment.",
     registry=REGISTRY,
 )
 
@@ -72,10 +72,10 @@ EVAL_LOSS = Gauge(
     ["uid"],
     registry=REGISTRY,
 )
-BASE_LOSS = Gauge("flockoff_base_loss", "The same of the base model without an adapter.", registry=REGISTRY)
+BASE_LOSS = Gauge("flockoff_base_loss", "The base model's loss without an adapter.", registry=REGISTRY)
 EVALUATION_SECONDS = Histogram(
     "flockoff_evaluation_seconds",
-    "How long one dataset took to train on and measure.",
+    "Time to train on and measure one dataset.",
     buckets=(5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560),
     registry=REGISTRY,
 )
@@ -84,14 +84,14 @@ TRAINED_TOKENS = Counter(
 )
 WORKER_MEMORY = Gauge(
     "flockoff_worker_memory_bytes",
-    "Resident memory of each evaluation worker, by its number.",
+    "Resident memory of each evaluation worker, by number.",
     ["worker"],
     registry=REGISTRY,
 )
 
 WORKER_KERNELS = Gauge(
     "flockoff_worker_kernels",
-    "Whether each worker on a card trains with its own kernels, by its number and path: dropout, gate.",
+    "Whether each GPU worker trains with the fused kernels, by number and path: dropout, gate.",
     ["worker", "path"],
     registry=REGISTRY,
 )
@@ -102,18 +102,16 @@ DOWNLOADS = Counter(
     "flockoff_downloads", "Downloads of datasets: done, or failed.", ["outcome"], registry=REGISTRY
 )
 DOWNLOADED_BYTES = Counter("flockoff_downloaded_bytes", "Bytes of datasets downloaded.", registry=REGISTRY)
-DATASET_BYTES = Gauge(
-    "flockoff_dataset_bytes", "Disk space that downloaded datasets take.", registry=REGISTRY
-)
+DATASET_BYTES = Gauge("flockoff_dataset_bytes", "Disk space used by downloaded datasets.", registry=REGISTRY)
 DISK_FREE = Gauge(
-    "flockoff_disk_free_bytes", "Space left on the disk that datasets and ledger are on.", registry=REGISTRY
+    "flockoff_disk_free_bytes", "Free space on the disk with datasets and ledger.", registry=REGISTRY
 )
 
 # --- what went wrong -------------------------------------------------------------------------------------
 
 RETRIES = Counter(
     "flockoff_retries",
-    "Times that something was tried again, by what it was (hub, chain, dataset).",
+    "Retries, by what was retried (hub, chain, dataset).",
     ["of"],
     registry=REGISTRY,
 )
@@ -125,7 +123,7 @@ FAULTS = Counter(
 )
 WORKER_RESTARTS = Counter(
     "flockoff_worker_restarts",
-    "Evaluation workers that were replaced, by what was wrong with the one before.",
+    "Evaluation workers replaced, by cause.",
     ["cause"],
     registry=REGISTRY,
 )
@@ -134,7 +132,7 @@ WORKER_RESTARTS = Counter(
 
 PERMIT = Gauge(
     "flockoff_validator_permit",
-    "1 while the chain would take this validator's weights, by its permit and stake; 0 while not.",
+    "1 while the chain would accept this validator's weights (permit and stake), else 0.",
     registry=REGISTRY,
 )
 STAKE = Gauge(
@@ -148,12 +146,12 @@ SCORE = Gauge(
 WEIGHT = Gauge("flockoff_weight", "Weight by uid, as it was last set.", ["uid"], registry=REGISTRY)
 WEIGHTS_DIFFER = Counter(
     "flockoff_weights_differ",
-    "Times that the weights on chain were found not to be those that were sent.",
+    "Times that the weights on chain were found to differ from those sent.",
     registry=REGISTRY,
 )
 WEIGHTS_LATE = Counter(
     "flockoff_weights_late",
-    "Attempts to set weights that failed after the epoch's time for evaluating was over.",
+    "Failed attempts to set weights after the epoch's evaluation time was over.",
     registry=REGISTRY,
 )
 EPOCHS_WITHOUT_WEIGHTS = Counter(
@@ -178,7 +176,7 @@ def show_by_uid(gauge: Gauge, values: Mapping[str, float], uids: Mapping[str, in
 
 @contextmanager
 def served(port: int | None) -> Iterator[None]:
-    """Let Prometheus read the metrics on loopback while this lasts; None: not.
+    """Serve the metrics on loopback while this lasts; None: do not.
 
     Raises SetupError where the port is taken.
     """

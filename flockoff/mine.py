@@ -210,8 +210,8 @@ def report_submitted(submitted: Submitted, netuid: int) -> None:
         "Committed on subnet %d in block %d: %s", netuid, submitted.block, submitted.model_id, extra=about
     )
     if submitted.public:
-        told = "The repo is public. Validators will download it when its turn in their queue comes."
-        log.info(told, extra=event("published", repo=submitted.model_id.namespace))
+        message = "The repo is public. Validators will download it when its turn in their queue comes."
+        log.info(message, extra=event("published", repo=submitted.model_id.namespace))
     else:
         log.warning(
             "The repo is private (--keep_private): make it public within one epoch, "

@@ -1,4 +1,4 @@
-"""What neurons and commands open alike from their settings: hub, subnet, tokenizer, evaluation sets."""
+"""Opens what neurons and commands share: hub, subnet, tokenizer, evaluation sets."""
 
 import threading
 from pathlib import Path
@@ -17,14 +17,14 @@ from flockoff.training.prepare import resolve_base_model
 
 
 def open_hub(credentials: Credentials, stop: threading.Event | None = None) -> HubClient:
-    """What waits for the hub gives up once ``stop`` is set."""
+    """Calls waiting for the hub give up once ``stop`` is set."""
     return HubClient(token=credentials.hf_token, endpoint=credentials.hf_endpoint, stop=stop)
 
 
 def open_subnet(settings: NeuronSettings, stop: threading.Event | None = None) -> SubtensorChain:
     """The subnet through the settings' wallet. Raises SetupError for a missing wallet.
 
-    What waits for the chain gives up a few seconds after ``stop`` is set.
+    Calls waiting for the chain give up a few seconds after ``stop`` is set.
     """
     return open_chain(
         endpoint=resolve_endpoint(settings.network, settings.chain_endpoint),
@@ -37,7 +37,7 @@ def open_subnet(settings: NeuronSettings, stop: threading.Event | None = None) -
 def model_directory(
     competition: Competition, hub: HubClient, cache_dir: Path, *, tokenizer_only: bool = False
 ) -> Path:
-    """The base model's files on this machine, fetched or converted if they are not there yet.
+    """The base model's files on this machine, downloaded or converted if necessary.
 
     Raises SetupError or HubError's kinds, with the remedy.
     """
@@ -48,7 +48,7 @@ def model_directory(
 
 
 def open_encoder(competition: Competition, hub: HubClient, cache_dir: Path) -> TokenizerEncoder:
-    """The base model's tokenizer and chat template, without the model."""
+    """The base model's tokenizer and chat template, without its weights."""
     directory = model_directory(competition, hub, cache_dir, tokenizer_only=True)
     return load_encoder(directory, competition.training.context_length)
 
@@ -56,7 +56,7 @@ def open_encoder(competition: Competition, hub: HubClient, cache_dir: Path) -> T
 def evaluation_file(competition: Competition, hub: HubClient, eval_data_dir: Path) -> Path:
     """The competition's evaluation set in ``eval_data_dir``, downloaded if it names a repo for it.
 
-    Raises SetupError where the file is not the one that the competition pins, and HubError's kinds.
+    Raises SetupError if the file is not the pinned one, and HubError's kinds.
     """
     evaluation = competition.evaluation
     if evaluation.repo is not None:
@@ -84,7 +84,7 @@ def open_answers(file: Path, competition: Competition, encoder: TokenizerEncoder
 def open_public_sample(
     competition: Competition, hub: HubClient, eval_data_dir: Path, encoder: RowEncoder, key: bytes
 ) -> Sketch | None:
-    """What the competition's public sample looks like under a ledger's ``key``; None where it names none.
+    """The sketch of the competition's public sample under a ledger's ``key``; None if it names none.
 
     Raises as ``evaluation_file``.
     """
@@ -101,7 +101,7 @@ def open_public_sample(
 def answers_here(
     competition: Competition, hub: HubClient, encoder: TokenizerEncoder
 ) -> EvaluationAnswers | None:
-    """The evaluation set's answers; None where this repository's copy is not the competition's set."""
+    """The evaluation set's answers; None if this repository's copy is not the competition's set."""
     try:
         file = evaluation_file(competition, hub, PROJECT_ROOT / "eval_data")
     except SetupError:

@@ -1,4 +1,4 @@
-"""Files that are one certain content and no other: the rules name its SHA-256."""
+"""Files whose content is pinned by SHA-256."""
 
 import hashlib
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class PinnedFile:
     what: str
 
     def is_here(self) -> bool:
-        """Whether it is there with the content that it must have. Raises SetupError if unreadable."""
+        """Whether it exists with the pinned content. Raises SetupError if unreadable."""
         return self.path.exists() and self._digest() == self.sha256
 
     def check(self, remedy: str) -> None:
-        """Raises SetupError, with ``remedy``, for a file that is missing, unreadable or another content."""
+        """Raises SetupError, with ``remedy``, for a missing, unreadable or different file."""
         digest = self._digest(remedy)
         if digest != self.sha256:
             raise SetupError(

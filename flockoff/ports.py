@@ -1,4 +1,4 @@
-"""What mining and validating need of the outside world: the adapters' small interfaces."""
+"""The interfaces of the adapters that miner and validator use."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +23,8 @@ from flockoff.records import (
 class Chain(Protocol):
     """One subnet of the chain through one wallet. Every method may raise ChainError's kinds.
 
-    Blocking, used from one thread; every call has a time limit of its own. Once the program is asked to stop
-    a call under way has a few seconds left, then raises Interrupted; what it was submitting may have landed.
+    Blocking, for one thread; every call has its own timeout. Once the program is asked to stop, a call in
+    progress has a few seconds left, then raises Interrupted; its submission may have landed.
     """
 
     hotkey: str  # ss58 address of the wallet's hotkey
@@ -32,17 +32,17 @@ class Chain(Protocol):
     def block(self) -> int: ...
 
     def block_hash(self, block: int) -> bytes:
-        """The 32 bytes of a block's hash. Raises ChainPruned where the node does not have that block."""
+        """The 32 bytes of a block's hash. Raises ChainPruned if the node does not have that block."""
         ...
 
     def genesis(self) -> bytes:
-        """The 32 bytes of block 0's hash: which chain this is."""
+        """The 32 bytes of block 0's hash, which identifies the chain."""
         ...
 
     def epoch_status(self) -> EpochStatus: ...
 
     def uid(self) -> int | None:
-        """This wallet's uid on the subnet; None where it is not registered."""
+        """This wallet's uid on the subnet; None if not registered."""
         ...
 
     def snapshot(self, block: int | None = None) -> SubnetSnapshot:
@@ -54,25 +54,24 @@ class Chain(Protocol):
         ...
 
     def commitment(self) -> RawCommitment | None:
-        """What this wallet's hotkey has on chain now."""
+        """This wallet's hotkey's commitment now."""
         ...
 
     def commit(self, text: str) -> Receipt:
-        """Put ``text`` on chain for this hotkey. After ChainTransient it may have landed all the same."""
+        """Commit ``text`` for this hotkey. After ChainTransient it may still have landed."""
         ...
 
     def set_weights(self, weights: Mapping[int, float], *, since: int | None = None) -> Receipt:
         """Submit weights by uid, non-negative, of any positive sum. After ChainTransient as ``commit``.
 
-        What the chain shows as set after block ``since`` are these weights: they are not sent again, and the
-        receipt has no extrinsic. They are sent under the subnet's own WeightsVersionKey.
+        If the chain shows weights set after block ``since``, these are they: nothing is sent, and the receipt
+        has no extrinsic. They are sent with the subnet's WeightsVersionKey.
         """
         ...
 
     def weights_on_chain(self) -> ChainWeights:
-        """What the chain holds of this hotkey's weights now; none where it is not registered.
-
-        Where the subnet uses commit-reveal, weights just set are ``sealed`` first.
+        """This hotkey's weights on chain now; empty if not registered. Under commit-reveal, weights just set
+        are ``sealed`` first.
         """
         ...
 
@@ -86,19 +85,19 @@ class Chain(Protocol):
 class Hub(Protocol):
     """The dataset side of a Hugging Face Hub under one token.
 
-    Once the program is asked to stop, what waits for the hub gives up at once and raises Interrupted.
+    Once the program is asked to stop, calls waiting for the hub raise Interrupted immediately.
     """
 
     def account(self) -> HubAccount:
-        """Who the token belongs to. Raises HubUnauthorized for none or a wrong one."""
+        """The token's account. Raises HubUnauthorized for a missing or wrong token."""
         ...
 
     def repo_state(self, repo_id: str) -> RepoState | None:
-        """The repo as this token sees it; None where it is missing or invisible to it."""
+        """The repo as this token sees it; None if missing or invisible to it."""
         ...
 
     def holds(self, repo_id: str, file: Path) -> bool:
-        """Whether the repo's head has ``file`` as its ``data.jsonl`` already."""
+        """Whether the repo's head already has ``file`` as its ``data.jsonl``."""
         ...
 
     def upload(self, repo_id: str, file: Path, card: str | None = None) -> Upload:
@@ -110,22 +109,22 @@ class Hub(Protocol):
         ...
 
     def publish(self, repo_id: str) -> None:
-        """Make the repo public; no change where it is."""
+        """Make the repo public; no-op if it is."""
         ...
 
     def download(self, namespace: str, commit: str, directory: Path, *, max_bytes: int) -> Path:
-        """``data.jsonl`` of one dataset at one commit, verified against the hub's own hash of it.
+        """``data.jsonl`` of one dataset at one commit, verified against the hub's hash of it.
 
-        The size is known and bounded before the first byte; the file appears under ``directory`` whole
-        or not at all, under a name that holds no text from outside. What is there already is not fetched
-        again. Safe to call from several threads. Raises MinerFault (REPO_MISSING, COMMIT_MISSING,
-        FILE_MISSING, TOO_LARGE), HubError's kinds, or SetupError for the disk.
+        The size is known and bounded before the first byte; the file appears under ``directory`` complete or
+        not at all, under a name that contains no outside text. An existing file is not downloaded again. Safe
+        to call from several threads. Raises MinerFault (REPO_MISSING, COMMIT_MISSING, FILE_MISSING,
+        TOO_LARGE), HubError's kinds, or SetupError for the disk.
         """
         ...
 
 
 class Datasets(Protocol):
-    """The datasets kept on this machine, within a budget of disk space."""
+    """The datasets on this machine, within a disk budget."""
 
     def begin(self, needed: Collection[tuple[str, str]]) -> None:
         """An epoch starts that needs these (namespace, commit) pairs. Raises SetupError for the disk."""
@@ -148,25 +147,25 @@ class RowEncoder(Protocol):
     def encode(self, rows: Sequence[Row]) -> list[EncodedRow]:
         """The rows under the chat template, each cut at the competition's context length.
 
-        Safe to call from several threads. Raises MinerFault (``SPECIAL_TOKEN``) where one of the rows
-        imitates the template's marks.
+        Safe to call from several threads. Raises MinerFault (``SPECIAL_TOKEN``) if a row imitates the
+        template's delimiters.
         """
         ...
 
 
 class Evaluator(Protocol):
-    """Trains and measures datasets in processes of their own, on a base model that stays loaded.
+    """Trains and measures datasets in worker processes that keep the base model loaded.
 
-    The same dataset content and seed give the same loss to the last bit on the same kind of device. Of calls
-    under way at the same time, the ones that came first are evaluated first.
+    The same dataset content and seed give the same loss, to the last bit, on the same kind of device.
+    Concurrent calls are served in order of arrival.
     """
 
-    devices: int  # datasets that are trained on at the same time
-    slots: int  # calls of ``evaluate`` that can be of use at the same time, each from a thread of its own
+    devices: int  # datasets trained on at the same time
+    slots: int  # useful concurrent calls of ``evaluate``, each from its own thread
 
     @property
     def seconds_per_token(self) -> float | None:
-        """Of training on one device, for each token of a dataset; None where it was not tried out."""
+        """Training time on one device per dataset token; None if not calibrated."""
         ...
 
     def base_loss(
@@ -189,14 +188,14 @@ class Evaluator(Protocol):
         """Train a fresh adapter on ``dataset``, of ``tokens`` tokens a pass, and measure it.
 
         ``left_out``: 1-based lines of the file, in order; they and their copies are not trained on.
-        ``should_stop`` is asked about once a second; when it says True the worker is stopped and
-        EvaluationStopped raised; nothing was begun where ``on_progress`` was never called. A worker that
-        dies, hangs, runs out of memory or meets a device error is replaced and the dataset tried again, twice
-        at most; then EvaluationFault is raised, or EvaluationTooSlow without another try where the worker
-        went on for longer than it may.
+        ``should_stop`` is called about once a second; once it returns True the worker is stopped and
+        EvaluationStopped raised; if ``on_progress`` was never called nothing was begun. A worker that dies,
+        hangs, runs out of memory or meets a device error is replaced and the dataset retried, at most twice;
+        then EvaluationFault is raised. EvaluationTooSlow is raised, without a retry, if a working worker
+        exceeds its time limit.
         """
         ...
 
     def close(self) -> None:
-        """Stop all workers; no process is left behind. No call may be under way."""
+        """Stop all workers; no process is left behind. No call may be in progress."""
         ...

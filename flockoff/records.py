@@ -1,4 +1,4 @@
-"""The things that pass between the rooms of this project: small frozen records."""
+"""The small frozen records that pass between packages."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -8,8 +8,8 @@ from typing import Any, Literal, Self
 from flockoff.errors import FaultKind, MinerFault, Reason
 
 MAX_COMMITMENT_BYTES = 128
-U16_MAX = 65535  # the largest weight as the chain stores them
-# The Hub's rule: words, '-' and '.', none of these two at an end or twice in a row, at most 96 characters.
+U16_MAX = 65535  # the largest weight, as the chain stores it
+# The Hub's rule: word characters, '-' and '.'; neither of these at an end or doubled; at most 96 characters.
 _PART = r"\w(?:\w|-(?!-)|\.(?!\.))*(?<![-.])"
 _REPO_ID = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -25,7 +25,7 @@ def is_repo_id(text: str) -> bool:
 class ModelId:
     """What a miner commits on chain: ``namespace:competition_id:commit``, at most 128 bytes of UTF-8.
 
-    Raises MinerFault (``COMMITMENT_MALFORMED``) where a part is not what it must be.
+    Raises MinerFault (``COMMITMENT_MALFORMED``) if a part is invalid.
     """
 
     namespace: str  # Hub dataset repo id
@@ -65,7 +65,7 @@ class ModelId:
 
 @dataclass(frozen=True, slots=True)
 class RawCommitment:
-    """The text a hotkey has on chain now, and the block of its last update. Nothing about it is checked."""
+    """A hotkey's text on chain now, unchecked, and the block of its last update."""
 
     hotkey: str
     text: str
@@ -106,14 +106,14 @@ class SubnetSnapshot:
     commitments: Mapping[str, RawCommitment]  # by hotkey; only registered hotkeys, only readable text
     owner_coldkey: str = ""
     min_allowed_weights: int = 0  # the chain refuses fewer positive weights than this
-    stake_threshold: float = 0.0  # the chain takes no weights from whom has less, but for the owner
+    stake_threshold: float = 0.0  # the chain accepts no weights from less stake, except the owner's
 
     def neuron(self, hotkey: str) -> Neuron | None:
-        """Who holds a uid under ``hotkey``; None where nobody does."""
+        """The neuron registered under ``hotkey``, or None."""
         return next((neuron for neuron in self.neurons if neuron.hotkey == hotkey), None)
 
     def counts(self, hotkey: str) -> bool:
-        """Whether the chain would take weights from ``hotkey`` now, and count them."""
+        """Whether the chain would accept weights from ``hotkey`` now, and count them."""
         neuron = self.neuron(hotkey)
         if neuron is None or not neuron.validator_permit:
             return False
@@ -121,9 +121,10 @@ class SubnetSnapshot:
 
     @property
     def burn_uid(self) -> int | None:
-        """The uid whose incentive the chain burns, the subnet owner's; None where the owner holds none.
+        """The subnet owner's uid, whose incentive the chain burns; None if the owner holds none.
 
-        What any hotkey of the owner's coldkey earns is burned; the owner's own hotkey goes first.
+        The chain burns the incentive of all hotkeys of the owner's coldkey; the owner's own hotkey is
+        preferred.
         """
         named = [neuron.uid for neuron in self.neurons if neuron.hotkey == self.owner_hotkey]
         owned = [neuron.uid for neuron in self.neurons if neuron.coldkey == self.owner_coldkey]
@@ -135,13 +136,12 @@ class ChainWeights:
     """One hotkey's weights as the chain holds them, read at ``block``."""
 
     block: int
-    values: Mapping[int, int]  # by uid, in 0..65535, the largest 65535 when they were set; empty: none
-    sealed: tuple[int, ...] = ()  # blocks of the hotkey's weights that the chain has yet to reveal, in order
+    values: Mapping[int, int]  # by uid, 0..65535, the largest 65535 when set; empty: none
+    sealed: tuple[int, ...] = ()  # blocks of the hotkey's unrevealed weights, in order
 
     def are(self, sent: Mapping[int, float], *, gone: Collection[int] = ()) -> bool:
-        """Whether these are the weights ``sent`` (non-negative, of any positive sum), as the chain rounds.
-
-        ``gone``: uids that went to another hotkey since, of which the chain takes everybody's weights away.
+        """Whether these are the weights ``sent`` (non-negative, of any positive sum), up to the chain's
+        rounding. ``gone``: uids that went to another hotkey since, on which the chain dropped all weights.
         """
         largest = max(sent.values())
         return all(
@@ -152,12 +152,12 @@ class ChainWeights:
 
 @dataclass(frozen=True, slots=True)
 class EpochStatus:
-    """Where the subnet stands in its epoch, read at ``block``."""
+    """The subnet's position in its epoch, read at ``block``."""
 
     block: int
     start_block: int  # first block of the running epoch
     next_start_block: int  # first block of the next one
-    seconds_per_block: float  # as the chain declares it
+    seconds_per_block: float  # as declared by the chain
 
     @property
     def blocks_left(self) -> int:
@@ -205,7 +205,7 @@ class Epoch:
 
     start_block: int
     end_block: int
-    seed: int  # every validator's seed in it
+    seed: int  # shared by all validators
 
     @property
     def blocks(self) -> int:
@@ -214,9 +214,9 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Where a submission landed. ``block`` is None where the chain does not say."""
+    """Where a submission landed. ``block`` is None if the chain does not say."""
 
-    extrinsic: str  # block and index, such as 24-0001; "" where it is not known
+    extrinsic: str  # block and index, such as 24-0001; "" if unknown
     block: int | None
 
 
@@ -227,13 +227,13 @@ class Receipt:
 class HubAccount:
     name: str
     can_write: bool
-    owners: frozenset[str]  # in whose repos it can write: its own name and organisations
+    owners: frozenset[str]  # whose repos it can write to: its own name and organisations
     readable: frozenset[str] = frozenset()  # organisations in which it may only read
 
 
 @dataclass(frozen=True, slots=True)
 class RepoState:
-    """A dataset repo as its owner sees it. ``repo_id`` is the hub's own name of it, in the hub's own case."""
+    """A dataset repo as its owner sees it. ``repo_id`` is in the hub's own spelling."""
 
     repo_id: str
     private: bool
@@ -242,9 +242,8 @@ class RepoState:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """``commit`` of ``repo_id``, as the hub itself names it, holds the content.
-
-    ``changed`` is False where the repo's head had it already.
+    """``commit`` of ``repo_id`` (in the hub's spelling) holds the content. ``changed`` is False if the repo's
+    head already had it.
     """
 
     repo_id: str
@@ -273,9 +272,9 @@ class Row:
 class EncodedRow:
     """A row under the chat template, cut at the context.
 
-    ``input_ids``: (n_tokens,). ``assistant``: (n_tokens,), True where the token is an assistant's
-    and its prediction counts in the loss. ``cut_at``: where the row is longer than the context, how many
-    characters of its text under the template are before the first token that was left out; else None.
+    ``input_ids``: (n_tokens,). ``assistant``: (n_tokens,), True where the token is an assistant's and its
+    prediction counts in the loss. ``cut_at``: for a row longer than the context, the number of characters of
+    its rendered text before the first token cut off; else None.
     """
 
     input_ids: tuple[int, ...]
@@ -292,7 +291,7 @@ class RowProblem:
 
 @dataclass(frozen=True, slots=True)
 class DatasetReport:
-    """What checking a dataset found. ``content_hash`` is None for an invalid one."""
+    """The result of checking a dataset. ``content_hash`` is None for an invalid one."""
 
     rows: int
     bytes: int
@@ -302,7 +301,7 @@ class DatasetReport:
     content_hash: str | None
     problems: tuple[RowProblem, ...] = ()  # the first 20
     problem_count: int = 0
-    repeated_rows: int = 0  # that are in the dataset before, whatever their arrangement
+    repeated_rows: int = 0  # equal in content to an earlier row
     lengths: tuple[int, ...] = ()  # i-th: rows of at most 2**i tokens and more than 2**(i - 1)
     cut_lines: tuple[int, ...] = ()  # the first 20 lines that are cut
 
@@ -336,7 +335,7 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """All that is needed to measure the same number again."""
+    """Everything needed to reproduce a measurement."""
 
     code_version: str
     libraries: Mapping[str, str]  # name -> version: torch, transformers, peft, trl, tokenizers, python
@@ -348,7 +347,7 @@ class Provenance:
 
 
 def device_kind(device: str) -> str:
-    """What of a provenance's ``device`` moves the digits of a loss: all but the number of threads."""
+    """The part of a provenance's ``device`` that affects a loss: all but the number of threads."""
     return re.sub(r" \(\d+ threads\)$", "", device)
 
 
@@ -359,7 +358,7 @@ class Measurement:
     loss: float  # nats per assistant token of the evaluation set
     eval_tokens: int  # assistant tokens of the evaluation set
     train_rows: int
-    train_tokens: int  # tokens of one pass over the dataset
+    train_tokens: int  # tokens per pass over the dataset
     steps: int  # optimizer steps
     seconds: float
     provenance: Provenance
@@ -376,7 +375,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an evaluation is; ``loss`` is the training loss of the last step where there is one."""
+    """An evaluation's progress; ``loss`` is the last step's training loss, if any."""
 
     phase: Literal["loading", "training", "evaluating"]
     done: int
@@ -386,9 +385,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A measurement with whose dataset it was. ``epoch`` is the epoch's start block.
-
-    ``left_out``: the 1-based lines of ``data.jsonl`` that were not trained on, in order.
+    """A measurement of a hotkey's dataset. ``epoch`` is the epoch's start block. ``left_out``: the 1-based
+    lines of ``data.jsonl`` not trained on, in order.
     """
 
     epoch: int
@@ -399,7 +397,7 @@ class Evaluation:
     left_out: tuple[int, ...] = ()
 
 
-# The kinds of fault after which a dataset is set aside for the epoch.
+# Faults after which a dataset is set aside for the epoch.
 SET_ASIDE = frozenset({FaultKind.EVALUATION, FaultKind.TOO_SLOW})
 
 Standing = Literal["eligible", "at_fault", "not_evaluated"]
@@ -407,7 +405,7 @@ Standing = Literal["eligible", "at_fault", "not_evaluated"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an epoch made of one hotkey's dataset, with a reason its miner can act on.
+    """An epoch's verdict on one hotkey's dataset, with a reason its miner can act on.
 
     "eligible": measured and competing. "at_fault": the miner's fault, ``reason`` says which.
     "not_evaluated": nobody's fault or somebody else's; costs the miner nothing.
@@ -424,17 +422,17 @@ class Verdict:
     content_hash: str | None = None
     loss: float | None = None  # nats per assistant token
     fault: FaultKind | None = None  # of "not_evaluated": what failed
-    copied: tuple[str, ...] = ()  # of a copy: the hotkeys that it was copied from
+    copied: tuple[str, ...] = ()  # the hotkeys that a copy was copied from
 
     @property
     def set_aside(self) -> bool:
-        """Whether the worker failed on the dataset, so that it is not tried again in this epoch."""
+        """Whether the worker failed on the dataset, so that it is not retried in this epoch."""
         return self.fault in SET_ASIDE
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsSet:
-    """Weights as they were submitted: normalised, by hotkey."""
+    """Weights as submitted: normalised, by hotkey."""
 
     epoch: int
     block: int | None

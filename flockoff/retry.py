@@ -1,4 +1,4 @@
-"""When to try again what may heal by itself."""
+"""When to retry after a transient fault."""
 
 import logging
 import random
@@ -19,9 +19,8 @@ _LONGEST_SECONDS = 300.0
 
 
 def backoff(tries: int, *, first: float, longest: float) -> float:
-    """Seconds to wait after ``tries`` (at least 1) failures in a row: they double from ``first`` on.
-
-    Give or take half, so that many who were cut off at once do not come back at once; never over ``longest``.
+    """Seconds to wait after ``tries`` (at least 1) consecutive failures: exponential from ``first``, with a
+    jitter of half either way, at most ``longest``.
     """
     doublings = min(tries - 1, 32)
     return min(longest, first * 2.0**doublings * random.uniform(0.5, 1.5))
@@ -33,9 +32,8 @@ def note(fault: Fault) -> None:
 
 
 def outlast(step: Callable[[], T], stop: threading.Event) -> T:
-    """What ``step`` returns, tried for as long as chain or hub are out of reach.
-
-    Raises Interrupted once ``stop`` is set, and every other error of ``step`` at once.
+    """The result of ``step``, retried for as long as the chain or hub is out of reach. Raises Interrupted
+    once ``stop`` is set, and every other error of ``step`` immediately.
     """
     tries = 0
     while True:

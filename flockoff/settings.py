@@ -1,4 +1,4 @@
-"""What a neuron is told by its flags, the environment and ``.env``, read once into frozen records.
+"""A neuron's flags, environment and ``.env``, read once into frozen records.
 
 A flag beats the environment, which beats ``.env``.
 """
@@ -45,10 +45,9 @@ class Credentials:
 def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | None = None) -> Credentials:
     """HF_TOKEN, HF_ENDPOINT and FLOCKOFF_ALERTS from ``environ``, else from ``.env``.
 
-    That is in ``directory``, or in the project root.
-    What is set to nothing counts as not set. Without any token that of ``hf auth login`` is used, on the
-    public hub only. Raises UsageError for a ``.env`` that cannot be read and, without showing it, for a token
-    that cannot be one.
+    That is in ``directory``, or in the project root. Empty values count as unset. Without a token, that of
+    ``hf auth login`` is used, on the public hub only. Raises UsageError for an unreadable ``.env`` and,
+    without showing it, for a malformed token.
     """
     stored = stored_variables([directory or Path.cwd(), PROJECT_ROOT])
 
@@ -79,13 +78,13 @@ def alert_secrets(urls: Collection[str]) -> frozenset[str]:
 
 
 def login_file(environ: Mapping[str, str]) -> Path:
-    """Where ``hf auth login`` leaves its token, as huggingface_hub has it."""
+    """Where ``hf auth login`` stores its token."""
     cache = Path(environ.get("XDG_CACHE_HOME") or "~/.cache")
     home = Path(environ.get("HF_HOME") or cache / "huggingface")
     file = Path(environ.get("HF_TOKEN_PATH") or home / "token")
     try:
         return file.expanduser()
-    except RuntimeError:  # a user without a home
+    except RuntimeError:  # no home folder
         return file
 
 
@@ -93,9 +92,9 @@ def check_token(token: str, source: str) -> None:
     """Raise UsageError, which does not show it, for a ``token`` that cannot be one."""
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise UsageError(
-            f"What {source} holds is no Hugging Face token: it has white space, control characters or "
-            "letters that no token has, as when two lines or a whole sentence were pasted.",
-            remedy="Copy the token alone, from https://huggingface.co/settings/tokens.",
+            f"The value of {source} is not a Hugging Face token: it has white space, control characters or "
+            "letters that no token has, as if two lines or a whole sentence had been pasted.",
+            remedy="Copy only the token, from https://huggingface.co/settings/tokens.",
         )
 
 
@@ -121,10 +120,10 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeuronSettings:
-    """What miner and validator have in common."""
+    """Settings that miner and validator share."""
 
     netuid: flags.Netuid
-    network: flags.Network = field(repr=False)  # a name, or an address that may hold a key
+    network: flags.Network = field(repr=False)  # a name, or an address that may contain a key
     chain_endpoint: flags.Endpoint = field(repr=False)
     competition: flags.CompetitionFile  # None: FLock OFF's own
     wallet_name: flags.WalletName
@@ -135,7 +134,7 @@ class NeuronSettings:
 
     @property
     def secrets(self) -> frozenset[str]:
-        """What no log may show: of the hub's credentials and of the node's address."""
+        """Values that must not be logged: the hub's credentials, and keys in the node's address."""
         return self.credentials.secrets | secrets_in(self.network) | secrets_in(self.chain_endpoint or "")
 
 
@@ -161,7 +160,7 @@ class ValidatorSettings:
     data_dir: flags.DataDir
     eval_data_dir: flags.EvalDataDir
     device: flags.Device  # None: CUDA where there is one, else CPU
-    workers: flags.Workers  # how many; or a Ray cluster's address; None: one a GPU
+    workers: flags.Workers  # how many; or a Ray cluster's address; None: one per GPU
     allow_mixed_devices: flags.AllowMixedDevices = False
     evaluate_without_permit: flags.EvaluateWithoutPermit = False
     max_seconds_per_miner: flags.MaxSecondsPerMiner
@@ -189,13 +188,13 @@ _ENVIRONMENT = "HF_TOKEN, HF_ENDPOINT and FLOCKOFF_ALERTS are read from the envi
 
 
 def miner_settings(argv: Sequence[str] | None = None) -> MinerSettings:
-    """Parse the miner's command line. Prints usage and exits with status 2 where it is wrong."""
+    """Parse the miner's command line. Prints usage and exits with status 2 on errors."""
     about = f"Upload a dataset to Hugging Face and commit it on the FLock OFF subnet.\n\n{_ENVIRONMENT}"
     return flags.parsed(MinerSettings, argv, program="miner.py", about=about)
 
 
 def validator_settings(argv: Sequence[str] | None = None) -> ValidatorSettings:
-    """Parse the validator's command line. Prints usage and exits with status 2 where it is wrong."""
+    """Parse the validator's command line. Prints usage and exits with status 2 on errors."""
     about = (
         "Evaluate miners' datasets and set weights on the FLock OFF subnet, epoch after epoch.\n\n"
         + _ENVIRONMENT

@@ -1,4 +1,4 @@
-"""Text from outside, made safe to show: in a terminal, in a log, on a leaderboard."""
+"""Makes text from outside safe to show in a terminal, log or leaderboard."""
 
 import json
 from collections.abc import Collection
@@ -8,16 +8,16 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 ELLIPSIS = "…"
 HIDDEN = "***"
 
-_SECRET_CHARACTERS = 6  # what is shorter is no secret, and hiding it would spoil every other text
+_SECRET_CHARACTERS = 6  # shorter ones are no secrets, and hiding them would mangle other text
 
 
 def printable(text: str, limit: int) -> str:
     """``text`` with every unprintable character escaped, in at most ``limit`` (at least 1) characters.
 
-    Unprintable is what could move a cursor, colour a terminal, start a line, reverse the reading direction
-    or fail to be encoded: control and format characters, separators other than the space, surrogates,
-    private and unassigned code points. They are shown as ``\\xNN``, ``\\uNNNN`` or ``\\UNNNNNNNN``. What is
-    too long ends in an ellipsis. Costs time in proportion to ``limit``, however long the text is.
+    Unprintable are characters that could move a cursor, colour a terminal, start a line, reverse the reading
+    direction or fail to encode: control and format characters, separators other than the space, surrogates,
+    private and unassigned code points. They are shown as ``\\xNN``, ``\\uNNNN`` or ``\\UNNNNNNNN``. Longer
+    text ends in an ellipsis. Takes time proportional to ``limit``, however long the text.
     """
     if len(text) <= limit and text.isprintable():
         return text
@@ -66,7 +66,7 @@ def duration(seconds: float) -> str:
 
 
 def without(text: str, secrets: Collection[str]) -> str:
-    """``text`` with every secret hidden: as it is, escaped, encoded, and its lines and words."""
+    """``text`` with every secret hidden: verbatim, escaped, encoded, and its lines and words."""
     for form in _forms(frozenset(secrets)):
         text = text.replace(form, HIDDEN)
     return text
@@ -74,7 +74,7 @@ def without(text: str, secrets: Collection[str]) -> str:
 
 @cache
 def _forms(secrets: frozenset[str]) -> tuple[str, ...]:
-    """What a secret may look like in a message, the longest first: one may be a part of another."""
+    """The forms of a secret in a message, longest first: one may be part of another."""
     found = set(secrets)
     for secret in secrets:
         whole = {repr(secret)[1:-1], json.dumps(secret)[1:-1], printable(secret, 10 * len(secret) + 1)}
@@ -84,10 +84,10 @@ def _forms(secrets: frozenset[str]) -> tuple[str, ...]:
 
 
 def secrets_in(address: str) -> frozenset[str]:
-    """What of a server's address may be a key: a password, the parts of its path, its query's values.
+    """The parts of a server's address that may be keys: password, path segments, query values.
 
-    Many who run nodes give each customer an address of his own, with the key anywhere behind the host. Parts
-    of fewer than six characters are left out. A mere name, such as a network's, holds no key.
+    Many node providers give each customer an address with a key somewhere after the host. Parts of fewer than
+    six characters are left out. A mere name, such as a network's, holds no key.
     """
     try:
         parts = urlsplit(address)
@@ -100,12 +100,12 @@ def secrets_in(address: str) -> frozenset[str]:
 
 
 def without_key(address: str) -> str:
-    """A server's address as far as its port; what ``secrets_in`` finds is left out."""
+    """A server's address up to its port, without what ``secrets_in`` finds."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _long_enough(parts: Collection[str]) -> frozenset[str]:
-    """With each part also as it is after decoding: messages have the one or the other."""
+    """Each part raw and percent-decoded: messages contain either."""
     both = {*parts, *map(unquote, parts)}
     return frozenset(part for part in both if len(part) >= _SECRET_CHARACTERS)

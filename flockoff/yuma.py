@@ -1,4 +1,4 @@
-"""Yuma consensus: what one epoch of a subnet makes of its validators' weights.
+"""Yuma consensus: one subnet epoch, from validators' weights to incentives, dividends and permits.
 
 Subtensor's ``run_epoch`` in both of its versions: Yuma 3, which new subnets run, and the original. Liquid
 alpha, off unless a subnet's owner turns it on, is not covered. Notation: n neurons, row i = validator,
@@ -46,7 +46,7 @@ class YumaInputs:
     registered_at: Ints  # (n,), block of registration of each uid's present holder
     active: Bools  # (n,), has updated within the activity cutoff
     validator_permit: Bools  # (n,), permits in force before this epoch
-    bonds: Floats  # (n, n), as the last epoch left them
+    bonds: Floats  # (n, n), from the last epoch
     kappa: float  # in (0, 1], share of active stake that must support a weight
     bonds_penalty: float  # 0..1
     bonds_moving_average: float  # 0..1, how much of the old bonds stays
@@ -74,7 +74,7 @@ class YumaResult:
 
 
 def run_epoch(inputs: YumaInputs) -> YumaResult:
-    """One epoch. Pure: the inputs are left as they are."""
+    """One epoch. The inputs are not modified."""
     stake = _normalised(_counted_stake(inputs))
     active_stake = _fixed(_normalised(np.where(inputs.active & inputs.validator_permit, stake, 0.0)))
     weights = _counted_weights(inputs)
@@ -102,7 +102,7 @@ def run_epoch(inputs: YumaInputs) -> YumaResult:
 
 
 def as_u16(proportions: Floats) -> Ints:
-    """Proportions in 0..1 as the chain stores them: in 65535ths, the rest cut off."""
+    """Proportions in 0..1 as the chain stores them: in 65535ths, truncated."""
     return np.floor(np.clip(proportions, 0.0, 1.0) * _U16_MAX + _U16_MAX * _RESOLUTION).astype(np.int64)
 
 
@@ -116,8 +116,8 @@ def _counted_stake(inputs: YumaInputs) -> Floats:
 def _counted_weights(inputs: YumaInputs) -> Floats:
     """Weights that count, rows summing to 1 (or to 0 where none is left).
 
-    Dropped: rows without a permit, weights on oneself unless one owns the subnet, and weights that were set,
-    or are on their way sealed, since before their target held its uid.
+    Dropped: rows without a permit, self-weights other than the owner's, and weights set, or committed
+    unrevealed, before their target held its uid.
     """
     self_weight = np.eye(len(inputs.stake), dtype=bool)
     if inputs.owner_uid is not None:
@@ -163,12 +163,12 @@ def _original_bonds(
 
 
 def _kept_bonds(inputs: YumaInputs) -> Floats:
-    """The old bonds without those that bound the former holder of a uid."""
+    """The old bonds without those on a uid's former holder."""
     return np.where((inputs.registered_at > inputs.last_step)[None, :], 0.0, inputs.bonds)
 
 
 def _permits(stake: Floats, inputs: YumaInputs) -> Bools:
-    """The ``max_validators`` largest non-zero stakes, of equal ones the higher uid; and always the owner."""
+    """The ``max_validators`` largest non-zero stakes (ties go to the higher uid), and always the owner."""
     ascending = np.argsort(stake, kind="stable")
     permit = stake > 0.0
     permit[ascending[: max(0, len(stake) - inputs.max_validators)]] = False
@@ -186,7 +186,7 @@ def _emission(incentive: Floats, dividends: Floats, active_stake: Floats, stake:
 
 
 def _fixed(values: Floats) -> Floats:
-    """Values in the chain's resolution: what is lost here the chain loses, and a later division shows."""
+    """Values truncated to the chain's resolution, a loss that later divisions reveal."""
     return np.floor(values / _RESOLUTION) * _RESOLUTION
 
 

@@ -40,7 +40,7 @@ def mine_once(settings: MinerSettings, stop: threading.Event) -> int:
         retry_seconds=settings.retry_seconds,
     )
     hub = openers.open_hub(neuron.credentials, stop)
-    file_size(submission.dataset)  # a wrong path is said before anything is fetched
+    file_size(submission.dataset)  # a wrong path fails before anything is downloaded
     encoder = openers.open_encoder(submission.competition, hub, settings.cache_dir)
     mine.checked_dataset(submission, encoder, openers.answers_here(submission.competition, hub, encoder))
     mine.checked_account(submission, hub)

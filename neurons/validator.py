@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
-    """Returns 0 also when asked to stop: for a service that is its ordinary end."""
+    """Returns 0 also when asked to stop, the normal end of a service."""
     try:
         with (
             served(settings.metrics),
@@ -61,7 +61,7 @@ def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
             )
             return 0 if run_epochs(validator, settings.epochs) else 1
     except Interrupted:
-        log.info("Stopped on request. Started again, it goes on where it was.")
+        log.info("Stopped on request. A restart continues where it left off.")
         return 0
     finally:
         log.info("The validator has ended.")

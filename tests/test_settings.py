@@ -180,7 +180,7 @@ def test_credentials_login_is_where_huggingface_hub_has_it(variables: dict[str, 
 
 @pytest.mark.parametrize("token", ["hf_one\nhf_two", "hf_a b", "hf_\u00e9", "hf_\x1b[31m", "hf_\u200b"])
 def test_credentials_that_cannot_be_a_token_are_refused_and_not_shown(token: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="What HF_TOKEN holds is no Hugging Face token") as caught:
+    with pytest.raises(UsageError, match="The value of HF_TOKEN is not a Hugging Face token") as caught:
         read_credentials({"HF_TOKEN": token}, tmp_path)
     assert "hf_" not in str(caught.value)
 
@@ -223,7 +223,7 @@ def test_settings_tell_of_a_bad_token_without_a_traceback(
     with pytest.raises(SystemExit) as caught:
         miner_settings(MINER)
     said = capsys.readouterr().err
-    assert caught.value.code == 2 and said.startswith("Error: What HF_TOKEN holds") and "hf_" not in said
+    assert caught.value.code == 2 and said.startswith("Error: The value of HF_TOKEN") and "hf_" not in said
 
 
 def test_settings_without_a_home_say_so(
@@ -232,7 +232,7 @@ def test_settings_without_a_home_say_so(
     monkeypatch.setattr(Path, "expanduser", _no_home)
     with pytest.raises(SystemExit):
         miner_settings([*MINER, "--wallet.path", "~/wallets"])
-    assert "set HOME, or give the whole path" in capsys.readouterr().err
+    assert "set HOME, or give the full path" in capsys.readouterr().err
 
 
 def _no_home(path: Path) -> Path:

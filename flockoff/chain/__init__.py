@@ -1,6 +1,6 @@
-"""The chain, behind one small interface: the only part of the product that knows the Bittensor SDK.
+"""The chain adapter: the only package that imports the Bittensor SDK.
 
-Importing it is cheap; the SDK itself, which takes a second or two, is imported on first use.
+Importing it is cheap; the SDK, which takes a second or two, is imported on first use.
 """
 
 from flockoff.chain.endpoint import resolve_endpoint

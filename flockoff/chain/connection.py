@@ -1,9 +1,8 @@
-"""A blocking, time-bounded way to the SDK's client.
+"""A blocking interface with timeouts to the SDK's client.
 
-The SDK bounds the time between two answers, but not a submission, which waits for finalization however long
-that takes; and a client that was left in the middle of one has a nonce cache ahead of the chain. So every
-operation runs here under a limit of its own, and a client that went silent or lost its connection is
-replaced.
+The SDK limits the time between two answers, but a submission waits for finalization without limit, and a
+client abandoned during one has a nonce cache ahead of the chain. So every operation here has its own timeout,
+and a client that went silent or lost its connection is replaced.
 """
 
 import asyncio
@@ -28,22 +27,22 @@ T = TypeVar("T")
 Operation = Callable[["Access"], Awaitable[T]]
 
 CLOSE_SECONDS = 5.0
-STOP_SECONDS = 3.0  # that a call under way has left when the program is asked to stop
+STOP_SECONDS = 3.0  # left to a call in progress when the program is asked to stop
 _LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The SDK's client, and the layer under it for what the client does not offer."""
+    """The SDK's client, and the lower layer for what the client lacks."""
 
     client: "Client"
     substrate: "RpcSubstrate"
 
 
 class Connection:
-    """The client of one endpoint, opened on first use and again after ``drop``. Used from one thread.
+    """The client of one endpoint, opened on first use and again after ``drop``. For one thread.
 
-    A call under way when ``stop`` is set, or begun after that, has STOP_SECONDS left.
+    A call in progress when ``stop`` is set, or begun after that, has STOP_SECONDS left.
     """
 
     def __init__(self, endpoint: str, stop: threading.Event | None = None) -> None:
@@ -52,9 +51,8 @@ class Connection:
         self._session: _Session | None = None
 
     def run(self, operation: Operation[T], *, timeout: float) -> T:
-        """What ``operation`` returns or raises; TimeoutError after ``timeout`` seconds, dialling included.
-
-        Raises Interrupted where it was cut short by the wish to stop; what it was sending may have arrived.
+        """The result of ``operation``; TimeoutError after ``timeout`` seconds, connecting included. Raises
+        Interrupted if asked to stop meanwhile; what it was sending may have arrived.
         """
         if self._session is None:
             self._session = _Session(self._endpoint)
@@ -62,7 +60,7 @@ class Connection:
         try:
             return self._wait_for(future, time.monotonic() + timeout)
         finally:
-            if not future.done():  # too late, or interrupted: whatever it waits for, nobody will look at it
+            if not future.done():  # timed out or interrupted: nobody needs the result
                 future.cancel()
                 self.drop()
 
@@ -78,13 +76,13 @@ class Connection:
         raise TimeoutError
 
     def drop(self) -> None:
-        """Give the client up without waiting for it; the next ``run`` opens a new one."""
+        """Abandon the client without waiting; the next ``run`` opens a new one."""
         if self._session is not None:
             self._session.stop()
             self._session = None
 
     def close(self) -> None:
-        """Give the client up and wait (a few seconds at most) until it has closed."""
+        """Close the client, waiting a few seconds at most."""
         session = self._session
         self.drop()
         if session is not None:
@@ -92,7 +90,7 @@ class Connection:
 
 
 class _Session:
-    """One client on an event loop in a thread of its own."""
+    """One client on an event loop in its own thread."""
 
     def __init__(self, endpoint: str) -> None:
         from bittensor import Client
@@ -105,7 +103,7 @@ class _Session:
             fallback_endpoints=default_fallback_endpoints(endpoint),
             archive_endpoints=default_archive_endpoints(endpoint),
         )
-        # To the client the address is a name, by which it keeps caches in the home.
+        # The client names caches in the home folder by this address.
         self._access = Access(Client(without_key(endpoint), substrate=substrate), substrate)
         self._connected = False
         self._stopped = asyncio.Event()
@@ -129,7 +127,7 @@ class _Session:
     async def _serve(self) -> None:
         self._loop.set_exception_handler(_note)
         await self._stopped.wait()
-        # The client's own close can wait for ever on Python 3.11 while answers are still arriving.
+        # On Python 3.11 the client's close can hang while answers are still arriving.
         closing = asyncio.ensure_future(self._access.client.close())
         done, _ = await asyncio.wait([closing], timeout=CLOSE_SECONDS)
         if done and not closing.cancelled() and (error := closing.exception()):
@@ -145,9 +143,9 @@ class _Session:
 
 
 async def _end_others() -> None:
-    """End every other task of the event loop, which would wait for it.
+    """Cancel every other task of the event loop, which would wait for them.
 
-    On Python 3.11 a task misses a cancellation that comes along with what it waits for, so it may take two.
+    On Python 3.11 a task misses a cancellation that coincides with the result it awaits, so it may take two.
     """
     while others := asyncio.all_tasks() - {asyncio.current_task()}:
         for task in others:
@@ -156,7 +154,7 @@ async def _end_others() -> None:
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """Knows its connections: the SDK's client loses one on which it is stopped while it sets it up."""
+    """Tracks its connections: the SDK's client leaks one if stopped while setting it up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,12 +166,12 @@ class _Loop(asyncio.SelectorEventLoop):
         return transport, protocol
 
     async def hang_up(self) -> None:
-        """Break what is still open."""
+        """Abort open connections."""
         for transport in self._opened:
             transport.abort()
         await asyncio.sleep(0)  # for the transports to close their sockets
 
 
 def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What the SDK's background tasks died of; whoever waits for them has a limit and will be told."""
+    """Log exceptions of the SDK's background tasks; their callers have timeouts."""
     log.debug("in the chain client: %s", context.get("exception") or context["message"])

@@ -1,4 +1,4 @@
-"""Which node to talk to: a network's name or a WebSocket address."""
+"""The node's endpoint, from a network's name or a WebSocket address."""
 
 from urllib.parse import urlsplit
 
@@ -8,7 +8,7 @@ from flockoff.errors import UsageError
 def resolve_endpoint(network: str, chain_endpoint: str | None) -> str:
     """The WebSocket address of ``network`` (a name that the SDK knows, or an address itself).
 
-    ``chain_endpoint`` wins where it is given. Raises UsageError for what is neither name nor address.
+    ``chain_endpoint`` takes precedence. Raises UsageError for anything else.
     """
     given = chain_endpoint or network
     if given.startswith(("ws://", "wss://")):
@@ -18,7 +18,7 @@ def resolve_endpoint(network: str, chain_endpoint: str | None) -> str:
 
     if given not in NETWORKS:
         raise UsageError(
-            f"{given!r} is neither a network nor the address of a node.",
+            f"{given!r} is neither a network nor a node's address.",
             remedy=f"Give one of {', '.join(sorted(NETWORKS))}, or an address such as ws://127.0.0.1:9944.",
         )
     return NETWORKS[given]
@@ -32,6 +32,6 @@ def _check_address(address: str) -> None:
         complete = False
     if not complete or any(character.isspace() for character in address):
         raise UsageError(
-            f"{address!r} is not the address of a node.",
+            f"{address!r} is not a node's address.",
             remedy="Give it as ws://host:port or wss://host:port, an IPv6 address in brackets: ws://[::1]:9944.",
         )

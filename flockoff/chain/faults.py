@@ -1,9 +1,9 @@
-"""What the SDK's errors mean here: the one table.
+"""The one table that translates the SDK's errors.
 
-The SDK names an error after the chain's own (``SpaceLimitExceeded``) where there is one, and sorts it into a
-code (``limit_exceeded``). The name decides where it is listed, then the code; an error with neither comes
-from the connection or the node and may heal. Anything else is ChainFatal under its own name, because it would
-repeat itself.
+The SDK names an error after the chain's own (``SpaceLimitExceeded``) if there is one, and assigns it a code
+(``limit_exceeded``). The name decides if listed, then the code; an error with neither comes from the
+connection or the node and is transient. Anything else is ChainFatal under its own name, because it would
+recur.
 """
 
 import re
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _FATAL, _TRANSIENT, _COOLDOWN = ChainFatal, ChainTransient, ChainCooldown
 
-# Commands are there to be pasted: in the project's environment, against the chain that said no.
+# Commands can be pasted as they are: they run in the project's environment, against the chain in use.
 _REGISTER = "Register the hotkey: uv run btcli subnets register --netuid {netuid} {network} {wallet}"
 _FUND = (
     "Send TAO to its coldkey {coldkey}. To see what it has: uv run btcli wallet balance {network} {wallet}"
@@ -39,11 +39,9 @@ _STAKE = (
     "The hotkey needs more stake on subnet {netuid} to set weights, and the permit that comes with the next "
     "epoch: uv run btcli stake add --amount-tao AMOUNT --netuid {netuid} {network} {wallet}"
 )
-_SUBNET = (
-    "Check --netuid and --subtensor.network. What subnets there are: uv run btcli subnets list {network}"
-)
-_LANDED = "It may be on chain all the same: read the chain before sending it again."
-_ARCHIVE = "A node with more history has it: one that runs with --state-pruning archive, or a larger number."
+_SUBNET = "Check --netuid and --subtensor.network. To list subnets: uv run btcli subnets list {network}"
+_LANDED = "It may be on chain anyway: read the chain before sending it again."
+_ARCHIVE = "Use a node with more history: one that runs with --state-pruning archive, or a larger number."
 _NODE = "Check the network and --subtensor.chain_endpoint, or try again later."
 _WAIT = "Wait, then try again."
 _BUSY = "Wait, or use another node or one of your own: --subtensor.chain_endpoint."
@@ -53,18 +51,18 @@ _MOST_SAID = 300  # characters
 
 # By the chain's own name of the error.
 BY_NAME: dict[str, tuple[type[ChainError], str]] = {
-    # Too soon, though the SDK's code says something else.
+    # Too soon, although the SDK's code says something else.
     "SpaceLimitExceeded": (_COOLDOWN, "The hotkey's quota of commitments is used up until a later epoch."),
     "TooManyUnrevealedCommits": (_COOLDOWN, "Wait until the weights committed before are revealed."),
     "CommitQueueFull": (_COOLDOWN, "Wait until the weights committed before are revealed."),
     # Not on the subnet.
     "AccountNotAllowedCommit": (NotRegistered, _REGISTER),
-    # Not a matter of money, though the SDK's code says so, nor of another signer.
+    # Neither funds nor the signer are the problem, although the SDK's code says so.
     "StakeAmountTooLow": (_FATAL, _STAKE),
     "NotEnoughStake": (_FATAL, _STAKE),
     "NotEnoughStakeToSetWeights": (_FATAL, _STAKE),
     "NeuronNoValidatorPermit": (_FATAL, _STAKE),
-    # Of the pool or of the moment: sent again with a fresh nonce and era it may pass.
+    # Pool or timing problems: may pass when sent again with a fresh nonce and era.
     "PriorityTooLow": (_TRANSIENT, _LANDED),
     "AlreadyImported": (_TRANSIENT, _LANDED),
     "Usurped": (_TRANSIENT, _LANDED),
@@ -75,12 +73,12 @@ BY_NAME: dict[str, tuple[type[ChainError], str]] = {
     "Future": (_TRANSIENT, _LANDED),
     "Stale": (_TRANSIENT, _LANDED),
     "AncientBirthBlock": (_TRANSIENT, _LANDED),
-    "BadProof": (_TRANSIENT, _WAIT),  # what a signature made across a runtime upgrade looks like
+    "BadProof": (_TRANSIENT, _WAIT),  # e.g. signed across a runtime upgrade
     "ExhaustsResources": (_TRANSIENT, _WAIT),
     "InvalidRevealRound": (_TRANSIENT, _WAIT),
 }
 
-# By the SDK's code, for the names not listed above and for errors without one.
+# By the SDK's code, for names not listed above and errors without one.
 BY_CODE: dict[str, tuple[type[ChainError], str]] = {
     "rate_limited": (_COOLDOWN, _WAIT),
     "too_early": (_COOLDOWN, _WAIT),
@@ -94,7 +92,7 @@ _BLOCKS_LEFT = re.compile(r"Retry in ~(\d+) blocks")
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What messages and remedies name: the node, the subnet, and who signs (None: nobody)."""
+    """What messages and remedies refer to: the node, the subnet, and the signer (None: nobody)."""
 
     endpoint: str
     netuid: int
@@ -111,10 +109,9 @@ class Circumstances:
 
 
 def translate(error: Exception, action: str, where: Circumstances, *, reading: bool = False) -> ChainError:
-    """The ChainError that an SDK error means. ``action`` completes "cannot …".
+    """The ChainError for an SDK error. ``action`` completes "cannot …".
 
-    ``reading`` takes no right and no funds: what a node refuses now, it may answer later. The one thing that
-    it never will is what it has thrown away.
+    ``reading`` needs neither rights nor funds, so a refusal is transient, unless the state was pruned.
     """
     fault = _translate(error, action, where)
     if not reading or isinstance(fault, ChainPruned):
@@ -146,7 +143,7 @@ def _translate(error: Exception, action: str, where: Circumstances) -> ChainErro
         return _from_chain(error, action, where)
     return ChainFatal(
         f"Cannot {action}: {type(error).__name__}: {_said(error)}.",
-        remedy=f"bittensor and the node at {where.endpoint} may be too far apart: update both.",
+        remedy=f"bittensor and the node at {where.endpoint} may be of incompatible versions: update both.",
     )
 
 
@@ -156,7 +153,7 @@ def _said(error: Exception) -> str:
 
 
 def no_subnet(where: Circumstances) -> ChainFatal:
-    """There is no such subnet: the SDK answers None instead of raising."""
+    """There is no such subnet (the SDK returns None instead of raising)."""
     return ChainFatal(f"There is no subnet {where.netuid} at {where.endpoint}.", remedy=where.fill(_SUBNET))
 
 
@@ -166,18 +163,18 @@ def is_unknown_block(error: Exception) -> bool:
 
 
 def no_block(where: Circumstances, block: int) -> ChainPruned:
-    """The node is past the block and does not know it."""
+    """The node is past the block but does not have it."""
     return ChainPruned(f"The node at {where.endpoint} does not have block {block}.", remedy=_ARCHIVE)
 
 
 def not_registered(where: Circumstances, hotkey: str) -> NotRegistered:
-    """The subnet has no uid for the hotkey: the SDK answers None instead of raising."""
+    """The hotkey has no uid on the subnet (the SDK returns None instead of raising)."""
     message = f"Hotkey {hotkey} is not registered on subnet {where.netuid}."
     return NotRegistered(message, remedy=where.fill(_REGISTER))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it was raised from. The SDK keeps the classes of those to itself."""
+    """The error and its causes, whose classes are private to the SDK."""
     while error is not None:
         yield error
         error = error.__cause__

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bittensor import ExtrinsicResult, Metagraph, MetagraphNeuron, Wallet
 
 READ_SECONDS = 60.0
-SUBMIT_SECONDS = 120.0  # finalization takes under a minute where the chain is well
+SUBMIT_SECONDS = 120.0  # finalization takes under a minute on a healthy chain
 SUBSCRIPTION_SECONDS = 30.0
 RAO = 10**9  # in one TAO, as in one alpha
 
@@ -57,11 +57,10 @@ def open_chain(
     submit_seconds: float = SUBMIT_SECONDS,
     stop: threading.Event | None = None,
 ) -> "SubtensorChain":
-    """The subnet ``netuid`` at a node's ``endpoint``; nothing is asked of the node yet.
+    """The subnet ``netuid`` at a node's ``endpoint``; does not connect yet.
 
-    Without a ``wallet`` it can only be read. Once ``stop`` is set, calls end within a few seconds, with
-    Interrupted where they could not be finished. Raises SetupError or UsageError for a wallet that cannot be
-    used (see ``load_wallet``).
+    Read-only without a ``wallet``. Once ``stop`` is set, calls end within a few seconds, with Interrupted if
+    unfinished. Raises SetupError or UsageError for a wallet that cannot be used (see ``load_wallet``).
     """
     return SubtensorChain(
         endpoint=endpoint,
@@ -75,10 +74,10 @@ def open_chain(
 
 
 class SubtensorChain:
-    """See ``flockoff.ports.Chain`` for what the methods promise.
+    """See ``flockoff.ports.Chain`` for the methods' contracts.
 
-    Connects when it must, and again after a fault; submissions are waited for until they are final.
-    ``hotkey`` is "" where there is no wallet.
+    Connects on demand, and again after a fault; submissions wait for finalization. ``hotkey`` is "" without a
+    wallet.
     """
 
     def __init__(
@@ -107,9 +106,9 @@ class SubtensorChain:
         return self._read("read the chain's height", lambda node: node.client.block())
 
     def block_hash(self, block: int) -> bytes:
-        """The 32 bytes of a hash, once the block is final: before that the chain may still replace it.
+        """The 32 bytes of a hash, once the block is final: before that it may still be replaced.
 
-        Raises ChainTransient for a block that is still to come, ChainPruned for one that the node lacks.
+        Raises ChainTransient for a future block, ChainPruned for one that the node lacks.
         """
 
         async def read(node: Access) -> bytes:
@@ -135,10 +134,10 @@ class SubtensorChain:
 
     async def _require_reached(self, node: Access, block: int) -> None:
         if block > await node.client.block():
-            raise ChainTransient(f"Block {block} is not there yet.", remedy="Wait for it.")
+            raise ChainTransient(f"Block {block} does not exist yet.", remedy="Wait for it.")
 
     def head_time(self) -> float:
-        """When the latest block was made, in UTC seconds, by the clock of its author."""
+        """When the latest block was made, in UTC seconds, by its author's clock."""
 
         async def read(node: Access) -> float:
             return (await node.client.timestamp()).timestamp()
@@ -178,7 +177,7 @@ class SubtensorChain:
     def snapshot(self, block: int | None = None) -> SubnetSnapshot:
         async def read(node: Access) -> SubnetSnapshot:
             if block is not None:
-                await self._hash(node, block)  # which the view needs anyway, and keeps
+                await self._hash(node, block)  # the view needs it anyway, and caches it
             view = await node.client.at(block)
             return await self._snapshot(view, await self._metagraph(view))
 
@@ -191,8 +190,8 @@ class SubtensorChain:
         return graph
 
     async def _snapshot(self, view: Any, graph: "Metagraph") -> SubnetSnapshot:
-        # One request for all of them. Not the SDK's own commitments: it also decodes those that the chain
-        # has unsealed, and stumbles over the bytes that anybody can seal.
+        # One request for all of them. Not the SDK's own commitments: it also decodes revealed timelocked
+        # ones, and fails on arbitrary bytes in them.
         records = await view.query_batch(
             _COMMITMENT_OF, [[self.netuid, neuron.hotkey] for neuron in graph.neurons]
         )
@@ -251,7 +250,7 @@ class SubtensorChain:
         return _commitment(self.hotkey, record)
 
     def weights(self) -> dict[int, dict[int, float]]:
-        """The weights that the chain holds: by validator's uid and target's uid, each row summing to 1."""
+        """All weights on chain, by the validator's and the target's uid, each row summing to 1."""
 
         async def read(node: Access) -> dict[int, dict[int, float]]:
             return await node.client.weights.weights(self.netuid)
@@ -274,7 +273,7 @@ class SubtensorChain:
         return self._read("read the hotkey's weights", read)
 
     def balance(self) -> float:
-        """What the wallet's coldkey can spend, in TAO."""
+        """The coldkey's free balance, in TAO."""
         coldkey = self._signer().coldkeypub.ss58_address
 
         async def read(node: Access) -> float:
@@ -296,7 +295,7 @@ class SubtensorChain:
         deadline = time.monotonic() + timeout
 
         async def wait(node: Access) -> bool:
-            # In slices: a subscription does not notice when the node closes it in good order.
+            # In slices: a subscription does not notice a clean close by the node.
             while await node.client.block() < block:
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -316,7 +315,7 @@ class SubtensorChain:
 
         async def submit(node: Access) -> Receipt:
             await _require_nothing_pending(node, self.hotkey)
-            # Only now does the chain show all that was sent before, perhaps by a process that was killed.
+            # Only now does the chain show everything sent before, perhaps by a process that was killed.
             shown = await self._shown(node)
             if shown is not None and shown.text == text:
                 return Receipt("", shown.block)
@@ -331,12 +330,12 @@ class SubtensorChain:
             from bittensor import SetWeights
 
             await _require_nothing_pending(node, self.hotkey)
-            # As in ``commit``: a look at the chain any earlier would miss what got into a block in between.
+            # As in ``commit``: an earlier read would miss what got into a block in between.
             if since is not None and (block := await self._last_update(node)) > since:
                 return Receipt("", block)
             key = int(await node.client.query(_VERSION_KEY, [self.netuid]) or 0)
             intent = SetWeights(netuid=self.netuid, weights=dict(weights), version_key=key)
-            # Sent once: where the pool says that the nonce is taken, what took it may be these very weights.
+            # No retries: if the pool says that the nonce is taken, these weights may have taken it.
             return _receipt(await node.client.execute(intent, wallet, retries=0))
 
         return self._call("set weights", submit, self._submit_seconds)
@@ -347,13 +346,13 @@ class SubtensorChain:
     # -------------------------------------------------------------------------------------------------
 
     async def _last_update(self, node: Access) -> int:
-        """The block of the hotkey's last weights; 0 where there are none."""
+        """The block of the hotkey's last weights; 0 if there are none."""
         uid = await node.client.neurons.uid(hotkey_ss58=self.hotkey, netuid=self.netuid)
         blocks = await node.client.query(("SubtensorModule", "LastUpdate"), [self.netuid])
         return 0 if uid is None or not blocks else int(blocks[uid])
 
     async def _exists(self, node: Access) -> bool:
-        """The chain answers for any netuid, with its defaults where there is no such subnet."""
+        """Whether the subnet exists: the chain answers other queries for any netuid, with defaults."""
         return bool(await node.client.query(("SubtensorModule", "NetworksAdded"), [self.netuid]))
 
     def _signer(self) -> "Wallet":
@@ -369,7 +368,7 @@ class SubtensorChain:
             return self._connection.run(operation, timeout=timeout)
         except (ChainError, Interrupted):
             raise
-        except Exception as error:  # the SDK also lets errors of its own libraries out, by no list it keeps
+        except Exception as error:  # the SDK also leaks its libraries' errors, undocumented
             fault = translate(error, action, self._where, reading=reading)
             if isinstance(fault, ChainTransient):
                 self._connection.drop()
@@ -377,19 +376,19 @@ class SubtensorChain:
 
 
 async def _require_nothing_pending(node: Access, hotkey: str) -> None:
-    """Raise ChainTransient while something that ``hotkey`` signed waits in the node's pool for a block.
+    """Raise ChainTransient while an extrinsic of ``hotkey`` is pending in the node's pool.
 
-    It may be the very thing that is to be sent: who was killed, or lost the connection, after sending cannot
-    know. The pool's count is read first: what gets into a block in between then counts as done.
+    It may be the very one about to be sent, after a kill or a lost connection. The pool's count is read
+    first, so that what gets into a block in between counts as done.
     """
     nonces = node.substrate.raw
-    nonces.clear_nonce_cache_for_account(hotkey)  # else the SDK counts on, without asking the node
+    nonces.clear_nonce_cache_for_account(hotkey)  # else the SDK counts locally, without asking the node
     following = await node.substrate.account_next_index(hotkey)
-    nonces.clear_nonce_cache_for_account(hotkey)  # else the submission takes the one after
+    nonces.clear_nonce_cache_for_account(hotkey)  # else the submission would use the next one
     account = await node.client.query(("System", "Account"), [hotkey])
     if following > account["nonce"]:
         raise ChainTransient(
-            "What this hotkey has sent before is not in a block yet.",
+            "An earlier submission of this hotkey is not in a block yet.",
             remedy="Wait for the next block, then read the chain before sending anything.",
         )
 
@@ -406,7 +405,7 @@ def _neuron(neuron: "MetagraphNeuron") -> Neuron:
         uid=neuron.uid,
         hotkey=neuron.hotkey,
         coldkey=neuron.coldkey,
-        stake=neuron.total_stake.rao / RAO,  # TAO and alpha already counted together by the chain
+        stake=neuron.total_stake.rao / RAO,  # TAO and alpha, combined by the chain
         validator_permit=neuron.validator_permit,
         last_update=neuron.last_update,
         consensus=neuron.consensus,
@@ -451,9 +450,9 @@ def _commitment_call(netuid: int, text: str) -> Any:
 
 
 def _commitment(hotkey: str, record: Any) -> RawCommitment | None:
-    """The plain text of a ``CommitmentOf`` record; None where there is none or it is not UTF-8.
+    """The plain text of a ``CommitmentOf`` record; None if missing or not UTF-8.
 
-    Anybody on the subnet writes such records: whatever the fields are, reading them must not fail.
+    Anybody on the subnet can write such records: reading must not fail, whatever the fields.
     """
     if not record:
         return None

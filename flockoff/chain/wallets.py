@@ -18,7 +18,7 @@ PASSWORD_VARIABLE = "BT_WALLET_PASSWORD"  # btcli's
 
 @dataclass(frozen=True, slots=True)
 class WalletRef:
-    """Where a wallet lies: ``path/name`` holds the coldkey, ``path/name/hotkeys/hotkey`` the hotkey."""
+    """A wallet's location: ``path/name`` holds the coldkey, ``path/name/hotkeys/hotkey`` the hotkey."""
 
     name: str
     hotkey: str
@@ -26,7 +26,7 @@ class WalletRef:
 
     @property
     def flags(self) -> str:
-        """The wallet as ``btcli`` takes it on its command line."""
+        """The wallet as ``btcli`` flags."""
         parts = ("--wallet", self.name, "--wallet-hotkey", self.hotkey, "--wallet-path", str(self.path))
         return shlex.join(parts)
 
@@ -82,7 +82,7 @@ def _load_key(ref: WalletRef, file: "Keyfile", load: Callable[[], object], passw
         locked = file.is_encrypted()
         if locked and not password_known:
             raise SetupError(
-                f"The key in {file.path} is locked with a password, and nobody is there to enter it.",
+                f"The key in {file.path} is encrypted, and nobody is there to enter the password.",
                 remedy=f"Put the password into {PASSWORD_VARIABLE}, or store the hotkey without one: "
                 f"uv run btcli wallet regen-hotkey {ref.flags} --overwrite",
             )
@@ -95,5 +95,5 @@ def _load_key(ref: WalletRef, file: "Keyfile", load: Callable[[], object], passw
             ) from error
         raise SetupError(
             f"The key in {file.path} cannot be used: {error}.",
-            remedy="Check the file and who may read it; what restores keys: uv run btcli wallet --help",
+            remedy="Check the file and its permissions; to restore keys, see: uv run btcli wallet --help",
         ) from error

@@ -1,8 +1,8 @@
-"""Between the pool and a worker on a node: ``python -m flockoff.cluster.bridge ADDRESS CPUS GPUS``.
+"""The link between the pool and a worker on a node: ``python -m flockoff.cluster.bridge ADDRESS CPUS GPUS``.
 
-To the pool it speaks as a worker does. It waits for a node with so many CPUs and GPUs free, sends it the
-files that it has not got, has a worker started there, and passes lines on. The worker ends with it: when its
-stdin or this process ends, so do the actor and what the actor has started.
+To the pool it looks like a worker. It waits for a node with that many CPUs and GPUs free, sends it the files
+it lacks, has a worker started there, and relays lines. When its stdin or this process ends, so do the actor
+and the worker.
 """
 
 import _thread
@@ -33,7 +33,7 @@ from flockoff.training.messages import (
 )
 from flockoff.training.worker import Channel, take_stdout
 
-_PLACE_SECONDS = 20  # that a place is waited for before another worker is asked
+_PLACE_SECONDS = 20  # to wait for a place before another worker is tried
 _PART_BYTES = 1 << 25
 
 
@@ -62,13 +62,13 @@ def main() -> int:
 
 
 def _alive(channel: Channel) -> None:
-    """Say so while there is no worker yet that would."""
+    """Send signs of life until there is a worker to do so."""
     channel.send(Progress("loading", 0, 1))
 
 
 @contextmanager
 def _host(address: str, cpus: int, gpus: int, channel: Channel) -> Iterator[Any]:
-    """An actor on a node with the device. Raises WorkerFault where it or the cluster is lost."""
+    """An actor on a node with the device. Raises WorkerFault if it or the cluster is lost."""
     try:
         connect(address, on_try=lambda: _alive(channel))
     except ConnectionError as error:
@@ -88,7 +88,7 @@ def _host(address: str, cpus: int, gpus: int, channel: Channel) -> Iterator[Any]
 
 
 def _wait_for_place(host: Any, address: str, channel: Channel) -> None:
-    """Wait for a node that takes the actor. Raises SetupError for one that would compute something else."""
+    """Wait for a node to take the actor. Raises SetupError for one with other versions."""
     described = host.describe.remote()
     for _ in range(_PLACE_SECONDS):
         done, _ = ray.wait([described], timeout=1)
@@ -120,7 +120,7 @@ def _start(host: Any, assignment: Assignment, channel: Channel) -> None:
 
 
 def _ship(host: Any, shelf: Shelf, path: Path, channel: Channel) -> str:
-    """Send the file unless the node has it; returns its SHA-256. Raises SetupError for a missing file."""
+    """Send the file unless the node has it; returns its SHA-256. Raises SetupError if the file is missing."""
     try:
         with path.open("rb") as file:
             sha256 = file_digest(file, "sha256").hexdigest()
@@ -137,7 +137,7 @@ def _ship(host: Any, shelf: Shelf, path: Path, channel: Channel) -> str:
 
 
 def _pass_on(host: Any, channel: Channel) -> None:
-    """Pass on what the worker says, up to its answer."""
+    """Relay the worker's messages up to its answer."""
     while True:
         line = ray.get(host.listen.remote())
         if line is None:
@@ -150,7 +150,7 @@ def _pass_on(host: Any, channel: Channel) -> None:
 def _read_stdin(lines: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
         lines.put(line)
-    _thread.interrupt_main(signal.SIGTERM)  # the parent closed the pipe or is gone: nobody waits any more
+    _thread.interrupt_main(signal.SIGTERM)  # the parent closed the pipe or is gone
 
 
 def _end(_number: int, _frame: object) -> NoReturn:

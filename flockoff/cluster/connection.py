@@ -12,16 +12,16 @@ _TRIES = 3
 
 
 def connect(address: str, on_try: Callable[[], None] = lambda: None) -> None:
-    """Raises ConnectionError where nobody lets it in, RuntimeError where Ray or Python are other versions.
+    """Raises ConnectionError without a connection, RuntimeError where Ray's or Python's versions differ.
 
-    A head sometimes loses what it starts for a client (ray-project/ray#63202) and says so after half a
-    minute: it is asked up to three times. ``on_try`` is called before each.
+    A head sometimes loses the server it starts for a client (ray-project/ray#63202) and reports it after half
+    a minute, so there are up to three tries. ``on_try`` is called before each.
     """
     where = urlsplit(address)
-    try:  # Ray itself tries for half a minute, with an error a screen long
+    try:  # Ray itself would try for half a minute, then print a screenful
         socket.create_connection((where.hostname, where.port), _ANSWER_SECONDS).close()
     except OSError as error:
-        raise ConnectionError(f"nobody answers there ({error.strerror or error})") from error
+        raise ConnectionError(f"no answer ({error.strerror or error})") from error
     for number in range(1, _TRIES + 1):
         on_try()
         try:
@@ -31,4 +31,4 @@ def connect(address: str, on_try: Callable[[], None] = lambda: None) -> None:
             if number == _TRIES:
                 raise ConnectionError(f"its head says {str(error).strip().splitlines()[-1]}") from error
         except ConnectionError as error:
-            raise ConnectionError(f"{error}; are RAY_AUTH_MODE and the token the cluster's?") from error
+            raise ConnectionError(f"{error}; do RAY_AUTH_MODE and the token match the cluster's?") from error

@@ -1,6 +1,6 @@
-"""What a bridge has done on the node where the device is: files kept, a worker started, lines passed on.
+"""The bridge's actor on the node with the device: stores files, starts a worker, relays lines.
 
-Imports no ray: an actor is made of it by the bridge.
+Imports no ray: the bridge makes it an actor.
 """
 
 import contextlib
@@ -31,20 +31,20 @@ from flockoff.training.process import WorkerProcess
 Shelf = Literal["files", "rows"]
 
 _PACKAGES = ("torch", "transformers", "peft", "trl", "tokenizers")
-_KEPT_SECONDS: Mapping[Shelf, float] = {"files": 30 * 86400.0, "rows": 7200.0}  # since they were last used
+_KEPT_SECONDS: Mapping[Shelf, float] = {"files": 30 * 86400.0, "rows": 7200.0}  # since last use
 _LISTEN_SECONDS = 1.0
 
 
 def versions() -> dict[str, str]:
-    """Of what moves the digits of a loss besides the device."""
+    """Versions of what, besides the device, affects the last digits of a loss."""
     libraries = {name: version(name) for name in _PACKAGES}
     return {"flockoff": __version__, "python": platform.python_version()} | libraries
 
 
 class Host:
-    """One worker on this node. It ends with the process that this lives in.
+    """One worker on this node. It ends with the actor's process.
 
-    Files are kept under their SHA-256, so that a node is sent each of them once, whichever worker needs it.
+    Files are stored by their SHA-256, so that each is sent to a node only once.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Host:
             file.write(part)
 
     def keep(self, shelf: Shelf, sha256: str) -> None:
-        """The file has arrived. Raises EvaluationFault where it is not the one that was sent."""
+        """Store the file that has arrived. Raises EvaluationFault if its bytes differ from those sent."""
         self.receive(b"")  # an empty file has no parts
         with self._arriving.open("rb") as file:
             arrived = file_digest(file, "sha256").hexdigest()
@@ -84,7 +84,7 @@ class Host:
         on_the_disk.replace(place)
 
     def start(self, assignment: str, model: Mapping[str, str], evaluation: str, sealed: str | None) -> None:
-        """Start a worker with this assignment on files that are kept here. ``model``: SHA-256 by name."""
+        """Start a worker with this assignment on files stored here. ``model``: SHA-256 by name."""
         folder = Path(self._scratch.name) / "model"
         for name, sha256 in model.items():
             link = folder / name
@@ -101,7 +101,7 @@ class Host:
         self._worker.send(encode_assignment(here))
 
     def ask(self, seed: int, rows: str | None) -> None:
-        """Pass a request on. ``rows``: the SHA-256 of its rows."""
+        """Forward a request. ``rows``: the SHA-256 of its rows."""
         assert self._worker is not None, "asked after start"
         file = str(self._used("rows", rows)) if rows is not None else None
         self._worker.send(encode_request(Request(file, seed)))
@@ -123,7 +123,7 @@ class Host:
         return place
 
     def _clear(self, shelf: Shelf) -> None:
-        """Remove what was not used for long."""
+        """Remove files that have long been unused."""
         oldest = time.time() - _KEPT_SECONDS[shelf]
         for file in (self._folder / shelf).iterdir():
             with contextlib.suppress(OSError):  # another worker of this node does the same

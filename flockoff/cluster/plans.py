@@ -1,4 +1,4 @@
-"""The workers that a Ray cluster has room for. Imports no ray: a process of its own asks the cluster."""
+"""The workers that a Ray cluster has room for. Imports no ray: a separate process queries the cluster."""
 
 import json
 import subprocess
@@ -15,9 +15,8 @@ _SHOWN = 300  # characters
 
 
 def cluster_plans(address: str) -> list[WorkerPlan]:
-    """A worker for each GPU of the Ray cluster at ``address``; where it has none, workers on its CPUs.
-
-    Raises SetupError where the cluster cannot be asked, or has no room at all.
+    """A worker for each GPU of the Ray cluster at ``address``; where it has none, workers on its CPUs. Raises
+    SetupError if the cluster cannot be queried or has no room.
     """
     cpus, gpus, count = room(*_survey(address))
     if count == 0:
@@ -25,7 +24,7 @@ def cluster_plans(address: str) -> list[WorkerPlan]:
             f"The Ray cluster at {address} has no node to evaluate on.",
             remedy="Join one: ray start --address=HEAD:6379",
         )
-    # The bridge itself computes nothing: its own device is the CPU.
+    # The bridge itself computes nothing, so its device is the CPU.
     plan = WorkerPlan("cpu", cpus or None, "flockoff.cluster.bridge", (address, str(cpus), str(gpus)))
     return [plan] * count
 
@@ -33,8 +32,8 @@ def cluster_plans(address: str) -> list[WorkerPlan]:
 def room(cpus: Sequence[int], gpus: Sequence[int]) -> tuple[int, int, int]:
     """The CPUs and GPUs that each worker takes, and how many workers there are.
 
-    ``cpus``, ``gpus``: of each node. Without GPUs every worker has as many CPUs as the smallest node has, so
-    that all have the same number of threads.
+    ``cpus``, ``gpus``: of each node. Without GPUs every worker has as many CPUs as the smallest node, so that
+    all have the same number of threads.
     """
     if any(gpus):
         return 0, 1, sum(gpus)
@@ -63,5 +62,5 @@ def _survey(address: str) -> tuple[list[int], list[int]]:
         problem = printable((done.stderr.strip().splitlines() or ["no reason was given"])[-1], _SHOWN)
     raise SetupError(
         f"The Ray cluster at {address} cannot be used: {problem.rstrip('.')}.",
-        remedy="Look at it with `ray status` on its head. How to start one is in .github/docs/cluster.md.",
+        remedy="Run `ray status` on its head. How to start one is in .github/docs/cluster.md.",
     )

@@ -1,4 +1,5 @@
-"""Says as JSON what each node of a Ray cluster has: ``python -m flockoff.cluster.survey ADDRESS``."""
+"""Prints the CPUs and GPUs of each node of a Ray cluster as JSON: ``python -m flockoff.cluster.survey
+ADDRESS``."""
 
 import json
 import sys

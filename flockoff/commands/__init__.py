@@ -1,1 +1,1 @@
-"""What the ``flockoff`` command offers to those who mine, validate and look on: a module for each."""
+"""The ``flockoff`` command's subcommands, a module each."""

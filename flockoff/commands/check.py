@@ -69,7 +69,7 @@ def check(
     competition: CompetitionFile,
     against: Annotated[
         str | None,
-        typer.Option("--against", metavar="REPO@COMMIT", help="Also look for rows of this dataset in it."),
+        typer.Option("--against", metavar="REPO@COMMIT", help="Also look for rows of this dataset."),
     ] = None,
     netuid: Annotated[
         int | None,
@@ -109,7 +109,7 @@ def check(
 
     def program(stop: threading.Event) -> int:
         rules = load_competition(competition)
-        form = check_format(dataset, rules.limits)  # before anything is fetched
+        form = check_format(dataset, rules.limits)  # before anything is downloaded
         if form.problems:
             _show_mistakes(dataset, form, as_json=as_json)
             return 1
@@ -140,15 +140,18 @@ def check(
         common, copy = _in_common(judgement, sketcher, others, own, rules)
         fault = judgement.fault or copy or _overlap_fault(common, judgement, rules)
         if as_json:
-            told: dict[str, object] = {"valid": fault is None, "fault": str(fault) if fault else None}
-            told |= {"left_out": judgement.left_out, "answers": [asdict(each) for each in judgement.answers]}
-            told |= asdict(judgement.report)
-            told["too_small"] = _is_too_small(judgement, rules)
+            output: dict[str, object] = {"valid": fault is None, "fault": str(fault) if fault else None}
+            output |= {
+                "left_out": judgement.left_out,
+                "answers": [asdict(each) for each in judgement.answers],
+            }
+            output |= asdict(judgement.report)
+            output["too_small"] = _is_too_small(judgement, rules)
             if common is not None:
-                told["overlap"] = {"share": common.share, "lines": common.lines} | _told_others(
+                output["overlap"] = {"share": common.share, "lines": common.lines} | _told_others(
                     others, common
                 )
-            print_json(told)
+            print_json(output)
         else:
             _show(dataset, judgement, common, fault, others, checked_for_answers=answers is not None)
             if fault is None and _is_too_small(judgement, rules):
@@ -164,9 +167,9 @@ def _show_mistakes(dataset: Path, form: FormatCheck, *, as_json: bool) -> None:
         form.rows, file_size(dataset), 0, 0, 0, None, problems=shown, problem_count=len(form.problems)
     )
     if as_json:
-        told: dict[str, object] = {"valid": False, "fault": str(fault_of(report))}
-        told |= {"left_out": (), "answers": ()}
-        print_json(told | asdict(report) | {"mistakes": [asdict(each) for each in form.mistakes]})
+        output: dict[str, object] = {"valid": False, "fault": str(fault_of(report))}
+        output |= {"left_out": (), "answers": ()}
+        print_json(output | asdict(report) | {"mistakes": [asdict(each) for each in form.mistakes]})
         return
     screen = console()
     for mistake in form.mistakes[:_LINES_SHOWN]:
@@ -177,7 +180,7 @@ def _show_mistakes(dataset: Path, form: FormatCheck, *, as_json: bool) -> None:
     screen.print(
         outside(
             f"{dataset} is not valid: {counted(bad, 'problem')} in {counted(form.rows, 'row')}. "
-            "The README has the format; tokens and contamination are checked once it is kept to."
+            "The README has the format; tokens and contamination are checked once the format is right."
         ),
         soft_wrap=True,
     )
@@ -341,7 +344,7 @@ def _histogram(report: DatasetReport) -> Iterator[str]:
 
 
 def _named(lines: tuple[int, ...], count: int | None = None) -> str:
-    """``count``: of all of them, where ``lines`` are only the first."""
+    """``count``: of all lines, if ``lines`` are only the first."""
     shown = lines[:_LINES_SHOWN]
     left = (len(lines) if count is None else count) - len(shown)
     more = f" and {left:,} more" if left else ""

@@ -88,19 +88,19 @@ def check(*, rules_file: CompetitionFile, cache_dir: CacheDir, as_json: AsJson =
         with closing(openers.open_hub(credentials, stop)) as hub:
             folder = cache_dir / "evaluation"
             public = _public_file(rules, hub, folder)
-            told: dict[str, object] = {"id": rules.id, "hash": competition_hash(rules), "sealed": None}
+            output: dict[str, object] = {"id": rules.id, "hash": competition_hash(rules), "sealed": None}
             if rules.sealed is not None:
                 sealed = hub.fetch_evaluation_set(rules.sealed, folder)
                 encoder = openers.open_encoder(rules, hub, cache_dir)
-                told["sealed"] = asdict(examine(sealed, public, rules, rules.sealed.weight, encoder))
+                output["sealed"] = asdict(examine(sealed, public, rules, rules.sealed.weight, encoder))
         if as_json:
-            print_json(told)
+            print_json(output)
             return 0
         screen = console()
         screen.print("The public evaluation set is the pinned one.")
         if rules.sealed is not None:
             screen.print("The sealed set is the pinned one, private, and shares nothing with the public one.")
-        screen.print(f"competition {rules.id}, hash {told['hash']}", soft_wrap=True)
+        screen.print(f"competition {rules.id}, hash {output['hash']}", soft_wrap=True)
         return 0
 
     raise typer.Exit(run(program))

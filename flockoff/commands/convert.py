@@ -1,4 +1,4 @@
-"""``flockoff convert``: a dataset in another format, to the one that is competed with."""
+"""``flockoff convert``: converts other formats to the competition's."""
 
 import csv
 import json
@@ -57,8 +57,8 @@ def convert(
     flockoff convert train.parquet
     flockoff convert hf://owner/name --split train
 
-    Says what it left out and why. Parquet needs pyarrow, which a full installation has. Ends with status 1
-    where nothing could be converted.
+    Reports what it left out and why. Parquet needs pyarrow, part of a full installation. Exits with status 1
+    if nothing could be converted.
     """
     credentials = read_credentials()
     say_on_stderr(credentials.secrets)
@@ -153,7 +153,7 @@ def _line(row: Row) -> str:
 
 
 def _records(source: Path) -> Iterator[object]:
-    """The records of a file, one by one but for a JSON array. Raises UsageError for one that is none."""
+    """The records of a file, streamed except from a JSON array. Raises UsageError for other files."""
     with source.open("rb") as file:
         start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     try:
@@ -180,7 +180,7 @@ def _of_lines(source: Path) -> Iterator[object]:
                 try:
                     yield json.loads(line)
                 except (json.JSONDecodeError, RecursionError):
-                    yield None  # which is no row, and counted as one that is not
+                    yield None  # counted as a record that is not a row
 
 
 def _of_csv(source: Path) -> Iterator[object]:

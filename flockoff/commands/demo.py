@@ -18,12 +18,12 @@ def demo(
     *,
     cache_dir: CacheDir,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here, for machines.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here as JSON.")
     ] = None,
     keep: Annotated[
         Path | None,
         typer.Option(
-            "--keep", metavar="DIR", help="Leave wallets, logs, ledger and datasets here to look at."
+            "--keep", metavar="DIR", help="Keep wallets, logs, ledger and datasets here for inspection."
         ),
     ] = None,
 ) -> None:

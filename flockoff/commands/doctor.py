@@ -1,4 +1,4 @@
-"""``flockoff doctor``: everything that a machine needs, looked at in one go."""
+"""``flockoff doctor``: checks everything that a machine needs."""
 
 import importlib.util
 import logging
@@ -53,7 +53,7 @@ def doctor(
     data_dir: DataDir,
     wallet_path: WalletPath,
     role: Annotated[
-        Role | None, typer.Argument(help="Default: validator, or miner where PyTorch is not installed.")
+        Role | None, typer.Argument(help="Default: validator, or miner if PyTorch is not installed.")
     ] = None,
     netuid: Annotated[
         int | None,
@@ -85,9 +85,8 @@ def doctor(
     flockoff doctor validator --netuid 96 --json
     flockoff doctor validator --netuid 96 --bundle report.txt --logging.logging_dir logs
 
-    Ends with status 1 where something does not work. A bundle is one text to look through and attach:
-    versions, these findings, settings, what is in the ledger, the last lines of the log; secrets are left
-    out.
+    Exits with status 1 if something does not work. A bundle is one text to look through and attach: versions,
+    these findings, settings, what is in the ledger, the last lines of the log; secrets are left out.
     """
     credentials = read_credentials()
     neuron = None
@@ -155,7 +154,7 @@ def _findings(
     yield from examined("alerts", lambda: network.alerts(credentials))
     yield from examined("hub token", lambda: network.hub(credentials, role))
     if neuron is None:
-        yield Finding("chain and wallet", "unknown", "not looked at", "Give --netuid.")
+        yield Finding("chain and wallet", "unknown", "not checked", "Give --netuid.")
     else:
         settings = neuron
         yield from examined("chain", lambda: network.chain(settings, role))
@@ -193,7 +192,7 @@ def _write_bundle(
 
 
 def _shown(role: str, findings: Iterator[Finding]) -> list[Finding]:
-    """Print each finding when it is made: some take seconds."""
+    """Print each finding immediately: some take seconds."""
 
     screen, found = console(), []
     screen.print(f"[bold]This machine as a {role}[/bold]")
@@ -202,9 +201,9 @@ def _shown(role: str, findings: Iterator[Finding]) -> list[Finding]:
         show_finding(screen, finding)
     bad, doubtful = (sum(finding.state == state for finding in found) for state in ("bad", "doubtful"))
     if bad:
-        screen.print(f"[red]{bad} of {len(found)} will not work like this.[/red]")
+        screen.print(f"[red]{bad} of {len(found)} checks failed.[/red]")
     elif doubtful:
-        screen.print(f"[yellow]It works; {doubtful} of {len(found)} could be better.[/yellow]")
+        screen.print(f"[yellow]It works; {doubtful} of {len(found)} checks could be better.[/yellow]")
     else:
         screen.print("[green]All is well.[/green]")
     return found

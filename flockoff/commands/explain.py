@@ -1,4 +1,4 @@
-"""``flockoff explain``: how one hotkey's weight came about, step by step, from the ledger's own numbers."""
+"""``flockoff explain``: how a hotkey's weight was computed, step by step, from the ledger's numbers."""
 
 import threading
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _DUELS = 12  # shown on a terminal
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """One comparison, as the rules make it: the earlier committer's loss counts for a little less."""
+    """One comparison under the rules: the earlier committer's loss counts a little less."""
 
     rival: str
     rival_uid: int
@@ -36,10 +36,10 @@ class Duel:
 
 @dataclass(frozen=True, slots=True)
 class WeightStory:
-    """From the score after an epoch to the weight that was set. None: that step was left out."""
+    """From the score after an epoch to the weight set. None: the step did not apply."""
 
     normalised: float
-    consensus: float | None  # the chain's, as it was
+    consensus: float | None  # the chain's, unnormalised
     blended: float | None
     limited: float | None  # moved towards the consensus to keep vtrust
     final: float
@@ -47,7 +47,7 @@ class WeightStory:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What an epoch made of one hotkey. ``verdict`` is None where it was not its turn."""
+    """An epoch's outcome for one hotkey. ``verdict`` is None if it was not its turn."""
 
     epoch: int
     hotkey: str
@@ -58,8 +58,8 @@ class Explanation:
     share: float | None
     score_before: float
     score: float
-    weight: float | None  # as it was set; None: none was
-    story: WeightStory | None  # None where the weights did not follow from this epoch's scores
+    weight: float | None  # as set; None: none was set
+    story: WeightStory | None  # None if the weights were not computed from this epoch's scores
     burned: bool = False  # the weight is the subnet owner's, and burns: nobody had a score
 
 
@@ -90,7 +90,7 @@ def explain(
             print_json(asdict(explanation))
         else:
             screen = console()
-            for line in told(explanation, rules.scoring):
+            for line in explanation_lines(explanation, rules.scoring):
                 screen.print(outside(line, 1000), soft_wrap=True)
         return 0
 
@@ -98,7 +98,7 @@ def explain(
 
 
 def explained(ledger: Ledger, hotkey: str, epoch: int, rules: Scoring) -> Explanation:
-    """The explanation of a closed epoch, computed again from its verdicts by the same functions."""
+    """The explanation of a closed epoch, recomputed from its verdicts by the same functions."""
     views = ledger.views
     results = {result.hotkey: result for result in views.leaderboard(epoch)}
     verdicts = ledger.verdicts(epoch)
@@ -154,8 +154,8 @@ def _story(
     )
 
 
-def told(explanation: Explanation, rules: Scoring) -> Iterator[str]:
-    """The explanation in lines, with the numbers in the formulas."""
+def explanation_lines(explanation: Explanation, rules: Scoring) -> Iterator[str]:
+    """The explanation as lines, with numbers in the formulas."""
     yield f"{explanation.hotkey} in epoch {explanation.epoch}"
     yield from _told_verdict(explanation)
     yield from _told_duels(explanation, rules)
@@ -185,7 +185,7 @@ def _told_duels(explanation: Explanation, rules: Scoring) -> Iterator[str]:
     duels = explanation.duels
     won = sum(duel.won for duel in duels)
     factor = f"{1 - rules.timestamp_epsilon:g}"
-    yield f"wins      {won} of {len(duels)}; who committed earlier has its loss times {factor}"
+    yield f"wins      {won} of {len(duels)}; the earlier committer's loss counts times {factor}"
     for duel in duels[:_DUELS]:
         outcome = "beats" if duel.won else "does not beat"
         rival = f"uid {duel.rival_uid} {short_hotkey(duel.rival)}"
@@ -194,7 +194,7 @@ def _told_duels(explanation: Explanation, rules: Scoring) -> Iterator[str]:
     if len(duels) > _DUELS:
         yield f"          … and {len(duels) - _DUELS} more (--json has all)"
     if explanation.win_rate is not None and explanation.share is not None:
-        how = f"{won} / {len(duels)}" if duels else "nobody to compare with"
+        how = f"{won} / {len(duels)}" if duels else "no rivals"
         softmax = f"softmax(win rate / {rules.temperature:g}) over the {len(duels) + 1}"
         yield f"win rate  {how} = {explanation.win_rate:.4f}"
         yield f"share     {softmax} = {explanation.share:.6f}"
@@ -203,7 +203,7 @@ def _told_duels(explanation: Explanation, rules: Scoring) -> Iterator[str]:
 def _told_score(explanation: Explanation, rules: Scoring) -> Iterator[str]:
     verdict, decay = explanation.verdict, rules.score_decay
     if verdict is not None and verdict.standing == "at_fault":
-        yield f"score     {explanation.score_before:.6f} → 0, for the miner was at fault"
+        yield f"score     {explanation.score_before:.6f} → 0, since the miner was at fault"
     elif explanation.share is not None:
         yield (
             f"score     {decay:g} * {explanation.score_before:.6f} + {1 - decay:g} * {explanation.share:.6f} "
@@ -218,7 +218,7 @@ def _told_weight(explanation: Explanation, rules: Scoring) -> Iterator[str]:
     if explanation.burned:
         yield "weight    burn: nobody had a score, so all goes to the subnet's owner and is burned"
     elif story is None:
-        yield "weight    not from these scores: nobody had one, or the last weights were set again"
+        yield "weight    not from these scores: nobody had one, or the last weights were repeated"
     else:
         blend, bound = rules.consensus_blend, rules.max_vtrust_loss
         yield f"weight    score / all scores = {story.normalised:.6f}"
@@ -226,6 +226,6 @@ def _told_weight(explanation: Explanation, rules: Scoring) -> Iterator[str]:
             target = f"consensus ({story.consensus:.6f}, normalised)"
             yield f"          {1 - blend:g} * that + {blend:g} * {target} = {story.blended:.6f}"
             if story.limited != story.blended:
-                yield f"          nearer to it, to lose at most {bound:g} of vtrust: {story.limited:.6f}"
+                yield f"          moved towards it, to lose at most {bound:g} of vtrust: {story.limited:.6f}"
         yield f"          without weights under {rules.min_weight:g}, summing to 1: {story.final:.6f}"
     yield "set       " + ("not" if explanation.weight is None else f"{explanation.weight:.6f}")

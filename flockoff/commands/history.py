@@ -1,4 +1,4 @@
-"""``flockoff history``: epoch after epoch, of a validator or of one miner."""
+"""``flockoff history``: the last epochs of a validator, or of one miner."""
 
 import threading
 from dataclasses import asdict, fields
@@ -34,7 +34,7 @@ def history(
         str | None,
         typer.Argument(metavar="[HOTKEY]", help="Address, its beginning, or uid; default: the validator."),
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many at most, the last ones.")] = 20,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many of the last epochs.")] = 20,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
     as_json: AsJson = False,
 ) -> None:

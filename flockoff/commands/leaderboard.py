@@ -102,8 +102,8 @@ def _from_ledger(data_dir: Path, epoch: int | None, *, as_json: bool, as_csv: bo
     base_loss = None if base is None else base.loss
     moves = rank_changes(rows, before)
     if as_json:
-        told = [asdict(row) | {"rank_change": moves.get(row.hotkey)} for row in rows]
-        print_json({"epoch": start_block, "base_loss": base_loss, "burn": burn, "rows": told})
+        entries = [asdict(row) | {"rank_change": moves.get(row.hotkey)} for row in rows]
+        print_json({"epoch": start_block, "base_loss": base_loss, "burn": burn, "rows": entries})
     elif as_csv:
         print_csv(RESULT_COLUMNS, [result_cells(row) for row in rows])
     else:

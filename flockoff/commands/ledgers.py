@@ -1,4 +1,4 @@
-"""Which ledger a command looks into, and whom in it."""
+"""Opens ledgers for commands, and finds hotkeys and epochs in them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,26 +13,25 @@ _CANDIDATES = 10
 
 
 def look(data_dir: Path) -> Ledger:
-    """The ledger of the validator whose data folder this is, to read beside it.
-
-    Raises SetupError where there is none, and LedgerError for one that cannot be read.
+    """The ledger in a validator's data folder, read-only, beside a running validator. Raises SetupError if
+    there is none, and LedgerError if it cannot be read.
     """
 
     path = ledger_path(data_dir)
     if not path.exists():
         raise SetupError(
             f"There is no ledger in {data_dir}.",
-            remedy="A validator makes one when it starts; name its data folder with --data-dir.",
+            remedy="A validator creates one when it starts; give its data folder with --data-dir.",
         )
     return Ledger.look(path)
 
 
 def require_rules(ledger: Ledger, competition: Competition) -> None:
-    """Raise UsageError where the ledger is another competition's: its numbers would be explained wrongly."""
+    """Raise UsageError if the ledger is another competition's: its numbers would be explained wrongly."""
     found = ledger.identity().competition
     if found != competition.id:
         raise UsageError(
-            f"The ledger is of competition {found}, and the rules given are those of {competition.id}.",
+            f"The ledger is of competition {found}, but the rules given are those of {competition.id}.",
             remedy="Give the validator's competition file with --competition.",
         )
 
@@ -42,7 +41,7 @@ def require_hotkey(ledger: Ledger, who: str) -> str:
     found = ledger.views.hotkeys(who) or _beginning_with(ledger, who)
     if not found:
         raise UsageError(
-            f"No hotkey {who!r} has ever committed, as far as this ledger knows.",
+            f"This ledger knows no commitment of a hotkey {who!r}.",
             remedy="Give the hotkey's address, its first characters, or the uid.",
         )
     if len(found) > 1 and not who.isdigit():
@@ -73,7 +72,7 @@ def _ambiguous(who: str, found: Sequence[str], uids: Mapping[str, int]) -> Usage
     known = [f"uid {uids[each]} {short_hotkey(each)}" if each in uids else each for each in found]
     more = f" and {len(known) - _CANDIDATES} more" if len(known) > _CANDIDATES else ""
     return UsageError(
-        f"{who!r} can mean {', '.join(known[:_CANDIDATES])}{more}.",
+        f"{who!r} is ambiguous: {', '.join(known[:_CANDIDATES])}{more}.",
         remedy="Give more of the address, or the uid.",
     )
 
@@ -90,7 +89,7 @@ def burned_to(ledger: Ledger, rows: Sequence[Result]) -> str | None:
 
 
 def _uids(ledger: Ledger) -> dict[str, int]:
-    """Whom the last epoch knew, by uid."""
+    """The last epoch's uids, by hotkey."""
     epochs = ledger.views.epochs(1)
     rows = ledger.views.leaderboard(epochs[0].start_block) if epochs else []
     return {row.hotkey: row.uid for row in rows if row.uid is not None}
@@ -102,7 +101,7 @@ def _beginning_with(ledger: Ledger, who: str) -> list[str]:
 
 
 def require_epoch(ledger: Ledger, epoch: int | None) -> int:
-    """``epoch``, or the last closed one. Raises UsageError where the ledger does not have it."""
+    """``epoch``, or the last closed one. Raises UsageError if it is not in the ledger."""
     if epoch is not None:
         if not ledger.is_closed(epoch):
             raise UsageError(

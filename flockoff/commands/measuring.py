@@ -1,4 +1,4 @@
-"""What ``flockoff score`` does: measures datasets as a validator would, and keeps what it measured."""
+"""The work of ``flockoff score``: measures datasets as a validator would, and caches the results."""
 
 import hashlib
 import json
@@ -13,14 +13,14 @@ from flockoff.dataset import Judgement
 from flockoff.ports import Evaluator
 from flockoff.records import Measurement, Progress
 
-_TRAINING_PER_EVALUATION = 2.8  # time of a token trained on, in that of one evaluated; measured on two cores
+_TRAINING_PER_EVALUATION = 2.8  # time per trained token ÷ time per evaluated token; measured on two cores
 
 OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """A dataset that was judged, and that may be measured."""
+    """A checked dataset, ready to be measured."""
 
     name: str
     path: Path
@@ -34,7 +34,7 @@ class CheckedFile:
 
 @dataclass(frozen=True, slots=True)
 class KindGain:
-    """What training changed for the evaluation rows of one kind."""
+    """The effect of training on the evaluation rows of one kind."""
 
     kind: str
     rows: int
@@ -43,9 +43,9 @@ class KindGain:
 
 
 class Measurements:
-    """Measurements on disk, so that what was interrupted goes on where it was.
+    """Measurements on disk, so that an interrupted run can resume.
 
-    One is used again only for the same content, seed, rules, code and libraries.
+    One is reused only for the same content, seed, rules, code and libraries.
     """
 
     def __init__(self, directory: Path, competition: Competition, base: Measurement) -> None:
@@ -59,7 +59,7 @@ class Measurements:
             found = Measurement.from_table(
                 json.loads(self._file(candidate, seed).read_text(encoding="utf-8"))
             )
-        except (OSError, ValueError, TypeError, KeyError):  # not there, cut short, or of another version
+        except (OSError, ValueError, TypeError, KeyError):  # missing, truncated, or of another version
             return None
         return found if replace(found.provenance, seed=self._provenance.seed) == self._provenance else None
 
@@ -83,9 +83,8 @@ def measured(
     on_progress: OnProgress,
     should_stop: Callable[[], bool],
 ) -> Measurement:
-    """The candidate's measurement under ``seed``: the one that was kept, or a new one, which is kept.
-
-    Raises what ``Evaluator.evaluate`` does.
+    """The candidate's measurement under ``seed``, from the cache or new. Raises what ``Evaluator.evaluate``
+    does.
     """
     found = kept.find(candidate, seed)
     if found is not None:
@@ -104,15 +103,14 @@ def measured(
 
 
 def expected_seconds(tokens: int, epochs: int, base: Measurement, evaluated_tokens: int) -> float:
-    """How long one evaluation of ``tokens`` a pass will take, by how long the base model's took."""
+    """The expected time of an evaluation with ``tokens`` per pass, from the base model's time."""
     a_token = base.seconds / max(evaluated_tokens, 1)
     return base.seconds + tokens * epochs * _TRAINING_PER_EVALUATION * a_token
 
 
 def gains(base: Measurement, measurements: Sequence[Measurement], kinds: Sequence[str]) -> list[KindGain]:
-    """What training changed, by kind of evaluation row, the mean over ``measurements``; best first.
-
-    ``kinds``: of each evaluation row, in the file's order. Empty where rows were not measured one by one.
+    """The effect of training by kind of evaluation row, the mean over ``measurements``; best first.
+    ``kinds``: each evaluation row's, in the file's order. Empty if rows were not measured individually.
     """
     rows = len(base.row_nll)
     if not rows or any(len(each.row_nll) != rows for each in measurements):
@@ -129,9 +127,8 @@ def gains(base: Measurement, measurements: Sequence[Measurement], kinds: Sequenc
 
 
 def extremes(base: Measurement, measurements: Sequence[Measurement], count: int) -> list[tuple[int, float]]:
-    """The evaluation rows, by 1-based line, whose loss changed most: ``count`` for better, then for worse.
-
-    Relative changes, the mean over ``measurements``.
+    """The evaluation rows, by 1-based line, whose loss changed most: ``count`` improvements, then
+    deteriorations. Changes are relative, the mean over ``measurements``.
     """
     changes = [
         (line, mean(each.row_nll[line - 1] for each in measurements) / before - 1)

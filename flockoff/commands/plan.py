@@ -1,4 +1,4 @@
-"""``flockoff plan``: what an epoch asks of a validator's hardware, before it is bought."""
+"""``flockoff plan``: how hardware would cope with an epoch, before you buy it."""
 
 import threading
 from collections.abc import Sequence
@@ -32,25 +32,28 @@ def plan(
     *,
     miners: Annotated[int, typer.Option(min=1, help="Datasets an epoch.")] = 32,
     rows: Annotated[int, typer.Option(min=1, help="Rows of a dataset.")] = 10_000,
-    tokens_per_row: Annotated[int, typer.Option("--tokens-per-row", min=1, help="Of all of a row.")] = 256,
+    tokens_per_row: Annotated[
+        int, typer.Option("--tokens-per-row", min=1, help="Tokens in a row, all turns together.")
+    ] = 256,
     assistant_share: Annotated[
-        float, typer.Option("--assistant-share", min=0, max=1, help="Of the tokens, the assistant's.")
+        float,
+        typer.Option("--assistant-share", min=0, max=1, help="Share of tokens that are the assistant's."),
     ] = 0.5,
     gpu: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             autocompletion=lambda: [card.name for card in GPUS],
-            help="4090, A100 …; default: all that are known.",
+            help="4090, A100 …; default: all known ones.",
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Cards of that kind.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of such GPUs.")] = 1,
     mfu: Annotated[
-        float, typer.Option(min=0.01, max=1, help="The share of its peak that a card reaches.")
+        float, typer.Option(min=0.01, max=1, help="Share of its peak that a GPU reaches.")
     ] = ASSUMED_MFU,
     tflops: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Other hardware: dense bfloat16 TFLOP/s, summed in float32."),
+        typer.Option(min=0.001, help="Other hardware: dense bfloat16 TFLOP/s, accumulated in float32."),
     ] = None,
     float32_tflops: Annotated[
         float | None,
@@ -59,7 +62,7 @@ def plan(
     memory: Annotated[float, typer.Option(min=0.1, help="Its memory in GiB.")] = 24.0,
     blocks_per_epoch: Annotated[int, typer.Option("--blocks-per-epoch", min=1)] = BLOCKS_PER_EPOCH,
     block_threshold: Annotated[
-        int, typer.Option("--block-threshold", min=0, help="Blocks at the end that are for weights.")
+        int, typer.Option("--block-threshold", min=0, help="Blocks at the end reserved for weights.")
     ] = BLOCK_THRESHOLD,
     model_dir: Annotated[
         Path | None, typer.Option("--model-dir", metavar="DIR", help="Base model's config.json, if unknown.")
@@ -67,7 +70,7 @@ def plan(
     competition: CompetitionFile,
     as_json: AsJson = False,
 ) -> None:
-    """Count on paper how many datasets a graphics card evaluates in an epoch.
+    """Estimate how many datasets a GPU evaluates in an epoch.
 
     \b
     flockoff plan --miners 32 --rows 10000 --gpu 4090
@@ -129,11 +132,11 @@ def _show(title: str, plans: Sequence[PaperPlan], workers: int, mfu: float) -> N
         made.add_row(one.gpu.name if workers == 1 else f"{workers} x {one.gpu.name}", *_cells(one))
     screen.print(made)
     screen.print(
-        f"A dataset asks for {first.training_flops:.2e} operations of training, in bfloat16, and "
+        f"A dataset takes {first.training_flops:.2e} operations of training, in bfloat16, and "
         f"{first.evaluation_flops:.2e} of evaluation, in float32."
     )
     screen.print(
-        f"Assumed: {mfu:.0%} of each card's peak, {1000 * ASSUMED_HOST_SECONDS:.0f} ms at least an optimizer "
+        f"Assumed: {mfu:.0%} of each GPU's peak, at least {1000 * ASSUMED_HOST_SECONDS:.0f} ms an optimizer "
         f"step for the host, and {duration(first.forecast.time_left)} of an epoch for evaluating. "
         "Measure yours: python -m tests.bench card"
     )

@@ -1,4 +1,4 @@
-"""How far an evaluation is, on a terminal."""
+"""An evaluation's progress, on a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ def progress_line(screen: Console, what: str) -> Iterator[Callable[[int, int], N
 
 @contextmanager
 def progress_bar(screen: Console, what: str) -> Iterator[Callable[[Progress], None]]:
-    """A bar for as long as it takes, with the training loss of the last steps drawn beside it."""
+    """A progress bar, with a sparkline of the training loss."""
     columns = (
         bars_of.TextColumn("{task.description}"),
         bars_of.BarColumn(bar_width=24),

@@ -1,4 +1,4 @@
-"""``flockoff replay``: is a number in the ledger the one that its provenance leads to?"""
+"""``flockoff replay``: checks that a number in the ledger can be reproduced."""
 
 import threading
 from collections.abc import Callable
@@ -31,7 +31,7 @@ _LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What was asked for on the command line."""
+    """The command line's options."""
 
     competition: Competition
     data_dir: Path
@@ -46,7 +46,7 @@ def replay(
     cache_dir: CacheDir,
     evaluation: Annotated[
         int | None,
-        typer.Argument(metavar="[EVALUATION_ID]", help="The number that --list shows."),
+        typer.Argument(metavar="[EVALUATION_ID]", help="An id from --list."),
     ] = None,
     listing: Annotated[
         bool, typer.Option("--list", help="List the latest evaluations with their ids instead.")
@@ -63,8 +63,8 @@ def replay(
     flockoff replay 1234
 
     Reads the ledger of a validator, which may be running, and takes the dataset from that validator's folder
-    or from the Hub. On the same machine with the same software the loss is the same to the last bit;
-    elsewhere it agrees within 0.1 %, and what differs is told. Exit status: 0 if it agrees, else 1.
+    or from the Hub. On the same machine with the same software the loss is equal to the last bit; elsewhere
+    it agrees within 0.1 %, and differences are listed. Exits with status 0 if it agrees, else 1.
     """
     credentials = read_credentials()
     say_on_stderr(credentials.secrets)
@@ -77,7 +77,7 @@ def replay(
             _list(stored, as_json=as_json)
             return 0
         if evaluation is None:
-            raise UsageError("No evaluation is named.", remedy="flockoff replay --list shows their ids.")
+            raise UsageError("No evaluation id was given.", remedy="flockoff replay --list shows their ids.")
         require_installed("torch", "transformers", "peft", "trl")
 
         wish = _Wish(load_competition(competition), data_dir, cache_dir, eval_data_dir, device)
@@ -96,7 +96,7 @@ def _find(wish: _Wish, identifier: int) -> StoredEvaluation:
     if found is None:
         raise UsageError(
             f"There is no evaluation {identifier} in the ledger of {wish.data_dir}.",
-            remedy="flockoff replay --list shows the latest ones' ids; those of old epochs are forgotten.",
+            remedy="flockoff replay --list shows the latest ones' ids; those of old epochs are deleted.",
         )
     return found
 
@@ -131,7 +131,7 @@ def _replay(
 
 
 def _dataset(wish: _Wish, evaluation: Evaluation, hub: HubClient) -> Path:
-    """The dataset as the validator still has it, or else from the hub. Raises as ``Hub.download``."""
+    """The dataset from the validator's cache, or else from the hub. Raises as ``Hub.download``."""
 
     model_id = evaluation.model_id
     kept = cached_dataset(wish.data_dir / "datasets", model_id.namespace, model_id.commit)
@@ -197,10 +197,12 @@ def _show(stored: StoredEvaluation, comparison: Comparison) -> None:
         verdict = "It agrees" if comparison.agrees else "It does not agree"
         screen.print(f"{verdict}: the loss is {comparison.change:+.1e} off, an evaluation row up to {rows}.")
     if comparison.differences:
-        made = table("What was not the same", words=("what", "then", "now"), numbers=())
+        made = table("Differences", words=("what", "then", "now"), numbers=())
         for each in comparison.differences:
             made.add_row(outside(each.what), outside(each.then), outside(each.now))
         screen.print(made)
     elif not comparison.bit_for_bit:
-        screen.print("Nothing about machine, software or training explains it: the ledger's number is wrong,")
-        screen.print("the rules have changed, or this machine's arithmetic is not repeatable.")
+        screen.print(
+            "No difference in machine, software or training explains it: the ledger's number is wrong,"
+        )
+        screen.print("the rules have changed, or this machine's arithmetic is not reproducible.")

@@ -1,4 +1,4 @@
-"""What ``flockoff replay`` does: measures a stored evaluation again, and compares the two."""
+"""The work of ``flockoff replay``: measures a stored evaluation again, and compares the two."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from flockoff.errors import UsageError
 from flockoff.ports import Evaluator
 from flockoff.records import Evaluation, Measurement, Progress, Provenance
 
-# Relative. Another device, library or layout of a batch was seen to move a loss by 4e-7 to 1e-4; this is
+# Relative. Other devices, libraries or batch layouts were seen to change a loss by 4e-7 to 1e-4; this is
 # still a fifth of the epsilon that decides between two datasets.
 TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that was not the same: ``what`` is a part of the provenance or of the training."""
+    """A difference: ``what`` is a part of the provenance or of the training."""
 
     what: str
     then: str
@@ -29,13 +29,13 @@ class Comparison:
     then: float
     now: float
     change: float  # of the loss
-    largest_row_change: float | None  # of one evaluation row's; None where rows were not measured one by one
+    largest_row_change: float | None  # of any evaluation row's; None if rows were not measured individually
     bit_for_bit: bool  # the losses, the sealed one's and every row's
     differences: tuple[Difference, ...]
 
     @property
     def agrees(self) -> bool:
-        """Bit for bit, or within ``TOLERANCE`` where something about the setup explains it."""
+        """Bit for bit, or within ``TOLERANCE`` if a difference in setup explains it."""
         return self.bit_for_bit or (bool(self.differences) and abs(self.change) <= TOLERANCE)
 
 
@@ -46,10 +46,9 @@ def replayed(
     on_progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
 ) -> Measurement:
-    """``evaluation`` made again from ``dataset``, which must hold the same content.
-
-    Raises UsageError where the evaluator's competition has another base model or evaluation set, and what
-    ``Evaluator.evaluate`` raises.
+    """Measure ``evaluation`` again from ``dataset``, which must have the same content. Raises UsageError if
+    the evaluator's competition has another base model or evaluation set, and what ``Evaluator.evaluate``
+    raises.
     """
     base = evaluator.base_loss(on_progress=on_progress, should_stop=should_stop)
     _require_same_rules(evaluation.measurement.provenance, base.provenance)
@@ -72,13 +71,13 @@ def _require_same_rules(then: Provenance, now: Provenance) -> None:
     for what, stored, given in pairs:
         if stored != given:
             raise UsageError(
-                f"This evaluation was made with the {what} {stored}, and the rules given have {given}.",
+                f"This evaluation was made with the {what} {stored}, but the rules given have {given}.",
                 remedy="Give the competition file that the validator had then with --competition.",
             )
 
 
 def compared(then: Measurement, now: Measurement) -> Comparison:
-    """``then`` as it was stored, ``now`` the replay."""
+    """``then`` is stored, ``now`` the replay."""
     return Comparison(
         then=then.loss,
         now=now.loss,
@@ -97,7 +96,7 @@ def _largest_row_change(then: tuple[float, ...], now: tuple[float, ...]) -> floa
 
 
 def _differences(then: Measurement, now: Measurement) -> Iterator[Difference]:
-    """What differs of the training, which the rules decide, then of the machine and the software."""
+    """Differences in training, which depends on the rules, then in machine and software."""
     past, present = _described(then), _described(now)
     for what in {**past, **present}:
         before, after = past.get(what, "none"), present.get(what, "none")
@@ -109,7 +108,7 @@ def _described(measurement: Measurement) -> dict[str, str]:
     made = measurement.provenance
     return {
         "rows trained on": str(measurement.train_rows),
-        "tokens a pass": str(measurement.train_tokens),
+        "tokens per pass": str(measurement.train_tokens),
         "optimizer steps": str(measurement.steps),
         "device": made.device,
         "precision": str(made.precision),

@@ -1,4 +1,4 @@
-"""``flockoff report``: everything in a validator's ledger to look at, in one HTML file."""
+"""``flockoff report``: a validator's ledger as one HTML file."""
 
 import sys
 import threading
@@ -23,7 +23,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the page.")] = Path(
         "flockoff-report.html"
     ),
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many at most, the last ones.")] = 1000,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many of the last epochs.")] = 1000,
     competition: CompetitionFile,
     as_json: AsJson = False,
 ) -> None:
@@ -33,8 +33,8 @@ def report(
     flockoff report
     flockoff report --out /var/www/flockoff.html --epochs 200
 
-    The page needs no network and no server. A validator keeps one fresh with --report DIR, and serves a live
-    one to its own machine with --dashboard PORT. --json prints the page's numbers, and writes no page.
+    The page needs no network and no server. A validator keeps one up to date with --report DIR, and serves a
+    live one on its own machine with --dashboard PORT. --json prints the page's numbers instead of writing it.
     """
     say_on_stderr()
 

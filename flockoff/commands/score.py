@@ -1,4 +1,4 @@
-"""``flockoff score``: what a validator would measure, on this machine."""
+"""``flockoff score``: measures a dataset as a validator would."""
 
 import threading
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ _EXTREMES = 3  # rows shown at each end
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What was asked for on the command line."""
+    """The command line's options."""
 
     dataset: Path
     against: str | None
@@ -57,9 +57,9 @@ def score(
     dataset: Annotated[Path, typer.Argument(metavar="FILE", help="The dataset, a JSONL file.")],
     cache_dir: CacheDir,
     competition: CompetitionFile,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="An epoch's seed, to get its number again.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="An epoch's seed, to reproduce its loss.")] = 0,
     seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="Measure under so many seeds, from --seed on.")
+        int, typer.Option("--seeds", min=1, help="Measure under this many seeds, from --seed on.")
     ] = 1,
     against: Annotated[
         str | None,
@@ -75,8 +75,8 @@ def score(
     flockoff score data.jsonl
     flockoff score data.jsonl --seeds 5 --against ann/data@0123456789abcdef0123456789abcdef01234567
 
-    It needs what a validator needs: the training packages, and a GPU to be quick. What was measured is kept:
-    interrupted, it goes on with the next seed.
+    It needs the training packages, and a GPU to be fast. Results are cached: an interrupted run resumes with
+    the next seed.
     """
     credentials = read_credentials()
     say_on_stderr(credentials.secrets)
@@ -86,7 +86,7 @@ def score(
 
         file_size(dataset)
         rules = load_competition(competition)
-        # Whoever mines has no sealed set: the public one's loss is what can be measured.
+        # Miners have no sealed set: only the public one's loss can be measured.
         wish = _Wish(
             dataset,
             against,
@@ -130,14 +130,14 @@ def _score(wish: _Wish, hub: HubClient, stop: threading.Event, *, as_json: bool)
     else:
         _show(screen, wish, base, results)
         took = sum(each.seconds for each in results[candidates[0].name])
-        screen.print(f"{duration(took)} of training and measuring; kept for the next time.")
+        screen.print(f"{duration(took)} of training and measuring; the results are cached.")
     return 0
 
 
 def _candidates(
     wish: _Wish, hub: HubClient, encoder: TokenizerEncoder, evaluation_file: Path
 ) -> Iterator[CheckedFile]:
-    """The dataset, and the one it is to be compared with. Raises MinerFault for one that is not valid."""
+    """The dataset, and the one to compare it with. Raises MinerFault for an invalid one."""
 
     rules = wish.competition
     answers = openers.open_answers(evaluation_file, rules, encoder)
@@ -146,7 +146,7 @@ def _candidates(
         repo, separator, commit = wish.against.partition("@")
         if not separator:
             raise UsageError(
-                f"{wish.against!r} names no commit.", remedy="Give it as REPO@COMMIT, 40 hex digits."
+                f"{wish.against!r} names no commit.", remedy="Give REPO@COMMIT with 40 hex digits."
             )
         folder = wish.cache_dir / "compared"
         files[wish.against] = hub.download(repo, commit, folder, max_bytes=rules.limits.max_bytes)
@@ -194,7 +194,7 @@ def _announce(
 
 
 def _kinds(wish: _Wish, rows: int) -> list[str]:
-    """Each evaluation row's kind; one and the same where nobody has said."""
+    """Each evaluation row's kind; all the same if unknown."""
     file = wish.eval_data_dir / "kinds.txt"
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return lines[:rows] if len(lines) >= rows else ["all"] * rows
@@ -202,18 +202,18 @@ def _kinds(wish: _Wish, rows: int) -> list[str]:
 
 def _told(wish: _Wish, base: Measurement, results: dict[str, list[Measurement]]) -> dict[str, object]:
 
-    told: dict[str, object] = {"base": asdict(base), "seeds": wish.seeds}
+    output: dict[str, object] = {"base": asdict(base), "seeds": wish.seeds}
     for name, measurements in results.items():
         mean, deviation = spread(each.loss for each in measurements)
         found = gains(base, measurements, _kinds(wish, len(base.row_nll)))
-        told[name] = {
+        output[name] = {
             "loss": mean,
             "deviation": deviation,
             "change": mean / base.loss - 1,
             "measurements": [asdict(each) for each in measurements],
             "kinds": [asdict(gain) for gain in found],
         }
-    return told
+    return output
 
 
 def _show(screen: Console, wish: _Wish, base: Measurement, results: dict[str, list[Measurement]]) -> None:

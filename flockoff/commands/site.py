@@ -59,8 +59,8 @@ def site(
                 log.warning("No report from %s: %s", report.source, report.problem)
         page, numbers = write_site(found, published, directory)
         if as_json:
-            told = {"page": str(page.resolve()), "numbers": str(numbers.resolve())}
-            print_json(told | {"site": site_numbers(found, published)})
+            output = {"page": str(page.resolve()), "numbers": str(numbers.resolve())}
+            print_json(output | {"site": site_numbers(found, published)})
         else:
             sys.stdout.write(f"{page.resolve()}\n{numbers.resolve()}\n")
         return 0

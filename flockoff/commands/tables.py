@@ -31,13 +31,13 @@ _ADDRESS = re.compile(r"(hotkey )?\b(5[1-9A-HJ-NP-Za-km-z]{46,47})\b")
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Stdout, or stderr; as wide as it takes where it is no terminal, so that nothing is cut in a pipe."""
+    """Stdout, or stderr; of unlimited width if not a terminal, so that nothing is cut in a pipe."""
     found = Console(highlight=False, stderr=stderr)
     return found if found.is_terminal else Console(highlight=False, stderr=stderr, width=240)
 
 
 def table(title: str, *, words: tuple[str, ...], numbers: tuple[str, ...], last: str | None = None) -> Table:
-    """Columns of words first, then of numbers, then one of words that may take several lines."""
+    """Columns of words, then of numbers, then one of words that may wrap."""
     made = Table(
         title=escape(title),
         box=box.SIMPLE_HEAD,
@@ -97,12 +97,12 @@ def print_fitting(
 
 
 def outside(text: str, limit: int = _LINE_CHARACTERS) -> str:
-    """Text from outside as a cell: printable, and none of it markup."""
+    """Text from outside as a cell: printable, without markup."""
     return escape(printable(text, limit))
 
 
 def short_names(text: str, uids: Mapping[str, int] = MappingProxyType({})) -> str:
-    """``text`` with hotkeys as people know them, by uid where it is told: in full they would fill a line."""
+    """``text`` with hotkeys shortened, and their uids if known: in full they would fill a line."""
 
     met: set[int] = set()
 
@@ -119,7 +119,7 @@ def short_names(text: str, uids: Mapping[str, int] = MappingProxyType({})) -> st
 
 
 def reason(text: str, uids: Mapping[str, int]) -> str:
-    """Why a verdict is what it is, as a cell: whole, its remedy too, and with short names."""
+    """A verdict's full reason as a cell, with its remedy and short names."""
     return outside(short_names(text, uids), _REASON_CHARACTERS)
 
 

@@ -1,4 +1,4 @@
-"""Datasets: format, content hash, duplicates, contamination. README.md has the format and the room's rule."""
+"""Datasets: format, content hash, duplicates, contamination. See README.md for the format."""
 
 from flockoff.dataset.check import TOO_SMALL, Judgement, check_dataset, fault_of, judge_dataset, too_small
 from flockoff.dataset.contamination import AnswerSearch, EvaluationAnswers, FoundAnswer, contamination_fault

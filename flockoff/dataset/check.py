@@ -1,7 +1,7 @@
-"""The whole check of a dataset: what the miner's tools show and what a validator records.
+"""The full check of a dataset, for the miner's tools and the validator.
 
-One pass over the file. The caller's thread reads rows and looks at them, while two others encode: a tokenizer
-works outside Python's lock, and with two at it there is always one that does not wait for Python.
+One pass over the file. The caller's thread reads and inspects rows, while two others encode: a tokenizer
+releases the GIL, and with two of them one is always running.
 """
 
 from collections import Counter, deque
@@ -20,7 +20,7 @@ from flockoff.ports import RowEncoder
 from flockoff.records import DatasetReport, EncodedRow, Row, RowProblem, Turn
 from flockoff.text import printable
 
-MAX_PROBLEMS = 20  # that a report names, and as many rows that are cut
+MAX_PROBLEMS = 20  # listed in a report, and as many cut rows
 TOO_SMALL = (
     "It is too small to train anything: with so few rows, the only optimizer step is the first of the"
     " warm-up, whose rate is 0, and the loss stays the base model's. Add rows."
@@ -28,7 +28,7 @@ TOO_SMALL = (
 _PROBLEMS_IN_A_FAULT = 3
 
 _THREADS = 2
-# Enough to keep them busy. A tokenizer's notes take up to 350 bytes for each byte of text.
+# Enough to keep them busy. A tokenizer allocates up to 350 bytes per byte of text.
 _BATCHES_AHEAD = 3
 _BATCH_ROWS = 128
 _BATCH_BYTES = 64 * 1024
@@ -49,10 +49,10 @@ class _Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a dataset is. ``fault`` is None for one that is valid and not contaminated.
+    """The result of the check. ``fault`` is None for a valid, uncontaminated dataset.
 
-    ``left_out``: the 1-based lines that are not to be trained on, in order. ``answers``: of those, the ones
-    with answers of the public evaluation set, and which; the others have answers of the sealed one.
+    ``left_out``: the 1-based lines not to train on, in order. ``answers``: those of them with answers of the
+    public evaluation set, and which; the others have answers of the sealed one.
     """
 
     report: DatasetReport
@@ -72,8 +72,8 @@ def judge_dataset(
 ) -> Judgement:
     """Whether a dataset is valid and free of the evaluation sets' answers; these only where they are given.
 
-    ``visitors`` are shown the rows as by ``check_dataset``.
-    Of the sealed set's answers the judgement's fault tells how many rows have one, and no more.
+    ``visitors`` are shown the rows as by ``check_dataset``. For the sealed set's answers the judgement's
+    fault says only how many rows contain one.
     Raises SetupError where the file cannot be read.
     """
     public, sealed = (
@@ -94,10 +94,10 @@ def judge_dataset(
 def check_dataset(
     path: Path, limits: Limits, encoder: RowEncoder, visitors: Sequence[RowVisitor] = ()
 ) -> DatasetReport:
-    """Everything that can be wrong with the dataset, in the file's order, and what it amounts to.
+    """All problems of the dataset, in the file's order, and its size.
 
-    The first row over a limit ends the check: nothing after it is read or counted. ``visitors`` are shown
-    the rows in the file's order, as long as no problem was found.
+    The first row over a limit ends the check: nothing after it is read or counted. ``visitors`` get the rows
+    in the file's order until the first problem.
     Raises SetupError where the file cannot be read, and whatever the encoder does other than MinerFault.
     """
     size = file_size(path)
@@ -130,7 +130,8 @@ def check_dataset(
 
 
 def too_small(rows: int, rules: Training) -> bool:
-    """Whether so many rows train nothing: their only optimizer step is one of warm-up at a rate of 0."""
+    """Whether this many rows train nothing: their only optimizer step is a warm-up step at learning rate
+    0."""
     steps = rules.epochs * -(-rows // rules.rows_per_step)
     return steps <= 1 and rules.warmup_steps > 0
 
@@ -178,7 +179,7 @@ class _Tally:
         self.hasher.add(found.row)
         self.lengths[(len(found.tokens.input_ids) - 1).bit_length()] += 1
         if assistant_tokens == 0:
-            detail = "no token of an assistant's turn is left within the context"
+            detail = "no assistant token is left within the context"
             self._note(RowProblem(found.line, Reason.NOTHING_TO_LEARN, detail))
         if self.tokens > self.max_tokens:
             detail = f"the rows down to this one have more than the {self.max_tokens:,} tokens of a dataset"
@@ -192,9 +193,9 @@ class _Tally:
 
 
 def _seen(row: Row, cut_at: int | None) -> Row:
-    """The row as far as the context reaches, and no farther beyond than the template's own text is long.
+    """The row as far as the context reaches, and at most by the template's own text beyond.
 
-    White space around a content costs nothing: there are templates that leave it out.
+    White space around a content counts as nothing, since some templates strip it.
     """
     if cut_at is None:
         return row
@@ -251,7 +252,7 @@ def _encoded(batches: Iterable[_Rows], encoder: RowEncoder) -> Generator[_Encode
 
 
 def _encode(rows: list[Row], encoder: RowEncoder) -> list[EncodedRow | MinerFault]:
-    """What the encoder makes of each row, or what it holds against it."""
+    """Each row encoded, or the encoder's objection to it."""
     try:
         return [*encoder.encode(rows)] if rows else []
     except MinerFault as fault:

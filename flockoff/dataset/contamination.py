@@ -1,4 +1,4 @@
-"""Rows with answers of the evaluation set, in whatever dress: what is looked for, and what counts as found.
+"""Detects rows that contain answers of the evaluation set, also disguised.
 
 **The letters rule** finds an answer that is there word for word, or nearly. Every text is taken as its
 letters (``letters.py``), a row as all its letters one after the other: the system text and the turns, in

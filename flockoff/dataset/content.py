@@ -1,4 +1,4 @@
-"""What a dataset is, apart from how its file is arranged: canonical rows, their order, and the content hash.
+"""Canonical rows, their order, and the content hash, independent of the file's layout.
 
 The definition, so that anyone can compute the same:
 
@@ -25,7 +25,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def canonical_bytes(row: Row) -> bytes:
-    """The row as RFC 8785 writes it. The text must be encodable: rows that were read are."""
+    """The row in RFC 8785 form. The text must be encodable, as rows read from files are."""
     conversations = [{"content": turn.content, "role": turn.role} for turn in row.turns]
     return _ENCODER.encode({"conversations": conversations, "system": row.system}).encode("utf-8")
 
@@ -36,7 +36,7 @@ def row_digest(row: Row) -> bytes:
 
 
 class ContentHasher:
-    """The content hash of rows that come one by one; keeps 32 bytes of each."""
+    """The content hash of streamed rows; keeps 32 bytes of each."""
 
     def __init__(self) -> None:
         self._digests: list[bytes] = []
@@ -45,7 +45,7 @@ class ContentHasher:
         self._digests.append(row_digest(row))
 
     def repeated(self) -> int:
-        """How many of the rows so far had come before."""
+        """How many of the rows so far are repetitions."""
         return len(self._digests) - len(set(self._digests))
 
     def hexdigest(self) -> str:
@@ -62,5 +62,5 @@ def content_hash(rows: Iterable[Row]) -> str:
 
 
 def canonical_order(rows: Sequence[Row]) -> list[Row]:
-    """The rows sorted by digest: the same list however the file was arranged."""
+    """The rows sorted by digest, independent of the file's order."""
     return sorted(rows, key=row_digest)

@@ -1,4 +1,4 @@
-"""Records in the formats that people have, to rows of a dataset."""
+"""Converts records in common formats to rows of a dataset."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -22,15 +22,15 @@ _ANSWERS = ("completion", "response", "answer", "output")
 
 
 class NotARow(Exception):
-    """Why a record makes no row; the same words for all records with the same trouble."""
+    """Why a record is not a row; the same text for the same problem."""
 
 
 def row_of(record: object) -> Row:
-    """The row that ``record`` stands for. Raises NotARow.
+    """Convert ``record`` to a row. Raises NotARow.
 
-    Known are this project's format, OpenAI's ``messages``, ShareGPT's ``conversations`` of ``from`` and
-    ``value``, Alpaca's instruction, input and output, and pairs such as prompt and completion. What a record
-    has besides is left out. A conversation that ends with the user loses that turn.
+    Known formats: this project's, OpenAI's ``messages``, ShareGPT's ``conversations`` of ``from`` and
+    ``value``, Alpaca's instruction, input and output, and pairs such as prompt and completion. Other fields
+    are dropped. A conversation that ends with the user loses that turn.
     """
     if not isinstance(record, Mapping):
         raise NotARow("not an object")
@@ -51,11 +51,11 @@ def row_of(record: object) -> Row:
 
 def _of_turns(turns: object, system: object) -> Row:
     if not isinstance(turns, Sequence) or isinstance(turns, str):
-        raise NotARow("its turns are no array")
+        raise NotARow("its turns are not an array")
     found: list[tuple[str, object]] = []
     for turn in turns:
         if not isinstance(turn, Mapping):
-            raise NotARow("a turn is no object")
+            raise NotARow("a turn is not an object")
         named = turn.get("role", turn.get("from"))
         role = _ROLES.get(named.lower()) if isinstance(named, str) else None
         if role is None:
@@ -73,23 +73,23 @@ def _of_turns(turns: object, system: object) -> Row:
 
 
 def _text(content: object) -> object:
-    """A message's text, also where it comes in parts."""
+    """A message's text, joined if it comes in parts."""
     if not isinstance(content, Sequence) or isinstance(content, str):
         return content
     parts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
     if not all(isinstance(part, str) for part in parts):
-        raise NotARow("a content that is not text alone")
+        raise NotARow("a content that is not only text")
     return "".join(str(part) for part in parts)
 
 
 def _row(system: object, turns: Sequence[tuple[str, Any]]) -> Row:
     if not turns:
-        raise NotARow("no turn of the assistant")
+        raise NotARow("no assistant turn")
     made: list[Turn] = []
     for place, (role, content) in enumerate(turns):
         expected: Literal["user", "assistant"] = "assistant" if place % 2 else "user"
         if role != expected:
-            raise NotARow("turns that do not alternate, beginning with the user")
+            raise NotARow("turns that do not alternate, starting with the user")
         if not isinstance(content, str):
             raise NotARow("a content that is not text")
         if not content.strip():

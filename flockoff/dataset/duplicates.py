@@ -9,7 +9,7 @@ from flockoff.errors import MinerFault, Reason
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """That a hotkey committed a content.
+    """A hotkey's claim on a content that it committed.
 
     ``order`` breaks ties within a block: the extrinsic's index, or the uid where that is not known;
     the same kind in all claims that are compared.
@@ -22,14 +22,13 @@ class Claim:
 
     @property
     def seniority(self) -> tuple[int, int, str]:
-        """Of several claims the one with the smallest is the first."""
+        """The smallest of several is the earliest."""
         return self.block, self.order, self.hotkey
 
 
 def owner_of(claims: Iterable[Claim]) -> Claim:
-    """The claim of the lowest block, then of the lowest order; of claims on one content, at least one.
-
-    An owner that commits its content again holds several claims, and the first of them counts.
+    """The claim with the lowest block, then the lowest order, of at least one on one content. An owner that
+    commits its content again holds several claims; the first counts.
     """
     return min(claims, key=lambda claim: claim.seniority)
 
@@ -57,9 +56,9 @@ def same_loss_groups(losses: Mapping[str, float], tolerance_relative: float) -> 
     """Hotkeys whose datasets left the same loss under the same seed, each group in order of loss then hotkey.
 
     ``losses``: nats per token by hotkey, one per dataset, all finite (ValueError otherwise). Two losses are
-    the same when they differ by at most ``tolerance_relative`` times the larger one. A chain is one group:
-    where a is the same as b and b as c, the three are together even if a and c differ by more, so that a
-    copy cannot leave its group by way of another copy. Groups of one are left out.
+    the same when they differ by at most ``tolerance_relative`` times the larger one. The relation is
+    transitive: if a equals b and b equals c, all three are one group even if a and c differ by more, so that
+    a copy cannot escape its group by way of another copy. Groups of one are left out.
     """
     if not all(map(math.isfinite, losses.values())):
         raise ValueError(f"every loss must be finite: {dict(losses)}")
@@ -81,7 +80,7 @@ def same_loss_copies(
     base_loss: float | None = None,
     lapsed: Collection[str] = (),
 ) -> dict[str, Claim]:
-    """The claim that each copy copies, by the copy's hotkey: all of a group but its earliest committer.
+    """The claim that each copy copies, by the copy's hotkey: all of a group except its earliest committer.
 
     ``claims``: by hotkey, of each hotkey in ``losses`` the claim on the dataset that was measured.
     ``base_loss``: the base model's own, where it is known. A dataset that leaves it as it is was too small to
@@ -103,7 +102,7 @@ def same_loss_copies(
 
 
 def same_loss_fault(owner: Claim) -> MinerFault:
-    """The fault of a hotkey whose dataset leaves the loss that ``owner``'s leaves."""
+    """The fault of a hotkey whose dataset leaves the same loss as ``owner``'s."""
     return MinerFault(
         Reason.SAME_LOSS,
         f"The dataset leaves the very same loss as the one that hotkey {owner.hotkey} committed in block "

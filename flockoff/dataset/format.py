@@ -1,9 +1,9 @@
-"""The dataset format: a file in, rows and problems out, in bounded time and memory whatever the file holds.
+"""The dataset format: reads rows and problems from a file, in bounded time and memory whatever it holds.
 
 A dataset is UTF-8 text with one JSON object a line; README.md has the rules. Reading streams: at most one
 block and one line are in memory. What bounds a hostile file:
 
-- bytes: ``Limits.max_bytes``, by the file's size before the first byte and by what was read while reading;
+- bytes: ``Limits.max_bytes``, checked on the file's size first, and on the bytes while reading;
 - rows: reading stops at the first row over ``Limits.max_rows``; a bad row counts as a row;
 - one line: ``MAX_LINE_BYTES``. A line is parsed, and rendered under the chat template, as a whole, and the
   objects that Python makes of it take up to 60 bytes for each of its bytes. The bound is some sixteen times
@@ -26,7 +26,7 @@ from flockoff.records import Row, RowProblem, Turn
 from flockoff.text import printable
 
 MAX_LINE_BYTES = 256 * 1024
-MAX_DEPTH = 16  # a legal row needs 3; more only lets the message name the real mistake
+MAX_DEPTH = 16  # a legal row needs 3; more allows a better error message
 MAX_DETAIL = 200  # characters
 
 _BLOCK_BYTES = 256 * 1024
@@ -45,7 +45,7 @@ _FOREIGN_FORMATS = (
     (b"\xfe\xff", "UTF-16 text"),
 )
 
-# The possessive loop, and the end of the line as a second way to end a string, keep this linear on any input.
+# The possessive loop, and allowing a string to end at the line's end, keep this linear on any input.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 _STEP = tuple(1 if code in b"[{" else -1 for code in range(256))
@@ -78,10 +78,10 @@ class _Rejected(Exception):
 def read_rows(
     path: Path, limits: Limits, special_tokens: frozenset[str]
 ) -> Iterator[tuple[int, Row | RowProblem]]:
-    """Each row of the file, or what is wrong with it, with its 1-based line; 0 for the file as a whole.
+    """Each row of the file, or its problem, with its 1-based line; 0 for the file as a whole.
 
-    ``special_tokens`` are those that no text may spell out. A problem of the file as a whole ends the
-    reading: too large, not text, too many rows (on the first row too many), no row at all.
+    ``special_tokens``: those that no text may spell out. A problem of the whole file ends the reading: too
+    large, not text, too many rows (at the first row too many), no rows.
     Raises SetupError where the file cannot be read.
     """
     forbidden = _any_of(special_tokens)
@@ -95,7 +95,7 @@ def read_rows(
                 return
             yield number, _row_or_problem(number, line, forbidden)
         if rows == 0:
-            _reject(Reason.EMPTY, "there is no row in the file")
+            _reject(Reason.EMPTY, "the file has no rows")
     except _Rejected as rejected:
         yield 0, rejected.at(0)
 
@@ -103,7 +103,7 @@ def read_rows(
 def load_numbered_rows(path: Path, limits: Limits, special_tokens: frozenset[str]) -> list[tuple[int, Row]]:
     """All rows with their 1-based lines.
 
-    Raises MinerFault of the first problem, and SetupError where the file cannot be read.
+    Raises MinerFault for the first problem, and SetupError if the file cannot be read.
     """
     numbered: list[tuple[int, Row]] = []
     for number, row in read_rows(path, limits, special_tokens):
@@ -119,7 +119,7 @@ def load_rows(path: Path, limits: Limits, special_tokens: frozenset[str]) -> lis
 
 
 def file_size(path: Path) -> int:
-    """Bytes of the file. Raises SetupError where there is none, or something other than a regular file."""
+    """The file's size in bytes. Raises SetupError if it does not exist or is not a regular file."""
     try:
         status = path.stat()
     except OSError as error:
@@ -151,7 +151,7 @@ def _unreadable(path: Path, error: OSError) -> SetupError:
 
 
 def _blocks(path: Path, max_bytes: int) -> Iterator[bytes]:
-    """The file's bytes without a leading BOM. Rejects more than ``max_bytes``, even of a file that grows."""
+    """The file's bytes without a leading BOM. Rejects more than ``max_bytes``, even if the file grows."""
     size = file_size(path)
     if size > max_bytes:
         _reject(Reason.TOO_LARGE, f"the file has {size:,} bytes; a dataset has at most {max_bytes:,}")
@@ -177,10 +177,10 @@ def _refuse_foreign_format(start: bytes) -> None:
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[tuple[int, bytes | None]]:
-    """Lines that are not blank, without their end, with their 1-based numbers; None for one too long."""
+    """Non-blank lines without their ends, with 1-based numbers; None for one too long."""
     number = 0
-    tail = b""  # the line that the last block ended in
-    overlong = False  # that line was too long already and has been told of
+    tail = b""  # of the last block: an incomplete line
+    overlong = False  # that line was too long and already reported
     for block in blocks:
         lines = (tail + block).split(b"\n")
         tail = lines.pop()
@@ -237,7 +237,7 @@ def _parse(line: bytes) -> object:
 
 
 def _depth(line: bytes) -> int:
-    """How deep brackets outside strings are nested; at least that where the line is not JSON."""
+    """The nesting depth of brackets outside strings; a lower bound if the line is not JSON."""
     openings = line.count(b"[") + line.count(b"{")
     if openings <= MAX_DEPTH:
         return openings
@@ -260,7 +260,7 @@ def _not_finite(constant: str) -> NoReturn:
     _reject(Reason.NOT_FINITE, f"{constant} is not JSON")
 
 
-# A number is legal nowhere in a row; its length stands for it, so a million digits cost nothing.
+# Numbers are illegal in a row, so their length is used instead: a million digits cost nothing.
 _DECODER = JSONDecoder(object_pairs_hook=_object, parse_int=len, parse_float=len, parse_constant=_not_finite)
 
 
@@ -303,7 +303,7 @@ def _turn(place: int, value: object) -> Turn:
 def _check_keys(
     value: dict[str, object], allowed: tuple[str, ...], needed: tuple[str, ...], place: int
 ) -> None:
-    """``place``: of the turn; 0 for the row itself."""
+    """``place``: the turn's; 0 for the row itself."""
     if tuple(value) == allowed:
         return
     where = f"turn {place}" if place else "the row"
@@ -325,7 +325,7 @@ def _kind(value: object) -> str:
 
 
 def _texts(row: Row) -> Iterator[tuple[int, str]]:
-    """Each text with the place of its turn; 0 for the system's."""
+    """Each text with its turn's place; 0 for the system prompt."""
     if row.system:
         yield 0, row.system
     for place, turn in enumerate(row.turns, start=1):
@@ -335,7 +335,7 @@ def _texts(row: Row) -> Iterator[tuple[int, str]]:
 def _check_texts(row: Row, forbidden: re.Pattern[str] | None) -> None:
     everything = "\n".join(text for _, text in _texts(row))
     if _UNENCODABLE.search(everything) or (forbidden and forbidden.search(everything)):
-        for place, text in _texts(row):  # one that is only in the join is in none of them
+        for place, text in _texts(row):  # a match only across the join is in none of them
             _check_text(text, f"the content of turn {place}" if place else "'system'", forbidden)
 
 
@@ -348,6 +348,6 @@ def _check_text(text: str, where: str, forbidden: re.Pattern[str] | None) -> Non
 
 
 def _any_of(tokens: frozenset[str]) -> re.Pattern[str] | None:
-    # The longest first, so that the message names the whole token where one starts with another.
+    # Longest first, so that the message names the full token if one is a prefix of another.
     ordered = sorted(tokens, key=lambda token: (-len(token), token))
     return re.compile("|".join(map(re.escape, ordered))) if ordered else None

@@ -1,11 +1,10 @@
-"""Letters: what is left of a text once all is gone that can be changed without changing what it says.
+"""Letters: a text without everything that can be changed without changing its meaning.
 
-White space, punctuation, marks and accents, case, invisible characters, and the difference between characters
-that look alike go, digits and signs that stand for letters ("l33t") included. What stays is a stream of
-letters and digits, without gaps between words: so the same letters are found again however they were dressed,
-in scripts that are written without spaces too. An ideograph says as much as several letters and counts as
-three. Where words begin is kept beside the letters; hyphens, apostrophes, marks and invisible characters do
-not end a word.
+White space, punctuation, marks and accents, case and invisible characters are removed, and lookalike
+characters unified, including digits and signs that stand for letters ("l33t"). What remains is a stream of
+letters and digits without gaps between words, so that the same letters are found however disguised, also in
+scripts without spaces. An ideograph says as much as several letters and counts as three. Word starts are kept
+beside the letters; hyphens, apostrophes, marks and invisible characters do not end a word.
 
 Everything is a look-up by code point, so a text's cost is proportional to its length whatever is in it.
 Unicode's own normalisation takes time quadratic in the length of a run of combining marks.
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 Codes = NDArray[np.uint32]
 Places = NDArray[np.intp]
 
-_MOST = 4  # characters that stand for one; a ligature of a whole phrase is cut
+_MOST = 4  # characters per code point; a ligature of a whole phrase is cut
 _CODE_POINTS = 0x110000
 _IDEOGRAPHS = (range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0x20000, 0x2F800), range(0x2FA20, 0x32400))
 _SELECTORS = range(0xE0000, 0xE01F0)  # invisible: tags and variants of the character before
@@ -50,9 +49,8 @@ _UNSPACED = (range(0x0E00, 0x0F00), range(0x3040, 0x3100), *_IDEOGRAPHS)
 
 @dataclass(frozen=True)
 class _Table:
-    """By code point: how many letters stand for it, the first, and where in ``letters`` they begin.
-
-    ``ends_word``: no word goes on across it. ``is_word``: it is one by itself.
+    """By code point: the number of its letters, the first, and where in ``letters`` they start.
+    ``ends_word``: it separates words. ``is_word``: it is a word by itself.
     """
 
     counts: NDArray[np.uint8]
@@ -65,7 +63,7 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class Spelled:
-    """The ``letters`` of all texts, one after the other: (n_letters,).
+    """The concatenated ``letters`` of all texts: (n_letters,).
 
     ``ends``: (n_texts,), where each text's letters end. ``words``: (n_words,), where each word begins.
     """

@@ -1,6 +1,6 @@
-"""What people get wrong in a dataset's file, by kind: many rows with one mistake are one message.
+"""Common mistakes in a dataset's file, by kind: many rows with one mistake give one message.
 
-Needs no tokenizer, so it tells what is wrong with a file at once and offline.
+Needs no tokenizer, so it works immediately and offline.
 """
 
 import json
@@ -30,7 +30,7 @@ _NOT_JSON = frozenset({Reason.NOT_JSON, Reason.NOT_AN_OBJECT})
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One kind of mistake. ``lines``: the first rows that have it, 1-based; empty for the file as a whole."""
+    """One kind of mistake. ``lines``: the first rows with it, 1-based; empty for the file as a whole."""
 
     what: str
     remedy: str
@@ -56,9 +56,8 @@ class FormatCheck:
 
 
 def check_format(path: Path, limits: Limits) -> FormatCheck:
-    """All that is wrong with the file but what only a tokenizer can tell. Raises SetupError as ``read_rows``.
-
-    Special tokens are not looked for. Time and memory are bounded as reading is.
+    """All problems of the file that need no tokenizer to find, so not special tokens. Raises SetupError as
+    ``read_rows``; time and memory are bounded likewise.
     """
     rows, problems = 0, []
     for line, found in read_rows(path, limits, frozenset()):
@@ -78,7 +77,7 @@ def _grouped(path: Path, problems: list[RowProblem]) -> Iterator[Mistake]:
 
 
 def _with_text(path: Path, problems: list[RowProblem]) -> Iterator[tuple[RowProblem, bytes]]:
-    """Each problem with the beginning of its line; of the file where it is about that as a whole."""
+    """Each problem with the start of its line, or of the file if it is about the whole file."""
     with path.open("rb") as file:
         start = file.read(MAX_LINE_BYTES)
         file.seek(0)
@@ -94,7 +93,7 @@ def _with_text(path: Path, problems: list[RowProblem]) -> Iterator[tuple[RowProb
 
 
 def _named(raw: bytes, problem: RowProblem) -> tuple[str, str] | None:
-    """The mistake and its remedy; None for one of no kind that is known."""
+    """The mistake and its remedy; None for an unknown kind."""
     for recognise in (_of_the_file, _of_the_text, _of_the_shape):
         if found := recognise(raw, problem):
             return found
@@ -114,7 +113,7 @@ def _of_the_file(raw: bytes, problem: RowProblem) -> tuple[str, str] | None:
         return "a JSON array", "Write one object a line: jq -c '.[]'"
     if problem.line > 1 and raw.startswith(_BOM):
         return (
-            "a byte order mark inside the file, as where files were joined",
+            "a byte order mark inside the file, as when files were joined",
             "Remove it: sed 's/\\xEF\\xBB\\xBF//'",
         )
     return None
@@ -127,7 +126,7 @@ def _of_the_text(raw: bytes, problem: RowProblem) -> tuple[str, str] | None:
     if "\u00a0" in bare:
         return "a no-break space outside the strings", "Replace it with a space, or remove it."
     if bare.endswith(",") or _TRAILING_COMMA.search(bare):
-        return "a comma too many, before a closing bracket or at the line's end", "Remove it."
+        return "an extra comma, before a closing bracket or at the line's end", "Remove it."
     if _PYTHON.search(bare):
         return "Python's notation, not JSON", "Write the rows with json.dumps, not with str or print."
     return None
@@ -147,7 +146,7 @@ def _of_the_shape(raw: bytes, problem: RowProblem) -> tuple[str, str] | None:
     if any(isinstance(role, str) and not role.isascii() for role in roles):
         return (
             "a role with a letter that only looks like one of 'user' or 'assistant'",
-            "Type the role anew: it is written in Latin letters.",
+            "Retype the role in Latin letters.",
         )
     if "system" in roles:
         return "a turn of the role 'system'", "Its text belongs in the row's own key 'system'."
@@ -156,7 +155,7 @@ def _of_the_shape(raw: bytes, problem: RowProblem) -> tuple[str, str] | None:
         if extra:
             names = ", ".join(f"'{name[:40]}'" for name in extra[:8])
             return (
-                f"keys that a row does not have: {names}",
+                f"keys that are not allowed in a row: {names}",
                 "Remove them: only 'system' and 'conversations'.",
             )
     return None

@@ -1,4 +1,4 @@
-"""Whose rows are in a dataset: what it has in common with what others committed before.
+"""Whose rows are in a dataset: its overlap with what others committed before.
 
 The rule, for a dataset of a hotkey and all datasets that are known:
 
@@ -50,7 +50,7 @@ Places = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A dataset that is known. ``witness``: the coldkey for which it bears witness; None: for nobody."""
+    """A known dataset. ``witness``: the coldkey for which it counts as a witness, or None."""
 
     claim: Claim
     sketch: Sketch
@@ -59,11 +59,11 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """What is known of the owner of claims, a hotkey that is or was on the subnet.
+    """The owner of claims, a hotkey that is or was on the subnet.
 
-    ``registered``: whether it is there now. ``succeeded``: whether another hotkey of its coldkey is.
-    ``evaluations``: how many epochs it had a verdict on a dataset in, its own faults included.
-    ``best_win_rate``: the highest it reached in any, 0 to 1; None where it never competed.
+    ``registered``: whether it is registered now. ``succeeded``: whether another hotkey of its coldkey is.
+    ``evaluations``: epochs with a verdict on a dataset of its, its own faults included. ``best_win_rate``:
+    the highest in any epoch, 0 to 1; None if it never competed.
     """
 
     coldkey: str
@@ -118,7 +118,7 @@ class Borrowed:
 
     @property
     def lines(self) -> tuple[int, ...]:
-        """The lines of rows with an answer that belongs to somebody else, in order."""
+        """The lines of rows with others' answers, in order."""
         return tuple(sorted({answer.line for answer in self.answers}))
 
     def owners(self, *, agreed: bool = False) -> list[tuple[Claim, float]]:
@@ -164,7 +164,7 @@ def borrowed(
     witnessed: dict[str, NDArray[np.bool_]] = {}
     for other in others:
         if other.claim.block > claim.block:
-            break  # it owns nothing here, and could have read what it would bear witness to
+            break  # later: it owns nothing here, and its answers may have been read there
         if other.claim.content_hash == claim.content_hash:
             continue
         is_own = other.claim.hotkey == claim.hotkey
@@ -213,7 +213,7 @@ def stands_against(other: Claim, claim: Claim, rules: Overlap, owners: Owners) -
 
 
 def _is_its_own(other: Claim, claim: Claim, owners: Owners) -> bool:
-    """Whether the other claim is of the same hotkey, or of one that its coldkey had before."""
+    """Whether the other claim is the same hotkey's, or a former hotkey's of its coldkey."""
     if other.hotkey == claim.hotkey:
         return True
     theirs, mine = owners.get(other.hotkey), owners.get(claim.hotkey)
@@ -311,7 +311,7 @@ class _AnswerMatcher:
 
     def matches(self, other: Sketch) -> tuple[Places, Table]:
         """The places of the answers that have a match in ``other``, each once, and the lines there."""
-        # Nearly all of another dataset's answers end here.
+        # This filters out nearly all of another dataset's answers.
         near = np.flatnonzero(self._marks[other.hashes & (_MARKS - 1)].sum(axis=1) >= NEEDED)
         keys, places = _keys(other.hashes[near])
         keys, first = np.unique(keys, return_index=True)

@@ -1,4 +1,4 @@
-"""Pairs: what is left of a text when words are replaced, moved or inflected.
+"""Pairs of content words, which survive replacing, moving and inflecting words.
 
 A content word is one of at least ``MIN_LETTERS`` letters (``letters.py``) that is none of the words that
 every English text or program is made of; it counts by its first ``STEM_LETTERS`` letters, so that endings and
@@ -81,7 +81,7 @@ def pairs_of(texts: Spelled, words: "Vocabulary | None" = None, reach: int = REA
 
 
 class Vocabulary:
-    """The content words of some texts, to leave out most pairs that cannot be in them at little cost."""
+    """The content words of some texts: a cheap filter for pairs that cannot be in them."""
 
     def __init__(self, texts: Sequence[Spelled]) -> None:
         self._marks = np.zeros(1 << 16, dtype=np.bool_)

@@ -1,18 +1,17 @@
-"""What a sealed evaluation set decides: whether a dataset learned the public set rather than the task.
+"""The sealed set's rule: whether a dataset learned the public evaluation set rather than the task.
 
-A dataset's gain on a set of conversations is the share of the base model's loss that training on the dataset
-takes away: ``1 - loss / base_loss``. Who trains on answers of the public set, in whatever words, gains more
-there than on conversations that nobody has seen; honest data gains the same on both, but for the luck of
-which conversations are in which set. That luck has a standard deviation of ``deviation * sqrt(1 / n + 1 /
-m)``, where n and m are the numbers of rows and ``deviation`` that of the gain on a single row. So the margin
-is
+A dataset's gain on a set of conversations is the share of the base model's loss that training removes: ``1 -
+loss / base_loss``. Training on answers of the public set, however reworded, gains more there than on unseen
+conversations; honest data gains the same on both, up to chance in how conversations fall into the sets. That
+chance has a standard deviation of ``deviation * sqrt(1 / n + 1 / m)``, where n and m are the numbers of rows
+and ``deviation`` that of the gain on a single row. So the margin is
 
     allowance + deviations * deviation * sqrt(1 / n + 1 / m)
 
 with the constants of the competition's ``[sealed]`` table. An example, with 256 public and 64 sealed rows and
 the defaults (0.01, 4 and 0.06): sqrt(1/256 + 1/64) = 0.140, so the margin is 0.01 + 4 * 0.06 * 0.140 = 0.044.
-A dataset that takes 30 % of the public loss away and 12 % of the sealed one is 18 points apart: contaminated.
-One with 8.5 % and 7.1 % is not.
+A dataset with gains of 30 % public and 12 % sealed is 18 points apart: contaminated. One with 8.5 % and 7.1 %
+is not.
 
 The defaults come from honest datasets measured on random splits of 24 rows from the rest, where the
 difference had a standard deviation of 1.2 to 1.4 points, which is 0.06 a row; they differed by 0.7 points at
@@ -38,7 +37,7 @@ def public_loss(measurement: Measurement) -> float:
 
 
 def gain(loss: float, base_loss: float) -> float:
-    """The share of the base model's loss that is gone; negative where training made it worse."""
+    """The share of the base model's loss removed; negative if training made it worse."""
     return 1 - loss / base_loss
 
 

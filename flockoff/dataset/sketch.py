@@ -1,4 +1,4 @@
-"""Sketches: what is left of each answer of a dataset, so that a changed copy of it is known again.
+"""Sketches of a dataset's answers, by which modified copies are recognised.
 
 An answer is one assistant turn, taken as the words that ``words_of`` finds in it: case, punctuation, quotes,
 white space and the order of rows change nothing. Its shingles are all runs of ``SHINGLE_WORDS`` words; its
@@ -8,9 +8,9 @@ both have a share J of all their shingles, that happens with a probability of 0.
 J = 0.5, 0.19 for J = 0.2 and 0.03 for J = 0.1 (simulated). A tenth of all words changed leaves J = 0.57, a
 fifth 0.34; of pairs of answers of one language model to one question 99 in 100 had J < 0.12.
 
-An answer of fewer than ``MIN_WORDS`` words, such as "Yes.", says nothing about who wrote it. It counts by
-the turn before it: only the same words in answer to a turn that matches are a match. Where the two together
-have fewer than ``MIN_WORDS`` words, or fewer than ``NEEDED`` different shingles, there is no sketch, and the
+An answer of fewer than ``MIN_WORDS`` words, such as "Yes.", says nothing about who wrote it. It is judged by
+the turn before it: only the same words in reply to a matching turn are a match. Where the two together have
+fewer than ``MIN_WORDS`` words, or fewer than ``NEEDED`` different shingles, there is no sketch, and the
 answer is nobody's.
 
 What a dataset's answers, or the turns before short ones, have in common is their format, such as a task's
@@ -44,7 +44,7 @@ PAIR_BITS = 10
 ANSWER_BITS = 6
 
 _COLUMNS = 2 + HASHES
-_CANDIDATES = 64  # smallest hashes of an answer from which those of its format are left out
+_CANDIDATES = 64  # smallest hashes of an answer, before those of its format are removed
 _FLUSH_LETTERS = 128 * 1024  # of text at once: some 6 MB of numbers
 _ORDER_BITS = np.uint64(44)  # of a hash, by which the smallest are found; the lower 32 of them are kept
 
@@ -55,7 +55,7 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sketch:
-    """``assistant_tokens``: of the whole dataset, also of what has no sketch.
+    """``assistant_tokens``: of the whole dataset, including answers without a sketch.
 
     ``table``: (n_answers, 2 + HASHES), an answer's 1-based line, its assistant tokens, and its hashes in
     the order of sampling, 0 where there are fewer. ``rows``: their pairs, which depend on no key.
@@ -131,7 +131,7 @@ def _hash_probes(hashes: Table) -> Places:
 
 
 class Sketcher:
-    """Makes the sketch of rows that come one by one; ``add`` is a ``RowVisitor``.
+    """Sketches streamed rows; ``add`` is a ``RowVisitor``.
 
     Keeps at most 256 bytes an answer until its sketch is made, and no more than 4 a word. Takes some 2 s for
     the 64 MiB of the largest dataset.

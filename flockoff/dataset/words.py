@@ -1,4 +1,4 @@
-"""Words: what of a text is compared where the gaps between words count."""
+"""Words, for comparisons in which word boundaries count."""
 
 import re
 import unicodedata
@@ -14,7 +14,7 @@ _INVISIBLE = re.compile("[\u00ad\u0300-\u036f\u200b-\u200f\u202a-\u202e\u2060-\u
 
 
 def words_of(text: str) -> list[str]:
-    """The words that are compared: runs of letters and digits after NFKC, without invisibles, case-folded."""
+    """Runs of letters and digits after NFKC, without invisible characters, case-folded."""
     if not text.isascii():
         text = _PIECE.sub(lambda piece: unicodedata.normalize("NFKC", piece[0]), text)
         text = _INVISIBLE.sub("", text)

@@ -1,4 +1,4 @@
-"""The demo's course: network, miners, validator, leaderboard."""
+"""The demo's steps: network, miners, validator, leaderboard."""
 
 import json
 import logging
@@ -33,14 +33,14 @@ from flockoff.text import short_hotkey
 log = logging.getLogger(__name__)
 
 _BLOCK_SECONDS = 0.25
-_TEMPO = 3600  # blocks: 15 minutes, so that no machine is too slow; the validator does not wait for its end
+_TEMPO = 3600  # blocks: 15 minutes, enough for slow machines; the validator does not wait for its end
 _LAST_LINES = 12  # of a failed program's log
 
 
 def play_demo(directory: Path, cache_dir: Path, json_file: Path | None, stop: threading.Event) -> int:
-    """Play one epoch and show it; returns the exit status: 0 only if all that the demo promises holds.
+    """Play one epoch and show it; returns the exit status: 0 only if all of the demo's promises hold.
 
-    Everything it makes lies in ``directory``, but for the base model in ``cache_dir``.
+    Everything it creates is in ``directory``, except for the base model in ``cache_dir``.
     """
     console = Console(highlight=False)
     stage = Stage(console)

@@ -1,4 +1,4 @@
-"""What the demo came to: the leaderboard by the chain's own weights, and whether it is what it must be."""
+"""The demo's result: the leaderboard from the chain's weights, and a check of its promises."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ class DemoRow:
     loss: float | None  # nats per assistant token of the evaluation set
     win_rate: float | None
     weight: float
-    incentive: float  # the chain's own, after Yuma consensus
+    incentive: float  # the chain's, after Yuma consensus
     standing: Standing | None
     reason: Reason | None
     detail: str
-    copied: tuple[str, ...] = ()  # of a copy: the hotkeys that it was copied from
+    copied: tuple[str, ...] = ()  # the hotkeys that a copy was copied from
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """``failures`` says which of the demo's promises did not hold; none: it succeeded."""
+    """``failures``: the demo's promises that did not hold; empty on success."""
 
     rows: tuple[DemoRow, ...]  # highest weight first
     base_loss: float
@@ -40,7 +40,7 @@ class DemoResult:
 
 
 def broken_promises(rows: Sequence[DemoRow], base_loss: float) -> list[str]:
-    """What does not hold of: the good data wins because it helps, noise is last, the copy gets nothing."""
+    """The failures among: the good data wins because it helps, noise is last, the copy gets nothing."""
     by_name: Mapping[str, DemoRow] = {row.dataset: row for row in rows}
     good, small, noise, copy = (by_name[name] for name in ("good", "small", "noise", "copy"))
     losses = {row.dataset: row.loss for row in (good, small, noise) if row.loss is not None}
@@ -53,7 +53,7 @@ def broken_promises(rows: Sequence[DemoRow], base_loss: float) -> list[str]:
         "noise is last of the eligible": (noise.loss or 0) > losses["small"]
         and noise.win_rate == min(row.win_rate or 0 for row in (good, small, noise)),
         "the copy gets nothing": copy.weight == 0 and copy.standing == "at_fault",
-        "the reason names whose the copy is": copy.reason is Reason.DUPLICATE
+        "the reason names the copy's original": copy.reason is Reason.DUPLICATE
         and copy.copied == (good.hotkey,),
         "the weights on chain sum to 1": abs(sum(row.weight for row in rows) - 1) < 1e-3,
     }

@@ -19,7 +19,7 @@ def show_result(console: Console, result: DemoResult) -> None:
             console.print(f"uid {row.uid}: {escape(printable(row.detail, _DETAIL_CHARACTERS))}")
     paid = ", ".join(f"uid {row.uid} {row.incentive:.4f}" for row in result.rows if row.incentive > 0)
     console.print(
-        f"\nWeights are read back from the chain, which has them since block {result.weights_block}."
+        f"\nWeights are read back from the chain, where they were set in block {result.weights_block}."
     )
     console.print(f"Incentive after Yuma consensus: {paid}.")
     console.print(
@@ -28,7 +28,7 @@ def show_result(console: Console, result: DemoResult) -> None:
     )
     if result.failures:
         for failure in result.failures:
-            console.print(f"[red]✗ it does not hold that {failure}[/red]")
+            console.print(f"[red]✗ not true: {failure}[/red]")
     else:
         console.print(
             "[green]✓[/green] The good data wins because it helps, noise is last, the copy gets nothing."

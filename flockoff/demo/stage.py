@@ -1,4 +1,4 @@
-"""What a person sees while the demo runs: one line a step when it is done, and what is going on below it."""
+"""The demo's progress display: one line per finished step, and the current activity below."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ _SHOWN_CHARACTERS = 100
 
 
 class Stage:
-    """Progress on a terminal; where there is none, only the lines of finished steps."""
+    """Progress on a terminal; elsewhere only the lines of finished steps."""
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         self.console = console
@@ -22,7 +22,7 @@ class Stage:
 
     @contextmanager
     def step(self, title: str) -> Iterator["Step"]:
-        """A step under way; it ends with a tick and its duration, or with a cross if it raises."""
+        """A step in progress; it ends with a tick and its duration, or with a cross if it raises."""
         begun = self._now()
         step = Step(title)
         with self.console.status(title) as status:
@@ -36,12 +36,12 @@ class Stage:
         self.console.print(f"[green]✓[/green] {title}{outcome} [dim]{self._now() - begun:.0f} s[/dim]")
 
     def seconds(self) -> float:
-        """Since the stage was set."""
+        """Since the demo's start."""
         return self._now() - self.started
 
 
 class Step:
-    """What goes on in a step (``show``) and what it came to (``outcome``, rich markup)."""
+    """A step's current activity (``show``) and outcome (rich markup)."""
 
     def __init__(self, title: str) -> None:
         self.title = title

@@ -1,1 +1,1 @@
-"""A new machine in one look: what it has, what it lacks, and what to do about it."""
+"""Checks a machine: what it has, what it lacks, and what to do about it."""

@@ -1,4 +1,4 @@
-"""What an examination found."""
+"""The result of a check."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ State = Literal["good", "doubtful", "bad", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``doubtful`` works, but not well or not for long; ``bad`` does not; ``unknown`` was not looked at."""
+    """``doubtful`` works, but not well or not for long; ``bad`` does not; ``unknown`` was not checked."""
 
     subject: str
     state: State
@@ -23,7 +23,7 @@ Examination = Callable[[], Iterator[Finding]]
 
 
 def examined(subject: str, look: Examination) -> Iterator[Finding]:
-    """What ``look`` finds. An error of ours is a finding too, with its own remedy."""
+    """The findings of ``look``. A FlockoffError becomes a finding too, with its remedy."""
     try:
         yield from look()
     except FlockoffError as error:

@@ -1,4 +1,4 @@
-"""The device that would train."""
+"""The training device."""
 
 import os
 import shutil
@@ -35,23 +35,23 @@ def device(competition: Competition, cache_dir: Path, name: str | None) -> Itera
         yield Finding("device", "doubtful", f"{seen.text}, beside an NVIDIA driver {driver}", remedy)
     room = f"{seen.free / GIB:.1f} of {seen.total / GIB:.1f} GiB free"
     if seen.needed is None:
-        yield Finding("device memory", "good", f"{room}; the need is known once the base model is here")
+        yield Finding("device memory", "good", f"{room}; the need is known once the base model is downloaded")
     elif seen.needed > seen.free:
-        remedy = "Close what else uses the device, or use one with more memory."
+        remedy = "Close other programs on the device, or use one with more memory."
         yield Finding("device memory", "bad", f"{room}, training needs {seen.needed / GIB:.1f}", remedy)
     else:
-        slow = ", and computes activations twice to fit" if seen.recomputes else ""
+        slow = ", with activations recomputed to fit" if seen.recomputes else ""
         yield Finding("device memory", "good", f"{room}, training needs {seen.needed / GIB:.1f}{slow}")
 
 
 def kernels(lack: str | None) -> Finding:
-    """Whether this project's own kernels can be compiled; ``lack``: what is missing for it."""
+    """Whether the fused GPU kernels can be compiled; ``lack``: what is missing."""
     if lack is None:
         return Finding("kernels", "good", "Triton and a C compiler")
     remedy = (
         "Training is several times slower without them. On Debian or Ubuntu: sudo apt install gcc libc6-dev"
     )
-    return Finding("kernels", "doubtful", f"{lack} is missing for the card's own kernels", remedy)
+    return Finding("kernels", "doubtful", f"{lack} is missing for the fused GPU kernels", remedy)
 
 
 def _driver() -> str | None:

@@ -20,7 +20,7 @@ _PYTHON = ((3, 11), (3, 14))  # pyproject.toml's requires-python: from, and belo
 _TRAINING = ("torch", "transformers", "peft", "trl")
 _RAM_GB = {"validator": 16, "miner": 8}
 _DISK_GB = {"validator": 50, "miner": 10}
-_ENOUGH = 0.9  # of what the README asks for: 16 GB of memory are sold as less than 16e9 bytes
+_TOLERANCE = 0.9  # of the README's requirement: "16 GB" of memory is often less than 16e9 bytes
 
 
 def python() -> Iterator[Finding]:
@@ -46,13 +46,13 @@ def packages(role: str) -> Iterator[Finding]:
 
 def memory(role: str) -> Iterator[Finding]:
     total, needed = psutil.virtual_memory().total / GB, _RAM_GB[role]
-    short = total < _ENOUGH * needed
+    short = total < _TOLERANCE * needed
     remedy = f"A {role} wants {needed} GB; with less, keep other programs off this machine." if short else ""
     yield Finding("memory", "doubtful" if short else "good", f"{total:.0f} GB", remedy)
 
 
 def disk(role: str, folders: dict[str, Path]) -> Iterator[Finding]:
-    """``folders``: by what they hold; they need not exist yet."""
+    """``folders``: by content; they need not exist yet."""
     for what, folder in folders.items():
         there = next(parent for parent in (folder, *folder.parents) if parent.exists())
         free, needed = shutil.disk_usage(there).free / GB, _DISK_GB[role]
@@ -60,7 +60,7 @@ def disk(role: str, folders: dict[str, Path]) -> Iterator[Finding]:
         remedy = ""
         if free < 2:
             state, remedy = "bad", f"Free some space; a {role} wants {needed} GB."
-        elif free < _ENOUGH * needed:
+        elif free < _TOLERANCE * needed:
             state = "doubtful"
             remedy = f"A {role} wants {needed} GB; give a validator's datasets less with --max_disk_gb."
         yield Finding(f"disk for {what}", state, f"{free:.0f} GB free at {folder}", remedy)

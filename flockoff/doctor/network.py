@@ -1,4 +1,4 @@
-"""What the machine reaches: chain, wallet, clock, hub."""
+"""Chain, wallet, clock and hub."""
 
 import time
 from collections.abc import Iterator
@@ -13,28 +13,30 @@ from flockoff.hub import steering
 from flockoff.settings import Credentials, NeuronSettings
 from flockoff.text import without_key
 
-_BLOCKS_BEHIND = 10  # of a chain that is in sync, at the most
-_CLOCK_SECONDS = 30.0  # more than a block and a slow answer
+_BLOCKS_BEHIND = 10  # at most, of a node in sync
+_CLOCK_SECONDS = 30.0  # more than a block and a slow response
 
 
 def chain(settings: NeuronSettings, role: str) -> Iterator[Finding]:
-    """The node, the clock, the wallet, and what the hotkey is on the subnet."""
+    """The node, the clock, the wallet, and the hotkey's registration."""
     endpoint = resolve_endpoint(settings.network, settings.chain_endpoint)
     with closing(open_chain(endpoint=endpoint, netuid=settings.netuid, wallet=None)) as node:
         status = node.epoch_status()
         age = time.time() - node.head_time()
-    yield from _in_step(age, _BLOCKS_BEHIND * max(status.seconds_per_block, 1.0))
+    yield from _clock_findings(age, _BLOCKS_BEHIND * max(status.seconds_per_block, 1.0))
     yield Finding("chain", "good", f"block {status.block:,} of {without_key(endpoint)}")
     yield from _hotkey(settings, role)
 
 
-def _in_step(age: float, most: float) -> Iterator[Finding]:
-    """``age``: of the latest block by this machine's clock, in seconds; ``most`` is usual for a chain."""
+def _clock_findings(age: float, most: float) -> Iterator[Finding]:
+    """``age``: the latest block's age by this machine's clock, in seconds; ``most``: the usual maximum."""
     if age > most:
-        remedy = "Either the node is not in sync: try --chain with another one; or this clock is fast."
+        remedy = (
+            "Either the node is not in sync (try another one with --chain), or this machine's clock is fast."
+        )
         yield Finding("clock and chain", "bad", f"the latest block is {age:,.0f} s old", remedy)
     elif age < -_CLOCK_SECONDS:
-        remedy = "Switch time synchronisation on (timedatectl set-ntp true)."
+        remedy = "Turn on time synchronisation (timedatectl set-ntp true)."
         yield Finding(
             "clock and chain", "doubtful", f"this clock is {-age:,.0f} s behind the chain's", remedy
         )
@@ -70,9 +72,11 @@ def _hotkey(settings: NeuronSettings, role: str) -> Iterator[Finding]:
 
 
 def environment() -> Iterator[Finding]:
-    """What is set here that decides how hub and chain are reached."""
+    """Environment variables that affect connections to hub and chain."""
     names = steering()
-    yield Finding("environment", "good", f"{', '.join(names)} set" if names else "nothing set that steers")
+    yield Finding(
+        "environment", "good", f"{', '.join(names)} set" if names else "nothing set that affects connections"
+    )
 
 
 def alerts(credentials: Credentials) -> Iterator[Finding]:
@@ -88,13 +92,13 @@ def alerts(credentials: Credentials) -> Iterator[Finding]:
 def hub(credentials: Credentials, role: str) -> Iterator[Finding]:
     with closing(openers.open_hub(credentials)) as client:
         account = client.account()
-    rights = "may write" if account.can_write else "may only read"
+    rights = "with write access" if account.can_write else "read-only"
     if role == "miner" and not account.can_write:
         yield Finding(
             "hub token",
             "bad",
             f"{account.name}, {rights}",
-            "Make one that may write at huggingface.co/settings/tokens; put it into .env as HF_TOKEN.",
+            "Create one with write access at huggingface.co/settings/tokens; put it into .env as HF_TOKEN.",
         )
         return
     yield Finding("hub token", "good", f"{account.name}, {rights}")

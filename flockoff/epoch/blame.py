@@ -1,4 +1,4 @@
-"""Whose fault it is that a dataset was not measured, whether to try again, and whether it was its turn."""
+"""Whose fault it is that a dataset was not evaluated, whether to retry, and whether it used up its turn."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -7,13 +7,13 @@ from flockoff.errors import EvaluationStopped, Fault, FaultKind, MinerFault, Rea
 from flockoff.records import Commitment, Epoch, Measurement, Verdict, device_kind
 
 NOT_THERE = frozenset({Reason.REPO_MISSING, Reason.COMMIT_MISSING, Reason.FILE_MISSING})
-CUT_OFF = "The epoch's time for evaluating ended before this dataset was measured."
+CUT_OFF = "The epoch's time for evaluation ended before this dataset was measured."
 
 
 def eligible(
     epoch: Epoch, commitment: Commitment, content_hash: str, loss: float, *, block: int, note: str = ""
 ) -> Verdict:
-    """The verdict on a dataset that was measured. ``block``: the first in which the hotkey committed it."""
+    """The verdict on a measured dataset. ``block``: where the hotkey first committed it."""
     verdict = _verdict(epoch, commitment, content_hash, note)
     return replace(verdict, standing="eligible", block=block, loss=loss)
 
@@ -29,9 +29,9 @@ def blamed(
 ) -> Verdict:
     """The verdict on a dataset that could not be measured because of ``fault``.
 
-    Only a MinerFault is the miner's. A dataset that is not on the hub may be the hub's fault for a moment, so
-    it is believed only at the ``final`` try, and not while the dataset may still appear. ``last``: the
-    hotkey's latest verdict before this epoch. ``content_hash``: where it is known.
+    Only a MinerFault is the miner's. A dataset missing from the hub may be a glitch of the hub, so that
+    counts only at the ``final`` try, and not while the dataset may still appear. ``last``: the hotkey's
+    latest verdict before this epoch. ``content_hash``: None if unknown.
     """
     if not isinstance(fault, MinerFault):
         detail = CUT_OFF if isinstance(fault, EvaluationStopped) else str(fault)
@@ -43,21 +43,22 @@ def blamed(
 
 
 def is_settled(verdict: Verdict) -> bool:
-    """Whether a verdict stands for the whole epoch, also after a restart in it."""
+    """Whether a verdict is final for the epoch, even after a restart."""
     return verdict.standing != "not_evaluated" or verdict.set_aside
 
 
 def may_try_again(verdict: Verdict) -> bool:
-    """Whether its dataset may be tried again in the epoch: unless it is settled, or the epoch's end came."""
+    """Whether the dataset may be retried in this epoch: unless it is settled or was cut off."""
     return not is_settled(verdict) and verdict.fault is not FaultKind.STOPPED
 
 
 def took_its_turn(verdict: Verdict, last: Verdict | None) -> bool:
-    """Whether the hotkey waits anew from this epoch on. ``last``: its latest verdict before the epoch.
+    """Whether the hotkey's waiting time restarts with this epoch. ``last``: its latest verdict before the
+    epoch.
 
-    Whoever could not be evaluated keeps its place in the queue, but not twice in a row: a few datasets that
-    can never be had would otherwise hold the places of those who wait. The epoch's end is no such failure:
-    who is cut off keeps its place however often.
+    A hotkey that could not be evaluated keeps its place in the queue, but not twice in a row: otherwise a few
+    datasets that can never be downloaded would block the places of others. One that the epoch's end cut off
+    keeps its place however often.
     """
     if verdict.standing != "not_evaluated":
         return True
@@ -67,18 +68,18 @@ def took_its_turn(verdict: Verdict, last: Verdict | None) -> bool:
 
 
 def may_compare(measurement: Measurement, kinds: Collection[str], *, mixed: bool) -> bool:
-    """Whether a loss may compete with those that were measured on devices of ``kinds``.
+    """Whether a loss may compete with those measured on devices of ``kinds``.
 
-    Losses are compared by less than what another kind of device moves them.
+    Different kinds of device change a loss by more than the differences compared.
     """
     return mixed or not kinds or device_kind(measurement.provenance.device) in kinds
 
 
 def _may_still_appear(epoch: Epoch, commitment: Commitment, last: Verdict | None) -> bool:
-    """Whether a dataset that is not there is still waited for: within an epoch of its commitment, and once.
+    """Whether to keep waiting for a missing dataset: within an epoch of its commitment, and once.
 
-    Waiting for each new commitment again would let a miner keep its score by committing what never appears.
-    Who was blamed for that before has no score left to keep, and is waited for like anybody else.
+    Otherwise a miner could keep its score by committing, again and again, datasets that never appear. One
+    already blamed for that has no score left to keep, and gets the same wait as anybody else.
     """
     if commitment.block < epoch.start_block - epoch.blocks:
         return False
@@ -86,7 +87,7 @@ def _may_still_appear(epoch: Epoch, commitment: Commitment, last: Verdict | None
 
 
 def _verdict(epoch: Epoch, commitment: Commitment, content_hash: str | None, detail: str) -> Verdict:
-    """A verdict that says "not evaluated"."""
+    """A verdict of "not evaluated"."""
     return Verdict(
         epoch=epoch.start_block,
         hotkey=commitment.hotkey,

@@ -1,4 +1,4 @@
-"""The eligible datasets of an epoch against each other."""
+"""Compares the eligible datasets of an epoch with each other."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from flockoff.scoring import effective_losses, epoch_pay, win_matrix, win_rates
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Who beats whom, n competitors. All arrays are in the order of ``verdicts``."""
+    """Who beats whom among n competitors. All arrays are in the order of ``verdicts``."""
 
     verdicts: tuple[Verdict, ...]  # the eligible ones
     wins: NDArray[np.bool_]  # (n, n): whether i beats j
-    # (n, n): by which part of i's loss, as it counts in this comparison, it is below j's; positive where i
-    # wins
+    # (n, n): how far i's loss is below j's, relative to i's, both as they count in this comparison; positive
+    # where i wins
     margins: NDArray[np.float64]
     win_rates: NDArray[np.float64]  # (n,)
     shares: NDArray[np.float64]  # (n,)
@@ -36,7 +36,7 @@ class Contest:
 
 
 def contest(verdicts: Iterable[Verdict], rules: Scoring) -> Contest:
-    """The contest of those among ``verdicts`` that are eligible; there may be none."""
+    """The contest of the eligible ones among ``verdicts``, possibly none."""
     competing = tuple(verdict for verdict in verdicts if verdict.standing == "eligible")
     losses = np.array([verdict.loss for verdict in competing], dtype=np.float64)
     blocks = np.array([verdict.block for verdict in competing], dtype=np.int64)
@@ -49,6 +49,6 @@ def contest(verdicts: Iterable[Verdict], rules: Scoring) -> Contest:
 
 
 def later_beats(loss: float, earlier_loss: float, rules: Scoring) -> bool:
-    """Whether a dataset of ``loss`` beats one that was committed before it."""
+    """Whether a dataset of ``loss`` beats one committed before it."""
     losses, blocks = np.array([loss, earlier_loss]), np.array([1, 0])
     return bool(win_matrix(losses, blocks, rules.timestamp_epsilon)[0, 1])

@@ -9,9 +9,8 @@ from flockoff.records import Commitment, Epoch, ModelId, Neuron, RawCommitment, 
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """``counting``: at most one a hotkey, with the block in which the hotkey first committed that ModelId.
-
-    ``seen``: what the chain shows of this competition, with the chain's own block, to be remembered.
+    """``counting``: at most one per hotkey, with the block in which the hotkey first committed that ModelId.
+    ``seen``: this competition's commitments on the chain, with the chain's own blocks, to be remembered.
     ``verdicts``: on commitments that are malformed or gone, which need no evaluation.
     """
 
@@ -21,13 +20,12 @@ class Entries:
 
 
 def enter(snapshot: SubnetSnapshot, epoch: Epoch, memory: Memory, competition_id: str) -> Entries:
-    """Sort out the commitments of ``snapshot``, which is of the epoch's first block or of a later one.
+    """Sort out the commitments of ``snapshot``, taken at the epoch's first block or later.
 
-    What was committed before the epoch's start counts. Whatever a hotkey committed since then, well-formed or
-    not, it counts with what it was seen to commit before: committing anew must not let anyone skip a turn.
-
-    At fault is who shows a malformed commitment, and who holds a score but shows no commitment of this
-    competition: otherwise a miner could earn a score once, withdraw, and keep the score for ever.
+    Commitments made before the epoch's start count. If a hotkey has committed anything since, well-formed or
+    not, its last commitment before the start counts: committing anew must not let anyone skip a turn. At
+    fault are hotkeys with a malformed commitment, and those with a score but no commitment to this
+    competition: otherwise a miner could earn a score, withdraw, and keep the score for ever.
     """
     counting: list[Commitment] = []
     seen: list[Commitment] = []
@@ -68,7 +66,7 @@ def _commitment(neuron: Neuron, raw: RawCommitment | None, competition_id: str) 
 
 def _withdrawn() -> MinerFault:
     return MinerFault(
-        Reason.COMMITMENT_MISSING, "The chain shows no commitment of this hotkey for this competition."
+        Reason.COMMITMENT_MISSING, "The chain shows no commitment of this hotkey to this competition."
     )
 
 

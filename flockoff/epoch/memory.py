@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Everything of the epochs before that bears on this one. By hotkey, unless stated otherwise."""
+    """Everything from earlier epochs that bears on this one. By hotkey, unless stated otherwise."""
 
-    # Missing: none, which counts as 0.
+    # A missing score counts as 0.
     scores: Mapping[str, float] = field(default_factory=dict)
-    # The start block of the epoch in which it last had its turn.
+    # The start block of the epoch of its last turn.
     last_evaluated: Mapping[str, int] = field(default_factory=dict)
-    # Turns in a row that came to nothing because of its dataset, while others were evaluated.
+    # Consecutive turns that failed because of its dataset, while others were evaluated.
     missed: Mapping[str, int] = field(default_factory=dict)
-    # Of one pass over the dataset it was last measured with.
+    # Per pass, of the dataset it was last measured with.
     tokens: Mapping[str, int] = field(default_factory=dict)
     last_verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     # The block of its first commitment ever seen.
     first_blocks: Mapping[str, int] = field(default_factory=dict)
-    # Its latest commitment made before the epoch, as far as it was seen, with the block in which it first
-    # made that one.
+    # Its latest commitment seen that was made before the epoch, with the block in which it first made that
+    # one.
     earlier: Mapping[str, Commitment] = field(default_factory=dict)
-    # By (hotkey, ModelId as text): the lowest block in which it was ever seen to commit that.
+    # By (hotkey, ModelId as text): the lowest block in which it was ever seen to commit it.
     first_seen: Mapping[tuple[str, str], int] = field(default_factory=dict)
     last_weights: WeightsSet | None = None
 
     def after(self, settlement: "Settlement") -> "Memory":
-        """What is remembered once ``settlement`` is stored, commitments and weights aside."""
+        """The memory after ``settlement``, except for commitments and weights."""
         turns = dict.fromkeys(settlement.turns, settlement.epoch)
         verdicts = {verdict.hotkey: verdict for verdict in settlement.verdicts}
         return replace(

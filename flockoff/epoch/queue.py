@@ -1,4 +1,4 @@
-"""The eval queue: who is evaluated in an epoch, in which order, and how long the others wait."""
+"""The eval queue: who is evaluated in an epoch, in what order, and how long the others wait."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from flockoff.scoring import Candidate, longest_wait, plan_epoch
 class EvalQueue:
     """``places``: the commitments to evaluate, first place first.
 
-    ``age``: blocks since the last evaluation, or else the first commitment, of whoever has waited longest.
+    ``age``: the longest wait, in blocks since the last evaluation or, failing that, the first commitment.
     """
 
     places: tuple[Commitment, ...]
@@ -23,8 +23,8 @@ class EvalQueue:
 def form_queue(counting: Iterable[Commitment], memory: Memory, rules: Queue, epoch: Epoch) -> EvalQueue:
     """The places of ``epoch`` among the commitments that count in it.
 
-    What a worker failed on the last time comes after all others, so that one dataset that breaks this
-    machine's workers does not keep the others from their turn. What the epoch's end cut off does not.
+    A dataset that a worker failed on last time goes last, so that one that breaks this machine's workers does
+    not cost the others their turn. One that the epoch's end cut off does not.
     """
     commitments = {commitment.hotkey: commitment for commitment in counting}
     found = candidates({hotkey: each.block for hotkey, each in commitments.items()}, memory)
@@ -52,7 +52,7 @@ def candidates(blocks: Mapping[str, int], memory: Memory) -> list[Candidate]:
 
 
 def epochs_to_wait(blocks: Mapping[str, int], memory: Memory, rules: Queue) -> dict[str, int]:
-    """By hotkey, in how many epochs at the latest it has a place; 1 is the next one. ``blocks`` as above."""
+    """By hotkey, the most epochs until it has a place; 1 is the next one. ``blocks`` as above."""
     found = candidates(blocks, memory)
     return {hotkey: longest_wait(found, hotkey, rules) for hotkey in blocks}
 

@@ -1,4 +1,4 @@
-"""What an epoch comes to: its verdicts become win rates, shares and scores."""
+"""Settling an epoch: its verdicts become win rates, shares and scores."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,32 +26,33 @@ _WITNESS_WIN_RATE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known, once all datasets of an epoch were seen, of the contents that its verdicts are on."""
+    """What is known about the contents judged, once all datasets of an epoch were seen."""
 
     # All by content hash. Who committed it first:
     claims: Mapping[str, Claim] = field(default_factory=dict)
-    # What others own of it by now, where contents first seen in this epoch matter to it:
+    # What others now own of it, where contents first seen in this epoch bear on it:
     borrowed: Mapping[str, Borrowed] = field(default_factory=dict)
-    # The part of it that others owned as of the look before:
+    # The part of it that others owned when last examined:
     borrowed_shares: Mapping[str, float] = field(default_factory=dict)
-    # What the base model loses without any adapter, nats per assistant token; None while it is not known:
+    # The base model's loss without any adapter, nats per assistant token; None while unknown:
     base_loss: float | None = None
-    # By hotkey, what is known of those who hold claims; missing: registered, and winning.
+    # By hotkey, those who hold claims; a missing one counts as registered and winning.
     owners: Owners = field(default_factory=dict)
 
     def borrowed_share(self, content_hash: str) -> float | None:
-        """Of the content's assistant tokens, 0 to 1; None where it was never looked at."""
+        """Of the content's assistant tokens, 0 to 1; None where it was never examined."""
         found = self.borrowed.get(content_hash)
         return self.borrowed_shares.get(content_hash) if found is None else found.share
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What an epoch comes to. ``verdicts`` are all of it; ``copies`` those that only the whole epoch shows.
+    """The outcome of an epoch. ``verdicts``: all of them; ``copies``: those that only the whole epoch
+    reveals.
 
-    By hotkey: ``win_rates`` and ``shares`` of the eligible, ``scores`` of everybody, ``missed`` as in
-    ``Memory``. ``turns``: who waits anew from this epoch on. ``witnesses``: by content hash the coldkey
-    for which it bears witness from now on to what is common property.
+    By hotkey: ``win_rates`` and ``shares`` of the eligible, ``scores`` of all, ``missed`` as in ``Memory``.
+    ``turns``: hotkeys whose waiting time restarts with this epoch. ``witnesses``: by content hash, the
+    coldkey for which it now counts as a witness of what is common property.
     """
 
     epoch: int
@@ -73,14 +74,12 @@ def settle(
     competition: Competition,
     evidence: Evidence,
 ) -> Settlement:
-    """Settle the epoch that began at block ``epoch``, all of whose ``verdicts`` are given.
+    """Settle the epoch that began at block ``epoch``, given all its ``verdicts``.
 
-    ``coldkeys``: by hotkey, of everybody who is registered now.
+    ``coldkeys``: by hotkey, of everybody registered now.
     """
     rules = competition.scoring
-    found = _without_copies(
-        [_looked_at_again(v, competition, evidence) for v in verdicts], evidence, competition
-    )
+    found = _without_copies([_reexamined(v, competition, evidence) for v in verdicts], evidence, competition)
     outcome = contest(found, rules)
     rates, shares = outcome.rates_by_hotkey, outcome.shares_by_hotkey
     missed = _missed(found, memory)
@@ -110,7 +109,7 @@ def settle(
 
 
 def _missed(verdicts: Sequence[Verdict], memory: Memory) -> dict[str, int]:
-    """Turns missed in a row. What a worker failed on counts, as long as it could evaluate something else."""
+    """Consecutive missed turns: a worker failed on the dataset but could evaluate something else."""
     works = any(verdict.standing == "eligible" for verdict in verdicts)
     return count_missed(
         memory.missed,
@@ -119,11 +118,11 @@ def _missed(verdicts: Sequence[Verdict], memory: Memory) -> dict[str, int]:
     )
 
 
-def _looked_at_again(verdict: Verdict, competition: Competition, evidence: Evidence) -> Verdict:
+def _reexamined(verdict: Verdict, competition: Competition, evidence: Evidence) -> Verdict:
     """The verdict, at fault if contents first seen in its epoch show that it is a near-duplicate.
 
-    A few borrowed rows that only they show were trained on by now; the next time they are left out. Of a
-    dataset that is others' for the most part, whether they have won yet or not, the loss says nothing.
+    A few borrowed rows that only they reveal were trained on already; next time they are left out. The loss
+    of a dataset that is mostly others' says nothing, whether they have won yet or not.
     """
     found = evidence.borrowed.get(verdict.content_hash or "") if verdict.standing == "eligible" else None
     if found is None:
@@ -135,7 +134,7 @@ def _looked_at_again(verdict: Verdict, competition: Competition, evidence: Evide
 def _without_copies(
     verdicts: Sequence[Verdict], evidence: Evidence, competition: Competition
 ) -> list[Verdict]:
-    """The verdicts, with those at fault whose content turned out to be another's or leaves another's loss."""
+    """The verdicts, with those at fault whose content or loss turned out to be another's."""
     owned = [_unless_owned(verdict, evidence, competition.overlap) for verdict in verdicts]
     losses: dict[str, float] = {}
     claims: dict[str, Claim] = {}
@@ -173,7 +172,7 @@ def _witnesses(
     competition: Competition,
     evidence: Evidence,
 ) -> dict[str, str]:
-    """Of the better half, the contents that are their hotkey's own for the most part, with its coldkey."""
+    """The coldkeys of those contents of the better half that are mostly their hotkey's own."""
     found: dict[str, str] = {}
     for verdict in competitors:
         if verdict.content_hash is None or verdict.hotkey not in coldkeys:

@@ -1,4 +1,4 @@
-"""Which weights an epoch ends with: set, repeat, burn or hold."""
+"""The weights that an epoch ends with: set, repeat, burn or hold."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,9 +10,9 @@ from flockoff.scoring import weights_from_scores
 
 
 class Action(StrEnum):
-    SET = "set"  # what follows from the scores
+    SET = "set"  # as the scores say
     REPEAT = "repeat"  # the last weights again
-    BURN = "burn"  # all to the subnet's owner, which the chain burns
+    BURN = "burn"  # all to the subnet owner, which the chain burns
     HOLD = "hold"  # nothing is sent
 
 
@@ -20,8 +20,8 @@ class Action(StrEnum):
 class WeightsDecision:
     """``weights``: by hotkey, positive, summing to 1; empty for HOLD. ``reason``: why it is not SET.
 
-    ``consensus``: by hotkey, what the chain showed when they were made from the scores; None: they were not.
-    ``padding``: the hotkeys that have the smallest possible weight because the chain asks for so many.
+    ``consensus``: by hotkey, the chain's when they were computed from scores; None if they were not.
+    ``padding``: hotkeys given the smallest possible weight to reach the chain's minimum number of weights.
     """
 
     action: Action
@@ -39,19 +39,19 @@ def decide_weights(
     hotkey: str,
     rules: Scoring,
 ) -> WeightsDecision:
-    """The weights of ``hotkey`` after an epoch of these ``verdicts``. ``scores``: by hotkey, those after it.
+    """The weights of ``hotkey`` after an epoch with these ``verdicts``. ``scores``: by hotkey, after the
+    epoch.
 
-    Without a validator permit nothing is sent, for the chain would refuse it and may ask a fee. Where the
-    chain asks for more weights than there are, the smallest that it can store go to further hotkeys.
-
-    With nothing evaluated the last weights are repeated, as far as their hotkeys are still there. With
-    nothing evaluated through our own faults and no weights to repeat nothing is sent: a burn would have the
-    miners pay for what is not their doing. Where nobody has a score all is burned, provided that the owner's
-    hotkey is registered: on any other uid the weight would pay a stranger.
+    Without a validator permit nothing is sent: the chain would refuse it and may charge a fee. Where the
+    chain's minimum number of weights is not reached, further hotkeys get the smallest weight it can store.
+    With nothing evaluated the last weights are repeated for the hotkeys still registered. With nothing
+    evaluated for reasons that are not the miners', and no weights to repeat, nothing is sent: a burn would
+    punish the miners. Where nobody has a score everything is burned, provided that the owner's hotkey is
+    registered: on any other uid the weight would pay a stranger.
     """
     if snapshot.neuron(hotkey) is not None and not snapshot.counts(hotkey):
         return WeightsDecision(
-            Action.HOLD, reason="This hotkey has no validator permit, or less stake than the chain asks for."
+            Action.HOLD, reason="This hotkey has no validator permit, or less stake than the chain requires."
         )
     return _padded(_decided(list(verdicts), scores, last, snapshot, rules), snapshot, hotkey)
 
@@ -70,7 +70,7 @@ def _decided(
         return WeightsDecision(Action.REPEAT, repeated, reason="No dataset was evaluated in this epoch.")
     if not evaluated and failed and last is None:
         return WeightsDecision(
-            Action.HOLD, reason="No dataset could be evaluated, and there are no earlier weights to set."
+            Action.HOLD, reason="No dataset could be evaluated, and there are no earlier weights to repeat."
         )
     hotkeys = {neuron.uid: neuron.hotkey for neuron in snapshot.neurons}
     consensus = {neuron.uid: neuron.consensus for neuron in snapshot.neurons}
@@ -92,12 +92,12 @@ def _burned(snapshot: SubnetSnapshot, repeated: Mapping[str, float]) -> WeightsD
 
 
 def _padded(decision: WeightsDecision, snapshot: SubnetSnapshot, hotkey: str) -> WeightsDecision:
-    """The decision with as many weights as the chain asks for, where there are so many hotkeys.
+    """The decision with the chain's minimum number of weights, if there are that many hotkeys.
 
-    The chain keeps weights in steps of 1/65535 of the largest, and counts those that are not 0 then. What is
-    missing gets one step each: first who earns nothing by it, the validator itself, whose weight on itself
-    does not count, and the owner, whose share is burned; then the others in the order of their uids. Each of
-    them takes 1/65535 of the largest weight from all in proportion, which changes no rank.
+    The chain stores weights in steps of 1/65535 of the largest, and counts those that are not 0. Missing ones
+    get one step each: first hotkeys that earn nothing by it (the validator itself, whose own weight does not
+    count, and the owner, whose share is burned), then the others by uid. Each step is taken from all in
+    proportion, which changes no rank.
     """
     if decision.action is Action.HOLD:
         return decision
@@ -118,7 +118,7 @@ def _padded(decision: WeightsDecision, snapshot: SubnetSnapshot, hotkey: str) ->
 
 
 def _repeated(last: WeightsSet | None, snapshot: SubnetSnapshot) -> dict[str, float]:
-    """The last weights over the hotkeys that are still registered, summing to 1; empty where none is."""
+    """The last weights of hotkeys still registered, summing to 1; empty if there are none."""
     registered = {neuron.hotkey for neuron in snapshot.neurons}
     kept = {
         hotkey: weight for hotkey, weight in (last.weights if last else {}).items() if hotkey in registered

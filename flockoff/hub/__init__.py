@@ -1,4 +1,4 @@
-"""The Hugging Face Hub, seen from this project. Only this package imports huggingface_hub.
+"""The hub adapter: the only package that imports huggingface_hub.
 
 Importing it is cheap: huggingface_hub itself (half a second) is loaded at the first request.
 """

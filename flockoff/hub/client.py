@@ -28,14 +28,14 @@ MAX_EVALUATION_BYTES = 64 * 1024 * 1024
 _RECORDS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 _MAX_RECORD_FILES = 500
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_TOKEN_MEMORY = 600.0  # seconds for which a token that was good is believed to be good
-_CONTENT_MEMORY = 3600.0  # seconds for which a hub that gave some content is believed to have its storage
+_TOKEN_MEMORY = 600.0  # seconds for which a verified token counts as valid
+_CONTENT_MEMORY = 3600.0  # seconds after a download for which the hub's storage counts as working
 _SET_NAMES = {
     EvaluationSet: "evaluation set",
     SealedSet: "sealed evaluation set",
     PublicSample: "public sample",
 }
-_COMPLETE, _TOKENIZER_COMPLETE = ".complete", ".tokenizer-complete"  # marks in a model's folder
+_COMPLETE, _TOKENIZER_COMPLETE = ".complete", ".tokenizer-complete"  # marker files in a model's folder
 _WEIGHTS = re.compile(r"[\w.-]+\.safetensors")
 _TOKENIZER_FILES = re.compile(
     r"tokenizer\.json|tokenizer_config\.json|chat_template[\w.-]*|special_tokens_map\.json"
@@ -49,11 +49,11 @@ T = TypeVar("T")
 
 
 class HubClient:
-    """A Hugging Face Hub under one token (None: as anybody).
+    """A Hugging Face Hub under one token (None: anonymous).
 
-    ``endpoint`` is the hub's address; None takes HF_ENDPOINT, or the public hub. Requests are repeated as
-    ``patience`` says, and only where repeating them is safe. Once ``stop`` is set, whatever waits for the
-    hub ends with Interrupted within a moment. Safe to use from several threads.
+    ``endpoint``: the hub's address; None: HF_ENDPOINT, or the public hub. Requests are retried according to
+    ``patience``, and only if that is safe. Once ``stop`` is set, calls waiting for the hub raise Interrupted
+    within a moment. Thread-safe.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class HubClient:
         self._content_came_at = -math.inf  # of any file
 
     def close(self) -> None:
-        """Give up what is under way in other threads; it ends with Interrupted within a moment."""
+        """Interrupt calls in progress in other threads."""
         self._closed.set()
 
     @cached_property
@@ -88,7 +88,7 @@ class HubClient:
     # --- the miner's side --------------------------------------------------------------------------------
 
     def account(self) -> HubAccount:
-        """Who the token belongs to. Raises HubUnauthorized for none or a wrong one."""
+        """The token's account. Raises HubUnauthorized for a missing or wrong token."""
         return account_of(self._whoami())
 
     def _whoami(self) -> Mapping[str, Any]:
@@ -97,19 +97,19 @@ class HubClient:
                 "There is no Hugging Face token.",
                 remedy="Make one at https://huggingface.co/settings/tokens and set HF_TOKEN in .env.",
             )
-        told = self._retrying(self._remote.whoami)
+        answer = self._retrying(self._remote.whoami)
         self._token_was_good_at = time.monotonic()
-        return told
+        return answer
 
     def repo_state(self, repo_id: str) -> RepoState | None:
-        """The repo as this token sees it; None where it is missing or invisible to it."""
+        """The repo as this token sees it; None if missing or invisible to it."""
         try:
             return self._retrying(lambda: self._remote.state(repo_id, None))
         except Missing:
             return None
 
     def holds(self, repo_id: str, file: Path) -> bool:
-        """Whether the repo's head has ``file`` as its ``data.jsonl`` already."""
+        """Whether the repo's head already has ``file`` as its ``data.jsonl``."""
         state = self.repo_state(repo_id)
         return state is not None and self._retrying(lambda: self._holds(repo_id, state.head, file))
 
@@ -145,7 +145,7 @@ class HubClient:
         except Missing as error:
             if created:
                 raise HubTransient(
-                    f"The hub does not show {repo_id} yet, which it has just created."
+                    f"The hub has just created {repo_id}, but does not show it yet."
                 ) from error
             raise HubUnauthorized(
                 f"The dataset repo {repo_id} exists, but this Hugging Face token does not see it.",
@@ -161,7 +161,7 @@ class HubClient:
         return f"{self._remote.address}/datasets/{repo_id}/tree/{commit}"
 
     def publish(self, repo_id: str) -> None:
-        """Make the repo public; no change where it is."""
+        """Make the repo public; no-op if it is."""
 
         def attempt() -> None:
             if self._remote.state(repo_id, None).private:
@@ -172,12 +172,10 @@ class HubClient:
     # --- the validator's side ----------------------------------------------------------------------------
 
     def download(self, namespace: str, commit: str, directory: Path, *, max_bytes: int) -> Path:
-        """``data.jsonl`` of one dataset at one commit, verified against the hub's own hash of it.
+        """``data.jsonl`` of one dataset at one commit, verified against the hub's hash of it.
 
-        What ``ports.Hub`` promises. That the file is there means that it is complete.
-
-        Content that differs from its announced hash is HubTransient however often it comes: from here nobody
-        can tell what the hub has spoilt from what a miner may have tricked it into.
+        As ``ports.Hub`` specifies. A file that exists is complete. Content that differs from its announced
+        hash is HubTransient, however often: a corrupted hub cannot be told apart from a miner's trick.
         """
         target = directory / f"{dataset_key(namespace, commit)}.jsonl"
         if target.exists():
@@ -190,7 +188,7 @@ class HubClient:
             self._blame(missing.reason, namespace, commit)
         except ContentGone:
             if time.monotonic() - self._content_came_at > _CONTENT_MEMORY:
-                raise  # it may be the hub that has lost its storage, and not the miner who deleted something
+                raise  # the hub may have lost its storage, without the miner deleting anything
             self._blame(Reason.FILE_MISSING, namespace, commit)
         return target
 
@@ -201,12 +199,12 @@ class HubClient:
         if file.size > max_bytes:
             raise MinerFault(
                 Reason.TOO_LARGE,
-                f"{DATA_FILE} of {namespace} has {file.size:,} bytes, {max_bytes:,} are allowed.",
+                f"{DATA_FILE} of {namespace} has {file.size:,} bytes; {max_bytes:,} are allowed.",
             )
         self._fetch(file, target)
 
     def _located(self, repo_id: str, commit: str) -> RemoteFile:
-        """``data.jsonl`` of a dataset repo at a commit, as the hub describes it. Raises Missing."""
+        """The hub's description of ``data.jsonl`` in a dataset repo at a commit. Raises Missing."""
         if not _COMMIT.fullmatch(commit) or self._remote.state(repo_id, commit).head != commit:
             raise Missing(Reason.COMMIT_MISSING, f"{repo_id} has no commit {commit}.")
         found = self._remote.files(repo_id, commit, [DATA_FILE])
@@ -220,10 +218,10 @@ class HubClient:
         self._content_came_at = time.monotonic()
 
     def _explain(self, refusal: HubUnauthorized, namespace: str, commit: str) -> NoReturn:
-        """Raise whose fault a refused download is.
+        """Raise the fault behind a refused download.
 
-        A token that the hub does not know is ours, a repo that is closed to the public is its miner's. When
-        the hub refuses a good token what anybody may have, nothing says that it is the miner's doing.
+        A token that the hub does not know is our fault, a repo closed to the public the miner's. If the hub
+        refuses a valid token a public repo, nothing shows that it is the miner's fault.
         """
         if self._token is not None:
             self._whoami()
@@ -232,13 +230,13 @@ class HubClient:
         except Missing as missing:
             self._blame(missing.reason, namespace, commit)
         raise HubTransient(
-            f"The hub keeps {namespace} from this machine, though it is open to all: {refusal.message}"
+            f"The hub refuses this machine {namespace}, although it is public: {refusal.message}"
         ) from refusal
 
     def _blame(self, reason: Reason, namespace: str, commit: str) -> NoReturn:
-        """Raise the miner's fault, once it is sure that it is not ours.
+        """Raise the miner's fault, after making sure that it is not ours.
 
-        The hub says the same of a repo that is not there and to a token that has expired.
+        The hub gives the same answer for a missing repo and to an expired token.
         """
         if self._token is not None and time.monotonic() - self._token_was_good_at > _TOKEN_MEMORY:
             self._whoami()
@@ -280,11 +278,12 @@ class HubClient:
     # --- the competition's files -------------------------------------------------------------------------
 
     def fetch_base_model(self, base: BaseModel, cache_dir: Path, *, tokenizer_only: bool) -> Path:
-        """The folder under ``cache_dir`` with the model's files at its pinned commit, fetched if need be.
+        """The folder under ``cache_dir`` with the model's files at its pinned commit, downloaded if
+        necessary.
 
-        Weights come as safetensors and nothing that could run as code is fetched; with
-        ``tokenizer_only`` just what a tokenizer needs. Every file is verified against the hub's hash. A
-        complete folder is used without asking the hub. Raises HubError's kinds, SetupError for the disk.
+        Weights come as safetensors, and nothing that could run as code is downloaded; with ``tokenizer_only``
+        only the tokenizer's files. Every file is verified against the hub's hash. A complete folder is used
+        without contacting the hub. Raises HubError's kinds, SetupError for the disk.
         """
         if not is_repo_id(base.repo):
             raise UsageError(f"base_model.repo must be of the form owner/name, not {base.repo!r}.")
@@ -342,10 +341,12 @@ class HubClient:
                 self._fetch_evaluation_set(repo, commit, target, name)
             except (Missing, HubUnauthorized) as refusal:
                 raise SetupError(
-                    f"The hub does not give the competition's {name}: {refusal.message}",
+                    f"The hub refuses the competition's {name}: {refusal.message}",
                     remedy=f"Check HF_TOKEN, and ask the subnet's owner to let its account read {repo}.",
                 ) from refusal
-        file.check(f"{DATA_FILE} of {repo} at {commit} is another: correct the set in the competition file.")
+        file.check(
+            f"{DATA_FILE} of {repo} at {commit} is a different file: correct the set in the competition file."
+        )
         return target
 
     def require_private(self, sealed: SealedSet) -> None:
@@ -365,7 +366,7 @@ class HubClient:
 
 
 def cached_base_model(base: BaseModel, cache_dir: Path, *, tokenizer_only: bool) -> Path | None:
-    """The folder under ``cache_dir`` where the model, or its tokenizer, is complete; None if it is not."""
+    """The folder under ``cache_dir`` with the complete model, or its tokenizer; None if incomplete."""
     directory = _model_directory(base, cache_dir)
     marks = (_COMPLETE, _TOKENIZER_COMPLETE) if tokenizer_only else (_COMPLETE,)
     return directory if any((directory / mark).exists() for mark in marks) else None

@@ -1,7 +1,7 @@
-"""The datasets kept on this machine: within a budget, and never trusted unread.
+"""The datasets on this machine: within a disk budget, and verified before each use.
 
-In the folder lie whole files, ``KEY.SHA256.jsonl``: the key stands for repo and commit, the hash is the
-content's, so that one rename makes both file and hash known. ``incoming`` below it is where downloads grow.
+The folder holds complete files, ``KEY.SHA256.jsonl``: the key stands for repo and commit, the hash is the
+content's, so that one rename publishes both. Downloads in progress are in its subfolder ``incoming``.
 """
 
 import logging
@@ -25,11 +25,11 @@ _log = logging.getLogger(__name__)
 
 _WHOLE = re.compile(r"([0-9a-f]{64})\.([0-9a-f]{64})\.jsonl")
 _KEY_LENGTH = 64
-_REMEDY = "Give more with --max_disk_gb, or free some space on the disk."
+_REMEDY = "Raise --max_disk_gb, or free some space on the disk."
 
 
 class Downloads(Protocol):
-    """The part of ``ports.Hub`` that fetches datasets."""
+    """The part of ``ports.Hub`` that downloads datasets."""
 
     def download(self, namespace: str, commit: str, directory: Path, *, max_bytes: int) -> Path: ...
 
@@ -48,10 +48,11 @@ class _Turn:
 
 
 class DatasetCache:
-    """Datasets under ``directory``, which with ``others`` (folders of other caches) keep to ``max_bytes``.
+    """Datasets under ``directory``, which together with ``others`` (other caches' folders) keep to
+    ``max_bytes``.
 
-    What the epoch needs is never removed; of the rest, what was used longest ago goes first. Safe to use
-    from several threads, and by one process at a time.
+    What the epoch needs is never removed; of the rest, the least recently used goes first. Thread-safe; for
+    one process at a time.
     """
 
     def __init__(self, hub: Downloads, directory: Path, *, max_bytes: int, others: Sequence[Path]) -> None:
@@ -60,20 +61,20 @@ class DatasetCache:
         self._incoming = directory / "incoming"
         self._max_bytes = max_bytes
         self._others = tuple(others)
-        self._lock = threading.Lock()  # of all below
+        self._lock = threading.Lock()  # for everything below
         self._scanned = False
-        self._budget = max_bytes  # what the others leave of it
+        self._budget = max_bytes  # after the others' share
         self._needed: frozenset[str] = frozenset()  # keys
-        self._whole: OrderedDict[str, _Whole] = OrderedDict()  # by key, the one used longest ago first
-        self._parts: dict[str, int] = {}  # bytes of broken-off downloads, by key
-        self._coming: dict[str, int] = {}  # bytes that each download under way may come to take, by key
-        self._turns: dict[str, _Turn] = {}  # of the keys that somebody is in ``get`` for
+        self._whole: OrderedDict[str, _Whole] = OrderedDict()  # by key, least recently used first
+        self._parts: dict[str, int] = {}  # bytes of interrupted downloads, by key
+        self._coming: dict[str, int] = {}  # bytes that each download in progress may take, by key
+        self._turns: dict[str, _Turn] = {}  # for the keys currently in ``get``
 
     def begin(self, needed: Collection[tuple[str, str]]) -> None:
-        """An epoch starts that needs these (namespace, commit) pairs, and whatever ``get`` is asked for.
+        """Start an epoch that needs these (namespace, commit) pairs, and whatever ``get`` is called for.
 
-        Looks through the folders, removes what killed downloads left behind, and what is over the budget;
-        what cannot be removed is logged and stays. Raises SetupError for a folder that cannot be read.
+        Scans the folders, removes leftovers of killed downloads and what exceeds the budget; what cannot be
+        removed is logged and stays. Raises SetupError for an unreadable folder.
         """
         with self._lock:
             self._needed = frozenset(dataset_key(namespace, commit) for namespace, commit in needed)
@@ -82,8 +83,8 @@ class DatasetCache:
             self._show()
             if (excess := self._used() - self._budget) > 0:
                 _log.warning(
-                    "The datasets that this epoch needs, or that cannot be removed, take %d bytes more than "
-                    "they may. They stay, and no others are downloaded. %s",
+                    "The datasets that this epoch needs, or that cannot be removed, exceed the limit by %d "
+                    "bytes. They stay, and no others are downloaded. %s",
                     excess,
                     _REMEDY,
                 )
@@ -119,7 +120,7 @@ class DatasetCache:
                     del self._turns[key]
 
     def _intact(self, key: str) -> Path | None:
-        """The file if it is there and still what it was; one that has changed is removed."""
+        """The file if present and unchanged; a changed one is removed."""
         with self._lock:
             whole = self._whole.get(key)
         if whole is None:
@@ -136,11 +137,11 @@ class DatasetCache:
 
     def _mark_used(self, key: str, path: Path) -> None:
         with self._lock:
-            if key in self._whole:  # and has not been removed by somebody else meanwhile
+            if key in self._whole:  # not removed by another thread meanwhile
                 self._whole.move_to_end(key)
         try:
             os.utime(path)
-        except OSError as error:  # of a folder that nothing can be removed from either
+        except OSError as error:  # nothing can be removed from this folder either
             _log.debug("%s: not marked as used: %s", path, error)
 
     def _download(self, key: str, namespace: str, commit: str, max_bytes: int) -> Path:
@@ -155,7 +156,7 @@ class DatasetCache:
                     _unlink(arrived)
                     raise
                 self._whole[key] = _Whole(target, digest.sha256, digest.size)
-                self._coming[key] = 0  # or the file would count twice until the reservation ends
+                self._coming[key] = 0  # else the file would count twice until the reservation ends
                 self._show()
         DOWNLOADED_BYTES.inc(digest.size)
         return target
@@ -171,15 +172,15 @@ class DatasetCache:
 
     @contextmanager
     def _reserved(self, key: str, size: int) -> Iterator[None]:
-        """Keep ``size`` bytes free for a download. Raises SetupError where they cannot be had."""
+        """Reserve ``size`` bytes for a download. Raises SetupError if there is no room."""
         with self._lock:
             with _translated(f"write to {self._directory}"):
                 self._directory.mkdir(parents=True, exist_ok=True)
-            self._parts.pop(key, None)  # it grows into what is reserved
+            self._parts.pop(key, None)  # it now counts as reserved
             if not self._make_room(size):
                 raise SetupError(
                     f"There is no room for a dataset of up to {size:,} bytes: datasets may take "
-                    f"{self._budget:,}, have taken {self._used():,}, and the disk has {self._free():,} left.",
+                    f"{self._budget:,}, take {self._used():,} now, and the disk has {self._free():,} left.",
                     remedy=_REMEDY,
                 )
             self._coming[key] = size
@@ -195,7 +196,7 @@ class DatasetCache:
     # --- what is there, and what may be ------------------------------------------------------------------
 
     def _scan(self) -> None:
-        """Know what is there, by one pass over the folder, and what the others leave of the budget."""
+        """Index the files in the folder, and compute what the others leave of the budget."""
         with _translated(f"look through {self._directory}"):
             found = sorted(_whole_files(self._directory), key=lambda item: item[0])
             self._whole = OrderedDict((key, whole) for _, key, whole in found)
@@ -204,7 +205,7 @@ class DatasetCache:
         self._scanned = True
 
     def _clear_incoming(self) -> None:
-        """Remove all but what is being written, and what a needed dataset's next try can go on from."""
+        """Remove everything but downloads in progress and partial ones that a needed dataset can resume."""
         self._parts = {}
         stuck: list[OSError] = []
         for path, status in _files_in(self._incoming):
@@ -215,7 +216,7 @@ class DatasetCache:
                 self._parts[key] = status.st_size
             elif (problem := _unlink(path)) is not None:
                 stuck.append(problem)
-        _tell_of(stuck)
+        _log_stuck(stuck)
 
     def _used(self) -> int:
         whole = sum(file.size for file in self._whole.values())
@@ -227,11 +228,12 @@ class DatasetCache:
             DISK_FREE.set(shutil.disk_usage(self._directory).free)
 
     def _free(self) -> int:
-        """Bytes on the disk that no download under way may come to need."""
+        """Bytes on the disk not reserved for downloads in progress."""
         return shutil.disk_usage(self._directory).free - sum(self._coming.values())
 
     def _make_room(self, size: int) -> bool:
-        """Remove what was used longest ago until ``size`` bytes fit into budget and disk; whether they do."""
+        """Remove the least recently used until ``size`` bytes fit budget and disk; returns whether they
+        do."""
         lacking = self._used() + size - self._budget
         if size:
             lacking = max(lacking, size - self._free())
@@ -244,15 +246,14 @@ class DatasetCache:
                 lacking -= self._whole.pop(key).size
             else:
                 stuck.append(problem)
-        _tell_of(stuck)
+        _log_stuck(stuck)
         return lacking <= 0
 
 
 def cached_dataset(directory: Path, namespace: str, commit: str) -> Path | None:
-    """What a ``DatasetCache`` under ``directory`` has of a dataset, if it is intact.
+    """A dataset's intact file in the ``DatasetCache`` under ``directory``, or None.
 
-    Changes nothing, so that anybody may look beside the process whose cache it is. That one may remove the
-    file at any time.
+    Read-only, so it is safe beside the process that owns the cache, which may remove the file at any time.
     """
     wanted = dataset_key(namespace, commit)
     for _, key, whole in _whole_files(directory):
@@ -262,7 +263,7 @@ def cached_dataset(directory: Path, namespace: str, commit: str) -> Path | None:
 
 
 def _whole_files(directory: Path) -> Iterator[tuple[float, str, _Whole]]:
-    """When each whole file was last used, its key, and itself."""
+    """Each complete file: when it was last used, its key, and itself."""
     for path, status in _files_in(directory):
         name = _WHOLE.fullmatch(path.name)
         if name is not None:
@@ -270,7 +271,7 @@ def _whole_files(directory: Path) -> Iterator[tuple[float, str, _Whole]]:
 
 
 def _files_in(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """The files of a folder, if it is there; those that vanish meanwhile are left out."""
+    """The files of a folder, if it exists, without those that vanish meanwhile."""
     if not directory.is_dir():
         return
     with os.scandir(directory) as entries:
@@ -290,7 +291,7 @@ def _bytes_below(folder: Path) -> int:
 
 
 def _unlink(path: Path) -> OSError | None:
-    """Remove a file; what prevents it, if anything does."""
+    """Remove a file; returns the error, if any."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -298,7 +299,7 @@ def _unlink(path: Path) -> OSError | None:
     return None
 
 
-def _tell_of(stuck: list[OSError]) -> None:
+def _log_stuck(stuck: list[OSError]) -> None:
     if stuck:
         _log.warning("%s cannot be removed until the next epoch: %s.", counted(len(stuck), "file"), stuck[0])
 

@@ -1,9 +1,9 @@
-"""Calls to the hub that end: at their deadline, and when the program is asked to stop.
+"""Deadlines and cancellation for calls to the hub.
 
-An HTTP library's timeouts apply to one read, write or connection attempt. A hub that sends a byte now and
-then keeps a request going for ever, and nothing ends one that is under way. Here every read and write is
-done in short waits, between which the call that it belongs to is looked at; looking up a name, connecting
-and TLS's handshake, which cannot be done so, run in a thread that the caller can leave.
+An HTTP library's timeouts apply to one read, write or connection attempt: a hub that sends a byte now and
+then keeps a request going for ever, and nothing cancels one in progress. Here every read and write waits in
+short slices and checks its call in between; name lookup, connecting and the TLS handshake, which cannot be
+sliced, run in a thread that the caller can abandon.
 """
 
 import selectors
@@ -25,19 +25,19 @@ from flockoff.hub.library import connect_through
 from flockoff.hub.retries import Stop
 
 _WAIT = 0.1  # seconds
-_PIECE = 4096  # bytes that a socket which can be written to takes without blocking
+_PIECE = 4096  # bytes that a writable socket accepts without blocking
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt at one thing, of one request or several."""
+    """One attempt at one operation, of one or more requests."""
 
     doing: str  # "download alice/x", for messages
     stop: Stop
     deadline: float  # time.monotonic()
-    home: httpx2.URL | None  # the hub, which redirects must not leave; None where the caller follows them
+    home: httpx2.URL | None  # the hub, which redirects must not leave; None if the caller follows them
 
     def check(self) -> None:
         """Raises Interrupted once asked to stop, HubTransient after the deadline."""
@@ -55,7 +55,7 @@ def current_call() -> Call | None:
 
 @contextmanager
 def under_way(call: Call) -> Iterator[None]:
-    """Let this thread's requests belong to ``call``."""
+    """Assign this thread's requests to ``call``."""
     call.check()
     token = _current.set(call)
     try:
@@ -65,7 +65,7 @@ def under_way(call: Call) -> Iterator[None]:
 
 
 def watch(client: httpx2.Client) -> None:
-    """Let the client's requests, by proxy or not, end with the call they belong to."""
+    """Make the client's requests, proxied or not, end with their call."""
     connect_through(client, _Backend())
 
 
@@ -117,7 +117,7 @@ class _Stream(httpcore2.NetworkStream):
 def _in_short_waits(
     step: Callable[[float | None], T], timeout: float | None, late: type[httpcore2.TimeoutException]
 ) -> T:
-    """What ``step``, given a number of seconds after which it raises ``late``, returns within ``timeout``."""
+    """The result of ``step``, which raises ``late`` after the seconds it is given, within ``timeout``."""
     call = _current.get()
     if call is None:
         return step(timeout)
@@ -132,7 +132,7 @@ def _in_short_waits(
 
 
 def _apart(connect: Callable[[], httpcore2.NetworkStream]) -> httpcore2.NetworkStream:
-    """``connect`` in a thread that the caller leaves when its call ends; what comes then is closed."""
+    """``connect`` in a thread that the caller abandons when its call ends; a late connection is closed."""
     call = _current.get()
     if call is None:
         return connect()

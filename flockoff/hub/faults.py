@@ -1,4 +1,4 @@
-"""What the errors of huggingface_hub and its HTTP library mean here: one table."""
+"""The one table that translates the errors of huggingface_hub and its HTTP library."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def _fatal(remedy: str) -> _Translation:
 
 
 def _forbidden(message: str, error: Exception) -> FlockoffError:
-    """The hub refuses for want of rights, or because an account has used up what it may use."""
+    """The hub refuses for lack of rights, or because an account's quota is used up."""
     said = error.server_message or "" if isinstance(error, HfHubHTTPError) else ""
     if _LIMIT.search(said):
         return HubFatal(message, remedy=_LIMIT_REMEDY)
@@ -89,14 +89,14 @@ def _setup(remedy: str) -> _Translation:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Errors of ``kind`` (and, where given, with an HTTP status in ``statuses``) become this."""
+    """The translation of errors of ``kind`` (and, if given, with an HTTP status in ``statuses``)."""
 
     kind: type[Exception]
     statuses: Container[int] | None
     translation: _Translation
 
 
-# The first rule that fits counts, so the special come before the general.
+# The first matching rule counts, so specific ones come first.
 RULES = (
     Rule(RepositoryNotFoundError, None, _missing(Reason.REPO_MISSING)),  # gated repos too: a subclass
     Rule(DisabledRepoError, None, _missing(Reason.REPO_MISSING)),
@@ -104,10 +104,10 @@ RULES = (
     Rule(RemoteEntryNotFoundError, None, _missing(Reason.FILE_MISSING)),
     Rule(HfHubHTTPError, {401}, _unauthorized(_TOKEN_REMEDY)),
     Rule(HfHubHTTPError, {403}, _forbidden),
-    # 409 and 412: somebody else's commit came between, so what was asked for must be looked at afresh
+    # 409 and 412: another commit came in between, so the state must be read again
     Rule(HfHubHTTPError, {408, 409, 412, 425, 429}, _transient),
     Rule(HfHubHTTPError, range(500, 600), _transient),
-    Rule(HfHubHTTPError, {404}, _fatal(_ENDPOINT_REMEDY)),  # a hub names what it is that it has not found
+    Rule(HfHubHTTPError, {404}, _fatal(_ENDPOINT_REMEDY)),  # a real hub says what it has not found
     Rule(HfHubHTTPError, None, _fatal("")),
     Rule(LocalTokenNotFoundError, None, _unauthorized(_TOKEN_REMEDY)),
     Rule(OfflineModeIsEnabled, None, _setup(_OFFLINE_REMEDY)),
@@ -115,12 +115,12 @@ RULES = (
     Rule(httpx2.InvalidURL, None, _setup(_ENDPOINT_REMEDY)),
     Rule(httpx2.HTTPError, None, _unreachable),  # timeouts, refused, reset and cut connections
     Rule(OSError, None, _setup("Check the disk's free space and the folder's permissions.")),
-    Rule(Exception, None, _fatal(_ENDPOINT_REMEDY)),  # an answer that is not a hub's
+    Rule(Exception, None, _fatal(_ENDPOINT_REMEDY)),  # not a hub's answer
 )
 
 
 def translate(error: Exception, doing: str) -> FlockoffError:
-    """Our error for a foreign one that came up while ``doing`` ("download alice/x")."""
+    """Our error for a library's, raised while ``doing`` ("download alice/x")."""
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # huggingface_hub wraps what goes wrong in its uploads
     return rule_for(error).translation(f"Could not {doing}: {_detail(error)}.", error)
@@ -136,7 +136,7 @@ def rule_for(error: Exception) -> Rule:
 
 
 def _detail(error: Exception) -> str:
-    """What happened, in one line without the token, even where the hub repeats it."""
+    """What happened, in one line, without the token even if the hub repeats it."""
     if isinstance(error, HfHubHTTPError):
         said = without(error.server_message or "", _tokens(error.response.request))
         said = said.split("\n")[0][:200].rstrip(".")
@@ -148,12 +148,12 @@ def _detail(error: Exception) -> str:
 
 
 def _tokens(request: httpx2.Request) -> list[str]:
-    """What a request carries to prove who sends it."""
+    """A request's credentials."""
     return request.headers.get("authorization", "").split()[1:]
 
 
 def reason_of(response: httpx2.Response) -> str:
-    """Why the hub refuses, in its own words: one line without the token; empty where it does not say."""
+    """The hub's reason for refusing: one line without the token; empty if it gives none."""
     said = response.headers.get("x-error-message", "") or _error_in_body(response)
     return without(said, _tokens(response.request)).split("\n")[0][:200].rstrip(".")
 
@@ -163,17 +163,17 @@ def _error_in_body(response: httpx2.Response) -> str:
     if not length.isdecimal() or int(length) > _REASON_BYTES:
         return ""
     try:
-        told = json.loads(response.read())
+        value = json.loads(response.read())
     except ValueError:
         return ""
-    return str(told.get("error") or "") if isinstance(told, dict) else ""
+    return str(value.get("error") or "") if isinstance(value, dict) else ""
 
 
 def retry_after(response: httpx2.Response) -> float | None:
-    """The pause in seconds that an answer asks for, None where it asks for none."""
-    told = response.headers.get("retry-after", "").strip()
-    if told.isdecimal():
-        return float(told)
+    """The pause in seconds that a response asks for, or None."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isdecimal():
+        return float(value)
     if asked := _PAUSE.search(reason_of(response)):
         number, unit = asked.groups()
         return (float(number) if number.isdecimal() else 1.0) * _SECONDS[unit]
@@ -185,7 +185,7 @@ def retry_after(response: httpx2.Response) -> float | None:
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Let foreign errors out as ours."""
+    """Raise libraries' errors as ours."""
     try:
         yield
     except FOREIGN as error:

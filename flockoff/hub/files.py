@@ -1,4 +1,4 @@
-"""Files here and files there: what tells whether two of them are the same."""
+"""Local and remote files, and whether two are the same."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ _CHUNK = 1 << 20
 
 
 class Missing(HubFatal):
-    """The hub has no such repo, commit or file, or none that this token may see; ``reason`` says which."""
+    """The hub has no such repo, commit or file visible to this token; ``reason`` says which."""
 
     def __init__(self, reason: Reason, message: str, *, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
@@ -20,21 +20,21 @@ class Missing(HubFatal):
 
 
 class ContentGone(HubTransient):
-    """The hub describes the file, but has no content for it now."""
+    """The hub lists the file, but has no content for it now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A content's size in bytes and the two hashes, in hex, that a hub may know it by."""
+    """A content's size in bytes and the two hashes, in hex, that a hub may use."""
 
     size: int
-    sha256: str  # how LFS names it
-    git_sha1: str  # how git names it: SHA-1 of "blob", size, NUL and the content
+    sha256: str  # LFS's hash
+    git_sha1: str  # git's hash: SHA-1 of "blob", size, NUL and the content
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repo at a commit, as the hub describes it; one of the hashes is there."""
+    """The hub's description of a file of a repo at a commit, with at least one of the hashes."""
 
     path: str
     url: str
@@ -68,14 +68,14 @@ def digest_of(path: Path, stop: Stop | None = None) -> Digest:
 
 
 def dataset_key(namespace: str, commit: str) -> str:
-    """64 hex digits that stand for a dataset in file names: these hold no text from outside."""
+    """64 hex digits that identify a dataset in file names, which thus contain no outside text."""
     return hashlib.sha256(f"{namespace}/{commit}".encode()).hexdigest()
 
 
 def move_into_place(file: Path, target: Path) -> None:
-    """Rename a file, so that neither a crash nor a power cut afterwards undoes it. Raises OSError."""
+    """Rename a file durably, surviving a crash or power cut. Raises OSError."""
     file.replace(target)
-    if os.name == "posix":  # elsewhere a directory cannot be opened
+    if os.name == "posix":  # on Windows a directory cannot be opened
         directory = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(directory)

@@ -1,7 +1,7 @@
-"""All that this package takes from other libraries' private parts, watched by tests/hub/test_hub_library.py.
+"""Everything used here of other libraries' private parts, guarded by tests/hub/test_hub_library.py.
 
-huggingface_hub documents its three functions, but offers them untyped. httpcore2 takes a network backend,
-which httpx2 has no way to pass on.
+huggingface_hub's three functions are documented but untyped. httpcore2 accepts a network backend, but httpx2
+cannot pass one on.
 """
 
 import httpcore2
@@ -13,7 +13,7 @@ __all__ = ["build_hf_headers", "connect_through", "hf_raise_for_status", "parse_
 
 
 def connect_through(client: httpx2.Client, backend: httpcore2.NetworkBackend) -> None:
-    """Let all connections of ``client``, by proxy or not, be made by ``backend``."""
+    """Make ``backend`` open all connections of ``client``, proxied or not."""
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx2.HTTPTransport):
             transport._pool._network_backend = backend

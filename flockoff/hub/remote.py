@@ -1,4 +1,4 @@
-"""The hub's requests through huggingface_hub: one attempt each, with our records and errors."""
+"""Requests to the hub through huggingface_hub: one attempt each, with our records and errors."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ RepoType = Literal["dataset", "model"]
 class Remote:
     """A hub under one token. Every method is one attempt and raises HubError's kinds; thread-safe.
 
-    No attempt takes longer than ``patience`` says, nor more than a moment once ``stop`` is set: Interrupted.
+    An attempt takes no longer than ``patience`` allows, and raises Interrupted soon after ``stop`` is set.
     """
 
     def __init__(self, endpoint: str | None, token: str | None, patience: Patience, stop: Stop) -> None:
@@ -37,7 +37,7 @@ class Remote:
         self._patience = patience
         self._stop = stop
         self._endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
-        # False, not None: None would send whatever token `hf auth login` once left on this machine
+        # False, not None: None would send the token stored by `hf auth login`
         sent = token or False
         self._api = HfApi(self._endpoint, sent, "flockoff", version("flockoff"))
         self._headers = build_hf_headers(
@@ -59,24 +59,24 @@ class Remote:
 
     def whoami(self) -> Mapping[str, Any]:
         with self._call("check the hub token"):
-            told = self._api.whoami()
-            if not isinstance(told.get("name"), str):
-                raise HubFatal("The hub does not tell whose token this is.")
-            return told
+            answer = self._api.whoami()
+            if not isinstance(answer.get("name"), str):
+                raise HubFatal("The hub does not say whose token this is.")
+            return answer
 
     def state(self, repo_id: str, revision: str | None) -> RepoState:
-        """A dataset repo: its visibility, and the commit that ``revision`` (None: main) stands for."""
+        """A dataset repo's visibility, and the commit of ``revision`` (None: main)."""
         with self._call(f"look up {repo_id}"):
-            # Not all of the info: it lists every file, and a repo may have a million of them.
+            # Not the full info: it lists every file, and a repo may have a million of them.
             info = self._info(repo_id, revision, ["sha", "private"])
             if not info.sha:
-                raise HubFatal(f"The hub tells no commit of {repo_id}.")
+                raise HubFatal(f"The hub names no commit of {repo_id}.")
             if not is_repo_id(info.id):
-                raise HubFatal(f"The hub does not tell what {repo_id} is called there.")
+                raise HubFatal(f"The hub does not give the full name of {repo_id}.")
             return RepoState(info.id, private=bool(info.private), head=info.sha)
 
     def check_open(self, repo_id: str) -> None:
-        """Raises Missing for a dataset repo that is not there, or that its owner has closed to the public."""
+        """Raises Missing for a dataset repo that does not exist or is not public."""
         with self._call(f"look up {repo_id}"):
             info = self._info(repo_id, None, ["private", "gated", "disabled"])
             if info.private or info.gated or info.disabled:
@@ -90,7 +90,7 @@ class Remote:
     def files(
         self, repo_id: str, revision: str, paths: list[str], kind: RepoType = "dataset"
     ) -> list[RemoteFile]:
-        """Those of ``paths`` that are files of the repo at ``revision``."""
+        """Those of ``paths`` that exist in the repo at ``revision``."""
         with self._call(f"look up the files of {repo_id}"):
             found = self._api.get_paths_info(repo_id, paths, revision=revision, repo_type=kind)
             return [
@@ -112,7 +112,7 @@ class Remote:
         return RemoteFile(item.path, url, item.size, sha256, None if item.lfs else item.blob_id)
 
     def create_private(self, repo_id: str) -> bool:
-        """Create the dataset repo; False where there is one of that name already."""
+        """Create the dataset repo; False if it already exists."""
         with self._call(f"create the dataset repo {repo_id}"):
             try:
                 self._api.create_repo(repo_id, repo_type="dataset", private=True)

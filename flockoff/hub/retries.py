@@ -1,4 +1,4 @@
-"""How long to wait for a hub, and when to ask again."""
+"""How long to wait for a hub, and when to retry."""
 
 import logging
 import random
@@ -22,20 +22,20 @@ _LOOK = 0.1  # seconds
 class Patience:
     """All times are in seconds."""
 
-    timeout: float = 30.0  # of silence, in the middle of an answer too
+    timeout: float = 30.0  # of silence, also within a response
     tries: int = 4
-    backoff: float = 1.0  # before the second try; doubles with each further one, give or take half
-    max_retry_after: float = 60.0  # a hub that wants a longer pause is left to the caller
-    grace: float = 60.0  # that everything has, whatever its size
-    min_rate: float = 100_000.0  # bytes a second that a transfer must reach on top of that
+    backoff: float = 1.0  # before the second try; doubles each time, with a jitter of half
+    max_retry_after: float = 60.0  # longer pauses are left to the caller
+    grace: float = 60.0  # for any transfer, whatever its size
+    min_rate: float = 100_000.0  # bytes a second, beyond that
 
     def deadline(self, size: int = 0) -> float:
-        """The ``time.monotonic()`` at which to move ``size`` bytes, begun now, has taken too long."""
+        """The deadline (``time.monotonic()``) for transferring ``size`` bytes from now."""
         return time.monotonic() + self.grace + size / self.min_rate
 
 
 class Stop:
-    """The wish to stop: set once any of its events is."""
+    """A stop request: set once any of its events is."""
 
     def __init__(self, *events: threading.Event) -> None:
         self._events = events
@@ -55,7 +55,7 @@ class Stop:
 
 
 def retrying(attempt: Callable[[], T], patience: Patience, stop: Stop, *, deadline: float | None = None) -> T:
-    """``attempt`` until it comes through, at most ``patience.tries`` times.
+    """Call ``attempt`` until it succeeds, at most ``patience.tries`` times.
 
     HubTransient leads to another try, after the pause that the hub asks for or an exponential one. It is
     raised when tries, patience or ``deadline`` (monotonic) are used up. Raises Interrupted at a ``stop``.
@@ -77,7 +77,7 @@ def retrying(attempt: Callable[[], T], patience: Patience, stop: Stop, *, deadli
 
 
 def _pause(error: HubTransient, patience: Patience, tried: int) -> float:
-    """Seconds; random, so that many who were cut off at once do not come back at once."""
+    """Seconds, with jitter."""
     if error.retry_after is not None:
         return error.retry_after * random.uniform(1.0, 1.1)
     return backoff(tried, first=patience.backoff, longest=patience.max_retry_after)

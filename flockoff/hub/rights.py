@@ -1,4 +1,4 @@
-"""What a token may write, and who it belongs to."""
+"""A token's account and write access."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,19 +8,19 @@ from flockoff.records import HubAccount
 
 
 def account_of(whoami: Mapping[str, Any]) -> HubAccount:
-    """The account that a whoami answer is about."""
+    """The account in a whoami response."""
     owners, readable = writable_owners(whoami), {item["name"] for item in whoami.get("orgs") or []}
     return HubAccount(whoami["name"], can_write(whoami), frozenset(owners), frozenset(readable - owners))
 
 
 def require_write(account: HubAccount, repo_id: str) -> None:
-    """Raises HubUnauthorized where the account's token cannot write to a repo of that name."""
+    """Raises HubUnauthorized if the account's token cannot write to that repo."""
     owner, _, name = repo_id.partition("/")
     if not account.can_write:
         raise HubUnauthorized(
-            f"The Hugging Face token of {account.name} may only read.",
-            remedy="Make one that may write at https://huggingface.co/settings/tokens; put it into .env as "
-            "HF_TOKEN.",
+            f"The Hugging Face token of {account.name} is read-only.",
+            remedy="Create one with write access at https://huggingface.co/settings/tokens; put it "
+            "into .env as HF_TOKEN.",
         )
     if owner.casefold() in {each.casefold() for each in account.readable}:
         raise HubUnauthorized(
@@ -36,7 +36,7 @@ def require_write(account: HubAccount, repo_id: str) -> None:
 
 
 def can_write(whoami: Mapping[str, Any]) -> bool:
-    """Whether the token of a whoami answer can write somewhere. One that tells no role is taken to."""
+    """Whether the token in a whoami response can write anywhere; assumed if no role is given."""
     token = (whoami.get("auth") or {}).get("accessToken") or {}
     role = token.get("role")
     if role == "fineGrained":
@@ -46,6 +46,6 @@ def can_write(whoami: Mapping[str, Any]) -> bool:
 
 
 def writable_owners(whoami: Mapping[str, Any]) -> set[str]:
-    """The user of a whoami answer and the organisations that the user may write in."""
+    """The user in a whoami response and the organisations where the user has write access."""
     organisations = whoami.get("orgs") or []
     return {whoami["name"]} | {item["name"] for item in organisations if item.get("roleInOrg") != "read"}

@@ -15,19 +15,19 @@ from flockoff.hub.deadline import current_call, watch
 from flockoff.hub.faults import reason_of, retry_after, translate
 from flockoff.hub.surroundings import connecting
 
-# Seconds of silence. huggingface_hub by itself waits for ever for the answer to whoami, create or commit.
+# Seconds of silence. By default huggingface_hub waits for ever for whoami, create or commit.
 _TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
 _configuring = threading.Lock()
 
 
 def session() -> httpx2.Client:
-    """The client, made on first use. No request of it outlives the ``deadline.Call`` it belongs to."""
+    """The client, created on first use. No request outlives its ``deadline.Call``."""
     configure_library()
     return get_session()
 
 
 def configure_library() -> None:
-    """Let huggingface_hub use our client, and send no telemetry; once a process, from any thread."""
+    """Make huggingface_hub use our client and send no telemetry; once per process, from any thread."""
     with _configuring:
         _configure()
 
@@ -35,11 +35,11 @@ def configure_library() -> None:
 @cache
 def _configure() -> None:
     constants.HF_HUB_DISABLE_TELEMETRY = True
-    # It warns that an upload from a file object goes by LFS and not by Xet. That is what we want.
+    # It warns that a file object is uploaded by LFS instead of Xet, which is what we want.
     logging.getLogger("huggingface_hub._commit_api").addFilter(
         lambda record: "not supported by Xet Storage" not in record.getMessage()
     )
-    # It writes to the terminal by itself, a hub's X-HF-Warning for one just as it comes.
+    # It writes to the terminal itself, for example a hub's X-HF-Warning, unescaped.
     library = logging.getLogger("huggingface_hub")
     library.handlers.clear()
     library.propagate = True
@@ -47,10 +47,10 @@ def _configure() -> None:
 
 
 class _Client(httpx2.Client):
-    """Ends what goes wrong with one of our own errors, which huggingface_hub does not catch.
+    """Raises our own errors, which huggingface_hub does not catch.
 
-    By itself it repeats some requests after 429, 5xx and network errors, and sleeps in between for as long
-    as Retry-After says.
+    Otherwise it would retry some requests after 429, 5xx and network errors, sleeping as long as Retry-After
+    says.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class _Client(httpx2.Client):
         except (ValueError, ImportError, OSError) as error:  # an SSLError is an OSError
             names = ", ".join(name for name in connecting() if name != "HF_ENDPOINT")
             raise SetupError(
-                f"No connection to a hub can be set up as the environment has it: {error}.",
+                f"The environment's settings allow no connection to a hub: {error}.",
                 remedy=f"Correct or unset {names or 'what names proxies and certificates'}. "
                 "A proxy is an http://, https:// or socks5:// address.",
             ) from error
@@ -86,11 +86,11 @@ def _doing(request: httpx2.Request) -> str:
 
 def _refuse_offline(request: httpx2.Request) -> None:
     if is_offline_mode():
-        raise OfflineModeIsEnabled(f"HF_HUB_OFFLINE forbids to reach {request.url.host}")
+        raise OfflineModeIsEnabled(f"HF_HUB_OFFLINE forbids requests to {request.url.host}")
 
 
 def _check_busy(response: httpx2.Response) -> None:
-    """Raises HubTransient for 429 and 5xx; whatever error code such an answer carries is not believed."""
+    """Raises HubTransient for 429 and 5xx, ignoring any error code in the response."""
     if response.status_code == HTTPStatus.TOO_MANY_REQUESTS or response.status_code >= 500:
         said = reason_of(response)
         reason = f" ({said})" if said else ""
@@ -113,7 +113,7 @@ def _check_page(response: httpx2.Response) -> None:
 
 
 def _check_redirect(response: httpx2.Response) -> None:
-    """Follow the hub's redirects (of a renamed repo) on the hub only: nobody else can answer for it."""
+    """Allow redirects (of a renamed repo) only to the hub itself."""
     call = current_call()
     if call is None or call.home is None or not response.has_redirect_location:
         return

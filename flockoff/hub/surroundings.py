@@ -1,4 +1,4 @@
-"""The environment's variables by which an HTTP library, TLS or the hub's own client are steered unseen."""
+"""Environment variables that silently affect the HTTP library, TLS or the hub's client."""
 
 import os
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ _HUB = (
 
 
 def steering(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Those that are set, by name alone: their values may hold passwords."""
+    """The names of those that are set; their values may contain passwords."""
     connecting = [*_PROXIES, *(name.lower() for name in _PROXIES), *_TLS]
     return [name for name in (*connecting, *_HUB) if environ.get(name)]
 
 
 def connecting(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Those that are set and decide how a connection is made: proxies, certificates, the hub's address."""
+    """Those set that affect connections: proxies, certificates, the hub's address."""
     hub = {*_HUB} - {"HF_ENDPOINT"}
     return [name for name in steering(environ) if name not in hub]

@@ -1,4 +1,4 @@
-"""Fetching one file: bounded, resumed, verified, and in place whole or not at all."""
+"""Downloads one file: bounded, resumable, verified and atomic."""
 
 import os
 import shutil
@@ -24,12 +24,12 @@ _GONE = frozenset({404, 410})
 
 
 class _Spoiled(HubTransient):
-    """What has been received so far is not the file: the next try must not build on it."""
+    """The data received so far is wrong: the next try must not resume from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """The terms of a fetch. ``headers`` carry the token and go to ``endpoint``'s own host only."""
+    """The terms of a download. ``headers`` carry the token and are sent only to ``endpoint``'s host."""
 
     endpoint: str
     headers: dict[str, str] = field(repr=False)
@@ -39,9 +39,9 @@ class Transfer:
 
 
 def fetch(remote: RemoteFile, target: Path, transfer: Transfer) -> None:
-    """Make ``target`` the remote file, in one attempt; a later one goes on where this one broke off.
+    """Download the file to ``target``, in one attempt; a later one resumes where it broke off.
 
-    Raises HubTransient for whatever may heal (cut, slow, wrong content), SetupError for the disk, HubError's
+    Raises HubTransient for transient faults (cut, slow, wrong content), SetupError for the disk, HubError's
     other kinds, and Interrupted.
     """
     doing = f"download {remote.path}"
@@ -59,11 +59,10 @@ def fetch(remote: RemoteFile, target: Path, transfer: Transfer) -> None:
 
 @contextmanager
 def _part_of(target: Path) -> Iterator[Path]:
-    """A file of our own to receive into: what an earlier try left, if nobody else is at it.
+    """An exclusive file to receive into: what an earlier try left, unless someone else is using it.
 
-    Renaming is the claim, so of several threads or processes one gets the old part and the others begin
-    at zero. When the attempt fails the part is put back for the next one, unless it is spoiled or the disk
-    is the trouble.
+    Renaming claims it, so of several threads or processes one gets the old part and the others start from
+    zero. If the attempt fails the part is put back for the next one, unless it is spoiled or the disk failed.
     """
     shelved = target.with_name(target.name + ".part")
     own = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
@@ -84,7 +83,7 @@ def _part_of(target: Path) -> Iterator[Path]:
 
 
 def _receive(remote: RemoteFile, file: BinaryIO, transfer: Transfer) -> None:
-    """Append to ``file`` what is missing of ``remote``, and not one byte more."""
+    """Append to ``file`` exactly the missing bytes of ``remote``."""
     have = file.seek(0, os.SEEK_END)
     if have >= remote.size:
         return
@@ -97,7 +96,7 @@ def _receive(remote: RemoteFile, file: BinaryIO, transfer: Transfer) -> None:
     with _body(remote.url, have, transfer) as response:
         if have and response.status_code != 206:
             file.truncate(have := 0)
-        for chunk in response.iter_raw():  # as it comes in: to wait for full chunks is to miss the deadline
+        for chunk in response.iter_raw():  # as it arrives: waiting for full chunks could miss the deadline
             have += len(chunk)
             if have > remote.size:
                 raise _Spoiled(f"The hub sent more than the {remote.size} bytes of {remote.path}.")
@@ -108,7 +107,7 @@ def _receive(remote: RemoteFile, file: BinaryIO, transfer: Transfer) -> None:
 
 @contextmanager
 def _body(url: str, start: int, transfer: Transfer) -> Iterator[httpx2.Response]:
-    """The answer whose body holds the file from byte ``start`` on (status 206) or from 0 (200)."""
+    """The response whose body is the file from byte ``start`` on (status 206) or from 0 (200)."""
     home = httpx2.URL(transfer.endpoint)
     here = httpx2.URL(url)
     plain = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
@@ -128,10 +127,10 @@ def _body(url: str, start: int, transfer: Transfer) -> Iterator[httpx2.Response]
 
 
 def _check(response: httpx2.Response, start: int, *, at_home: bool) -> None:
-    """Raises unless the answer's body can be the file from byte ``start`` on.
+    """Raises unless the response's body can be the file from byte ``start`` on.
 
-    Storage elsewhere that the hub redirects to is not asked who may see what, so its refusals say nothing
-    about the repo or our token: an expired link, for one, is a 403.
+    External storage that the hub redirects to does not decide on access, so its refusals say nothing about
+    the repo or our token: an expired link, for example, is a 403.
     """
     path = response.request.url.path
     if response.status_code == 416:
@@ -143,7 +142,7 @@ def _check(response: httpx2.Response, start: int, *, at_home: bool) -> None:
         raise HubTransient(f"{host}, where the hub keeps {path}, answered {response.status_code}.")
     hf_raise_for_status(response)
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise _Spoiled(f"The hub sent {path} compressed, which was not asked for.")
+        raise _Spoiled(f"The hub sent {path} compressed, which was not requested.")
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:

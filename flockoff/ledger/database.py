@@ -1,4 +1,4 @@
-"""The SQLite file below the ledger: opening, locking, transactions, and SQLite's errors in our words."""
+"""The ledger's SQLite file: opening, locking, transactions, and translating SQLite's errors."""
 
 import logging
 import os
@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 BUSY_SECONDS = 5.0  # how long to wait for another program that has the file locked
 
 _DAMAGED = (
-    "Restore the file from a backup, or move it aside to start with an empty one: scores start from zero"
-    " then, and only the commitments that the chain still shows are known. In both cases take the files"
-    " beside it whose names end in -wal and -shm away with it."
+    "Restore the file from a backup, or move it aside to start with an empty one: scores then start from"
+    " zero, and only the commitments that the chain still shows are known. Either way, also move away the"
+    " files beside it whose names end in -wal and -shm."
 )
 _WRITABLE = (
-    "Give this user the right to write the file, those beside it whose names begin the same, and their"
-    " folder, on a disk that is mounted for writing."
+    "Let this user write the file, its -wal and -shm files, and their folder, on a disk that is mounted for"
+    " writing."
 )
 _BUG = "This is a bug: please report it with this message."
 _MAY_BE_MENDED = frozenset(
@@ -48,7 +48,7 @@ _SHARING = (
     *("SQLITE_IOERR_CHECKRESERVEDLOCK", "SQLITE_PROTOCOL"),
 )
 _WHAT_TO_DO = {
-    "SQLITE_FULL": ("The disk is full", "Free some space. What was stored before is safe."),
+    "SQLITE_FULL": ("The disk is full", "Free some space. Everything stored so far is safe."),
     "SQLITE_BUSY": ("Another program has it locked", "Close that program (a database browser, a backup)."),
     "SQLITE_CORRUPT": ("The file is damaged", _DAMAGED),
     "SQLITE_NOTADB": ("The file is not a ledger, or is damaged", _DAMAGED),
@@ -68,7 +68,7 @@ _WHAT_TO_DO = {
 
 
 class Database:
-    """One open file. To be used from the thread that opened it."""
+    """One open file. Use it only from the thread that opened it."""
 
     def __init__(self, connection: sqlite3.Connection, location: Location, resources: ExitStack) -> None:
         self.location = location
@@ -78,10 +78,10 @@ class Database:
 
     @classmethod
     def open(cls, location: Location, *, read_only: bool) -> Self:
-        """Open the file; unless ``read_only``, make or migrate it and keep every other writer out.
+        """Open the file; unless ``read_only``, create or migrate it and lock out other writers.
 
         Raises LedgerError for a file that is in use, damaged, empty, not a ledger, or of a newer version, and
-        LedgerUnavailable for what may be mended.
+        LedgerUnavailable for what can be fixed.
         """
         with translated(location), ExitStack() as resources:
             if isinstance(location, Path) and not read_only:
@@ -109,7 +109,7 @@ class Database:
             return self._connection.execute(sql, parameters).fetchall()
 
     def records(self, make: Callable[[sqlite3.Row], T], sql: str, parameters: Parameters = ()) -> list[T]:
-        """What ``make`` makes of each row. Only a damaged file holds rows of which it can make nothing."""
+        """``make`` applied to each row. Rows that it rejects mean a damaged file."""
         rows = self.read(sql, parameters)
         try:
             return [make(row) for row in rows]
@@ -118,7 +118,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of what is done inside is stored when this ends, or nothing of it."""
+        """Everything done inside is committed at the end, or nothing."""
         with translated(self.location):
             self._require_in_place()
             self._connection.execute("BEGIN IMMEDIATE")
@@ -130,9 +130,9 @@ class Database:
                     self._connection.rollback()
 
     def _require_in_place(self) -> None:
-        """Raise LedgerError if the file is not where it was opened: what is written would be lost with it.
+        """Raise LedgerError if the file is no longer where it was opened: writes would be lost with it.
 
-        All that was stored is saved first, from the file that only this process may still have.
+        First saves everything stored, from the file that maybe only this process still has open.
         """
         now = _file_at(self.location)
         if self._file is None or (now is not None and os.path.samestat(now, self._file)):
@@ -140,23 +140,23 @@ class Database:
         saved = f"{self.location}.saved-{os.getpid()}"
         self._connection.execute("VACUUM INTO ?", (saved,))
         raise LedgerError(
-            f"Ledger {self.location}: It was moved, deleted or replaced while it was in use.",
-            remedy=f"All of it is in {saved}: move that into its place, or away to start with an empty one.",
+            f"Ledger {self.location}: it was moved, deleted or replaced while in use.",
+            remedy=f"A full copy is in {saved}: move it into place, or away to start with an empty one.",
         )
 
 
 @contextmanager
 def translated(location: Location) -> Iterator[None]:
-    """SQLite's errors become LedgerError, or LedgerUnavailable where they may be mended.
+    """Turn SQLite's errors into LedgerError, or LedgerUnavailable for what can be fixed.
 
-    Its ProgrammingError is a bug of ours and stays what it is.
+    A ProgrammingError is a bug of ours and is left alone.
     """
     try:
         yield
     except sqlite3.ProgrammingError:
         raise
     except sqlite3.Error as error:
-        # Extended names such as SQLITE_IOERR_WRITE belong to the code they begin with.
+        # Extended codes such as SQLITE_IOERR_WRITE start with the base code.
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(_SHARING):
             what = "Its file system does not let programs share memory and locks"
@@ -165,7 +165,7 @@ def translated(location: Location) -> Iterator[None]:
         what, remedy = _WHAT_TO_DO.get(name, ("It failed", _BUG))
         kind = LedgerUnavailable if name in _MAY_BE_MENDED else LedgerError
         raise kind(f"Ledger {location}: {what} ({error}).", remedy=remedy) from error
-    except UnicodeDecodeError as error:  # Python reading what SQLite says of a damaged schema
+    except UnicodeDecodeError as error:  # Python reading SQLite's message about a damaged schema
         raise _damaged(location, error) from error
     except OSError as error:
         raise LedgerUnavailable(
@@ -182,23 +182,22 @@ def _file_at(location: Location) -> os.stat_result | None:
 
 
 def _make_file(path: Path) -> None:
-    """Make the ledger if there is none: whole, under another name first.
+    """Create the ledger if there is none: complete, under another name first.
 
-    So a file that is empty, or whose log is all that is left, has lost what it held. SQLite would take it
-    for a new one.
+    So an empty file, or a log without its file, has lost its content. SQLite would treat it as new.
     """
     log = path.with_name(f"{path.name}-wal")
     if path.exists():
         if path.stat().st_size == 0:
             raise LedgerError(f"Ledger {path}: The file is empty.", remedy=_DAMAGED)
-        # SQLite would open it for reading and put files beside it that nobody may write later either.
+        # SQLite would open it read-only and create files beside it that nobody may write later either.
         if not os.access(path, os.W_OK):
             raise LedgerUnavailable(f"Ledger {path}: It cannot be written.", remedy=_WRITABLE)
         return
     if log.exists():
         raise LedgerError(
-            f"Ledger {path}: The file is missing, but {log.name} has the end of what it held.",
-            remedy=f"Put the file back, or take {log.name} away to start with an empty ledger.",
+            f"Ledger {path}: the file is missing, but {log.name} has its latest changes.",
+            remedy=f"Put the file back, or move {log.name} away to start with an empty ledger.",
         )
     new = path.with_name(f"{path.name}.new")
     for leftover in (new, path.with_name(f"{new.name}-journal")):
@@ -209,10 +208,10 @@ def _make_file(path: Path) -> None:
 
 
 def _lock(path: Path, resources: ExitStack) -> None:
-    """Keep other writers out until ``resources`` is closed or this process dies, however it dies.
+    """Lock out other writers until ``resources`` is closed or this process dies, in any way.
 
-    A transaction that stays open on a second, empty database is a lock that works the same on every
-    operating system. On the ledger itself it would also keep readers out.
+    An open transaction on a second, empty database is a lock that works the same on every operating system.
+    On the ledger itself it would also lock out readers.
     """
     lock_path = path.with_name(f"{path.name}.lock")
     lock = sqlite3.connect(lock_path, timeout=0, isolation_level=None)
@@ -247,8 +246,8 @@ def _require_ledger(connection: sqlite3.Connection, location: Location, *, read_
         return
     if application_id != APPLICATION_ID:
         raise LedgerError(
-            f"Ledger {location}: this is a file of another program, or an empty one.",
-            remedy="Choose another path; the file was left as it is.",
+            f"Ledger {location}: this is another program's file, or an empty one.",
+            remedy="Choose another path; the file was left unchanged.",
         )
     if version > len(MIGRATIONS):
         raise LedgerError(
@@ -258,7 +257,7 @@ def _require_ledger(connection: sqlite3.Connection, location: Location, *, read_
     if read_only and version < len(MIGRATIONS):
         raise LedgerError(
             f"Ledger {location}: its version {version} is older than this program's {len(MIGRATIONS)}.",
-            remedy="Start the validator once: it brings the file up to date.",
+            remedy="Start the validator once: it upgrades the file.",
         )
 
 
@@ -276,12 +275,12 @@ def _prepare(connection: sqlite3.Connection, location: Location) -> None:
 
 
 def _require_tables(connection: sqlite3.Connection, location: Location) -> None:
-    """Raise LedgerError for damage in the description of the tables, which no integrity check looks for."""
+    """Raise LedgerError for a damaged schema, which SQLite's integrity check does not detect."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
         migrate(model)
         missing = _tables(model) - _tables(connection)
     if missing:
-        raise _damaged(location, f"no {missing.pop()[0]} as it should be")
+        raise _damaged(location, f"{missing.pop()[0]} is missing or altered")
 
 
 def _tables(connection: sqlite3.Connection) -> set[tuple[str, str | None]]:

@@ -1,27 +1,27 @@
-"""What the ledger forgets, so that its file stops growing."""
+"""Deletes old detail, so that the ledger's file stops growing."""
 
 from sqlite3 import Connection
 
-# What is forgotten of epochs that began before block :horizon. Content claims, epochs, turns and scores stay:
-# 250 bytes for a new content or hotkey. An epoch has 32 places for these: at the most 60 MB a year. Sketches
+# What is deleted of epochs that began before block :horizon. Content claims, epochs, turns and scores stay:
+# 250 bytes per new content or hotkey, of which an epoch has at most 32, so 60 MB a year at most. Sketches
 # stay too.
 _FORGET = (
     "DELETE FROM places WHERE epoch < :horizon",
     "DELETE FROM results WHERE epoch < :horizon",
-    # A hotkey's last verdict counts however old it is.
+    # A hotkey's last verdict counts, however old.
     "DELETE FROM verdicts AS old WHERE epoch < :horizon"
     " AND EXISTS (SELECT 1 FROM verdicts WHERE hotkey = old.hotkey AND epoch > old.epoch)",
     "DELETE FROM evaluations WHERE epoch < :horizon",
-    # A measurement outlives its evaluation where a verdict that is kept is on it.
+    # A measurement outlives its evaluation if a verdict that is kept refers to it.
     "DELETE FROM measurements WHERE id NOT IN (SELECT measurement FROM evaluations)"
     " AND id NOT IN (SELECT measurement FROM base_losses)"
     " AND id NOT IN (SELECT measurement FROM verdicts WHERE measurement IS NOT NULL)",
-    # Nobody would set the last weights again if they were gone.
+    # The last weights may have to be repeated.
     "DELETE FROM weights WHERE weights_set IN (SELECT id FROM weights_sets"
     " WHERE epoch < :horizon AND id < (SELECT max(id) FROM weights_sets))",
     "DELETE FROM weights_sets WHERE epoch < :horizon AND id < (SELECT max(id) FROM weights_sets)",
-    # A miner can commit anew in every epoch for ever. Its first block counts, and what it had at the horizon;
-    # what was evaluated in between has a claim.
+    # A miner can commit anew in every epoch for ever. Its first block counts, and its commitment at the
+    # horizon; anything evaluated in between has a claim.
     "DELETE FROM commitments AS old WHERE block < :horizon"
     " AND EXISTS (SELECT 1 FROM commitments WHERE hotkey = old.hotkey AND block < old.block)"
     " AND EXISTS (SELECT 1 FROM commitments WHERE hotkey = old.hotkey AND block > old.block"
@@ -30,9 +30,9 @@ _FORGET = (
 
 
 def prune(connection: Connection, keep_epochs: int) -> None:
-    """Forget the detail of all epochs before the last ``keep_epochs`` closed ones.
+    """Delete the detail of all epochs before the last ``keep_epochs`` closed ones.
 
-    The pages that become free are used for the next epochs, so the file stops growing and needs no vacuum.
+    The freed pages are reused, so the file stops growing and needs no vacuum.
     """
     row = connection.execute(
         "SELECT start_block FROM epochs WHERE closed_at IS NOT NULL"

@@ -1,4 +1,4 @@
-"""The way from table rows to records, for whoever reads them."""
+"""Conversion of table rows to records."""
 
 import json
 import sqlite3
@@ -11,7 +11,7 @@ from flockoff.records import Commitment, Evaluation, Measurement, ModelId, Preci
 
 NUMBER = struct.Struct("<d")
 
-# Joins what "recorded" refers to: measurements with what they were made with.
+# Joins "recorded" with its measurements and their setups.
 MEASURED = "JOIN measurements AS m ON m.id = recorded.measurement JOIN setups AS s ON s.id = m.setup"
 # A verdict's loss is that of the measurement it is on.
 VERDICTS = "SELECT v.*, m.loss FROM verdicts AS v LEFT JOIN measurements AS m ON m.id = v.measurement"
@@ -19,7 +19,7 @@ VERDICTS = "SELECT v.*, m.loss FROM verdicts AS v LEFT JOIN measurements AS m ON
 
 @dataclass(frozen=True, slots=True)
 class LedgerIdentity:
-    """``hotkey``: the validator's; ``genesis``: its chain's first hash, in hex. None where it did not say."""
+    """``hotkey``: the validator's; ``genesis``: its chain's genesis hash, in hex. None where unknown."""
 
     netuid: int
     competition: str

@@ -1,13 +1,13 @@
-"""The ledger's tables, and how a file of an older version becomes one of today's.
+"""The ledger's tables and migrations.
 
-``MIGRATIONS[i]`` takes a file from version i to i + 1; the version is SQLite's ``user_version``. A script
-that was released is never changed: what is new is a new script at the end.
+``MIGRATIONS[i]`` takes a file from version i to i + 1; the version is SQLite's ``user_version``. Never change
+a released script: append a new one.
 """
 
 import sqlite3
 from collections.abc import Sequence
 
-# "FLOF": what SQLite's header says of a file that is a ledger, so that no other file is taken for one.
+# "FLOF": marks a file as a ledger in SQLite's header.
 APPLICATION_ID = 0x464C4F46
 
 _FIRST = f"""

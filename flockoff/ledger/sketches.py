@@ -1,4 +1,4 @@
-"""What a ledger knows of the answers in all datasets it ever saw, and what a dataset has of them."""
+"""The ledger's index of the answers in every dataset seen, to find near-duplicates."""
 
 import json
 import sqlite3
@@ -38,7 +38,7 @@ SELECT content_hash FROM sketches WHERE content_hash NOT IN (SELECT content_hash
 
 
 class SketchIndex:
-    """The sketches of all contents that were valid, each once, under the claim on the content.
+    """The sketches of all valid contents, each once, under the claim on the content.
 
     Nothing here writes: what a look found is stored by ``remember``, in the caller's transaction. Of a
     content that its hotkey followed up by another one only what was new in it is kept. A look at a dataset
@@ -52,7 +52,7 @@ class SketchIndex:
 
     @property
     def key(self) -> bytes:
-        """The secret under which all sketches here are made."""
+        """The secret key of all sketches here."""
         [row] = self._database.read("SELECT key FROM sketch_key")
         return bytes(row["key"])
 
@@ -64,9 +64,8 @@ class SketchIndex:
         public: Sketch | None,
         owners: Owners | None = None,
     ) -> Borrowed:
-        """What of the content that ``claim`` is on belongs to others, as far as is known by now.
-
-        The claim need not be stored. ``public``: the competition's public sample. ``owners``: of all claims.
+        """What of the content of ``claim`` belongs to others, as far as known. The claim need not be stored.
+        ``public``: the competition's public sample. ``owners``: of all claims.
         """
         others = self._holdings(claim, sketch, rules, owners)
         return borrowed(sketch, claim, others, rules, public, owners)
@@ -79,9 +78,8 @@ class SketchIndex:
         public: Sketch | None,
         owners: Owners | None = None,
     ) -> Borrowed | None:
-        """The same for a remembered content, if contents first seen in ``epoch`` matter to it.
-
-        None where they do not, so that nothing has changed, or where the content is not remembered.
+        """The same for a remembered content, if contents first seen in ``epoch`` bear on it. None if they do
+        not, so that nothing has changed, or if the content is not remembered.
         """
         found = self._database.records(_sketch_from, _SKETCH, (content_hash,))
         if not found:
@@ -94,7 +92,7 @@ class SketchIndex:
         return self.look(claim, sketch, rules, public, owners)
 
     def borrowed_share(self, content_hash: str) -> float | None:
-        """Of the content's assistant tokens, 0 to 1, by the last look stored; None if there was none."""
+        """Of the content's assistant tokens, 0 to 1, by the last lookup stored; None if there was none."""
         rows = self._database.read(
             "SELECT borrowed_tokens, assistant_tokens FROM sketches WHERE content_hash = ?", (content_hash,)
         )
@@ -187,9 +185,9 @@ def _first_hits(
 def remember(
     connection: sqlite3.Connection, content_hash: str, sketch: Sketch, epoch: int, found: Borrowed
 ) -> None:
-    """Remember a claimed content and what a look at it found.
+    """Store a claimed content and the result of its lookup.
 
-    ``epoch``, that from this start block, is when the content was first seen, unless it was seen before.
+    ``epoch``: the start block of the epoch in which the content was first seen, unless it was seen before.
     """
     for kept, followed in _followed(connection, content_hash):
         connection.execute(
@@ -215,7 +213,7 @@ def remember(
 
 
 def remember_again(connection: sqlite3.Connection, found: Mapping[str, Borrowed]) -> None:
-    """Remember what ``SketchIndex.look_again`` found, by content hash."""
+    """Store the results of ``SketchIndex.look_again``, by content hash."""
     connection.executemany(
         "UPDATE sketches SET borrowed_tokens = ? WHERE content_hash = ?",
         [(borrowed.tokens, content_hash) for content_hash, borrowed in found.items()],
@@ -229,9 +227,9 @@ def index_stored(connection: sqlite3.Connection, content_hash: str) -> None:
 
 
 def bear_witness(connection: sqlite3.Connection, coldkeys: Mapping[str, str]) -> None:
-    """Count these contents, with the coldkey of each, for what is common property.
+    """Count these contents, each for its coldkey, as witnesses of what is common property.
 
-    They count as long as the last look at them finds no more than ``Overlap.witness_share`` of others'.
+    They count as long as their last lookup finds at most ``Overlap.witness_share`` of them to be others'.
     """
     connection.executemany(
         "INSERT INTO witnesses (content_hash, coldkey) VALUES (?, ?) ON CONFLICT DO NOTHING", coldkeys.items()

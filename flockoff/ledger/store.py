@@ -1,4 +1,4 @@
-"""What a validator remembers, and the only ways to change it: each is one transaction."""
+"""What a validator remembers. Every method that changes it is one transaction."""
 
 import json
 import time
@@ -51,14 +51,13 @@ KEEP_EPOCHS = 1000  # 50 days of mainnet's epochs, in about 75 MB with 256 miner
 class Ledger:
     """One validator's memory of one competition on one subnet. An epoch is named by its start block.
 
-    Whatever a method was asked to store is on disk when it returns, and either all of it or nothing.
-    Every method may raise LedgerError: the file is damaged, or a record contradicts what is stored; and
-    LedgerUnavailable: disk full or failing, file locked. After that nothing has changed, and the same call
-    works once it is mended. To be used from the thread that opened it. Times are for people to read:
-    nothing depends on the clock.
+    What a method stores is on disk when it returns, all of it or nothing. Every method may raise LedgerError
+    (damaged file, or a record that contradicts what is stored) or LedgerUnavailable (disk full or failing,
+    file locked). Then nothing has changed, and the same call works once the cause is fixed. Use it only from
+    the thread that opened it. Times are informative: nothing depends on the clock.
 
-    Of closed epochs but the last ``keep_epochs`` only what later ones need is kept: who owns which content,
-    since when each hotkey is there, its last turn, verdict and commitments, the scores and the last weights.
+    Of closed epochs before the last ``keep_epochs`` only what later ones need is kept: who owns which
+    content, each hotkey's first block, last turn, verdict and commitments, the scores and the last weights.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float], keep_epochs: int) -> None:
@@ -80,12 +79,12 @@ class Ledger:
         keep_epochs: int = KEEP_EPOCHS,
         clock: Callable[[], float] = time.time,
     ) -> Self:
-        """Open the ledger, making the file if need be. Close it, or use it as a context manager.
+        """Open the ledger, creating the file if necessary. Close it, or use it as a context manager.
 
-        One process at a time may open it for writing; ``read_only`` works beside that one. ``hotkey`` is the
-        validator's own and ``genesis`` its chain's first hash, in hex; None, for those who only look, opens
-        anybody's. ``clock`` gives UTC seconds. Raises LedgerError also for a file that is not a ledger, or
-        one of another chain, subnet, competition or validator.
+        One process at a time may open it for writing; ``read_only`` works alongside. ``hotkey``: the
+        validator's own; ``genesis``: its chain's genesis hash, in hex; None, for readers, opens anybody's.
+        ``clock`` gives UTC seconds. Raises LedgerError also for a file that is not a ledger, or is another
+        chain's, subnet's, competition's or validator's.
         """
         database = Database.open(path, read_only=read_only)
         ledger = cls(database, clock, keep_epochs)
@@ -100,11 +99,11 @@ class Ledger:
 
     @classmethod
     def look(cls, path: Path) -> Self:
-        """Open anybody's ledger to read; ``identity`` tells whose it is. Raises LedgerError as ``open``."""
+        """Open anybody's ledger read-only; ``identity`` says whose it is. Raises LedgerError as ``open``."""
         return cls(Database.open(path, read_only=True), time.time, KEEP_EPOCHS)
 
     def identity(self) -> LedgerIdentity:
-        """Whose memory this is. Raises LedgerError where the file was never used."""
+        """Whose ledger this is. Raises LedgerError for a file never used."""
         rows = self._database.read("SELECT netuid, competition, hotkey, genesis FROM identity")
         if not rows:
             raise LedgerError(
@@ -145,12 +144,12 @@ class Ledger:
             return
         for name, value in asdict(wanted).items():
             found = stored[0][name] if stored else None
-            is_older = name == "genesis" and bool(stored) and found is None  # than that genesis was kept
+            is_older = name == "genesis" and bool(stored) and found is None  # from before genesis was stored
             if value is not None and found != value and not is_older:
                 what = "another chain, whose first block is" if name == "genesis" else name
                 raise LedgerError(
                     f"Ledger {self._database.location}: it belongs to {what} {found}, not {value}.",
-                    remedy="Choose another data folder; the file was left as it is.",
+                    remedy="Choose another data folder; the file was left unchanged.",
                 )
         if not read_only and wanted.genesis is not None and stored[0]["genesis"] is None:
             with self._database.transaction() as connection:
@@ -159,10 +158,10 @@ class Ledger:
     # --- what bears on an epoch --------------------------------------------------------------------------
 
     def memory(self, before: int | None = None, snapshot: SubnetSnapshot | None = None) -> Memory:
-        """What is remembered of the epochs before that of start block ``before``; None: of all.
+        """What is remembered of the epochs before the one that starts at ``before``; None: of all.
 
-        Scores and turns are those after the last closed epoch. ``snapshot``: the commitments on chain, of
-        which the first blocks are wanted.
+        Scores and turns are those after the last closed epoch. ``snapshot``: the commitments on chain whose
+        first blocks are needed.
         """
         horizon = 2**62 if before is None else before
         texts = {each.hotkey: each.text for each in snapshot.commitments.values()} if snapshot else {}
@@ -206,7 +205,8 @@ class Ledger:
         )
 
     def _missed(self, before: int) -> dict[str, int]:
-        """By hotkey, in how many epochs since its last result a worker failed on it while others competed."""
+        """By hotkey, the epochs since its last result in which a worker failed on it while others
+        competed."""
         kinds = sorted(SET_ASIDE)
         rows = self._database.read(
             "SELECT v.hotkey, count(*) AS missed FROM verdicts AS v"
@@ -220,12 +220,12 @@ class Ledger:
         return {row["hotkey"]: row["missed"] for row in rows}
 
     def owner(self, content_hash: str) -> Claim | None:
-        """Who committed a content first; ``order`` is the uid that the hotkey had then. None: nobody yet."""
+        """Who first committed a content; ``order`` is the hotkey's uid then. None: nobody yet."""
         rows = self._database.read("SELECT * FROM claims WHERE content_hash = ?", (content_hash,))
         return claim_from(rows[0]) if rows else None
 
     def owners(self) -> dict[str, Owner]:
-        """By hotkey, what is known of everybody who was ever registered, as of the last epoch's beginning."""
+        """Everybody ever registered, by hotkey, as of the last epoch's start."""
         rows = self._database.read(
             "SELECT hotkey, coldkey, registered, evaluations, best_win_rate, EXISTS"
             " (SELECT 1 FROM owners AS other WHERE other.coldkey = owners.coldkey"
@@ -243,7 +243,8 @@ class Ledger:
         }
 
     def evidence(self, verdicts: Iterable[Verdict], borrowed: Mapping[str, Borrowed]) -> Evidence:
-        """What is known of the contents of ``verdicts``; ``borrowed`` as by ``SketchIndex.look_again``."""
+        """What is known about the contents of ``verdicts``; ``borrowed`` as from
+        ``SketchIndex.look_again``."""
         contents = {verdict.content_hash for verdict in verdicts if verdict.content_hash is not None}
         claims = {content: self.owner(content) for content in contents}
         shares = {content: self.sketches.borrowed_share(content) for content in contents}
@@ -258,18 +259,18 @@ class Ledger:
     # --- commitments and ownership -----------------------------------------------------------------------
 
     def record_commitments(self, commitments: Iterable[Commitment]) -> None:
-        """Remember what the chain shows; ``block`` is that of the chain. The same again changes nothing."""
+        """Store what the chain shows; ``block`` is the chain's. Idempotent."""
         with self._database.transaction() as connection:
             _insert_commitments(connection, commitments)
 
     def remember_dataset(
         self, claim: Claim, model_id: ModelId, sketch: Sketch, epoch: int, found: Borrowed
     ) -> None:
-        """Store who committed a content, and what a look at it found.
+        """Store who committed a content, and the result of its lookup.
 
         ``epoch``: start block of the one in which it is seen. The content belongs to the lowest block, then
-        the lowest uid, of all claims ever made: whatever the order in which datasets are evaluated, and
-        whatever their hotkeys commit afterwards or become.
+        the lowest uid, of all claims ever made, whatever the order of evaluation, and whatever becomes of the
+        hotkeys.
         """
         with self._database.transaction() as connection:
             connection.execute(
@@ -313,12 +314,12 @@ class Ledger:
         coldkeys: Mapping[str, str] | None = None,
         rules: str | None = None,
     ) -> list[Commitment]:
-        """Store the epoch with its plan and return the plan; if it was begun before, the one stored then.
+        """Store the epoch with its plan and return the plan; if it was begun before, the stored one.
 
-        ``verdicts`` are those that need no evaluation, ``seen`` as ``record_commitments`` takes. They are
-        stored with the plan or not at all. ``coldkeys``: by hotkey, of everybody who is registered; None: not
-        known. ``rules``: the hash of the rules that it is played by. Raises LedgerError where it was begun
-        with another seed: the start block had another hash, so this is the ledger of another chain.
+        ``verdicts``: those that need no evaluation; ``seen``: as for ``record_commitments``. They are stored
+        with the plan or not at all. ``coldkeys``: by hotkey, of everybody registered; None: unknown.
+        ``rules``: the hash of the rules in force. Raises LedgerError if it was begun with another seed: the
+        start block had another hash, so this is another chain's ledger.
         """
         stored = self.epoch(epoch.start_block)
         if stored is not None:
@@ -352,14 +353,14 @@ class Ledger:
             )
 
     def epoch(self, start_block: int) -> Epoch | None:
-        """The epoch as it was begun; None if it was not."""
+        """The epoch as it was begun, or None."""
         rows = self._database.read(
             "SELECT start_block, end_block, seed FROM epochs WHERE start_block = ?", (start_block,)
         )
         return Epoch(**dict(rows[0])) if rows else None
 
     def open_epochs(self) -> list[int]:
-        """The start blocks of all epochs that were begun and not closed, oldest first."""
+        """The start blocks of all epochs begun but not closed, oldest first."""
         rows = self._database.read(
             "SELECT start_block FROM epochs WHERE closed_at IS NULL ORDER BY start_block"
         )
@@ -382,12 +383,12 @@ class Ledger:
         )
 
     def find_evaluation(self, start_block: int, content_hash: str) -> Evaluation | None:
-        """The epoch's evaluation of a content, whoever's it was."""
+        """The epoch's evaluation of a content, for whichever hotkey."""
         found = [each for each in self.evaluations(start_block) if each.content_hash == content_hash]
         return found[0] if found else None
 
     def record_base_loss(self, measurement: Measurement) -> None:
-        """Store what the base model measures without an adapter."""
+        """Store the base model's measurement without an adapter."""
         with self._database.transaction() as connection:
             identifier = _insert_measurement(connection, measurement, self._clock())
             connection.execute("INSERT INTO base_losses (measurement) VALUES (?)", (identifier,))
@@ -400,9 +401,8 @@ class Ledger:
         return found[0] if found else None
 
     def record_verdict(self, verdict: Verdict, evaluation: Evaluation | None = None) -> int | None:
-        """Store a hotkey's verdict in a running epoch, in place of an earlier one.
-
-        ``evaluation``: the one that it is on, unless that is stored; returns its id. One a hotkey and epoch.
+        """Store a hotkey's verdict in a running epoch, replacing an earlier one. ``evaluation``: the one it
+        is based on, unless already stored; returns its id. One per hotkey and epoch.
         Raises LedgerError for a loss without an evaluation.
         """
         identifier = None
@@ -420,7 +420,7 @@ class Ledger:
         )
 
     def evaluation_faults(self, content_hash: str, *, before: int) -> int:
-        """In how many epochs before block ``before`` the worker failed on this content in a row."""
+        """The consecutive epochs before block ``before`` in which the worker failed on this content."""
         rows = self._database.read(
             "SELECT epoch, max(standing <> 'eligible') AS failed FROM verdicts WHERE content_hash = ?"
             " AND epoch < ? AND (standing = 'eligible' OR fault IN (SELECT value FROM json_each(?)))"
@@ -494,9 +494,11 @@ class Ledger:
         ``consensus``: by hotkey, what the chain showed when they were made from the scores; None: they were
         not.
         """
-        told = None if consensus is None else json.dumps(dict(consensus))
+        stored_consensus = None if consensus is None else json.dumps(dict(consensus))
         with self._database.transaction() as connection:
-            connection.execute("UPDATE epochs SET consensus = ? WHERE start_block = ?", (told, start_block))
+            connection.execute(
+                "UPDATE epochs SET consensus = ? WHERE start_block = ?", (stored_consensus, start_block)
+            )
             connection.execute("DELETE FROM choices WHERE epoch = ?", (start_block,))
             connection.executemany(
                 "INSERT INTO choices (epoch, hotkey, weight) VALUES (?, ?, ?)",
@@ -626,7 +628,7 @@ def _insert_measurement(connection: Connection, measurement: Measurement, now: f
 
 
 def _insert_verdict(connection: Connection, verdict: Verdict) -> None:
-    """Store a verdict in place of an earlier one on the same hotkey in the same epoch."""
+    """Store a verdict, replacing an earlier one on the same hotkey in the same epoch."""
     connection.execute(
         "INSERT OR REPLACE INTO verdicts (epoch, hotkey, uid, model_id, block, standing, reason,"
         " detail, content_hash, fault, copied, measurement) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -648,7 +650,7 @@ def _insert_verdict(connection: Connection, verdict: Verdict) -> None:
 
 
 def _measurement_of(connection: Connection, verdict: Verdict) -> int:
-    """The measurement that the verdict's loss is of: its content's in its epoch, whoever's it was."""
+    """The measurement of the verdict's loss: its content's in its epoch, for whichever hotkey."""
     row = connection.execute(
         "SELECT e.measurement FROM evaluations AS e JOIN measurements AS m ON m.id = e.measurement"
         " WHERE e.epoch = ? AND e.content_hash = ? AND m.loss = ?",

@@ -1,4 +1,4 @@
-"""What people ask of a ledger afterwards: how an epoch went, how one hotkey fared, how it all developed."""
+"""Queries for people: how an epoch went, how a hotkey fared, how things developed."""
 
 import json
 import sqlite3
@@ -24,7 +24,7 @@ SELECT e.start_block, e.end_block, e.seed, e.begun_at, e.closed_at, e.rules,
 FROM epochs AS e ORDER BY e.start_block DESC LIMIT ?
 """
 
-# What a verdict "v" came to: the columns of a Result, and where they are.
+# The outcome of a verdict "v": a Result's columns, and their joins.
 _OF_VERDICT = """
     v.standing, v.reason, v.detail, v.fault, v.copied, v.content_hash, m.loss,
     r.win_rate, r.share, r.score, w.weight
@@ -81,7 +81,7 @@ WHERE CAST(uid AS TEXT) = :who
 GROUP BY hotkey ORDER BY block DESC
 """
 
-# A uid that another hotkey committed from later is that hotkey's: the earlier one has left the subnet.
+# A uid belongs to the hotkey that committed from it last: earlier ones have left the subnet.
 _COMMITTERS = """
 WITH latest AS (
     SELECT *, min(block) OVER (PARTITION BY hotkey) AS first_block,
@@ -117,7 +117,7 @@ class EpochSummary:
     seed: int
     begun_at: float
     closed_at: float | None  # None: still under way
-    rules: str | None  # the hash of the rules it is played by; None: not kept yet when it began
+    rules: str | None  # the hash of the rules in force; None: from before it was stored
     places: int
     eligible: int
     at_fault: int
@@ -128,7 +128,7 @@ class EpochSummary:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an epoch came to for one hotkey. None: there is no such thing (yet).
+    """An epoch's outcome for one hotkey. None: not available (yet).
 
     ``score`` and ``weight`` are those after the epoch. Without a verdict ``standing`` is None, and ``uid``
     and ``model_id`` are those of the hotkey's latest commitment.
@@ -154,7 +154,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvaluation:
-    """``id`` is the ledger's own name of it; ``recorded_at``: UTC seconds."""
+    """``id`` is the ledger's own; ``recorded_at``: UTC seconds."""
 
     id: int
     recorded_at: float
@@ -163,7 +163,7 @@ class StoredEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class Committer:
-    """A hotkey with a commitment, as far as it was seen: its latest one, and the block of its first."""
+    """A hotkey's latest commitment seen, and the block of its first."""
 
     hotkey: str
     uid: int
@@ -180,13 +180,13 @@ class Timing:
     recorded_at: float
     seconds: float
     train_rows: int
-    train_tokens: int  # of one pass
+    train_tokens: int  # per pass
     loss: float
 
 
 @dataclass(frozen=True, slots=True)
 class SetupUse:
-    """What measurements were made with, how many, and when: UTC seconds."""
+    """A setup, how many measurements were made with it, and when: UTC seconds."""
 
     code_version: str
     libraries: Mapping[str, str]
@@ -200,7 +200,7 @@ class SetupUse:
 
 
 class Views:
-    """The past as one ledger file holds it. An epoch is named by its start block."""
+    """Read access to a ledger's history. An epoch is named by its start block."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -215,7 +215,7 @@ class Views:
         """Everybody who had a verdict, a score or a weight in an epoch: highest weight first, then highest
         share, then lowest loss.
 
-        None is the last closed epoch, or the running one while none was closed. A snapshot at one moment.
+        None: the last closed epoch, or the running one if none was closed. One consistent snapshot.
         """
         return self._database.records(_result_from, _LEADERBOARD, {"epoch": start_block})
 
@@ -228,7 +228,7 @@ class Views:
         return self._database.records(_result_from, _RECENT, (each,))
 
     def scores_before(self, start_block: int) -> dict[str, float]:
-        """All scores before the epoch from ``start_block`` was settled, as far as they are kept."""
+        """All scores before the epoch from ``start_block`` was settled, as far as still stored."""
         rows = self._database.read(
             "SELECT hotkey, score FROM results WHERE score IS NOT NULL AND epoch ="
             " (SELECT max(start_block) FROM epochs WHERE start_block < ? AND closed_at IS NOT NULL)",
@@ -239,7 +239,7 @@ class Views:
     def consensus(self, start_block: int) -> dict[str, float] | None:
         """By hotkey, the consensus that an epoch's weights were blended with.
 
-        None where they did not follow from the scores, or were not chosen yet.
+        None if they were not computed from scores, or not decided yet.
         """
         rows = self._database.read("SELECT consensus FROM epochs WHERE start_block = ?", (start_block,))
         return json.loads(rows[0]["consensus"]) if rows and rows[0]["consensus"] else None
@@ -247,7 +247,7 @@ class Views:
     # --- evaluations -------------------------------------------------------------------------------------
 
     def evaluation(self, identifier: int) -> StoredEvaluation | None:
-        """The evaluation of that id; None where there is none (any more)."""
+        """The evaluation with that id, or None."""
         found = self._database.records(
             _stored_evaluation_from,
             f"SELECT recorded.id AS evaluation_id, * FROM evaluations AS recorded {MEASURED}"
@@ -270,7 +270,7 @@ class Views:
         return self._database.records(lambda row: Timing(**dict(row)), _TIMINGS, (start_block,))
 
     def setups(self, limit: int) -> list[SetupUse]:
-        """What measurements were made with, the latest first."""
+        """The setups of measurements, the latest first."""
         return self._database.records(
             lambda row: SetupUse(
                 **dict(row)
@@ -283,19 +283,18 @@ class Views:
     # --- hotkeys -----------------------------------------------------------------------------------------
 
     def committers(self) -> list[Committer]:
-        """Every hotkey that committed and, as far as commitments show, has not left the subnet; by uid."""
+        """Every hotkey that committed and, going by commitments, has not left the subnet; by uid."""
         return self._database.records(lambda row: Committer(**dict(row)), _COMMITTERS)
 
     def hotkeys(self, who: str) -> list[str]:
-        """The hotkeys that ``who`` can mean, the one that committed last first.
-
-        A uid, a hotkey in full or its first four characters at least, or both ends with an ellipsis between.
+        """The hotkeys that ``who`` may mean, the one that committed last first: a uid, a full hotkey, at
+        least its first four characters, or both ends with an ellipsis between.
         """
         first, _, last = who.replace("...", ELLIPSIS).partition(ELLIPSIS)
         rows = self._database.read(_HOTKEYS, {"who": who, "first": first, "last": last})
         return [row["hotkey"] for row in rows]
 
-    # --- long series, for pictures -----------------------------------------------------------------------
+    # --- long series, for charts -------------------------------------------------------------------------
 
     def scores(self, epochs: Sequence[int]) -> list[tuple[int, str, float]]:
         """(epoch, hotkey, score after it) of the epochs from these start blocks."""
@@ -329,12 +328,12 @@ class Views:
 
 
 def _result_from(row: sqlite3.Row) -> Result:
-    told = dict(row)
-    told["reason"] = Reason(told["reason"]) if told["reason"] else None
-    told["fault"] = FaultKind(told["fault"]) if told["fault"] else None
-    told["copied"] = tuple(json.loads(told["copied"] or "[]"))
-    told["detail"] = told["detail"] or ""
-    return Result(**told)
+    fields = dict(row)
+    fields["reason"] = Reason(fields["reason"]) if fields["reason"] else None
+    fields["fault"] = FaultKind(fields["fault"]) if fields["fault"] else None
+    fields["copied"] = tuple(json.loads(fields["copied"] or "[]"))
+    fields["detail"] = fields["detail"] or ""
+    return Result(**fields)
 
 
 def _stored_evaluation_from(row: sqlite3.Row) -> StoredEvaluation:

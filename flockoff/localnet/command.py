@@ -1,4 +1,4 @@
-"""``flockoff localnet`` and its faults, for a shell."""
+"""``flockoff localnet`` and ``flockoff localnet fault``."""
 
 import json
 import sys
@@ -32,7 +32,9 @@ def serve(
     directory: Annotated[
         Path | None,
         typer.Option(
-            "--dir", metavar="DIR", help="Wallets, hub repos and datasets; kept. Without it: a temporary one."
+            "--dir",
+            metavar="DIR",
+            help="Keep wallets, hub repos and datasets here. Default: a temporary folder.",
         ),
     ] = None,
     miners: Annotated[int, typer.Option(min=1, max=200, help="Miners to make wallets and datasets for.")] = 4,
@@ -41,10 +43,10 @@ def serve(
     node_port: Port = 9944,
     hub_port: Port = 9945,
     control_port: Annotated[
-        int, typer.Option(min=0, max=65535, help=f"Takes orders of 'localnet fault'. {_FREE}")
+        int, typer.Option(min=0, max=65535, help=f"Listens for 'localnet fault'. {_FREE}")
     ] = CONTROL_PORT,
     commit_reveal: Annotated[
-        bool, typer.Option(help="Sealed weights; opening them needs the internet.")
+        bool, typer.Option(help="Commit-reveal weights; revealing them needs the internet.")
     ] = False,
     commitment_cooldown: Annotated[
         int, typer.Option(min=0, help="Blocks between two commitments of a hotkey.")
@@ -92,7 +94,7 @@ def fault(
         typer.Argument(
             metavar="NAME",
             autocompletion=lambda: [*FAULTS],
-            help="Without it: all that there are.",
+            help="Without it: list all faults.",
             show_default=False,
         ),
     ] = None,
@@ -102,7 +104,7 @@ def fault(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Make the local network that runs misbehave.
+    """Inject a fault into the running local network.
 
     \b
     flockoff localnet fault

@@ -1,6 +1,6 @@
-"""How a shell reaches a local network that runs: a line of JSON each way, over a port of the loopback.
+"""The control channel of a running local network: a line of JSON each way, over a loopback port.
 
-Not HTTP, so that no page in a browser can send anything here.
+Not HTTP, so that no web page in a browser can send anything here.
 """
 
 import json
@@ -19,17 +19,17 @@ log = logging.getLogger(__name__)
 
 CONTROL_PORT = 9946
 _HOST = "127.0.0.1"
-_SECONDS = 30.0  # a hub that is to refuse connections lets its last answers out first
+_SECONDS = 30.0  # a hub told to refuse connections sends its last responses first
 _LOOK_SECONDS = 0.05  # for the end
 _LINE_BYTES = 65536
 
 Inject = Callable[[str, Mapping[str, str]], str]
-"""Starts a fault, given its name and arguments, and says what is on now. Raises UsageError, LocalnetError."""
+"""Starts a fault, given its name and arguments, and describes it. Raises UsageError, LocalnetError."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """``text``: what is on now, or for an error its message."""
+    """``text``: the fault now active, or an error's message."""
 
     text: str
     error: str = ""  # "usage", or "localnet" for any other
@@ -38,9 +38,8 @@ class _Answer:
 
 @contextmanager
 def listening(port: int, inject: Inject) -> Iterator[int]:
-    """Have ``inject`` called for whoever asks at ``port`` (0: any free one); gives the port.
-
-    Raises LocalnetError where the port is taken.
+    """Call ``inject`` for requests on ``port`` (0: any free one); yields the port. Raises LocalnetError if it
+    is taken.
     """
 
     class Handler(StreamRequestHandler):
@@ -66,7 +65,7 @@ def listening(port: int, inject: Inject) -> Iterator[int]:
 
 
 class _Server(ThreadingTCPServer):
-    allow_reuse_address = os.name == "posix"  # elsewhere it lets two programs have one port
+    allow_reuse_address = os.name == "posix"  # on Windows it lets two programs share a port
     daemon_threads = True
 
 
@@ -75,7 +74,7 @@ def _bound(port: int, handler: type[StreamRequestHandler]) -> _Server:
         return _Server((_HOST, port), handler)
     except OSError as error:
         raise LocalnetError(
-            f"The local network cannot take orders on {_HOST}:{port}: {error.strerror}.",
+            f"The local network cannot listen on {_HOST}:{port}: {error.strerror}.",
             remedy="Stop the program that uses the port, or choose another one: --control-port.",
         ) from error
 
@@ -85,7 +84,7 @@ def _carry_out(line: bytes, inject: Inject) -> _Answer:
         request = json.loads(line)
         name, arguments = str(request["fault"]), dict(request["arguments"])
     except (ValueError, TypeError, KeyError):
-        return _Answer("That is no request for a fault.", error="usage")
+        return _Answer("Not a request for a fault.", error="usage")
     try:
         return _Answer(inject(name, arguments))
     except FlockoffError as error:
@@ -94,10 +93,8 @@ def _carry_out(line: bytes, inject: Inject) -> _Answer:
 
 
 def send(port: int, name: str, arguments: Mapping[str, str]) -> str:
-    """Start a fault in the local network whose control port this is; gives the line that it answers.
-
-    Raises UsageError for an unknown fault or wrong arguments, LocalnetError where it cannot be started or
-    where no local network answers.
+    """Start a fault in the local network with this control port; returns its reply. Raises UsageError for an
+    unknown fault or wrong arguments, LocalnetError if it cannot be started or no local network answers.
     """
     request = json.dumps({"fault": name, "arguments": dict(arguments)}).encode() + b"\n"
     try:
@@ -108,7 +105,7 @@ def send(port: int, name: str, arguments: Mapping[str, str]) -> str:
     except (OSError, ValueError, TypeError) as error:
         raise LocalnetError(
             f"No local network answers on {_HOST}:{port}.",
-            remedy="Start one with: uv run flockoff localnet. The port that it names goes to --port.",
+            remedy="Start one with: uv run flockoff localnet. Pass the port it prints with --port.",
         ) from error
     if not answer.error:
         return answer.text

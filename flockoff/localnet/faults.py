@@ -1,4 +1,4 @@
-"""Faults of the doubles by name: words from a shell become a call of the method that starts the fault."""
+"""Faults of the doubles by name: command-line words become a method call that starts the fault."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -13,9 +13,8 @@ _NAME = "localnet.lock"
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold ``directory``, which is made if need be. The operating system lets go of it when the process ends.
-
-    Raises LocalnetError where another process holds it, or where it cannot be written.
+    """Lock ``directory``, creating it if necessary. The operating system releases it when the process ends.
+    Raises LocalnetError if another process holds it, or if it is not writable.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
 log = logging.getLogger(__name__)
 
 VALIDATOR_HUB_USER = "validator"
-LOCAL_ENDPOINT = "ws://127.0.0.1:9944"  # what the SDK takes the network "local" to be
+LOCAL_ENDPOINT = "ws://127.0.0.1:9944"  # the SDK's network "local"
 
 
 def local_competition() -> Path:
@@ -63,7 +63,7 @@ class Localnet:
     miners: tuple[LocalMiner, ...]
 
     def environment(self, hub_token: str) -> dict[str, str]:
-        """The environment in which a neuron uses this network's hub under a token."""
+        """Environment variables that make a neuron use this network's hub with a token."""
         return {"HF_ENDPOINT": self.hub.endpoint, "HF_TOKEN": hub_token}
 
     def neuron_flags(self, wallet: WalletRef) -> list[str]:
@@ -82,7 +82,7 @@ class Localnet:
         ]
 
     def _endpoint_flags(self) -> list[str]:
-        """None where the node listens where the network's name leads to anyway."""
+        """Empty if the node listens at the network name's own endpoint."""
         if self.node.endpoint == LOCAL_ENDPOINT:
             return []
         return ["--subtensor.chain_endpoint", self.node.endpoint]

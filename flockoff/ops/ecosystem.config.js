@@ -17,7 +17,7 @@ const neuron = (name, args, more) => ({
   script: "neurons/" + name.replace("flockoff-", "") + ".py",
   interpreter: path.join(root, ".venv", "bin", "python3"),
   args: [...common, ...args],
-  kill_timeout: 30000, // it ends within ten seconds of a SIGINT and takes its worker along
+  kill_timeout: 30000, // it ends within ten seconds of a SIGINT, workers included
   ...more,
 });
 

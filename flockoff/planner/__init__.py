@@ -1,1 +1,1 @@
-"""How long evaluations take and what they need: calculated, not measured, and without heavy libraries."""
+"""Estimates of evaluations' time and memory, without heavy libraries."""

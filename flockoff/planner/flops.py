@@ -1,11 +1,10 @@
-"""How many floating-point operations an evaluation needs, no matter what computes it or how well.
+"""How many floating-point operations an evaluation needs, independent of the implementation.
 
-Only what the mathematics asks for is counted: no padding, no position whose prediction does not count, no
-activation computed twice, no gradient that nothing uses. So operations divided by seconds and by the peak of
-the device's matrix products is the share of the device that did something useful (MFU).
+Only required work counts: no padding, no position whose prediction does not count, no recomputation, no
+unused gradient. So operations ÷ seconds ÷ the device's peak is its model FLOPs utilisation (MFU).
 
 A product of (m, k) and (k, n) matrices is 2·m·k·n operations. What is left out (norms, activations, rotary
-positions, softmax, the optimizer) is under 1 % of the operations, if not of the time.
+positions, softmax, the optimizer) is under 1 % of the operations, though not of the time.
 """
 
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from flockoff.planner.model import Linear, ModelSize
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The rows of a dataset or of an evaluation set, as far as their work is concerned."""
+    """The amount of work in the rows of a dataset or evaluation set."""
 
     rows: int
     tokens: int
@@ -26,7 +25,7 @@ class Load:
 
     @classmethod
     def of(cls, rows: Iterable[tuple[int, int]]) -> "Load":
-        """``rows``: of each its number of tokens, and how many of these are targets."""
+        """``rows``: each row's number of tokens, and how many of them are targets."""
         counts = list(rows)
         return cls(
             rows=len(counts),
@@ -67,7 +66,7 @@ def backward_flops(size: ModelSize, rank: int, load: Load) -> int:
     - adapters: 4·rank·(in + out), for the gradients of input and weights;
     - attention: twice its forward pass;
     - head: 2·hidden·vocabulary a target, for the gradient of its input; it is frozen too;
-    - less what the first layer's queries, keys and values would pass on to the embeddings, which are frozen.
+    - less the gradient of the first layer's input: the embeddings are frozen.
     """
     linear = sum(2 * one.inputs * one.outputs + 4 * rank * (one.inputs + one.outputs) for one in size.linears)
     attention = 8 * size.attention_width

@@ -1,4 +1,4 @@
-"""How much of an epoch's queue this machine will finish, by what its evaluations took so far."""
+"""How much of an epoch's queue this machine will finish, judging by its evaluations so far."""
 
 import heapq
 from collections.abc import Iterable, Sequence
@@ -11,21 +11,21 @@ from flockoff.text import counted, duration
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What one worker of this machine takes."""
+    """The speed of one worker of this machine."""
 
-    seconds_per_token: float  # of a dataset: all passes over it together
-    evaluation: float  # seconds of the evaluation set
+    seconds_per_token: float  # of a dataset, all passes together
+    evaluation: float  # seconds for the evaluation set
 
     def seconds(self, tokens: int) -> float:
-        """Of one evaluation: training on ``tokens`` tokens (of one pass) and measuring."""
+        """The time of one evaluation, for a dataset of ``tokens`` tokens per pass."""
         return tokens * self.seconds_per_token + self.evaluation
 
 
 def measured_pace(base: Measurement, past: Iterable[Measurement]) -> Pace | None:
-    """The pace of evaluations made as ``base`` was: by the same code, on the same kind of device.
+    """The pace of past evaluations with the same code and kind of device as ``base``.
 
-    ``base``: the base model's measurement, which is evaluating without training. None where no such
-    evaluation took longer than that.
+    ``base``: the base model's measurement, which is evaluation without training. None where no such
+    evaluation took longer than it.
     """
     per_token = [
         (one.seconds - base.seconds) / one.train_tokens
@@ -48,17 +48,17 @@ def _alike(one: Measurement, other: Measurement) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What becomes of a queue. All seconds count from the moment of the forecast."""
+    """How far a queue will get. All times are seconds from the moment of the forecast."""
 
-    places: int  # datasets that are still to be evaluated
-    finished: int  # of them, before the time is over
-    seconds: float  # until the last of those that are finished
-    seconds_for_all: float  # until the last of all, if time went on
+    places: int  # datasets still to be evaluated
+    finished: int  # of them, in the time left
+    seconds: float  # until the last of those finished
+    seconds_for_all: float  # until the last of all, given unlimited time
     time_left: float  # seconds for evaluating
-    tokens: int  # of one pass over all datasets
-    unseen: int  # datasets whose size is not known yet
-    assumed_tokens: int  # that each of those is taken to have
-    memory: int | None  # bytes that training needs on the device; None where it was not counted
+    tokens: int  # per pass, all datasets
+    unseen: int  # datasets of unknown size
+    assumed_tokens: int  # assumed for each of those
+    memory: int | None  # bytes that training needs on the device; None: unknown
 
     def sentence(self) -> str:
         fit = counted(self.places, "dataset fits", "datasets fit")
@@ -87,10 +87,10 @@ def forecast(
 ) -> Forecast:
     """Simulate the queue: each worker takes the next dataset as soon as it is free.
 
-    ``queue``: each dataset's tokens of one pass, first place first; None where they are not known yet. These
-    are then assumed to be the median of those that are known, in this queue and in ``known`` from before, or
-    ``largest``, the most that the rules allow, where none are.
-    ``time_left``: seconds until evaluating must end; what is still running then is lost.
+    ``queue``: each dataset's tokens per pass, in order; None where unknown. These are assumed to be the
+    median of the known ones, in this queue and in ``known`` from before, or, where none are known,
+    ``largest``, the most that the rules allow.
+    ``time_left``: seconds until evaluation must end; what is still running then is lost.
     """
     seen = [tokens for tokens in queue if tokens is not None]
     assumed = round(median([*seen, *known])) if seen or known else largest
@@ -111,7 +111,7 @@ def forecast(
 
 
 def _ends(durations: Sequence[float], workers: int) -> list[float]:
-    """When each ends, if whoever is free takes the next."""
+    """When each ends, if every free worker takes the next."""
     free = [0.0] * workers
     ends = []
     for seconds in durations:

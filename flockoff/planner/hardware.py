@@ -1,8 +1,8 @@
-"""What graphics cards can do at most, as their vendor states it.
+"""Peak figures of GPUs, as stated by the vendor.
 
-``bfloat16``: dense matrix products in bfloat16, summed in float32, TFLOP/s (10^12). Vendors like to print
-four times as much: with sparsity, and summed in float16. ``float32``: products in float32 without TF32.
-``memory``: GiB. All at the boost clock of the vendor's own design.
+``bfloat16``: dense matrix products in bfloat16, accumulated in float32, TFLOP/s (10^12). Headline figures are
+often four times that: with sparsity, and accumulated in float16. ``float32``: products in float32 without
+TF32. ``memory``: GiB. All at the reference design's boost clock.
 """
 
 from dataclasses import dataclass
@@ -40,12 +40,12 @@ GPUS = (
 
 
 def find_gpu(name: str) -> Gpu:
-    """The card of that name, however it is written: 4090, rtx4090, "RTX 4090". Raises UsageError."""
+    """The GPU of that name in any spelling: 4090, rtx4090, "RTX 4090". Raises UsageError."""
     plain = name.lower().replace("nvidia", "").replace("geforce", "").replace("rtx", "").strip(" -_")
     for gpu in GPUS:
         if gpu.name.lower() == plain:
             return gpu
     raise UsageError(
-        f"No card called {name!r} is known here.",
-        remedy=f"Known: {', '.join(gpu.name for gpu in GPUS)}. Of any other, give --tflops and --memory.",
+        f"Unknown GPU {name!r}.",
+        remedy=f"Known: {', '.join(gpu.name for gpu in GPUS)}. For any other, give --tflops and --memory.",
     )

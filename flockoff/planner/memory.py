@@ -1,25 +1,25 @@
-"""How much memory training needs, estimated before anything is loaded."""
+"""Training's memory, estimated before anything is loaded."""
 
 from dataclasses import dataclass
 
 from flockoff.competition import Competition
 from flockoff.planner.model import ModelSize
 
-HEAD_POSITIONS = 2048  # whose logits are in memory at a time
-HEAD_BLOCK = 4096  # of the vocabulary, whose logits are made at a time; more would not stay in the cache
-HEAD_BLOCK_ON_CARD = 16384  # training in bfloat16, where a small product leaves much of the card idle
-COMFORT = 0.8  # of the device's memory: activations are kept, not computed again, where all fits into it
+HEAD_POSITIONS = 2048  # positions whose logits are in memory at a time
+HEAD_BLOCK = 4096  # vocabulary rows per block; more would not stay in the cache
+HEAD_BLOCK_ON_CARD = 16384  # for bfloat16 training, where a small product leaves the GPU idle
+COMFORT = 0.8  # of the device's memory: below it, activations are kept, not recomputed
 _FLOAT32_BYTES = 4
-_ADAM = 4  # numbers for each of the adapter's: itself, its gradient and two moments
+_ADAM = 4  # values per adapter parameter: itself, its gradient and two moments
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """Bytes that training needs, and of how many tokens the longest row is."""
+    """Bytes that training needs, and the tokens of the longest row."""
 
-    fixed: int  # weights, the adapter and its optimizer's state, the logits that there are at a time
-    token: int  # for each token of a pass that keeps all activations
-    recomputed_token: int  # for each token of a pass that keeps each layer's input only
+    fixed: int  # weights, adapter, optimizer state, one block of logits
+    token: int  # per token, with all activations kept
+    recomputed_token: int  # per token, with only each layer's input kept
     longest: int
 
     @property
@@ -29,15 +29,15 @@ class MemoryNeed:
 
     @property
     def recomputed(self) -> int:
-        """For a longest row, with only each layer's input kept: without this there is no training."""
+        """For a longest row, with only each layer's input kept: the minimum for training."""
         return self.fixed + self.longest * self.recomputed_token
 
     def recomputes(self, memory: int) -> bool:
-        """Whether a device of ``memory`` bytes in all computes longest rows again, to save memory."""
+        """Whether a device of ``memory`` bytes must use gradient checkpointing for the longest rows."""
         return self.kept > COMFORT * memory
 
     def kept_tokens(self, memory: int) -> int:
-        """Of how many tokens a pass on such a device may be, with all activations kept."""
+        """The most tokens per pass on such a device, with all activations kept."""
         return max(0, int(COMFORT * memory) - self.fixed) // self.token
 
 
@@ -49,15 +49,14 @@ def memory_need(
     compute_bytes: int = 2,
     fused: bool | None = None,
 ) -> MemoryNeed:
-    """An estimate of what PyTorch's allocator hands out; the driver's context is not in it.
+    """An estimate of what PyTorch's allocator hands out, without the driver's context.
 
-    ``weight_bytes`` of a weight, ``compute_bytes`` of a number that a linear layer reads or makes; without
-    them as on CUDA, for a model that ships in bfloat16. For each token and layer the backward pass keeps: the
-    layer's and the feed-forward's input in float32; what the two norms make of them; rotated queries and
-    keys, values, what attention makes of them, twice; gate and up. ``fused``: a card's kernels make the rest
-    again (None: where products are in bfloat16); else there are also the activated gate and the product, and
-    where there is dropout, a byte for each number a linear layer reads. The gradients of one layer's
-    feed-forward come on top.
+    ``weight_bytes``: per weight; ``compute_bytes``: per input or output value of a linear layer; by default
+    as on CUDA for a model in bfloat16. Per token and layer the backward pass keeps: the layer's and the
+    feed-forward block's input in float32; both norms' outputs; rotated queries and keys, values, attention's
+    output, twice; gate and up. With ``fused`` the GPU's kernels recompute the rest (None: if products are in
+    bfloat16); otherwise add the activated gate and the product, and with dropout a byte per input value of a
+    linear layer. The gradients of one feed-forward block come on top.
     """
     on_card = compute_bytes == 2
     kept_inner = 2 if (on_card if fused is None else fused) else 4

@@ -1,4 +1,4 @@
-"""The sizes of a base model: enough to count its work and its memory without loading it."""
+"""The sizes of a base model, from which its work and memory follow without loading it."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from flockoff.errors import SetupError
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """One linear layer with an adapter. ``reads_layer_input``: what it reads comes from the layer below."""
+    """One linear layer with an adapter. ``reads_layer_input``: its input comes from the layer below."""
 
     inputs: int
     outputs: int
@@ -74,7 +74,7 @@ QWEN2_5_1_5B = ModelSize(
     tied=True,
     attention_bias=True,
 )
-# From the config.json of these repos; other revisions of them have the same.
+# From the config.json of these repos; the same in all their revisions.
 KNOWN_SIZES: Mapping[str, ModelSize] = {
     "Qwen/Qwen2.5-1.5B-Instruct": QWEN2_5_1_5B,
     "HuggingFaceTB/SmolLM2-135M-Instruct": ModelSize(
@@ -92,12 +92,12 @@ KNOWN_SIZES: Mapping[str, ModelSize] = {
 
 
 def size_of(config: Mapping[str, Any]) -> ModelSize:
-    """The sizes in a model's ``config.json``. Raises SetupError where it is of another family."""
+    """The sizes in a model's ``config.json``. Raises SetupError for another family."""
     kind = config.get("model_type")
     if kind not in ("llama", "qwen2"):
         raise SetupError(
             f"The work of a base model of type {kind!r} cannot be counted.",
-            remedy="Only the Llama and Qwen2 families can be planned with; measure this one instead.",
+            remedy="Planning supports the Llama and Qwen2 families only; measure this one instead.",
         )
     heads = config["num_attention_heads"]
     return ModelSize(
@@ -123,10 +123,10 @@ def read_size(directory: Path) -> ModelSize:
 
 
 def base_size(base: BaseModel) -> ModelSize:
-    """The sizes of a competition's base model, without its files. Raises SetupError for an unknown one."""
+    """The sizes of a competition's base model, without its files. Raises SetupError if unknown."""
     if base.repo not in KNOWN_SIZES:
         raise SetupError(
             f"The sizes of {base.repo} are not known here.",
-            remedy="Give the folder of its config.json with --model-dir.",
+            remedy="Pass the folder of its config.json with --model-dir.",
         )
     return KNOWN_SIZES[base.repo]

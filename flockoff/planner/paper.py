@@ -1,5 +1,5 @@
-"""What hardware would do in an epoch, on paper: operations divided by what a card reaches, or the seconds in
-which the host can ask for them, whichever is longer.
+"""What hardware would get done in an epoch, on paper: the larger of the GPU's computing time and the host's
+time to launch the kernels.
 """
 
 import math
@@ -12,41 +12,41 @@ from flockoff.planner.hardware import Gpu
 from flockoff.planner.memory import memory_need
 from flockoff.planner.model import ModelSize
 
-# FLock OFF's own evaluation set, counted under SmolLM2's tokenizer; Qwen2.5's makes much the same of it.
+# FLock OFF's own evaluation set, counted with SmolLM2's tokenizer; Qwen2.5's counts are close.
 EVALUATION_SET = Load(rows=256, tokens=69_940, targets=50_213, pairs=10_974_087)
-ASSUMED_MFU = 0.4  # of a card's peak, in products that the mathematics asks for
-# Of Python, PyTorch and the driver to launch one optimizer step of 28 layers: counted, not measured.
+ASSUMED_MFU = 0.4  # of a GPU's peak
+# For Python, PyTorch and the driver to launch one optimizer step of 28 layers: counted, not measured.
 ASSUMED_HOST_SECONDS = 0.06
 BLOCKS_PER_EPOCH = 360  # mainnet's tempo
 BLOCK_THRESHOLD = 50  # a validator's default
 SECONDS_PER_BLOCK = 12.0
-_RESERVE = 2**30  # bytes: the driver's context and what fragments
+_RESERVE = 2**30  # bytes: driver context and fragmentation
 _TERA = 1e12
 
 
 def seconds_for_evaluating(blocks: int, threshold: int) -> float:
-    """Of an epoch of ``blocks``, whose last ``threshold`` are for setting weights."""
+    """Evaluation time in an epoch of ``blocks``, whose last ``threshold`` are for setting weights."""
     return max(0, blocks - threshold) * SECONDS_PER_BLOCK
 
 
 @dataclass(frozen=True, slots=True)
 class PaperPlan:
-    """What ``workers`` cards of one kind would do of an epoch's datasets, all of one size."""
+    """How many of an epoch's datasets, all of one size, ``workers`` equal GPUs would evaluate."""
 
     gpu: Gpu
-    training_flops: int  # that a dataset asks for
+    training_flops: int  # per dataset
     evaluation_flops: int
-    host_bound: bool  # the card waits for the host in training
-    recomputes: bool  # activations of such rows are computed again in the backward pass, for want of memory
-    memory: int  # bytes that the longest row the rules allow needs
+    host_bound: bool  # in training the GPU waits for the host
+    recomputes: bool  # these rows need gradient checkpointing
+    memory: int  # bytes, for the longest row allowed
     fits: bool
     seconds: float  # for one dataset
     forecast: Forecast
-    cards_for_all: int | None  # that would finish every dataset; None where not even one dataset fits
+    cards_for_all: int | None  # GPUs to finish every dataset; None where not even one fits
 
 
 def evaluation_load(competition: Competition) -> Load:
-    """The evaluation set's rows, taken to be like those of FLock OFF's own; so are those of a sealed set."""
+    """The evaluation set's load, sealed set included, assuming rows like FLock OFF's own."""
     rows = competition.evaluation.rows or EVALUATION_SET.rows
     if competition.sealed is not None:
         rows += EVALUATION_SET.rows
@@ -71,11 +71,11 @@ def paper_plan(
     mfu: float = ASSUMED_MFU,
     host_seconds: float = ASSUMED_HOST_SECONDS,
 ) -> PaperPlan:
-    """The plan for ``miners`` datasets like ``dataset`` on ``workers`` cards, in ``time_left`` seconds.
+    """The plan for ``miners`` datasets like ``dataset`` on ``workers`` GPUs, in ``time_left`` seconds.
 
-    Training is in bfloat16, evaluation in float32, each at the share ``mfu`` of its own peak. Where a
-    row's activations do not fit, training goes forward twice, which counts as time and not as work. No
-    optimizer step takes less than ``host_seconds``.
+    Training is in bfloat16, evaluation in float32, each at ``mfu`` of its own peak. Where a row's activations
+    do not fit, the forward pass runs twice, which counts as time but not as work. No optimizer step takes
+    less than ``host_seconds``.
     """
     need = memory_need(size, competition)
     memory = int(gpu.memory * 2**30) - _RESERVE

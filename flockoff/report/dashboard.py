@@ -1,4 +1,4 @@
-"""The report on loopback, live: the page, and a small JSON that tells it what is new."""
+"""The live report on loopback: the page, and a small JSON resource with news."""
 
 import json
 import logging
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 _OWN_NAMES = frozenset({"127.0.0.1", "localhost"})
-_NEWS_SECONDS = 1.0  # so long the same answer is given, however many pages ask
-_CLIENT_SECONDS = 10.0  # the longest that one may take to say what it wants
+_NEWS_SECONDS = 1.0  # for which a response is cached
+_CLIENT_SECONDS = 10.0  # time limit for a request
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -36,10 +36,9 @@ _HEADERS = {
 
 @contextmanager
 def dashboard(ledger_path: Path, port: int | None, rules: Competition) -> Iterator[None]:
-    """Serve the report to this machine alone while this lasts; ``port`` None: not.
+    """Serve the report to this machine only while this lasts; ``port`` None: do not.
 
-    In threads of its own, on connections of its own that only read. Raises SetupError for a port that is
-    taken.
+    Uses its own threads and read-only connections. Raises SetupError if the port is taken.
     """
     if port is None:
         yield
@@ -63,14 +62,14 @@ def dashboard(ledger_path: Path, port: int | None, rules: Competition) -> Iterat
 
 
 class _Content:
-    """What there is to serve, made once however many ask for it."""
+    """The content served, cached for all requests."""
 
     def __init__(self, ledger_path: Path, rules: Competition) -> None:
         self._ledger_path = ledger_path
         self._rules = rules
         self._lock = threading.Lock()
-        self._news: tuple[float, dict[str, Any]] | None = None  # with the time of the look, time.monotonic()
-        self._page: tuple[dict[str, Any], bytes] | None = None  # with the news that it shows
+        self._news: tuple[float, dict[str, Any]] | None = None  # with its time.monotonic()
+        self._page: tuple[dict[str, Any], bytes] | None = None  # with the news it shows
 
     def news(self) -> bytes:
         with self._lock:
@@ -113,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not _is_own(self.headers.get("Host", "")):
-            self._answer(HTTPStatus.MISDIRECTED_REQUEST, "text/plain", b"This is not the host you want.\n")
+            self._answer(HTTPStatus.MISDIRECTED_REQUEST, "text/plain", b"Wrong host.\n")
             return
         kinds = {
             "/": ("text/html", self.server.content.page),
@@ -146,8 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _is_own(host: str) -> bool:
-    """Whether a request asks for this machine by a name of its own: else a page from elsewhere may have been
-    made to look like ours (DNS rebinding). The port may be another one: that of a tunnel."""
+    """Whether the Host header names this machine: otherwise it may be DNS rebinding. The port may differ, for
+    tunnels."""
     try:
         return urlsplit(f"//{host}").hostname in _OWN_NAMES
     except ValueError:

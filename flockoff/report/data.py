@@ -1,4 +1,4 @@
-"""The numbers behind the page's pictures, as one small JSON value."""
+"""The numbers behind the page's charts, as one small JSON value."""
 
 from collections.abc import Iterable, Sequence
 from itertools import count
@@ -14,8 +14,8 @@ from flockoff.records import ModelId
 from flockoff.report.facts import Entry, Facts
 from flockoff.text import printable, short_hotkey
 
-MOST_COMPETITORS = 64  # in the picture of who beats whom: more squares than that are too small to tell apart
-_NOISE_TURNS = 2  # of one content, to say anything about a seed's noise
+MOST_COMPETITORS = 64  # in the win matrix: more squares would be too small to see
+_NOISE_TURNS = 2  # of one content, for an estimate of seed noise
 _MOST_NOISY = 48
 _TURN_DETAIL_CHARACTERS = 200
 
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 
 def page_data(facts: Facts) -> Json:
-    """Everything that the page's scripts need. Miners are named by their place in ``miners``."""
+    """Everything that the page's scripts need. Miners are referred to by index in ``miners``."""
     departed = [hotkey for hotkey in facts.trends.weights if hotkey not in {e.hotkey for e in facts.board}]
     places = {entry.hotkey: place for place, entry in enumerate(facts.board)}
     places |= dict(zip(departed, count(len(places)), strict=False))
@@ -74,7 +74,7 @@ def _miner(entry: Entry, details: dict[str, int]) -> Json:
 
 
 def _hub_path(entry: Entry) -> str | None:
-    """Where on the Hub the dataset is; None for a commitment that names no dataset."""
+    """The dataset's path on the Hub; None for a malformed commitment."""
     try:
         model_id = ModelId.parse((entry.turns[0].model_id if entry.turns else None) or entry.model_id)
     except MinerFault:
@@ -100,7 +100,7 @@ def _turn(turn: Result, details: dict[str, int]) -> list[Any]:
 def _wins(contest: Contest, places: dict[str, int]) -> Json:
     """Who beats whom among the eligible, best first: ``rows[i][j]`` is "1" where i beats j.
 
-    ``margins[i][j]``: by which part of i's loss, as it counts in this comparison, it is below j's.
+    ``margins[i][j]``: how far i's loss is below j's, relative to i's, as counted in this comparison.
     ``earlier[i][j]`` is "1" where i was committed before j.
     """
     losses = np.array([verdict.loss for verdict in contest.verdicts], dtype=np.float64)
@@ -146,7 +146,7 @@ def _trends(facts: Facts, places: dict[str, int]) -> Json:
 
 
 def _noise(board: Iterable[Entry], places: dict[str, int]) -> list[list[Any]]:
-    """Of each miner the losses of its present content under several epochs' seeds: [[epoch, loss], …]."""
+    """Each miner's losses of its current content under several epochs' seeds: [[epoch, loss], …]."""
     found: list[list[Any]] = []
     for entry in board:
         content = next((turn.content_hash for turn in entry.turns if turn.loss is not None), None)
@@ -184,9 +184,9 @@ def _timeline(facts: Facts, places: dict[str, int]) -> Json | None:
 
 
 def lanes(timings: Sequence[Timing]) -> list[int]:
-    """For each evaluation a lane, counted from 0, in which no other one was under way at the same time.
+    """Each evaluation's lane, from 0, with no overlap within a lane.
 
-    As few lanes as it takes: evaluations are placed by their start, each in the first lane that is free.
+    The minimum number of lanes: evaluations are placed by start, each in the first free lane.
     """
     begins = [timing.recorded_at - timing.seconds for timing in timings]
     free_from: list[float] = []

@@ -1,4 +1,4 @@
-"""What the report shows, read from a ledger: plain records, nothing of how they look."""
+"""The report's content, read from a ledger into plain records without presentation."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -28,16 +28,15 @@ Standing = Literal["eligible", "at_fault", "not_evaluated", "no_turn"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One miner on the leaderboard. ``last``: its latest turn, of whatever epoch; the first of ``turns``.
-
-    Rates, share and weight are of the epoch shown; the score is the one after it.
+    """One miner on the leaderboard. ``last``: its latest turn, in any epoch; the first of ``turns``. Win
+    rate, share and weight are of the epoch shown; the score is the one after it.
     """
 
     hotkey: str
     uid: int | None
-    model_id: str  # printable; "" where nothing is known
+    model_id: str  # printable; "" if unknown
     standing: Standing  # of the latest turn
-    in_epoch: bool  # whether that turn was in the epoch shown
+    in_epoch: bool  # whether the latest turn was in the epoch shown
     reason: Reason | None
     detail: str  # printable
     loss: float | None
@@ -46,7 +45,7 @@ class Entry:
     score: float | None
     weight: float | None
     turns: tuple[Result, ...]
-    copied: tuple[str, ...]  # the hotkeys whose dataset it is a copy of
+    copied: tuple[str, ...]  # the hotkeys it was copied from
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +56,12 @@ class Waiting:
     uid: int
     since: int  # block: first of the epoch of its last evaluation, else of its first commitment
     epochs_since: int | None
-    at_the_latest: int  # in so many epochs it has a place; 1 is the next one
+    at_the_latest: int  # most epochs until it has a place; 1 is the next one
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the epoch under way, with its verdict once there is one."""
+    """A place in the current epoch, with its verdict once there is one."""
 
     hotkey: str
     uid: int
@@ -71,36 +70,35 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that the page shows. Times are UTC seconds."""
+    """Everything the page shows. Times are UTC seconds."""
 
     netuid: int
     competition: str
     validator: str | None
     made_at: float
     health: Health
-    epoch: EpochSummary | None  # the one that the leaderboard is of; None: none was begun
+    epoch: EpochSummary | None  # the leaderboard's; None: none begun yet
     running: EpochSummary | None
-    places: tuple[Place, ...]  # of the epoch under way
+    places: tuple[Place, ...]  # of the current epoch
     strip: tuple[EpochSummary, ...]  # the last epochs, oldest first
     board: tuple[Entry, ...]
     contest: Contest  # of the eligible of the epoch shown
     base: Measurement | None
     trends: Trends
     timings: tuple[Timing, ...]
-    queue: tuple[Waiting, ...]  # who waits longest first
+    queue: tuple[Waiting, ...]  # longest wait first
     setups: tuple[SetupUse, ...]
     epsilon: float
 
     @property
     def counts(self) -> Counter[str]:
-        """How many miners have which standing."""
+        """The number of miners by standing."""
         return Counter(entry.standing for entry in self.board)
 
 
 def read_facts(ledger: Ledger, rules: Competition, now: float, epochs: int = EPOCHS_SHOWN) -> Facts:
-    """What the ledger holds of the last ``epochs`` epochs. ``now``: UTC seconds.
-
-    Raises LedgerError, and LedgerUnavailable for one that was not used yet.
+    """The facts of the last ``epochs`` epochs. ``now``: UTC seconds. Raises LedgerError, and
+    LedgerUnavailable for an unused ledger.
     """
     identity = ledger.identity()
     summaries = ledger.views.epochs(epochs)
@@ -152,7 +150,7 @@ def _board(
     turns: Mapping[str, tuple[Result, ...]],
     epoch: int,
 ) -> tuple[Entry, ...]:
-    """Everybody in the epoch, in the leaderboard's order, then who has committed and is not in it."""
+    """Everybody in the epoch, in the leaderboard's order, then other committers."""
     listed = {row.hotkey for row in rows}
     others = [
         Result(epoch, each.hotkey, each.uid, each.model_id, None)
@@ -164,7 +162,7 @@ def _board(
 
 
 def _entry(row: Result, turns: tuple[Result, ...], epoch: int, known: Collection[str]) -> Entry:
-    # Turns in the epoch under way are shown where that epoch is.
+    # Turns in the current epoch are shown with that epoch.
     settled = tuple(turn for turn in turns if turn.epoch <= epoch)
     last = settled[0] if settled else None
     return Entry(

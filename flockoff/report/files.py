@@ -1,4 +1,4 @@
-"""The report in a file: written once, or kept fresh beside a validator."""
+"""The report as a file: written once, or kept up to date beside a validator."""
 
 import logging
 import os
@@ -27,9 +27,9 @@ _FIRST_LOOKS_SECONDS = 0.5  # until there is a page
 def write_report(
     ledger_path: Path, out: Path, rules: Competition, *, epochs: int = EPOCHS_SHOWN, now: float | None = None
 ) -> None:
-    """Write the page of the ledger at ``ledger_path`` to ``out``, whole or not at all.
+    """Write the page of the ledger at ``ledger_path`` to ``out``, atomically.
 
-    ``now``: UTC seconds; None: the clock's. Raises LedgerError, and SetupError where it cannot be written.
+    ``now``: UTC seconds; None: the clock's. Raises LedgerError, and SetupError if it cannot be written.
     """
     with Ledger.look(ledger_path) as ledger:
         facts = read_facts(ledger, rules, time.time() if now is None else now, epochs)
@@ -47,24 +47,22 @@ def write_whole(out: Path, text: str) -> None:
         new.write_text(text, encoding="utf-8")
         new.replace(out)
     except OSError as error:
-        with suppress(OSError):  # it may not be there, nor may its folder
+        with suppress(OSError):  # it, or its folder, may not exist
             new.unlink()
-        raise SetupError(
-            f"Cannot write {out}: {error.strerror}.", remedy="Name another place for it."
-        ) from error
+        raise SetupError(f"Cannot write {out}: {error.strerror}.", remedy="Choose another path.") from error
 
 
 def report_numbers(ledger_path: Path, rules: Competition, *, epochs: int = EPOCHS_SHOWN) -> dict[str, Any]:
-    """What the page of the ledger at ``ledger_path`` shows, for machines. Raises LedgerError."""
+    """The page's content as JSON data. Raises LedgerError."""
     with Ledger.look(ledger_path) as ledger:
         return page_data(read_facts(ledger, rules, time.time(), epochs))
 
 
 @contextmanager
 def kept_fresh(ledger_path: Path, folder: Path | None, rules: Competition) -> Iterator[None]:
-    """Keep ``index.html`` in ``folder`` up to date with the ledger's epochs while this lasts; None: not.
+    """Keep ``index.html`` in ``folder`` up to date while this lasts; None: do not.
 
-    In a thread of its own, on a connection of its own: what goes wrong there is logged, and nothing else.
+    Uses its own thread and connection; its errors are only logged.
     """
     if folder is None:
         yield
@@ -83,12 +81,12 @@ def kept_fresh(ledger_path: Path, folder: Path | None, rules: Competition) -> It
 
 
 def _keep(ledger_path: Path, write: Callable[[], None], stop: threading.Event) -> None:
-    """Write whenever an epoch was begun or closed or got its weights, and once more at the end.
+    """Write whenever an epoch begins, closes or gets its weights, and once more at the end.
 
     A fault is told once it is met at two looks in a row, or at the end: a ledger that is being made has none.
     """
     written: str | None = None
-    met = told = ""
+    met = reported = ""
     while True:
         last = stop.wait(_LOOK_SECONDS if written else _FIRST_LOOKS_SECONDS)
         try:
@@ -96,12 +94,12 @@ def _keep(ledger_path: Path, write: Callable[[], None], stop: threading.Event) -
                 version = settled_version(ledger_path)
                 if version != written:
                     write()
-                    written, told = version, ""
+                    written, reported = version, ""
             met = ""
         except FlockoffError as error:
             before, met = met, str(error)
-            if met != told and (met == before or last):
+            if met != reported and (met == before or last):
                 log.warning("The report is not up to date: %s", error)
-                told = met
+                reported = met
         if last:
             return

@@ -1,4 +1,4 @@
-"""Whether a validator is well, by what its ledger shows."""
+"""A validator's health, judging by its ledger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,28 +9,29 @@ from typing import Literal
 from flockoff.ledger.views import EpochSummary
 
 _RECENT = 20  # epochs
-_SILENT_EPOCHS = 2.0  # so long without a sign of life is too long
-_SILENT_SECONDS = 3 * 3600.0  # the same while it is not known how long an epoch takes
+_SILENT_EPOCHS = 2.0  # without a sign of life: too long
+_SILENT_SECONDS = 3 * 3600.0  # the same while an epoch's duration is unknown
 
 State = Literal["well", "troubled", "starting"]
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """``headline``: the one thing to know. ``silent_after``: UTC seconds; later than that it is too quiet."""
+    """``headline``: the one thing to know. ``silent_after``: UTC seconds after which silence is a bad
+    sign."""
 
     state: State
     headline: str
     remedy: str
-    last_sign: float | None  # when the ledger last changed, as far as epochs tell
+    last_sign: float | None  # when an epoch last changed
     silent_after: float | None
     weights_set_at: float | None
-    epochs: int  # recent ones that are closed …
-    epochs_with_weights: int  # … and of these, those whose weights were set
+    epochs: int  # recent closed ones …
+    epochs_with_weights: int  # … and those of them whose weights were set
 
 
 def health_of(summaries: Sequence[EpochSummary], now: float) -> Health:
-    """The health that these epochs show, the latest one first. ``now``: UTC seconds."""
+    """The health shown by these epochs, latest first. ``now``: UTC seconds."""
     closed = [summary for summary in summaries if summary.closed_at is not None]
     recent = closed[:_RECENT]
     signs = [
@@ -55,7 +56,7 @@ def health_of(summaries: Sequence[EpochSummary], now: float) -> Health:
 
 
 def _patience(summaries: Sequence[EpochSummary]) -> float:
-    """How long the ledger may stay as it is before that is a bad sign: seconds."""
+    """How long the ledger may stay unchanged before that is a bad sign: seconds."""
     lengths = [later.begun_at - earlier.begun_at for later, earlier in pairwise(summaries[:_RECENT])]
     return _SILENT_EPOCHS * median(lengths) if lengths else _SILENT_SECONDS
 
@@ -69,10 +70,10 @@ def _judged(
         return (
             "troubled",
             "Nothing has happened for a long time",
-            "Look whether the validator still runs, and at the end of its log.",
+            "Check that the validator still runs, and the end of its log.",
         )
     if not closed:
-        return "starting", "The first epoch is under way", "Its weights are set when it ends."
+        return "starting", "The first epoch is in progress", "Its weights are set when it ends."
     last = closed[0]
     # Weights are set right after the close, but the chain may be slow: the next epoch is the time to worry.
     if last.weights_set_at is None and last is not summaries[0]:

@@ -1,4 +1,4 @@
-"""What is new in a ledger, told in few bytes, so that a page need not be made anew to find out."""
+"""A ledger's latest changes, small enough to poll without rendering the page."""
 
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ _WORDS_CHARACTERS = 200
 
 
 def settled_version(ledger_path: Path) -> str:
-    """Another text after each epoch that was begun or closed, and each time weights were set."""
+    """A version that changes whenever an epoch begins, closes or gets its weights."""
     with Ledger.look(ledger_path) as ledger:
         return _version(ledger)
 
 
 def read_news(ledger_path: Path) -> dict[str, Any]:
-    """The version, and the verdicts so far of the epoch under way, by hotkey; without one, none."""
+    """The version, and the verdicts so far in the current epoch, by hotkey."""
     with Ledger.look(ledger_path) as ledger:
         running = ledger.open_epochs()
         verdicts = ledger.verdicts(running[-1]) if running else []

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: styles, scripts and numbers are all inside."""
+"""The report as one self-contained HTML page, with styles, scripts and numbers inline."""
 
 import base64
 import hashlib
@@ -28,7 +28,7 @@ _SCRIPTS = (
     "trends.js",
     "draw.js",
 )
-# What would end a script element, or a line in old JavaScript, inside the JSON.
+# Characters that would end a script element, or a line in old JavaScript.
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -36,7 +36,7 @@ _SELF, _NONE = "'self'", "'none'"
 
 
 def render_page(facts: Facts, *, version: str | None = None) -> str:
-    """The page. ``version``: it is served by a dashboard, which has another one once there is news."""
+    """The page. ``version``: set if a dashboard serves it; changes when there is news."""
     return (
         environment()
         .get_template("page.html.j2")
@@ -69,7 +69,7 @@ def content_policy(
 
 
 def embedded(value: Any) -> str:
-    """``value`` as JSON that can stand inside a script element, whatever texts are in it."""
+    """``value`` as JSON that is safe inside a script element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character, escape in _UNSAFE.items():
         text = text.replace(character, escape)

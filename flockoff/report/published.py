@@ -142,16 +142,16 @@ def _parsed(source: str, numbers: Mapping[str, Any]) -> PublishedReport:
     )
 
 
-def _miner(told: Mapping[str, Any]) -> PublishedMiner:
-    turns = told.get("turns")
+def _miner(data: Mapping[str, Any]) -> PublishedMiner:
+    turns = data.get("turns")
     turn = turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], list) else []
     return PublishedMiner(
         epoch=_whole(turn[0]) if turn else None,
-        standing=_word(told.get("standing"), _WORD_CHARACTERS) or "no_turn",
+        standing=_word(data.get("standing"), _WORD_CHARACTERS) or "no_turn",
         reason=_word(turn[2], _WORD_CHARACTERS) if len(turn) > 2 else None,
-        loss=_number(told.get("loss")),
-        score=_number(told.get("score")),
-        weight=_number(told.get("weight")),
+        loss=_number(data.get("loss")),
+        score=_number(data.get("score")),
+        weight=_number(data.get("weight")),
     )
 
 

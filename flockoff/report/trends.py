@@ -1,4 +1,4 @@
-"""Long histories thinned to what a picture can show, so that the page stays small however old the ledger."""
+"""Long histories, thinned for charts, so that the page stays small however old the ledger."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,13 +7,13 @@ from statistics import median
 
 from flockoff.ledger.views import EpochSummary, Views
 
-POINTS = 160  # epochs in a picture; more would be closer together than a phone's pixels
-LARGEST = 9  # hotkeys with a weight of their own in the picture
+POINTS = 160  # epochs in a chart; more would be closer than a phone's pixels
+LARGEST = 9  # hotkeys shown separately in the weights chart
 
 
 @dataclass(frozen=True, slots=True)
 class LossSpread:
-    """Of one epoch's eligible datasets: nats per assistant token."""
+    """The losses of one epoch's eligible datasets, in nats per assistant token."""
 
     best: float
     median: float
@@ -24,13 +24,13 @@ class LossSpread:
 class Trends:
     """Values over epochs, oldest first; every tuple has one value for each of ``epochs``.
 
-    None: there is no such value. ``weights`` has the hotkeys with most weight in all these epochs together,
-    most first, and ``other_weights`` the sums of the others'.
+    None: no value. ``weights`` has the hotkeys with the most total weight, most first, ``other_weights`` the
+    sums of the others'.
     """
 
     epochs: tuple[int, ...]  # start blocks
     begun_at: tuple[float, ...]  # UTC seconds
-    of: int  # how many epochs these stand for
+    of: int  # the number of epochs before thinning
     scores: Mapping[str, tuple[float | None, ...]]
     weights: Mapping[str, tuple[float | None, ...]]
     other_weights: tuple[float | None, ...]
@@ -38,7 +38,7 @@ class Trends:
 
 
 def read_trends(views: Views, closed: Sequence[EpochSummary]) -> Trends:
-    """The trends over these epochs, which are given latest first."""
+    """The trends over these epochs, given latest first."""
     shown = thinned(list(reversed(closed)), POINTS)
     starts = [summary.start_block for summary in shown]
     set_at_all = [summary.weights_set_at is not None for summary in shown]
@@ -65,7 +65,7 @@ def read_trends(views: Views, closed: Sequence[EpochSummary]) -> Trends:
 
 
 def thinned(epochs: Sequence[EpochSummary], most: int) -> list[EpochSummary]:
-    """At most ``most`` (at least 2) of ``epochs``, evenly spread, the first and the last among them."""
+    """At most ``most`` (at least 2) of ``epochs``, evenly spaced, including the first and the last."""
     if len(epochs) <= most:
         return list(epochs)
     return [epochs[round(place * (len(epochs) - 1) / (most - 1))] for place in range(most)]

@@ -1,4 +1,4 @@
-"""How the page says things: verdicts, numbers and small lines."""
+"""The page's wording of verdicts and numbers, and sparklines."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _SPARK_WIDTH, _SPARK_HEIGHT, _SPARK_POINTS = 72, 18, 36
 
 
 def verdict_words(entry: Entry, facts: Facts) -> tuple[str, str]:
-    """The verdict in one or two words, and the reason for it: nobody is left without one."""
+    """The verdict in one or two words, and its reason, which is never empty."""
     label = (entry.reason or _STANDINGS[entry.standing]).replace("_", " ")
     if entry.standing == "no_turn":
         return label, _waiting_words(entry, facts)
@@ -49,7 +49,7 @@ def reason_counts(facts: Facts) -> list[tuple[str, str, int]]:
 
 
 def percent(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
-    """A part as a percentage; an en dash for None."""
+    """A fraction as a percentage; an en dash for None."""
     if value is None:
         return _NONE
     text = f"{value:{'+' if sign else ''}.{digits}%}".replace("-", _MINUS)
@@ -66,7 +66,7 @@ def duration(seconds: float) -> str:
 
 
 def spark(values: Sequence[float | None]) -> str:
-    """The last values as the points of an SVG polyline, 72 wide and 18 high; "" for fewer than two."""
+    """A sparkline: the values as points of an SVG polyline, 72 by 18; "" for fewer than two."""
     known = [value for value in values if value is not None][-_SPARK_POINTS:]
     if len(known) < 2:
         return ""

@@ -1,4 +1,4 @@
-"""Which blocks an epoch spans, and the seed that all validators share in it."""
+"""An epoch's blocks, and the seed that all validators share."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ _SEED_BYTES = 4
 
 
 def epoch_seed(block_hash: bytes, netuid: int) -> int:
-    """The epoch's seed, 0 <= seed < 2**32: nobody knows it before the epoch's start block exists.
+    """The epoch's seed, 0 <= seed < 2**32, unknown before the start block exists.
 
     It is the first 4 bytes of BLAKE2b-256(``block_hash`` ‖ ``netuid`` as u16 LE), read little-endian.
     ``block_hash``: the 32 bytes of the start block's hash. Raises ValueError for another length, or a
@@ -23,10 +23,11 @@ def epoch_seed(block_hash: bytes, netuid: int) -> int:
 
 
 def epoch_of(status: EpochStatus, blocks_per_epoch: int | None) -> tuple[int, int]:
-    """``(start, end)`` of the epoch that ``status.block`` is in: its first block, and the next epoch's first.
+    """``(start, end)`` of the epoch that contains ``status.block``: its first block, and the next epoch's
+    first.
 
-    With None it is the chain's own epoch of this subnet. With N the epochs are the multiples of N blocks,
-    whatever the chain's tempo: equal for every validator that uses the same N. Raises ValueError for N < 1.
+    With None it is the subnet's epoch on chain. With N, epochs start at multiples of N blocks, whatever the
+    chain's tempo: the same for every validator that uses the same N. Raises ValueError for N < 1.
     """
     if blocks_per_epoch is None:
         return status.start_block, status.next_start_block

@@ -1,4 +1,4 @@
-"""Who is evaluated in an epoch: the best, those who have waited longest for their cost, and some by rank."""
+"""Who is evaluated in an epoch: the best, those longest due for their cost, and some drawn by rank."""
 
 import math
 import struct
@@ -9,26 +9,26 @@ from itertools import islice
 
 from flockoff.competition import Queue
 
-CREDIT = 2  # rounds of the whole queue that a newcomer counts as having waited
+CREDIT = 2  # rounds of the queue that a newcomer is credited with having waited
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A hotkey whose commitment counts in this epoch.
 
-    Only ``tokens`` changes when a hotkey commits anew, so that moves it by its cost alone.
+    A new commitment changes only ``tokens``, so it moves the hotkey only by its cost.
     """
 
     hotkey: str
     score: float
     first_block: int  # of the hotkey's first commitment ever seen
     last_evaluated: int | None  # start block of the epoch of its last evaluation; None: never evaluated
-    tokens: int | None = None  # of the dataset that is to be evaluated; None: not known yet
+    tokens: int | None = None  # of the dataset to evaluate; None: not known yet
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The hotkeys with a place in an epoch, by what gave it to them; nobody twice."""
+    """The hotkeys with a place in an epoch, by group; nobody twice."""
 
     best: tuple[str, ...]
     waiting: tuple[str, ...]
@@ -36,11 +36,11 @@ class Places:
 
 
 def plan_epoch(candidates: Iterable[Candidate], rules: Queue, seed: int) -> list[str]:
-    """The hotkeys to evaluate (see ``assign_places``), in the order of their evaluation.
+    """The hotkeys to evaluate (see ``assign_places``), in order.
 
-    A validator may not come to the end of it. So of each three places two are a waiting hotkey's until those
-    are through, and the third alternates between the best and the drawn. Any first m places hold
-    min(all waiting, ⌊2m/3⌋) of the waiting.
+    A validator may not reach the end. So two of every three places go to the waiting until those are used up,
+    and the third alternates between the best and the drawn: the first m places always hold min(all waiting,
+    ⌊2m/3⌋) of the waiting.
     """
     places = assign_places(candidates, rules, seed)
     spread = sorted(
@@ -56,17 +56,15 @@ def plan_epoch(candidates: Iterable[Candidate], rules: Queue, seed: int) -> list
 
 
 def assign_places(candidates: Iterable[Candidate], rules: Queue, seed: int) -> Places:
-    """Who has one of the epoch's ``rules.size`` places.
+    """Assign the epoch's ``rules.size`` places.
 
-    - best: the highest scores, the longest due first. Who has no score is not among the best, however few
-      have one.
-    - waiting: those who are longest due among the rest (``due_blocks``). They also get the places that the
-      other groups leave empty.
+    - best: the highest scores, the longest due first; never hotkeys without a score.
+    - waiting: the longest due among the rest (``due_blocks``); they also fill places that others leave empty.
     - drawn: without replacement among the rest, rank r (0 for the highest score) with a probability
       proportional to exp(-r / ``rules.rank_scale``) and to 1 / cost.
 
-    Ties go to the earlier ``first_block``, then to the lower hotkey. The result depends on ``candidates`` and
-    ``seed`` (not negative) alone, not on the order of ``candidates``. Raises ValueError for a hotkey that
+    Ties go to the earlier ``first_block``, then to the lower hotkey. The result depends only on
+    ``candidates``, not on their order, and ``seed`` (not negative). Raises ValueError for a hotkey that
     appears twice and for a score that is not finite.
     """
     ranked = _ranked(candidates)
@@ -90,15 +88,15 @@ def assign_places(candidates: Iterable[Candidate], rules: Queue, seed: int) -> P
 
 
 def due_blocks(candidates: Sequence[Candidate], rules: Queue) -> dict[str, float]:
-    """The block in which each hotkey's next evaluation is due, by hotkey: time is shared, not places.
+    """The block in which each hotkey's next evaluation is due: time is shared, not places.
 
-    A hotkey's fair share of an epoch is ``rules.epoch_tokens`` / n. It is due as many epochs after its last
-    evaluation as it takes to save up the cost of one: its tokens, and a place's part of the epoch for what
-    every evaluation takes besides. So twice the tokens come half as often, and a tiny dataset gains little.
+    A hotkey's fair share of an epoch is ``rules.epoch_tokens`` / n. It is due when its shares since its last
+    evaluation add up to the cost of one: its tokens, plus a place's part of the epoch for fixed costs. So a
+    dataset of twice the tokens is due half as often, and a tiny one gains little.
 
-    A newcomer counts as evaluated ``CREDIT`` rounds before its first commitment; a round is what it takes to
-    serve everyone once. So it comes before all others, unless it costs much more than they do or they have
-    waited longer than that.
+    A newcomer counts as evaluated ``CREDIT`` rounds before its first commitment; a round is the time to serve
+    everyone once. So it goes first, unless it costs much more than the others or they have waited longer than
+    that.
     """
     costs = {candidate.hotkey: _cost(candidate, rules) for candidate in candidates}
     n = len(costs)
@@ -113,11 +111,11 @@ def due_blocks(candidates: Sequence[Candidate], rules: Queue) -> dict[str, float
 
 
 def longest_wait(candidates: Iterable[Candidate], hotkey: str, rules: Queue) -> int:
-    """In how many epochs at the latest ``hotkey``, one of ``candidates``, has a place; 1 is the next one.
+    """The most epochs until ``hotkey``, one of ``candidates``, has a place; 1 is the next one.
 
-    As long as nobody new comes, nobody leaves and no dataset changes its size: each epoch serves
-    ``rules.waiting`` of those before it at the least, and who was served is before it again only while that
-    one's next evaluation would still be due earlier. Raises ValueError for a hotkey that is no candidate.
+    Assumes that nobody joins or leaves and no dataset changes size: each epoch serves at least
+    ``rules.waiting`` of those ahead of it, and one that was served is ahead again only while its next
+    evaluation is due earlier. Raises ValueError for a hotkey that is no candidate.
     """
     ranked = _ranked(candidates)
     best, rest = _split(ranked, rules)
@@ -132,7 +130,7 @@ def longest_wait(candidates: Iterable[Candidate], hotkey: str, rules: Queue) -> 
     )
     first = {candidate.hotkey: candidate.first_block for candidate in ranked}
     own = (due[hotkey], first[hotkey], hotkey)
-    again = []  # of those that are before it: how many times more they can be, one an epoch
+    again = []  # for those ahead of it: how many more times they can be
     for candidate in ranked:
         if (due[candidate.hotkey], first[candidate.hotkey], candidate.hotkey) < own:
             period = rules.epoch_blocks * _cost(candidate, rules) * len(ranked) / rules.epoch_tokens
@@ -155,7 +153,7 @@ def _split(ranked: Sequence[Candidate], rules: Queue) -> tuple[Sequence[Candidat
 
 
 def _cost(candidate: Candidate, rules: Queue) -> float:
-    """Tokens that evaluating it takes away from the others."""
+    """The cost of evaluating it, in tokens."""
     tokens = rules.first_guess if candidate.tokens is None else candidate.tokens
     return tokens + rules.epoch_tokens / rules.size
 
@@ -176,10 +174,10 @@ def _draw(ranked: Sequence[Candidate], rules: Queue, seed: int) -> list[Candidat
 
 
 def _gumbel(seed: int, hotkey: str) -> float:
-    """Standard Gumbel noise that follows from ``seed`` and ``hotkey`` alone, not from the rank.
+    """Standard Gumbel noise from ``seed`` and ``hotkey`` alone, independent of rank.
 
-    So validators whose scores differ a little, and with them some ranks, still draw nearly the same hotkeys:
-    the more of them, the better their weights agree.
+    So validators whose scores, and with them some ranks, differ a little still draw nearly the same hotkeys,
+    and their weights agree.
     """
     digest = blake2b(struct.pack("<Q", seed) + hotkey.encode(), digest_size=8).digest()
     uniform = ((int.from_bytes(digest, "little") >> 12) + 0.5) / 2**52  # in (0, 1), exactly

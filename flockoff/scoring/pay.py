@@ -1,4 +1,4 @@
-"""What each dataset of an epoch earns: by its win rate, or by distance, where a crowd shares one prize.
+"""What each dataset of an epoch earns: by win rate, or by distance, under which a crowd shares one prize.
 
 All functions take the n eligible datasets of one epoch in any order; the result follows that order.
 """
@@ -15,7 +15,7 @@ Vector = NDArray[np.float64]
 def epoch_pay(losses: Vector, blocks: NDArray[np.int64], rules: Scoring) -> Vector:
     """Each dataset's share of the epoch, by the rule that ``rules.pay`` names. (n,), summing to 1.
 
-    ``losses`` and ``blocks`` are as for ``win_matrix``, n may be 0; ValueError as there.
+    ``losses`` and ``blocks`` as for ``win_matrix``; n may be 0. Raises ValueError as it does.
     """
     wins = win_matrix(losses, blocks, rules.timestamp_epsilon)
     if rules.pay == "distance":
@@ -24,10 +24,10 @@ def epoch_pay(losses: Vector, blocks: NDArray[np.int64], rules: Scoring) -> Vect
 
 
 def distances(ranked: Vector, epsilon: float) -> Vector:
-    """How far each of ``ranked``, losses from the best to the worst, is behind the first, in clear wins. (n,)
+    """How far each of ``ranked``, losses from best to worst, is behind the best, in clear wins. (n,)
 
-    Each is behind the one before it by the part of a clear win that separates the two, and by 1 at most:
-    however far ahead a dataset is, it is one clear win ahead of the next.
+    Each is behind the one before it by the fraction of a clear win between them, at most 1: however far ahead
+    a dataset is, it counts as one clear win ahead of the next.
     """
     before, worse = ranked[:-1], ranked[1:]
     ratio = np.divide(before, worse, out=np.ones_like(worse), where=worse > 0)  # 1 for two losses of 0
@@ -48,7 +48,7 @@ def records(wins: NDArray[np.bool_], blocks: NDArray[np.int64]) -> NDArray[np.bo
 def _by_distance(
     losses: Vector, blocks: NDArray[np.int64], wins: NDArray[np.bool_], rules: Scoring
 ) -> Vector:
-    """The README's formula: prizes over distances, each for those who are at least as good.
+    """The README's formula: prizes over distances, each for those at least that good.
 
     Sums of weights are kept as logarithms, since a weight grows exponentially with its distance.
     """
@@ -74,10 +74,10 @@ def _by_distance(
 
 
 def _never_rising(pay: Vector) -> Vector:
-    """``pay``, from the best to the worst, where whoever would get more than a better one shares with it.
+    """``pay``, from best to worst, where any that would get more than a better one shares with it.
 
-    The sum stays. It is the closest sequence in squares that never rises (pool adjacent violators: Ayer et
-    al., "An empirical distribution function for sampling with incomplete information", 1955).
+    The sum is kept. It is the least-squares non-increasing fit (pool adjacent violators: Ayer et al., "An
+    empirical distribution function for sampling with incomplete information", 1955).
     """
     pools: list[tuple[float, int]] = []  # mean and size
     for mean in pay.tolist():

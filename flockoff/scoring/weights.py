@@ -18,16 +18,16 @@ def weights_from_scores(
     consensus: Mapping[int, float],
     rules: Scoring,
 ) -> dict[int, float] | None:
-    """Weights by uid, positive ones only, summing to 1; None where nobody has any (all is then burned).
+    """Positive weights by uid, summing to 1; None where nobody has any (all is then burned).
 
-    ``scores``: by hotkey, not negative. ``hotkeys``: who holds which uid now; uids may have gaps, and a score
-    whose hotkey holds none counts for nothing. ``consensus``: the chain's consensus weight by uid (0 where a
-    uid is missing), as it is: not normalised.
+    ``scores``: by hotkey, not negative. ``hotkeys``: by uid; uids may have gaps, and scores of unregistered
+    hotkeys are ignored. ``consensus``: the chain's consensus weights by uid (a missing one counts as 0), not
+    normalised.
 
-    Scores normalised to 1 are blended with the normalised consensus, then moved towards it as far as
-    ``limit_vtrust_loss`` wants, both only while there is a consensus at all. Weights under
-    ``rules.min_weight`` are then cut and the others scaled up to 1. The cut is last because the chain would
-    make it anyway; it can put the vtrust loss over its bound by no more than the weight that was cut.
+    Normalised scores are blended with the normalised consensus, then moved towards it by
+    ``limit_vtrust_loss``, both only if there is a consensus. Weights under ``rules.min_weight`` are then cut
+    and the others scaled up to sum to 1. The cut comes last because the chain would make it anyway; it can
+    exceed the vtrust bound by at most the weight cut.
     Raises ValueError for a score or consensus that is negative or not finite.
     """
     uids = sorted(hotkeys)
@@ -48,7 +48,7 @@ class WeightSteps:
     normalised: Vector  # the scores, summing to 1
     blended: Vector  # with the consensus
     limited: Vector  # moved towards the consensus to keep vtrust
-    final: Vector  # without the smallest, summing to 1; all 0 where none is left
+    final: Vector  # without the smallest, summing to 1; all 0 if none is left
 
 
 def weight_steps(scores: Vector, consensus: Vector, rules: Scoring) -> WeightSteps | None:
@@ -84,14 +84,13 @@ def vtrust_loss(weights: Vector, consensus: Vector) -> float:
 def limit_vtrust_loss(weights: Vector, consensus: Vector, rules: Scoring) -> Vector:
     """``weights``, moved towards the normalised consensus by the smallest step that keeps vtrust.
 
-    With c = C / ΣC the step t in [0, 1] leads to (1 - t)·w + t·c, whose vtrust loss is f(t). No weights at
-    all lose less than c does, since Σ max(0, w - C) >= max(0, 1 - ΣC) = f(1). The target is
-    ``rules.max_vtrust_loss``; where f(1) is above it, ``rules.vtrust_slack`` * f(1). Returned is the smallest
-    t with f(t) <= target.
+    With c = C / ΣC, a step t in [0, 1] leads to (1 - t)·w + t·c, whose vtrust loss is f(t). No weights lose
+    less than c, since Σ max(0, w - C) >= max(0, 1 - ΣC) = f(1). The target is ``rules.max_vtrust_loss``, or
+    ``rules.vtrust_slack`` * f(1) where f(1) is above that; t is the smallest with f(t) <= target.
 
-    It is found exactly: f is a sum of convex functions of t and has its minimum at 1, so it never rises on
-    [0, 1]; and it is linear between the points where one of its terms crosses zero. Bisection over these
-    points finds the piece that crosses the target, a straight line gives the point on it.
+    The solution is exact: f is convex with its minimum at 1, so it never rises on [0, 1], and it is linear
+    between the points where one of its terms crosses zero. Bisection over these points finds the segment that
+    crosses the target, and linear interpolation the point on it.
 
     ``weights``: (n,), sums to 1. ``consensus``: (n,), not normalised, with a positive sum.
     """
@@ -115,4 +114,4 @@ def limit_vtrust_loss(weights: Vector, consensus: Vector, rules: Scoring) -> Vec
     after = bisect_left(knots, -target, key=lambda t: -loss(t))  # the first knot with f <= target
     left, right = knots[after - 1], knots[after]
     t = left + (right - left) * (loss(left) - target) / (loss(left) - loss(right))
-    return at(min(t, right))  # rounding could go beyond 1, where weights turn negative
+    return at(min(t, right))  # rounding could exceed 1 and make weights negative

@@ -1,1 +1,1 @@
-"""The game, simulated: the real scoring and consensus over many epochs, with noise in place of training."""
+"""Simulates many epochs with the real scoring and consensus, and noise in place of training."""

@@ -1,4 +1,4 @@
-"""What a scenario must be."""
+"""Validation of scenarios."""
 
 from flockoff.errors import UsageError
 

@@ -1,4 +1,4 @@
-"""``flockoff simulate``: play the game many epochs ahead, and see what it pays for."""
+"""``flockoff simulate``: simulates many epochs and shows who earns what."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ def simulate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Play it once more by this competition's rules, to compare.",
+            help="Repeat it under this competition's rules, for comparison.",
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs to play; a preset has 200.")] = None,
@@ -45,10 +45,10 @@ def simulate(
     validators: Annotated[
         int | None, typer.Option(min=1, max=64, help="Validators. Fewer or more honest ones.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another game of the same kind.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives another game of the same kind.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
     pictures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also draw the game into PNG files here.")
+        Path | None, typer.Option(metavar="DIR", help="Also write charts as PNG files here.")
     ] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Try other values of the scoring constants instead.")
@@ -112,22 +112,22 @@ def _play(
     pictures: Path | None,
     between_epochs: Callable[[], None],
 ) -> None:
-    """Play every one of ``games``, by name; the pictures are of the last."""
+    """Play all ``games``, by name; the charts show the last."""
     outcomes = {}
     for name, scenario in games.items():
         history = play(scenario, seed, between_epochs=between_epochs)
         outcomes[name] = measure(scenario, history)
     if pictures:
-        from flockoff.simulate.pictures import draw  # matplotlib, which not every installation has
+        from flockoff.simulate.pictures import draw  # matplotlib is optional
 
         for path in draw(history, pictures):
             typer.echo(f"Wrote {path}", err=True)
     if as_json:
-        told = [
+        output = [
             {"seed": seed, "scenario": asdict(games[name]), "outcome": asdict(outcome)}
             for name, outcome in outcomes.items()
         ]
-        sys.stdout.write(json.dumps(told if len(told) > 1 else told[0], indent=2) + "\n")
+        sys.stdout.write(json.dumps(output if len(output) > 1 else output[0], indent=2) + "\n")
         return
     console = Console()
     if len(outcomes) > 1:
@@ -141,7 +141,7 @@ def _sweep(scenario: Scenario, seed: int, as_json: bool, between_epochs: Callabl
 
     trials = list(sweep(scenario, seed, between_epochs=between_epochs))
     if as_json:
-        told = {"seed": seed, "scenario": asdict(scenario), "trials": [asdict(trial) for trial in trials]}
-        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        output = {"seed": seed, "scenario": asdict(scenario), "trials": [asdict(trial) for trial in trials]}
+        sys.stdout.write(json.dumps(output, indent=2) + "\n")
     else:
         show_sweep(Console(), trials)

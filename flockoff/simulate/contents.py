@@ -1,4 +1,4 @@
-"""What datasets say, in games about whose rows they are: made-up conversations, and others' in disguise."""
+"""Rows for games about ownership: made-up conversations, and disguised copies."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ _LOOK_ALIKES = str.maketrans("aeop", "\u0430\u0435\u043e\u0440")  # the Cyrillic
 
 
 def own_rows(seed: int, *, count: int = ROWS, task: str = "") -> tuple[Row, ...]:
-    """``count`` conversations that nobody else has; ``task`` begins each question and each answer."""
+    """``count`` unique conversations; ``task`` starts each question and each answer."""
     rng = np.random.default_rng((seed, 16))
     drawn = rng.integers(0, len(_SYLLABLES), (count, QUESTION_WORDS + ANSWER_WORDS, 3)).tolist()
     found = []
@@ -29,10 +29,10 @@ def own_rows(seed: int, *, count: int = ROWS, task: str = "") -> tuple[Row, ...]
 
 
 def in_disguise(rows: Sequence[Row], seed: int) -> tuple[Row, ...]:
-    """The rows, each in one of the disguises of a copier who goes row by row, in another order.
+    """The rows in another order, each in one of a row-by-row copier's disguises.
 
-    A letter changed in every fourth word, neighbouring words swapped, look-alikes in every third word, and
-    ten answers in one row.
+    A letter changed in every fourth word, neighbouring words swapped, lookalikes in every third word, and ten
+    answers in one row.
     """
     rng = np.random.default_rng((seed, 17))
     shuffled = [rows[place] for place in rng.permutation(len(rows)).tolist()]

@@ -1,4 +1,4 @@
-"""The game itself: validators judge, the chain weighs their weights, and the next epoch begins."""
+"""The game: validators judge, the chain runs consensus on their weights, and the next epoch begins."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ Matrix = NDArray[np.float64]
 # The subnet's parameters are the chain's defaults.
 NETUID = 1
 TEMPO = 360
-WEIGHTS_BEFORE_END = 50  # blocks before an epoch's end in which weights are set
+WEIGHTS_BEFORE_END = 50  # blocks before an epoch's end at which weights are set
 ACTIVITY_CUTOFF = 5000
 U16_MAX = 65535
 KAPPA = 32767 / U16_MAX
@@ -68,7 +68,7 @@ def play(
     miners: Sequence[Miner] | None = None,
     between_epochs: Callable[[], None] | None = None,
 ) -> History:
-    """Play the scenario to its end. Everything follows from ``scenario`` and ``seed``.
+    """Play the scenario to its end, deterministic in ``scenario`` and ``seed``.
 
     ``miners``: instead of the scenario's own. ``between_epochs`` is called before every epoch, and may raise.
     """
@@ -91,16 +91,16 @@ def play(
 
 
 def _sent(row: Matrix) -> Matrix:
-    """Weights as the SDK sends them and the chain keeps them: the largest 1, all in steps of 1/65535."""
+    """Weights as sent and stored: the largest is 1, in steps of 1/65535."""
     scaled: Matrix = np.rint(row / row.max() * U16_MAX) / U16_MAX
     return scaled
 
 
 class _Game:
-    """The chain's state and the validators' memories between two epochs.
+    """The chain's state and the validators' memories between epochs.
 
-    uids: validators first, then miners. Validator 0 owns the subnet. Everyone is registered from the start
-    for good; a miner has nothing to evaluate before its first submission.
+    uids: validators first, then miners. Validator 0 owns the subnet. Everyone stays registered throughout; a
+    miner has nothing to evaluate before its first submission.
     """
 
     def __init__(self, scenario: Scenario, seed: int, miners: Sequence[Miner]) -> None:
@@ -116,9 +116,9 @@ class _Game:
         self.competition = scenario.competition
         first_blocks = {miner.hotkey: _block(miner.submissions[0]) for miner in miners}
         self.memories = [Memory(first_blocks=first_blocks) for _ in self.roles]
-        # By content, who committed it first, of all that the validator ever evaluated.
+        # Each validator's claims by content, of everything it ever evaluated.
         self.claims: list[dict[str, Claim]] = [{} for _ in self.roles]
-        # What each knows of datasets that have rows, under a secret key of its own.
+        # Each validator's index of datasets with rows, under its own secret key.
         public = public_rows(seed) if scenario.data.listed else ()
         self.libraries = [
             Library(f"validator {number}".encode(), scenario.overlap, public)
@@ -161,7 +161,7 @@ class _Game:
     def _judge(
         self, number: int, epoch: Epoch, entries: Mapping[str, "_Entry"], losses: Mapping[str, float]
     ) -> tuple[Verdict, ...]:
-        """Have a validator form its queue, evaluate, settle, and remember what came of it.
+        """Have a validator form its queue, evaluate, settle, and remember the outcome.
 
         ``losses``: by dataset name, as this validator measures them under the epoch's seed.
         """
@@ -212,7 +212,7 @@ class _Game:
     def _measured(
         self, epoch: Epoch, commitment: Commitment, dataset: Dataset, loss: float, library: Library
     ) -> Verdict:
-        """The verdict on a dataset that can be trained on, whose ``loss`` is that of all its rows."""
+        """The verdict on a trainable dataset; ``loss`` is that of all its rows."""
         base, fault = self.scenario.noise.base_loss, None
         if dataset.rows:
             claim = _claim(commitment, dataset)
@@ -221,7 +221,7 @@ class _Game:
             fault = near_duplicate_fault(
                 found, self.competition.overlap, rows_left=rows_left, owners=library.owners
             )
-            loss -= base * dataset.change * found.share  # what is left out teaches nothing
+            loss -= base * dataset.change * found.share  # rows left out teach nothing
         sealed_rules = self.competition.sealed
         if sealed_rules is not None and fault is None:
             sealed_change = dataset.change if dataset.sealed_change is None else dataset.sealed_change
@@ -258,7 +258,7 @@ class _Game:
         return row
 
     def _set_weights(self, number: int, epoch: int, row: Matrix) -> None:
-        """Onto the chain. No weights at all are not sent."""
+        """Set weights on chain; a zero vector is not sent."""
         if row.any():
             self.weights[number] = _sent(row)
             self.last_update[number] = (epoch + 1) * TEMPO - WEIGHTS_BEFORE_END
@@ -283,7 +283,7 @@ class _Game:
         )
 
     def _decide(self, block: int) -> YumaResult:
-        """Yuma consensus in ``block``, from what the chain then has."""
+        """Yuma consensus in ``block``, from the chain's state."""
         result = run_epoch(
             YumaInputs(
                 weights=self.weights,
@@ -323,7 +323,7 @@ def _friend_uid(miners: Iterable[Miner], first_uid: int) -> int | None:
 
 
 def _datasets(miners: Iterable[Miner]) -> list[Dataset]:
-    """Every dataset once, by name, so that an epoch's noise does not depend on the order of the miners."""
+    """Every dataset once, by name, so that an epoch's noise does not depend on the miners' order."""
     found = {
         submission.dataset.name: submission.dataset for miner in miners for submission in miner.submissions
     }
@@ -332,14 +332,14 @@ def _datasets(miners: Iterable[Miner]) -> list[Dataset]:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What a miner's commitment that counts leads to."""
+    """A counting commitment's dataset."""
 
     commitment: Commitment
     dataset: Dataset
 
 
 def _entry(miner: Miner, uid: int, epoch: int) -> _Entry | None:
-    """What counts in ``epoch``: the last that was committed before it; None for nothing."""
+    """What counts in ``epoch``: the last commitment before it, or None."""
     counting = [submission for submission in miner.submissions if submission.epoch < epoch]
     if not counting:
         return None

@@ -1,4 +1,4 @@
-"""How far a measured loss is from what a dataset is truly worth."""
+"""The noise model: how far a measured loss is from a dataset's true effect."""
 
 from dataclasses import dataclass
 
@@ -14,11 +14,10 @@ Vector = NDArray[np.float64]
 class NoiseModel:
     """Standard deviations, all relative to the base model's loss.
 
-    A dataset's loss in an epoch is ``base_loss`` * (1 + change + noise), where ``change`` is what training on
-    it does to the loss on average: -0.06 is 6 % less. Of the noise, one part comes with the epoch's seed. All
-    validators share it: the same dataset under the same seed leaves the same loss. ``correlation`` of its
-    variance is moreover common to all datasets of the epoch, which hardly changes who beats whom. The other
-    part comes with a validator's hardware.
+    A dataset's loss in an epoch is ``base_loss`` * (1 + change + noise), where ``change`` is training's
+    average effect on the loss: -0.06 is 6 % less. One part of the noise comes from the epoch's seed and is
+    the same for all validators. A fraction ``correlation`` of its variance is also common to all datasets of
+    the epoch, which hardly changes who beats whom. The other part comes from a validator's hardware.
 
     Where the numbers come from (SmolLM2-135M-Instruct in fp32, two CPU cores; .github/docs/noise.md has the
     tables):
@@ -27,9 +26,9 @@ class NoiseModel:
     - ``seed``: the most that was seen of datasets that help, with few large steps (learning rate 2e-3):
       0.0033 over 4 datasets under 9 seeds, and 0.0030 and 0.0047 from the ranges of two others under 6
       seeds; 0.0035 pooled. In 12 steps at the main competition's rate it was 0.0002.
-    - ``correlation``: not told apart from nought: -0.11 over the same 4 datasets, pair by pair between -0.62
-      and +0.20. Nought is also what is hardest on the mechanism.
-    - ``harm``: what a dataset that does harm adds to that, per unit of ``change``. Noise under 6 seeds gave
+    - ``correlation``: not distinguishable from 0: -0.11 over the same 4 datasets, from -0.62 to +0.20 by
+      pair. 0 is also the hardest case for the mechanism.
+    - ``harm``: what a harmful dataset adds to that, per unit of ``change``. Noise under 6 seeds gave
       +4.8 to +12.7 % with large steps: 0.031 at a mean of 0.0875.
     - ``hardware``: another instruction set moved a loss by 4e-7, another layout of the batch by 2e-5 to 1e-4.
       The default is the worst of these.
@@ -48,7 +47,7 @@ class NoiseModel:
 
     @property
     def own(self) -> float:
-        """Standard deviation of a useful dataset's own noise: what can turn a comparison around."""
+        """Standard deviation of a useful dataset's own noise, which can flip a comparison."""
         return self.seed * float(np.sqrt(1 - self.correlation))
 
 

@@ -1,4 +1,4 @@
-"""What a game came to, in numbers, and whether the mechanism kept its promises."""
+"""A game's outcome in numbers, and whether the mechanism kept its promises."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ CHEATS_MAY_EARN = 0.01  # of all incentive
 LEAST_TAU = 0.9
 NEWCOMER_EPOCHS = 20
 LEAST_VALIDATOR_TRUST = 0.9
-FINAL_EPOCHS = 20  # the newcomer's final share is its mean over the last so many
+FINAL_EPOCHS = 20  # over which the newcomer's final share is averaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,8 @@ class ValidatorOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One game. Shares are of all incentive, the burned included, over all epochs.
-
-    A measure is None where there is nothing to measure: no newcomer, no two honest miners far enough apart.
+    """One game. Shares are of all incentive, including burned, over all epochs. A measure is None if there is
+    nothing to measure: no newcomer, or no two honest miners far enough apart.
     """
 
     shares: Mapping[Strategy, float]
@@ -41,11 +40,11 @@ class Outcome:
     newcomer_share: float | None
     newcomer_epochs: int | None
     validators: tuple[ValidatorOutcome, ...]
-    promises: Mapping[str, bool | None]  # what ought to hold, and whether it does
+    promises: Mapping[str, bool | None]  # each promise, and whether it holds
 
 
 def measure(scenario: Scenario, history: History) -> Outcome:
-    """The outcome of a game that was played by ``scenario``."""
+    """The outcome of a game of ``scenario``."""
     total = float(history.incentive.sum() + history.burned.sum())
     earned = history.incentive.sum(axis=0) / total if total else np.zeros(len(history.miners))
     present = [strategy for strategy in Strategy if strategy in {miner.strategy for miner in history.miners}]
@@ -90,7 +89,7 @@ def kendall_tau(quality: Matrix, earned: Matrix, *, min_gap: float) -> float | N
     """Kendall's tau-a over the pairs whose ``quality`` differs by more than ``min_gap``.
 
     It is (concordant - discordant pairs) / all these pairs, in [-1, 1]; None without such a pair. A pair that
-    earned the same is neither, and so counts against the mechanism: two qualities told apart by nothing.
+    earned the same is neither, and so counts against the mechanism.
     """
     gaps = quality[:, None] - quality[None, :]
     apart = gaps > min_gap
@@ -100,7 +99,7 @@ def kendall_tau(quality: Matrix, earned: Matrix, *, min_gap: float) -> float | N
 
 
 def epochs_until(series: Matrix, level: float) -> int | None:
-    """Epochs until ``series``, one value an epoch, reaches ``level``; None: it never does."""
+    """Epochs until ``series``, one value an epoch, reaches ``level``, or None."""
     reached = np.flatnonzero(series >= level)
     return int(reached[0]) + 1 if len(reached) else None
 

@@ -1,4 +1,4 @@
-"""What one simulated validator knows of datasets' rows: real sketches, compared by the real rule."""
+"""One simulated validator's knowledge of rows: real sketches, compared by the real rule."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,13 +14,13 @@ _TOKENS_A_WORD = 1.3
 class Library:
     """All datasets with rows that a validator has seen, and how their owners fared.
 
-    ``public``: rows that the competition says are nobody's.
+    ``public``: the competition's public sample.
     """
 
     key: bytes
     rules: Overlap
     public: tuple[Row, ...] = ()
-    borrowed_shares: dict[str, float] = field(default_factory=dict)  # by content, as of the last look
+    borrowed_shares: dict[str, float] = field(default_factory=dict)  # by content, as of the last lookup
     _holdings: dict[str, Holding] = field(default_factory=dict)  # by content
     _owners: dict[str, Owner] = field(default_factory=dict)  # by hotkey; each is a coldkey of its own
     _public_sketch: Sketch | None = None
@@ -51,7 +51,7 @@ class Library:
     def settled(
         self, judged: Iterable[str], win_rates: Mapping[str, float], witnesses: Mapping[str, str]
     ) -> None:
-        """Remember what an epoch came to. ``judged``: the hotkeys with a verdict of their own doing."""
+        """Remember an epoch's outcome. ``judged``: the hotkeys with a verdict that counts as evaluated."""
         for hotkey in judged:
             known = self._owners.get(hotkey) or Owner(hotkey, True, False, 0, None)
             rates = [rate for rate in (known.best_win_rate, win_rates.get(hotkey)) if rate is not None]

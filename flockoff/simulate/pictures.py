@@ -1,4 +1,4 @@
-"""The game in pictures: PNG files that matplotlib draws."""
+"""Charts of the game: PNG files, drawn with matplotlib."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from flockoff.errors import SetupError
 from flockoff.simulate.game import History
 from flockoff.simulate.population import Strategy
 
-# One colour a strategy, the same in every picture.
+# One colour per strategy, the same in every chart.
 _PALETTE = [*colormaps["tab20"].colors, *colormaps["tab20b"].colors]  # type: ignore[attr-defined]
 COLOURS = {strategy: _PALETTE[number] for number, strategy in enumerate(Strategy)}
 
@@ -31,7 +31,7 @@ def draw(history: History, directory: Path) -> list[Path]:
     except OSError as error:
         raise SetupError(
             f"Cannot write pictures to {directory}: {error.strerror}.",
-            remedy="Give another --pictures folder.",
+            remedy="Choose another --pictures folder.",
         ) from error
     return [directory / name for name in pictures]
 

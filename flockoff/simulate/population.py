@@ -1,4 +1,4 @@
-"""The miners of a game: which dataset each of them commits when."""
+"""The miners of a game: who commits which dataset when."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +12,9 @@ from flockoff.simulate.scenario import Scenario
 
 
 class Strategy(StrEnum):
-    """What a hotkey is up to.
-
-    ``flockoff.simulate.scenario.Miners`` describes them. The first sybil owns the dataset that the other
-    sybils commit after it. The friend is the worst of the honest miners, whom dishonest validators favour.
+    """A hotkey's strategy; ``flockoff.simulate.scenario.Miners`` describes them. The first sybil owns the
+    dataset that the other sybils commit after it. The friend is the worst of the honest miners, whom
+    dishonest validators favour.
     """
 
     HONEST = "honest"
@@ -59,18 +58,17 @@ LARGEST_TOKENS = 5_120_000
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """``change``: of the loss, relative to the base model's, on average over seeds.
-
-    ``content`` is what the search for duplicates makes of it: a copy that is found out has its original's.
+    """``change``: of the loss, relative to the base model's, averaged over seeds. ``content``: its identity
+    to duplicate detection: a detected copy has its original's.
     """
 
     name: str
     change: float
     content: str
-    contaminated: bool = False  # and found out
-    tokens: int = USUAL_TOKENS  # of one pass
+    contaminated: bool = False  # and detected
+    tokens: int = USUAL_TOKENS  # per pass
     endless: bool = False  # no worker ever finishes it
-    rows: tuple[Row, ...] = ()  # where the game is about whose they are
+    rows: tuple[Row, ...] = ()  # in games about ownership
     sealed_change: float | None = None  # on a sealed evaluation set; None: the same as on the public one
 
 
@@ -91,7 +89,7 @@ class Miner:
 
 
 def populate(scenario: Scenario, seed: int) -> list[Miner]:
-    """The scenario's miners. ``seed`` decides who commits first and which cheats are found out."""
+    """The scenario's miners. ``seed`` decides who commits first and which cheats are detected."""
     rng = np.random.default_rng(seed)
     offsets = iter(rng.permutation(scenario.miners.total).tolist())
     honest = [*_honest(scenario, offsets), *_sleepers(scenario, offsets), *_newcomers(scenario, offsets)]
@@ -209,7 +207,7 @@ def _swappers(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
 
 
 def _thefts(scenario: Scenario, offsets: Iterator[int], seed: int) -> Iterator[Miner]:
-    """One victim, the best of all, and those who are after its rows."""
+    """One victim, the best of all, and those who want its rows."""
     players = scenario.miners
     if not players.victims:
         return
@@ -242,7 +240,7 @@ def _thefts(scenario: Scenario, offsets: Iterator[int], seed: int) -> Iterator[M
 
 
 def _public_rows(scenario: Scenario, offsets: Iterator[int], seed: int) -> Iterator[Miner]:
-    """Who commits a public collection first, and miners half of whose rows are of it."""
+    """The first to commit a public collection, and miners with half of their rows from it."""
     players = scenario.miners
     public = public_rows(seed) if players.public_squatters else ()
     places = sorted(next(offsets) for _ in range(players.public_squatters + players.public_users))
@@ -275,7 +273,7 @@ def _with_rows(who: str, epoch: int, offset: int, change: float, rows: tuple[Row
 def _worth_copying(honest: Sequence[Miner]) -> Iterator[tuple[int, Dataset]]:
     """Each dataset that is better than all before it, with the epoch after its commitment.
 
-    It is public by then. Copying the truly best is more than a thief can know.
+    It is public by then. A thief cannot know which is truly the best.
     """
     published = sorted(
         (submission for miner in honest for submission in miner.submissions),
@@ -295,7 +293,7 @@ def _miner(
     *,
     tokens: int = USUAL_TOKENS,
 ) -> Miner:
-    """A miner whose datasets are its own. ``plan``: (epoch, offset, change) of each commitment."""
+    """A miner with its own datasets. ``plan``: (epoch, offset, change) of each commitment."""
     hotkey = _hotkey(strategy, number)
     submissions = []
     for epoch, offset, change in plan:

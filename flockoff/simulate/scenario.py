@@ -1,4 +1,4 @@
-"""Who plays, under which rules, for how long."""
+"""Scenarios: who plays, under which rules, for how long."""
 
 import dataclasses
 import tomllib
@@ -13,10 +13,10 @@ from flockoff.simulate.noise import NoiseModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miners:
-    """How many hotkeys follow which strategy. Whoever is left of ``total`` is honest.
+    """How many hotkeys follow which strategy. The rest of ``total`` is honest.
 
     - exact copiers commit the best public dataset, and again whenever there is a better one.
-    - disguised copiers do the same with changes meant to fool the search for duplicates.
+    - disguised copiers do the same with changes meant to evade duplicate detection.
     - sybils are one owner's hotkeys that all commit one (good) dataset.
     - contaminators train on the evaluation set's answers.
     - spammers commit a new variant of a middling dataset in every epoch.
@@ -117,13 +117,13 @@ class Validators:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """What datasets do to the loss, as a relative change of it, and how well cheating is found out.
+    """Datasets' effects on the loss, as relative changes, and how well cheating is detected.
 
-    The honest are spread evenly from ``best`` to ``worst``. From 6 runs on SmolLM2: good data -6.1 %, a small
-    good dataset -3.5 %, noise +8.75 % on average. ``listed``: whether the competition's public sample has the
-    public collection. A copy that is not found out does ``copy_costs`` less good
-    than its original. How well contamination pays and how often copies and contamination are found out
-    (``recall``, drawn once a dataset) are assumptions.
+    Honest datasets are spread evenly from ``best`` to ``worst``. From 6 runs on SmolLM2: good data -6.1 %, a
+    small good dataset -3.5 %, noise +8.75 % on average. ``listed``: whether the competition's public sample
+    has the public collection. An undetected copy is ``copy_costs`` worse than its original. How well
+    contamination pays and how often copies and contamination are detected (``recall``, drawn once per
+    dataset) are assumptions.
     """
 
     best: float = -0.061
@@ -134,7 +134,7 @@ class Data:
     noise: float = 0.0875
     contaminated: float = -0.15
     contaminated_sealed: float = -0.03  # on a sealed set, where a competition has one
-    sealed_rows: int = 24  # of that set, and as many of the public one
+    sealed_rows: int = 24  # in that set, and equally many in the public one
     copy_costs: float = 0.001
     copy_recall: float = 0.99
     contamination_recall: float = 0.99
@@ -154,7 +154,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A whole game. The last four are the competition's, to be changed like everything else."""
+    """A whole game. The last four are the competition's and can be changed like everything else."""
 
     epochs: int = 200
     miners: Miners = field(default_factory=Miners)
@@ -171,7 +171,7 @@ class Scenario:
         return Competition(scoring=self.scoring, queue=self.queue, overlap=self.overlap, sealed=self.sealed)
 
     def by(self, rules: Competition) -> "Scenario":
-        """The same game by other rules."""
+        """The same game under other rules."""
         return dataclasses.replace(
             self, scoring=rules.scoring, queue=rules.queue, overlap=rules.overlap, sealed=rules.sealed
         )
@@ -180,7 +180,7 @@ class Scenario:
         require(self.epochs >= 1, "a game has at least one epoch")
 
     def resized(self, *, epochs: int | None, miners: int | None, validators: int | None) -> "Scenario":
-        """The same with other numbers; the honest make up for the difference. None leaves a number."""
+        """The same with other numbers; the honest make up the difference. None keeps a number."""
         return dataclasses.replace(
             self,
             epochs=self.epochs if epochs is None else epochs,

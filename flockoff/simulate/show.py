@@ -26,12 +26,12 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
         )
     for promise, holds in outcome.promises.items():
         if holds is not None:
-            sign = "[green]✓[/green]" if holds else "[red]✗ it does not hold that[/red]"
+            sign = "[green]✓[/green]" if holds else "[red]✗ not true:[/red]"
             console.print(f"{sign} {promise}")
 
 
 def show_comparison(console: Console, outcomes: Mapping[str, Outcome]) -> None:
-    """The same game by several rules, side by side."""
+    """The same game under several rules, side by side."""
     table = _table("Share of the incentive", "strategy", *outcomes)
     strategies = dict.fromkeys(strategy for outcome in outcomes.values() for strategy in outcome.shares)
     for strategy in strategies:

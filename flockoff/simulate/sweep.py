@@ -1,4 +1,4 @@
-"""What other constants than the competition's would do to the same game."""
+"""The effect of other constants on the same game."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +17,13 @@ SWEPT = {
     "score_decay": (0.0, 0.5, 0.8, 0.9, 0.95),
     "consensus_blend": (0.0, 0.1, 0.2, 0.4, 0.8),
 }
-GAMES = 5  # a value, each with another seed
+GAMES = 5  # per value, each with another seed
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One value of one constant: means over ``games`` games, of those in which there was one.
-
-    ``trust`` is the honest validators', ``kept`` the share of games in which every promise held.
+    """One value of one constant: means over ``games`` games, ignoring None. ``trust`` is the honest
+    validators', ``kept`` the share of games in which every promise held.
     """
 
     constant: str

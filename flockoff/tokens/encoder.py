@@ -15,12 +15,12 @@ from flockoff.records import EncodedRow, Row, Turn
 from flockoff.tokens.pieces import LONGEST_PIECE, pieces_of
 from flockoff.tokens.template import ChatTemplate, Span, messages_of
 
-# Enough to keep every core of the tokenizer busy; its notes take up to 350 bytes for a byte of text.
+# Enough to keep every core of the tokenizer busy; it allocates up to 350 bytes per byte of text.
 _BATCH_ROWS = 256
 _BATCH_CHARACTERS = 256 * 1024
-_PIECES_AT_ONCE = 4  # after the first, which fills the context of a text of a token a character
-# A tokenizer remembers the tokens of words of up to 255 bytes, two of them for a space. It works out those of
-# a longer word each time, which takes several times as long.
+_PIECES_AT_ONCE = 4  # after the first, which alone fills the context at one token a character
+# The tokenizer caches words of up to 255 bytes (a space takes two); longer ones are tokenised each time,
+# several times slower.
 _ENDLESS_RUN = r"\s{120}|[^\s\p{L}\p{N}]{120}"
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
@@ -28,8 +28,8 @@ _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token"
 def load_encoder(directory: Path, context_length: int) -> "TokenizerEncoder":
     """The encoder of the model in ``directory``: tokenizer.json, tokenizer_config.json, chat_template.jinja.
 
-    Raises SetupError for a file that is missing or damaged, and for a chat template in which the
-    assistant's turns cannot be told apart by special tokens.
+    Raises SetupError for a missing or damaged file, and for a chat template that does not delimit the
+    assistant's turns by special tokens.
     """
     config = _read_config(directory)
     tokenizer = _read_tokenizer(directory)
@@ -43,10 +43,9 @@ def load_encoder(directory: Path, context_length: int) -> "TokenizerEncoder":
 class TokenizerEncoder:
     """A base model's tokenizer and chat template (``flockoff.ports.RowEncoder``).
 
-    A token is an assistant's when its first character lies in the content of an assistant's turn or is the
-    end-of-turn token after it. A token that begins in the turn's header and swallows white space at the
-    beginning of the content (``\\n`` and ``\\n`` as one token) is therefore none: a model that answers has
-    that header given and cannot write it differently.
+    An assistant token is one that starts in the content of an assistant turn, or the end-of-turn token after
+    it. A token that starts in the turn's header and swallows leading white space of the content (``\\n`` and
+    ``\\n`` as one token) does not count: the header is part of the prompt.
     """
 
     def __init__(
@@ -67,8 +66,8 @@ class TokenizerEncoder:
         self._most_turns = 2 * (context_length // self._least_tokens_of_two_turns() + 1)
 
     def _least_tokens_of_two_turns(self) -> int:
-        """Of a question with its answer: what the shortest ones add, less three tokens each in case a content
-        is one token with what the template writes on either side."""
+        """The least that a question and its answer can add: the shortest pair, less three tokens for each
+        turn in case its content merges with the template's text on either side."""
         once, twice = ([Turn("user", "a"), Turn("assistant", "b")] * times for times in (1, 2))
         texts = [self._template.render(messages_of(Row(None, tuple(turns)))) for turns in (once, twice)]
         one, two = (len(self._tokenizer.encode(text, add_special_tokens=False).ids) for text in texts)
@@ -77,9 +76,9 @@ class TokenizerEncoder:
     def encode(self, rows: Sequence[Row]) -> list[EncodedRow]:
         """The rows under the chat template, each cut at the context; as transformers would encode them.
 
-        The exceptions are runs of white space or of marks, which are cut after every 120
-        characters, and runs of thousands of characters without a word's end (``pieces.py``).
-        Raises MinerFault (``SPECIAL_TOKEN``) for a row whose text imitates the template's marks.
+        The exceptions: runs of white space or punctuation are cut every 120 characters, and so are runs of
+        thousands of characters without a word boundary (``pieces.py``).
+        Raises MinerFault (``SPECIAL_TOKEN``) for a row whose text imitates the template's delimiters.
         """
         encoded: list[EncodedRow] = []
         for batch in _batches(self._open(row) for row in rows):
@@ -94,13 +93,13 @@ class TokenizerEncoder:
         return _OpenRow(len(text), spans, pieces_of(text, self._marks))
 
     def _within_reach(self, row: Row) -> Row:
-        """``row`` without turns that the context cannot reach."""
+        """``row`` without the turns that lie beyond the context."""
         if len(row.turns) <= self._most_turns:
             return row
         return replace(row, turns=row.turns[: self._most_turns])
 
     def _tokenise(self, rows: Sequence["_OpenRow"]) -> None:
-        """Tokenise every row to its end or beyond the context, a few pieces at a time."""
+        """Tokenise every row to its end or past the context, a few pieces at a time."""
         growing = list(rows)
         while growing:
             parts = [
@@ -126,14 +125,14 @@ class TokenizerEncoder:
 
 @dataclass(slots=True)
 class _OpenRow:
-    """A row under the chat template, tokenised as far as it was necessary up to now."""
+    """A row under the chat template, tokenised as far as needed so far."""
 
     length: int  # of the text, in characters
     spans: list[Span]  # of the assistant's turns
-    pieces: Iterator[str]  # that were not tokenised yet
-    characters: int = 0  # that were
+    pieces: Iterator[str]  # not tokenised yet
+    characters: int = 0  # tokenised so far
     ids: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)  # where each token begins in the text
+    starts: list[int] = field(default_factory=list)  # where each token starts in the text
 
     def add(self, piece: str, encoding: Encoding) -> None:
         self.ids += encoding.ids
@@ -169,7 +168,7 @@ def _read_tokenizer(directory: Path) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(_ENDLESS_RUN), "isolated"), *words]
     )
-    # Some post-processors take white space out of the offsets, by which tokens are told apart here.
+    # Some post-processors trim white space from the offsets, which assign tokens to turns here.
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -212,5 +211,5 @@ def _token_text(token: object) -> str | None:
 def _missing(path: Path) -> SetupError:
     return SetupError(
         f"The base model lacks {path.name} in {path.parent}.",
-        remedy="Delete that folder, so that it is fetched again.",
+        remedy="Delete that folder; it is then downloaded again.",
     )

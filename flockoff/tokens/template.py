@@ -1,4 +1,4 @@
-"""A model's chat template: from a conversation to its text, and where the assistant's turns are in it."""
+"""A model's chat template: renders a conversation and locates the assistant's turns in the text."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,19 +25,19 @@ _PROBES = (
 
 
 def messages_of(row: Row) -> list[Message]:
-    """The row as chat templates take it; no system message where the row has none."""
+    """The row in the format that chat templates take."""
     system = [] if row.system is None else [{"role": "system", "content": row.system}]
     return system + [{"role": turn.role, "content": turn.content} for turn in row.turns]
 
 
 class ChatTemplate:
-    """A compiled chat template with the two marks around an assistant's turn.
+    """A compiled chat template with the two delimiters of an assistant turn.
 
-    ``opening`` is what the template writes to ask for an answer (ChatML: ``<|im_start|>assistant\\n``),
-    ``closing`` the special token that ends one (``<|im_end|>``). Both are found by rendering conversations
-    that grow turn by turn, and it is verified there that they give the same places as the growth itself:
-    each conversation followed by the opening must be how the one with the next answer begins.
-    Raises SetupError for a template that is broken or not of this kind.
+    ``opening`` is the generation prompt (ChatML: ``<|im_start|>assistant\\n``), ``closing`` the special token
+    that ends an answer (``<|im_end|>``). Both are found by rendering conversations that grow turn by turn,
+    which also verifies them: each conversation plus the opening must be a prefix of the one with the next
+    answer.
+    Raises SetupError for a template that is broken or does not work this way.
     """
 
     def __init__(self, source: str, special_tokens: frozenset[str], variables: Mapping[str, str]) -> None:
@@ -50,7 +50,7 @@ class ChatTemplate:
         self._verify()
 
     def render(self, messages: Sequence[Message], *, ask: bool = False) -> str:
-        """The text of a conversation; with ``ask`` it ends with the opening of the next answer."""
+        """The text of a conversation; with ``ask`` it ends with the generation prompt."""
         try:
             return self._template.render(
                 messages=messages, tools=None, documents=None, add_generation_prompt=ask, **self._variables
@@ -60,10 +60,10 @@ class ChatTemplate:
             raise SetupError(message, remedy=_REMEDY) from error
 
     def answers(self, text: str, count: int) -> list[Span]:
-        """Where the ``count`` answers are in a rendered conversation: content and closing mark.
+        """The spans of the ``count`` answers in a rendered conversation: content and closing token.
 
-        Text in between that holds no special token cannot imitate a mark. Raises MinerFault
-        (``SPECIAL_TOKEN``) where the number of marks shows that it does hold one.
+        Text without special tokens cannot imitate a delimiter. Raises MinerFault (``SPECIAL_TOKEN``) where
+        the number of delimiters shows that it contains one.
         """
         spans: list[Span] = []
         position = 0
@@ -123,7 +123,7 @@ def _unsuitable(what: str) -> SetupError:
 
 
 class _GenerationTag(Extension):
-    """``{% generation %}``, by which some templates mark the answers: rendered as if it were not there."""
+    """``{% generation %}``, with which some templates mark answers: ignored in rendering."""
 
     tags = {"generation"}  # noqa: RUF012  (jinja2 declares it as an instance variable)
 
@@ -133,7 +133,7 @@ class _GenerationTag(Extension):
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    """What chat templates are written for, except the clock: a rendering must not depend on the day."""
+    """What chat templates expect, without the clock: rendering must not depend on the date."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, "jinja2.ext.loopcontrols"]
     )

@@ -1,4 +1,4 @@
-"""Each epoch told to Weights & Biases, for those who watch their machines there."""
+"""Logs each epoch to Weights & Biases."""
 
 from flockoff.tracking.runs import tracked
 

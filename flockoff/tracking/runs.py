@@ -1,7 +1,7 @@
 """A Weights & Biases run that follows a validator's ledger. The only importer of wandb.
 
-Key and mode (WANDB_API_KEY, WANDB_MODE=offline …) are wandb's own affair. Nothing that goes wrong there
-reaches the validator: it is logged, and the next epoch tries again.
+Key and mode (WANDB_API_KEY, WANDB_MODE=offline …) are wandb's own settings. Its failures never reach the
+validator: they are logged, and the next epoch tries again.
 """
 
 import logging
@@ -33,10 +33,10 @@ def tracked(
     directory: Path,
     config: Mapping[str, object],
 ) -> Iterator[Callable[[int], None]]:
-    """Gives what to call after each epoch, with its start block; without a ``project`` it does nothing.
+    """Yields a function to call after each epoch, with its start block; a no-op without a ``project``.
 
-    ``ledger``: the validator's, read beside it. ``directory``: where wandb keeps its files. ``config``: what
-    the run shows of its setting. Raises SetupError where wandb is not installed.
+    ``ledger``: the validator's, read concurrently. ``directory``: for wandb's files. ``config``: the run's
+    config. Raises SetupError if wandb is not installed.
     """
     if project is None:
         yield lambda _: None
@@ -69,13 +69,15 @@ class _Tracker:
         import wandb
 
         try:
-            told = _epoch(self._ledger, start_block)
+            logged = _epoch(self._ledger, start_block)
             if self._run is None:
                 self._run = self._begin()
-            self._run.log(told, step=start_block)
+            self._run.log(logged, step=start_block)
         except (wandb.Error, OSError, LedgerError) as error:
             log.warning(
-                "Epoch %d is not on Weights & Biases: %s. The next one will be tried.", start_block, error
+                "Epoch %d could not be logged to Weights & Biases: %s. The next one will be tried.",
+                start_block,
+                error,
             )
 
     def close(self) -> None:
@@ -106,7 +108,7 @@ def _epoch(path: Path, start_block: int) -> dict[str, object]:
         rows, base = ledger.views.leaderboard(start_block), ledger.base_loss()
         [summary] = [each for each in ledger.views.epochs(50) if each.start_block == start_block]
     losses = sorted(row.loss for row in rows if row.loss is not None)
-    told: dict[str, object] = {
+    logged: dict[str, object] = {
         "epoch/eligible": summary.eligible,
         "epoch/at_fault": summary.at_fault,
         "epoch/not_evaluated": summary.not_evaluated,
@@ -114,13 +116,13 @@ def _epoch(path: Path, start_block: int) -> dict[str, object]:
         "leaderboard": wandb.Table(columns=list(_COLUMNS), data=[_cells(row) for row in rows]),
     }
     if base is not None:
-        told["loss/base"] = base.loss
+        logged["loss/base"] = base.loss
     if losses:
-        told |= {"loss/best": losses[0], "loss/median": losses[len(losses) // 2]}
+        logged |= {"loss/best": losses[0], "loss/median": losses[len(losses) // 2]}
     for row in rows:
         values = {"loss": row.loss, "score": row.score, "weight": row.weight, "win_rate": row.win_rate}
-        told |= {f"{name}/uid_{row.uid}": value for name, value in values.items() if value is not None}
-    return told
+        logged |= {f"{name}/uid_{row.uid}": value for name, value in values.items() if value is not None}
+    return logged
 
 
 def _cells(row: Result) -> list[object]:

@@ -1,4 +1,4 @@
-"""How fast a new worker trains, found out from a few steps before the first dataset."""
+"""How fast a new worker trains, measured over a few steps before the first dataset."""
 
 import statistics
 import time
@@ -11,13 +11,13 @@ from flockoff.training.loss import add_step_gradients
 from flockoff.training.model import LanguageModel
 
 _ROW_TOKENS = 256  # or the context, where that is shorter
-_STEPS = 3  # after one that compiles, and gets memory that stays
+_STEPS = 3  # after a warm-up step that compiles and allocates
 
 
 def seconds_per_token(model: LanguageModel, competition: Competition) -> float:
-    """Of training on a dataset, for each of its tokens: all passes over it, whose rows are of 256 tokens.
+    """Training time per dataset token, over all passes, for rows of 256 tokens.
 
-    The adapter has no effect afterwards, as before.
+    The adapter is cleared afterwards.
     """
     training = competition.training
     length = min(_ROW_TOKENS, training.context_length)

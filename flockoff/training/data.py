@@ -41,8 +41,8 @@ def _pinned_rows(
 
 
 def evaluation_name(competition: Competition) -> str:
-    """What is measured on, as a provenance names it: the evaluation set's SHA-256, with ``[:n]`` where only
-    n rows of it are used, and the sealed set's weight and SHA-256 where there is one.
+    """The evaluation data's name in a provenance: the evaluation set's SHA-256, ``[:n]`` where only n rows
+    are used, and the sealed set's weight and SHA-256 where there is one.
     """
     evaluation, sealed = competition.evaluation, competition.sealed
     public = evaluation.sha256 if evaluation.rows is None else f"{evaluation.sha256}[:{evaluation.rows}]"
@@ -50,10 +50,10 @@ def evaluation_name(competition: Competition) -> str:
 
 
 def epoch_order(lengths: Sequence[int], seed: int, epoch: int, rows_per_step: int) -> list[int]:
-    """The order in which one pass takes the rows: places in the canonical order.
+    """The row order of one training epoch, as indices into the canonical order.
 
-    Row i of epoch e comes by BLAKE2b-256(seed ‖ e ‖ i), three u64 LE, so no library's random numbers are
-    in it. Within an optimizer step, where order means nothing, long rows are put beside long ones.
+    Row i of epoch e sorts by BLAKE2b-256(seed ‖ e ‖ i), three u64 LE, so no library's random numbers are
+    involved. Within an optimizer step, where order does not matter, rows are sorted by length.
     """
     order = sorted(
         range(len(lengths)),

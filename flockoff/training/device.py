@@ -1,4 +1,4 @@
-"""The device that trains: which one, how exactly it computes, and whether it can hold the base model."""
+"""The training device: which one, its numeric settings, and whether the base model fits."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from flockoff.planner.memory import MemoryNeed
 from flockoff.training.environment import installed_gpus
 from flockoff.training.messages import WorkerFault
 
-_PASS_TOKENS = {"cpu": 2048, "cuda": 16384}  # more make a pass no faster
+_PASS_TOKENS = {"cpu": 2048, "cuda": 16384}  # larger passes are no faster
 _AMPERE = (8, 0)
 _NO_MEMORY = re.compile(r"can't allocate memory|out of memory|ALLOC_FAILED", re.IGNORECASE)
 _DEVICE = re.compile(
@@ -26,9 +26,9 @@ _DEVICE = re.compile(
 def choose_device(name: str | None) -> torch.device:
     """The device to train on; ``name`` "cpu", "cuda", "cuda:N", or None for a GPU if there is one.
 
-    The environment leaves at most one GPU in sight, so its index here is 0 whichever it is.
-    Raises SetupError where a GPU is asked for and none can be used; where there is one that PyTorch cannot
-    use, which must not pass for a machine without; and where it is of a kind that cannot train.
+    The environment leaves at most one GPU visible, so its index here is always 0.
+    Raises SetupError where a requested GPU cannot be used, where there is a GPU that PyTorch cannot use
+    (which must not silently fall back to the CPU), and where the GPU is too old to train on.
     """
     if name == "cpu":
         return torch.device("cpu")
@@ -51,10 +51,10 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def require_kind(card: str, capability: tuple[int, int], built_for: Sequence[str]) -> None:
-    """Raises SetupError for a ``card`` without bfloat16, or that this PyTorch has no kernels for.
+    """Raises SetupError for a ``card`` without bfloat16, or one this PyTorch has no kernels for.
 
-    ``built_for``: as ``torch.cuda.get_arch_list`` has it: sm_86 runs on 8.6 and 8.9, compute_90 (which the
-    driver compiles) on 9.0 and all that is newer.
+    ``built_for``: as from ``torch.cuda.get_arch_list``: sm_86 runs on 8.6 and 8.9, compute_90 (compiled by
+    the driver) on 9.0 and newer.
     """
     kind = f"{card} (compute capability {capability[0]}.{capability[1]})"
     if capability < _AMPERE:
@@ -89,7 +89,7 @@ def _why_no_gpu() -> str:
 
 
 def compute_exactly(threads: int | None) -> None:
-    """Settings of this process under which the same work gives the same bits."""
+    """Process settings for bit-identical results."""
     if threads is not None:
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
@@ -97,15 +97,15 @@ def compute_exactly(threads: int | None) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision("highest")
-    # Products that are split are summed in float32, as all others are.
+    # Split-K products are summed in float32, like all others.
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
 @dataclass(frozen=True, slots=True)
 class Dtypes:
-    """Of the base model's ``weights`` in memory, and of the products that training ``compute``s with them.
+    """The dtype of the base model's ``weights`` in memory, and of training's matrix products (``compute``).
 
-    The adapter, the residual stream, norms and sums are float32 in any case, and so is all of measuring.
+    Adapter, residual stream, norms and sums are always float32, and so is evaluation.
     """
 
     weights: torch.dtype
@@ -113,10 +113,10 @@ class Dtypes:
 
 
 def training_dtypes(device: torch.device, stored: torch.dtype) -> Dtypes:
-    """bfloat16 on CUDA, for base models whose weights are ``stored`` in it; else float32.
+    """bfloat16 on CUDA for base models ``stored`` in it; else float32.
 
-    bfloat16 products round weights that are not, and so train another model than is measured; weights held
-    so would hide two thirds of what an adapter changes. Losses: .github/docs/performance.md.
+    With float32 weights, bfloat16 products would train another model than is evaluated, and rounding the
+    weights would hide two thirds of an adapter's effect. Losses: .github/docs/performance.md.
     """
     if device.type == "cuda" and stored == torch.bfloat16:
         return Dtypes(torch.bfloat16, torch.bfloat16)
@@ -125,7 +125,7 @@ def training_dtypes(device: torch.device, stored: torch.dtype) -> Dtypes:
 
 @contextlib.contextmanager
 def device_faults(device: torch.device) -> Iterator[None]:
-    """Raises WorkerFault in place of errors that say that memory ran out or the device failed."""
+    """Turns out-of-memory and device errors into WorkerFault."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -136,9 +136,9 @@ def device_faults(device: torch.device) -> Iterator[None]:
 
 
 def device_fault(error: RuntimeError | MemoryError, device: torch.device) -> WorkerFault | None:
-    """What an error of torch says about the device; None where it says nothing: a bug of ours.
+    """The WorkerFault behind a torch error; None where it is not about the device: a bug of ours.
 
-    torch has classes for two kinds of it; the rest is told by the text alone.
+    torch has classes for two kinds; the rest is recognised by its text.
     """
     text = str(error).split("\n")[0]
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _NO_MEMORY.search(text):
@@ -164,7 +164,7 @@ def device_text(device: torch.device) -> str:
 
 
 def memory_bytes(device: torch.device) -> tuple[int, int]:
-    """The device's memory: free now, and in all."""
+    """The device's memory: free, total."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return free, total
@@ -173,7 +173,7 @@ def memory_bytes(device: torch.device) -> tuple[int, int]:
 
 
 def require_memory(need: MemoryNeed, device: torch.device) -> None:
-    """Raises SetupError, in one sentence, where the device cannot hold the training."""
+    """Raises SetupError where training does not fit the device."""
     free, _ = memory_bytes(device)
     if need.recomputed > free:
         raise SetupError(
@@ -184,5 +184,5 @@ def require_memory(need: MemoryNeed, device: torch.device) -> None:
 
 
 def kept_tokens(need: MemoryNeed, device: torch.device) -> int:
-    """Tokens of a pass that keeps its activations. By the whole memory, not by what is free at the moment."""
+    """Tokens per pass with activations kept. Goes by total memory, not by what is free now."""
     return min(need.kept_tokens(memory_bytes(device)[1]), _PASS_TOKENS[device.type])

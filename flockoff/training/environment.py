@@ -1,4 +1,4 @@
-"""What the processes that run a base model inherit from the one that starts them: no secrets."""
+"""The environment of processes that run a base model: no secrets."""
 
 import os
 import subprocess
@@ -10,10 +10,10 @@ from flockoff.errors import UsageError
 _NAMES = frozenset(
     [
         *("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD"),
-        "CC",  # with which Triton compiles what launches its kernels
+        "CC",  # Triton compiles its kernel launchers with it
         *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
         *("TEMP", "TMP", "SYSTEMROOT", "WINDIR", "COMSPEC", "PATHEXT", "NUMBER_OF_PROCESSORS"),
-        *("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"),  # how to be let in, not the token
+        *("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"),  # how to authenticate, not the token
         *("USERPROFILE", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA", "DYLD_LIBRARY_PATH"),
     ]
 )
@@ -38,14 +38,14 @@ _SETTINGS = {
     "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "true",
-    # Threads that sleep at once cost a sixth of an idle machine's speed, those that wait for long half of a
-    # busy one's: this is a fraction of a millisecond.
+    # Spinning not at all costs a sixth of the speed on an idle machine, spinning long half of it on a busy
+    # one: this is a fraction of a millisecond.
     "GOMP_SPINCOUNT": "30000",
-    # What a step frees, the next one needs: given back to the kernel, it is zeroed anew each time.
+    # Keep freed memory: the next step needs it, and the kernel would zero it each time.
     "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592",
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic only with a workspace of its own
-    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # cuda:N is then the card that nvidia-smi calls N
-    "TRITON_DEFAULT_FP_FUSION": "1",  # what a new version takes for granted moves the last digits
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic only with a fixed workspace
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # cuda:N is nvidia-smi's N
+    "TRITON_DEFAULT_FP_FUSION": "1",  # a changed default would move the last digits
     # Below `uv run`, Ray would send the working folder, .env included, to the nodes and build it there.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "PYTHONUNBUFFERED": "1",
@@ -54,9 +54,9 @@ _SETTINGS = {
 
 
 def scrubbed_environment(parent: Mapping[str, str], device: str | None = None) -> dict[str, str]:
-    """The part of ``parent`` that a computation needs, offline, with one device in sight.
+    """The part of ``parent`` that a computation needs, offline, with one device visible.
 
-    An allowlist: tokens, wallet variables and passwords are not on it, whatever they are called.
+    An allowlist, so tokens, wallet variables and passwords never pass, whatever their names.
     Raises UsageError for a ``device`` that is not "cpu", "cuda" or "cuda:N".
     """
     kept = {
@@ -68,8 +68,8 @@ def scrubbed_environment(parent: Mapping[str, str], device: str | None = None) -
 
 
 def _allocator(given: Mapping[str, str]) -> dict[str, str]:
-    """On Linux, PyTorch's memory on a card can grow in place: passes of many sizes leave no gaps in it."""
-    if sys.platform != "linux" or "PYTORCH_CUDA_ALLOC_CONF" in given:  # its former name, which still counts
+    """On Linux, let PyTorch's GPU memory grow in place: passes of many sizes then do not fragment it."""
+    if sys.platform != "linux" or "PYTORCH_CUDA_ALLOC_CONF" in given:  # the old name, still honoured
         return {}
     return {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 
@@ -80,7 +80,7 @@ def current_environment(device: str | None = None) -> dict[str, str]:
 
 
 def installed_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of the GPUs that NVIDIA's driver has, whichever are to be used; none without the driver."""
+    """The names of all GPUs that NVIDIA's driver reports; empty without the driver."""
     try:
         done = subprocess.run(
             ["nvidia-smi", "-L"],
@@ -105,7 +105,7 @@ def check_device(device: str | None) -> None:
 
 
 def _visible_devices(parent: Mapping[str, str], device: str | None) -> dict[str, str]:
-    """One GPU at most: with several in sight, transformers would spread each batch over all of them."""
+    """At most one GPU: transformers would spread each batch over all visible ones."""
     check_device(device)
     if device == "cpu":
         return {"CUDA_VISIBLE_DEVICES": ""}

@@ -1,4 +1,4 @@
-"""The evaluator: trains and measures datasets on one device or several, each with a worker process."""
+"""The evaluator: trains and measures datasets on one or more devices, each with a worker process."""
 
 import itertools
 import logging
@@ -28,19 +28,18 @@ ShouldStop = Callable[[], bool]
 
 
 def _saving(causes: Sequence[str]) -> Saving:
-    """How the next worker saves memory, by what was wrong with those before it: first by halves."""
+    """How the next worker saves memory, given why earlier ones failed: halves first."""
     if causes == ["memory"]:
         return "halves"
     return "rows" if "memory" in causes or causes == ["killed"] * 2 else "none"
 
 
 class WorkerEvaluator:
-    """``flockoff.ports.Evaluator`` on one or several devices, to be used from up to ``slots`` threads.
+    """``flockoff.ports.Evaluator`` on one or more devices, for use from up to ``slots`` threads.
 
-    There are twice as many slots as devices: of a call that waits for a device the rows are read meanwhile,
-    so that the device need not wait for them. Devices are given to calls in the order in which these came.
-    Workers are started by the first calls that need them, stay for the next ones, and are started anew after
-    a fault. They end with this process, however this process ends.
+    There are twice as many slots as devices, so that the next dataset's rows are read while the devices are
+    busy. Calls get devices first come, first served. Workers start on first use, are reused, and are replaced
+    after a fault. They end with this process, however it ends.
     """
 
     def __init__(
@@ -59,8 +58,8 @@ class WorkerEvaluator:
     ) -> None:
         """``workers``: one for each device; without any, one on ``device`` with ``threads``.
 
-        ``mixed``: devices of different kinds may evaluate under the same seed; their losses differ in the
-        last digits. Otherwise the first kind that is found under a seed is the only one to be used for it.
+        ``mixed``: devices of different kinds may evaluate under the same seed, although their losses differ
+        in the last digits. Otherwise only the kind first used under a seed is used for it.
         """
         if (sealed_file is None) != (competition.sealed is None):
             raise ValueError("a sealed file is for a competition that names a sealed set, and for no other")
@@ -83,16 +82,16 @@ class WorkerEvaluator:
         self.devices = len(self._pool)
         self.slots = 2 * self.devices
         self._tickets = itertools.count()
-        self._lock = threading.Lock()  # of what follows
+        self._lock = threading.Lock()  # for the two below
         self._adaptive = AdaptiveLimits(self._limits, competition.training)
         self._base: Measurement | None = None
         self._seed: int | None = None
-        self._kind: str | None = None  # of the devices that evaluate under this seed
-        self._reading = threading.Lock()  # a dataset that is being read takes a core and up to 400 MB
+        self._kind: str | None = None  # of device, for this seed
+        self._reading = threading.Lock()  # reading a dataset takes a core and up to 400 MB
 
     @property
     def seconds_per_token(self) -> float | None:
-        """Of training, by a few steps at the workers' start; None before it, and on CPUs."""
+        """Training time, measured over a few steps at the workers' start; None before it, and on CPUs."""
         return self._pool.seconds_per_token
 
     def base_loss(self, *, on_progress: OnProgress, should_stop: ShouldStop) -> Measurement:
@@ -137,7 +136,7 @@ class WorkerEvaluator:
 
     @contextmanager
     def _read(self, dataset: Path, content_hash: str, left_out: tuple[int, ...]) -> Iterator[Path]:
-        """A file with the dataset's rows as a worker takes them; it is gone afterwards."""
+        """A temporary file with the dataset's encoded rows."""
         with ExitStack() as stack:
             try:
                 folder = tempfile.TemporaryDirectory(prefix="flockoff-rows-", ignore_cleanup_errors=True)
@@ -149,18 +148,18 @@ class WorkerEvaluator:
                     write_rows(rows, file)
             except OSError as error:
                 raise SetupError(
-                    f"The rows of a dataset cannot be kept in {tempfile.gettempdir()}: {error.strerror}.",
-                    remedy="Make room there.",
+                    f"A dataset's rows cannot be written to {tempfile.gettempdir()}: {error.strerror}.",
+                    remedy="Free space there.",
                 ) from error
             yield file
 
     def _measured(
         self, ticket: int, request: Request, tokens: int, on_progress: OnProgress, should_stop: ShouldStop
     ) -> Measurement:
-        """The answer to ``request``, from up to three workers, one after the other.
+        """The answer to ``request``, from up to three workers in turn.
 
-        Where memory was too little, or may have been, the next worker saves some: for this request only,
-        because it computes the same in another order, which moves the last digits.
+        Where memory ran out, or may have, the next worker uses less, for this request only: it computes the
+        same in another order, which moves the last digits.
         """
         causes: list[str] = []
         while True:
@@ -170,7 +169,7 @@ class WorkerEvaluator:
                 kind = device.get_ready(self._limits, saving, on_progress, should_stop)
                 if not self._accepts(request, kind):
                     log.warning(
-                        "Worker %d stands idle, for it has another kind of device: %s.", device.number, kind
+                        "Worker %d stays idle: its device is of another kind (%s).", device.number, kind
                     )
                     continue
                 with self._lock:
@@ -178,7 +177,7 @@ class WorkerEvaluator:
                 return device.measure(request, limits, on_progress, should_stop)
             except WorkerFault as fault:
                 self._note(device, fault, causes)
-                if should_stop():  # a service manager stops all of a group at once
+                if should_stop():  # a service manager stops the whole process group
                     raise EvaluationStopped("The evaluation was stopped.") from fault
             except SetupError as fault:
                 if not self._pool.set_aside(device):
@@ -190,7 +189,7 @@ class WorkerEvaluator:
                 self._pool.give_back(device)
 
     def _note(self, device: PooledDevice, fault: WorkerFault, causes: list[str]) -> None:
-        """A worker failed: remember why in ``causes``. Raises EvaluationFault where it was the third."""
+        """Record a worker's failure in ``causes``. Raises EvaluationFault for the third."""
         WORKER_RESTARTS.labels(cause=fault.cause).inc()
         if fault.cause == "absent":
             device.rest(at_once=True)
@@ -208,13 +207,13 @@ class WorkerEvaluator:
         )
 
     def _suits(self, request: Request, device: PooledDevice) -> bool:
-        """Whether the device may be of the right kind, as far as is known."""
+        """Whether the device may be of the right kind, as far as known."""
         with self._lock:
             free = self._mixed or request.rows is None or request.seed != self._seed
             return free or device.kind in (None, self._kind)
 
     def _accepts(self, request: Request, kind: str) -> bool:
-        """Whether a device of this kind may measure it; the first one under a seed decides."""
+        """Whether a device of this kind may measure it; the first under a seed decides."""
         if self._mixed or request.rows is None:
             return True
         with self._lock:

@@ -1,4 +1,4 @@
-"""What the device that would train is, and whether the base model fits it. Imports torch: takes seconds."""
+"""Examines the training device and whether the base model fits it. Imports torch, which takes seconds."""
 
 import importlib.util
 import os
@@ -23,20 +23,20 @@ from flockoff.training.model import stored_dtype, training_memory
 class DeviceExamination:
     """Bytes. ``needed`` and ``recomputes`` are None where the base model is not on this machine yet."""
 
-    text: str  # as provenances name it
+    text: str  # as in provenances
     kind: str  # cuda, cpu
     total: int
     free: int
-    needed: int | None  # by training, at the least
-    recomputes: bool | None  # activations, because memory is short: slower
-    cuda: str | None  # the CUDA that torch was built for
-    lacks_for_kernels: str | None  # what a card's own kernels of training want and this machine has not
+    needed: int | None  # by training, at least
+    recomputes: bool | None  # activations, for lack of memory: slower
+    cuda: str | None  # the version torch was built for
+    lacks_for_kernels: str | None  # what this machine lacks for the fused kernels
 
 
 def examine_device(name: str | None, competition: Competition, model_dir: Path | None) -> DeviceExamination:
-    """Look at the device called ``name`` (None: the one that a validator would take).
+    """Examine the device ``name`` (None: the one that a validator would use).
 
-    Raises SetupError for a device that is not there.
+    Raises SetupError for a device that does not exist.
     """
     device = choose_device(name)
     free, total = memory_bytes(device)
@@ -58,7 +58,7 @@ def examine_device(name: str | None, competition: Competition, model_dir: Path |
 
 
 def lacks_for_kernels(environ: Mapping[str, str]) -> str | None:
-    """What is missing to compile Triton's kernels and the code that launches them; None where nothing is."""
+    """What is missing for compiling Triton's kernels and their launchers; None where nothing is."""
     if importlib.util.find_spec("triton") is None:
         return "Triton"
     compilers = (environ["CC"],) if environ.get("CC") else ("clang", "gcc")

@@ -1,7 +1,7 @@
-"""Training's products on CUDA with dropout and the gate inside them, on the kernels of ``kernels``.
+"""Training's matrix products on CUDA, fused with dropout and the gate by ``kernels``.
 
-Which of the two paths, ``dropout`` and ``gate``, a worker takes is found out when it starts (``trial``). All
-else, evaluation too, is computed as on a CPU.
+``trial`` decides at a worker's start which of the two paths, ``dropout`` and ``gate``, it takes. All else,
+evaluation included, is computed as on a CPU.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from torch.nn import functional
 
 from flockoff.training.dropout import RowDropout, keep_probability, levels_dropped
 
-WIDTH_MULTIPLE = 16  # of the layers' inputs: each of the generator's blocks then stays within one token
+WIDTH_MULTIPLE = 16  # of layer inputs, so that no generator block spans two tokens
 
 
 class Kernels(Protocol):
-    """As ``kernels.TritonKernels`` says."""
+    """See ``kernels.TritonKernels``."""
 
     def inner(
         self, x: torch.Tensor, down: torch.Tensor, drops: "Drops", layer: int, scale: float
@@ -47,11 +47,11 @@ class Kernels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Drops:
-    """What the kernels need to know of the ``n`` tokens of a pass."""
+    """Dropout's inputs for the ``n`` tokens of a pass."""
 
-    rows: torch.Tensor  # (n,) int32: the place of its row in the optimizer step
-    places: torch.Tensor  # (n,) int32: its own place in the row
-    law: torch.Tensor  # (3,) int64: seed, step, and how many levels of a word drop a number
+    rows: torch.Tensor  # (n,) int32: its row's index in the optimizer step
+    places: torch.Tensor  # (n,) int32: its index in the row
+    law: torch.Tensor  # (3,) int64: seed, step, levels_dropped
 
     @classmethod
     def of(cls, dropout: RowDropout, device: torch.device) -> "Drops":
@@ -72,16 +72,16 @@ class FusedLayer:
     bias: torch.Tensor | None  # (out,)
     down: torch.Tensor  # (rank, in)
     up: torch.Tensor  # (out, rank)
-    scale: float  # without what dropout divides by
+    scale: float  # before dropout's rescaling
 
 
 @dataclass(frozen=True, slots=True)
 class FusedPass:
-    """One pass through the network: its dropout, and the kernels to compute it with."""
+    """One pass through the network: its dropout, and the kernels that apply it."""
 
     kernels: Kernels
     drops: Drops
-    keep: float  # the probability that dropout keeps a number
+    keep: float  # the probability of keeping a value
 
     @classmethod
     def of(cls, kernels: Kernels, dropout: RowDropout, device: torch.device) -> "FusedPass":
@@ -105,7 +105,7 @@ class FusedPass:
         down: torch.Tensor,
         up: torch.Tensor,
     ) -> torch.Tensor:
-        """``product`` of ``silu(gate) up_states``, which is made again in the backward pass, not kept."""
+        """``product`` of ``silu(gate) up_states``, which is recomputed in the backward pass."""
         made: torch.Tensor = _GatedProduct.apply(gate, up_states, down, up, self, layer)
         return made
 
@@ -180,5 +180,5 @@ class _GatedProduct(torch.autograd.Function):
 
 
 def supports(widths: Sequence[int]) -> bool:
-    """Whether layers with inputs of these widths can be computed so."""
+    """Whether layers with inputs of these widths can be fused."""
     return all(width % WIDTH_MULTIPLE == 0 for width in widths)

@@ -193,5 +193,5 @@ def _special_tokens(facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write(path: Path, told: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")

@@ -1,9 +1,9 @@
-"""The output head: how likely targets are, and what that says to the states, without the logits.
+"""The output head: the targets' loss and its gradient, without materialising the logits.
 
-The logits of a pass would be its largest tensor by far. So the vocabulary is gone through in blocks that stay
-in the cache. Kept of them is, for each position, the highest logit so far, the sum of all exponentials and,
-for the gradient, the sum of the head's rows weighted with them; both sums are scaled down whenever a higher
-logit comes (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018).
+The logits of a pass would be its largest tensor by far, so the vocabulary is processed in blocks that fit the
+cache, with an online softmax (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018): per
+position, the running maximum, the sum of exponentials and, for the gradient, the sum of the head's rows
+weighted by them.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ def summed_loss(
     """The sum of the targets' negative log-likelihoods, in nats; differentiable in ``states``.
 
     ``states``: (m, hidden), float32; ``head``: (vocabulary, hidden), frozen; ``targets``: (m,). Products with
-    the head are in ``compute``, all else is in float32.
+    the head are in ``compute``, the rest in float32.
     """
     total: torch.Tensor = _SummedLoss.apply(states, head, targets, compute)
     return total
 
 
 def negative_log_likelihoods(states: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """(m,), in nats, of each target; arguments as of ``summed_loss``, all in float32, without gradient."""
+    """Each target's: (m,), nats; arguments as for ``summed_loss``, all in float32, without gradient."""
     losses = torch.empty(len(states), device=states.device)
     for chunk in _chunks(states):
         scan = _scan(states[chunk], head, torch.float32, weigh=False)
@@ -38,7 +38,7 @@ def negative_log_likelihoods(states: torch.Tensor, head: torch.Tensor, targets: 
 
 
 class _SummedLoss(torch.autograd.Function):
-    """The head is frozen, so the gradient for the states is made with the loss, and nothing else is kept.
+    """The head is frozen, so the states' gradient is computed with the loss, and nothing else is saved.
 
     d(nll_t)/d(state) = sum over v of p_v head_v, less head_t.
     """
@@ -66,7 +66,7 @@ class _SummedLoss(torch.autograd.Function):
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    """What all logits of n positions come to."""
+    """The softmax statistics of n positions."""
 
     log_total: torch.Tensor  # (n,), log of the sum of their exponentials
     mean: torch.Tensor | None  # (n, hidden), the head's rows, averaged by their probability
@@ -81,7 +81,7 @@ def _scan(states: torch.Tensor, head: torch.Tensor, compute: torch.dtype, *, wei
     for part in torch.split(head, HEAD_BLOCK_ON_CARD if on_card else HEAD_BLOCK):
         block = part.to(compute)
         logits = functional.linear(given, block)
-        if not on_card:  # a processor is slow in what mixes two precisions
+        if not on_card:  # mixed precision is slow on a CPU
             logits = logits.float()
         top = torch.maximum(highest, logits.amax(dim=1, keepdim=True))
         fade = (highest - top).exp_()
@@ -94,7 +94,7 @@ def _scan(states: torch.Tensor, head: torch.Tensor, compute: torch.dtype, *, wei
 
 
 def _logits(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Of each position for one row of the head: (n,)."""
+    """Each position's logit for its own row of the head: (n,)."""
     return (states * rows.float()).sum(dim=1)
 
 

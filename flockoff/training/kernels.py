@@ -1,14 +1,14 @@
 """Triton kernels for training on CUDA: the adapters' products with dropout in them, and the gate.
 
-Importing this module needs Triton; launching a kernel needs a card (or Triton's interpreter) and, the first
-time, a C compiler. ``trial`` decides whether they are used at all.
+Importing this module needs Triton; launching a kernel needs a GPU (or Triton's interpreter) and, the first
+time, a C compiler. ``trial`` decides whether they are used.
 
-Dropout's words are made where they are used, by the law of ``dropout``, and stored nowhere: a mask made again
-costs less than one read from memory. Every number is computed by one program in a fixed order, without
-atomics, so that the same work gives the same bits. Products are summed in float32.
+Dropout's random words (see ``dropout``) are generated in the kernels and never stored: recomputing a mask is
+cheaper than reading it from memory. Every value is computed by one program in a fixed order, without atomics,
+so results are bit-identical. Products accumulate in float32.
 """
 
-# Triton reads types from what a kernel is called with.
+# Triton infers types from a kernel's arguments.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 
 import torch
@@ -19,7 +19,7 @@ from triton.language.random import philox_impl
 from flockoff.training.fused import Drops
 
 _GATE_BLOCK = 1024
-# Of a pass or a layer: compiling a variant for values that happen to be 1 or multiples of 16 gains nothing.
+# Values that vary by pass or layer: specialising on 1 or multiples of 16 gains nothing.
 _PLAIN = ["layer", "tokens", "scale"]
 
 
@@ -33,10 +33,10 @@ def _halves(words):
 
 @triton.jit
 def _kept(rows, places, law, layer, first, WIDTH: tl.constexpr, TOKENS: tl.constexpr, COLUMNS: tl.constexpr):
-    """[TOKENS, COLUMNS]: whether dropout keeps the numbers from column ``first`` on.
+    """[TOKENS, COLUMNS]: whether dropout keeps the values from column ``first`` on.
 
-    ``rows``, ``places``: of each token its row's place in the step, and its own in the row. ``law``: seed,
-    step, and how many levels of a word drop a number.
+    ``rows``, ``places``: each token's row index in the step, and its own in the row. ``law``: seed, step,
+    levels_dropped.
     """
     block = (first + 16 * tl.arange(0, COLUMNS // 16))[None, :] + (places.to(tl.int64) * WIDTH)[:, None]
     counter = (block // 16 + 1).to(tl.uint64)
@@ -71,7 +71,7 @@ def inner_kernel(
     TOKENS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """inner = scale drop(x) down': (tokens, RANK). RANKS: RANK, made up to what a product can have."""
+    """inner = scale drop(x) down': (tokens, RANK). RANKS: RANK padded to a size that tl.dot supports."""
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     there = token < tokens
     row = tl.load(rows + token, mask=there, other=0)
@@ -182,7 +182,7 @@ def of_down_kernel(
 
 @triton.jit(do_not_specialize=["count"])
 def gate_kernel(gate, up, product, count, BLOCK: tl.constexpr):
-    """product = silu(gate) up, number by number."""
+    """product = silu(gate) up, elementwise."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there = at < count
     opened = tl.load(gate + at, mask=there, other=0.0).to(tl.float32)
@@ -193,7 +193,7 @@ def gate_kernel(gate, up, product, count, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=["count"])
 def gate_backward_kernel(of_product, gate, up, of_gate, of_up, count, BLOCK: tl.constexpr):
-    """The gradients of ``gate`` and ``up``; and the product, made again, in the place of its gradient."""
+    """The gradients of ``gate`` and ``up``; the recomputed product overwrites its gradient."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there = at < count
     gradient = tl.load(of_product + at, mask=there, other=0.0).to(tl.float32)

@@ -1,6 +1,6 @@
-"""Norms and attention of a decoder layer, in fewer and larger operations than transformers makes of them.
+"""Norms and attention of a decoder layer, in fewer and larger operations than in transformers.
 
-They compute the same: a model's logits are compared with those of transformers before it is used
+They compute the same: a model's logits are compared with transformers' before it is used
 (flockoff/training/model.py).
 """
 
@@ -23,21 +23,21 @@ from flockoff.training.packing import Pack, row_attention
 
 @dataclass(slots=True)
 class Passing:
-    """What the layers know of the pass that runs through them."""
+    """State of the current pass, shared with the layers."""
 
-    compute: torch.dtype = torch.float32  # of their inputs, products and outputs
+    compute: torch.dtype = torch.float32  # dtype of inputs, products and outputs
     dropout: RowDropout | None = None
-    again: bool = False  # each decoder layer keeps its input only, and is computed again for its gradients
-    fused: FusedPass | None = None  # where a card's kernels are in use
+    again: bool = False  # gradient checkpointing of each decoder layer
+    fused: FusedPass | None = None  # where the GPU's fused kernels are in use
 
 
 def replace_layers(network: nn.Module, passing: Passing) -> None:
-    """Let norms of Llama's kind, and attention of Llama's and Qwen2's, be computed here, and whole layers
-    again in the backward pass where that is asked for; all else stays.
+    """Replace the forward methods of RMS norms and of Llama and Qwen2 attention, and add gradient
+    checkpointing of layers on demand.
     """
     for module in network.modules():
-        if hasattr(module, "variance_epsilon"):  # only norms of this kind call it so
-            weight = module.get_parameter("weight").detach().float()  # once, and not in each pass
+        if hasattr(module, "variance_epsilon"):  # only RMS norms have it
+            weight = module.get_parameter("weight").detach().float()  # once, not in each pass
             epsilon: Any = module.variance_epsilon
             module.forward = partial(_normalised, weight, epsilon, passing)
         elif isinstance(module, LlamaAttention | Qwen2Attention):
@@ -47,7 +47,7 @@ def replace_layers(network: nn.Module, passing: Passing) -> None:
 
 
 def _layered(forward: Any, passing: Passing, *args: Any, **kwargs: Any) -> Any:
-    """transformers' own switch for this walks all modules, and leaves a hook at each turn."""
+    """Replaces transformers' own switch, which walks all modules and leaves a hook each time."""
     if not passing.again:
         return forward(*args, **kwargs)
     return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
@@ -84,8 +84,8 @@ def _attended(
 
 
 class _Rotated(torch.autograd.Function):
-    """Rotary positions: x: (1, n, heads, width), ``cosine`` and ``sine``: (1, n, width), of which both halves
-    are the same. Each pair (x_i, x_{i + width/2}) is turned by its angle, and its gradient turned back.
+    """Rotary position embedding. x: (1, n, heads, width); ``cosine`` and ``sine``: (1, n, width), both halves
+    equal. Each pair (x_i, x_{i + width/2}) is rotated by its angle, and its gradient rotated back.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""How long a worker may take and how much memory it may have, before it is considered lost."""
+"""Time and memory limits, beyond which a worker is replaced."""
 
 import contextlib
 from collections import deque
@@ -12,55 +12,56 @@ from flockoff.errors import EvaluationTooSlow
 from flockoff.records import Progress
 from flockoff.training.messages import WorkerFault
 
-_GENEROSITY = 4.0  # times what a dataset is expected to take: the machine may be busy with other things
-_STEP_GENEROSITY = 20.0  # the same of a single step, where nothing averages out
-_SHORTEST = 300.0  # seconds that every dataset has, and every step
-_REMEMBERED = 16  # measurements: older ones say little about the machine as it is
+_GENEROSITY = 4.0  # times a dataset's expected time: the machine may be busy with other things
+_STEP_GENEROSITY = 20.0  # the same for a single step, which varies more
+_SHORTEST = 300.0  # seconds: the least that any dataset or step gets
+_REMEMBERED = 16  # measurements: older ones say little about the machine now
 _RESERVE = 0.1  # of the memory, for this process and the system
 _CONTROL_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # v2, v1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLimits:
-    """Times are in seconds. A worker that is beyond one of them is replaced."""
+    """Times are in seconds. A worker that exceeds a limit is replaced."""
 
-    dataset: float = 3600.0  # that one dataset may take at most
+    dataset: float = 3600.0  # the most for one dataset
     loading: float = 1800.0  # of the base model, from a slow disk
-    stalled: float = 1800.0  # without progress: one optimizer step never takes it
+    stalled: float = 1800.0  # without progress: more than any optimizer step takes
     frozen: float = 60.0  # without a sign of life
     memory: int | None = None  # bytes of resident memory; None: most of what this machine has
 
     @property
     def while_loading(self) -> "WorkerLimits":
-        """Loading is one long step, and not part of any dataset's time."""
+        """Loading counts as one long step, not as part of a dataset's time."""
         return replace(self, dataset=inf, stalled=self.loading)
 
 
 class AdaptiveLimits:
-    """Limits that follow from what this machine's evaluations have taken so far."""
+    """Limits derived from this machine's evaluations so far."""
 
     def __init__(self, limits: WorkerLimits, training: Training) -> None:
         self._limits = limits
         self._step_tokens = training.rows_per_step * training.context_length
         self._passes = training.epochs
-        self._evaluating: float | None = None  # seconds that the evaluation set takes
-        self._per_token: deque[float] = deque(maxlen=_REMEMBERED)  # seconds of all passes together
+        self._evaluating: float | None = None  # seconds for the evaluation set
+        self._per_token: deque[float] = deque(maxlen=_REMEMBERED)  # seconds, all passes together
 
     def note_base(self, seconds: float) -> None:
-        """The base model was measured: that is evaluating without training."""
+        """Record the base model's measurement: evaluation without training."""
         self._evaluating = seconds
 
     def note(self, tokens: int, seconds: float) -> None:
-        """A dataset of ``tokens`` tokens a pass was trained on and measured."""
+        """Record the evaluation of a dataset of ``tokens`` tokens per pass."""
         if self._evaluating is not None and tokens > 0:
             self._per_token.append(max(0.0, seconds - self._evaluating) / tokens)
 
     def limits(self, tokens: int) -> WorkerLimits:
-        """The limits of a dataset of ``tokens`` tokens a pass; the general ones where nothing was measured.
+        """The limits for a dataset of ``tokens`` tokens per pass; the defaults where nothing was measured
+        yet.
 
-        The dataset has four times the expected, which is the evaluation set's time plus the median of the
-        training times a token; a step without progress has twenty times what one full of the longest rows
-        is expected to take. Both have at least five minutes, and at most the general limit.
+        A dataset gets four times its expected time: the evaluation set's plus the median training time per
+        token. A step without progress gets twenty times the expected time of one full of the longest rows.
+        Both get at least five minutes and at most the default.
         """
         if self._evaluating is None or not self._per_token:
             return self._limits
@@ -76,9 +77,9 @@ class AdaptiveLimits:
 
 @dataclass(slots=True)
 class Watch:
-    """How long a worker has taken over what it was asked, counted in seconds spent listening to it.
+    """How long a worker has taken over its request, in seconds spent listening to it.
 
-    So the time in which the caller was busy, stopped (Ctrl-Z) or suspended is not held against the worker.
+    So time in which the caller was busy, stopped (Ctrl-Z) or suspended does not count against the worker.
     """
 
     limits: WorkerLimits
@@ -93,13 +94,14 @@ class Watch:
         self.silent += seconds
 
     def heard(self, progress: Progress | None) -> None:
-        """A sign of life, which is progress where there is any."""
+        """Record a sign of life, with any progress."""
         self.silent = 0.0
         if progress is not None:
             self.still, self.progress = 0.0, progress
 
     def check(self) -> None:
-        """Raises WorkerFault for a worker that is frozen or stuck, EvaluationTooSlow for one that goes on."""
+        """Raises WorkerFault for a frozen or stuck worker, EvaluationTooSlow for one that still makes
+        progress."""
         if self.silent > self.limits.frozen:
             raise self._hung("gave no sign of life", self.silent)
         if self.still > self.limits.stalled:
@@ -107,7 +109,7 @@ class Watch:
         if self.taken > self.limits.dataset:
             raise EvaluationTooSlow(
                 f"The evaluation was stopped after {self.taken:.0f} s{self._how_far()}.",
-                remedy="If that is too early for this machine, give more with --max_seconds_per_miner.",
+                remedy="If this machine needs longer, raise --max_seconds_per_miner.",
             )
 
     def _hung(self, what: str, seconds: float) -> WorkerFault:
@@ -119,7 +121,7 @@ class Watch:
 
 
 def machine_memory_limit() -> int:
-    """Bytes that a worker may take on this machine: nine tenths of it, or of the container's limit."""
+    """Bytes that a worker may take: nine tenths of this machine's memory, or of the container's limit."""
     import psutil
 
     total = int(psutil.virtual_memory().total)
@@ -127,7 +129,7 @@ def machine_memory_limit() -> int:
 
 
 def _container_limit() -> int | None:
-    """Of Linux's control groups; None where there is no limit (version 1 then has a huge number)."""
+    """The Linux cgroup's limit; None where there is none (version 1 then reports a huge number)."""
     for file in _CONTROL_GROUPS:
         with contextlib.suppress(OSError):
             text = Path(file).read_text(encoding="ascii").strip()

@@ -1,9 +1,9 @@
-"""The adapters: PEFT's, computed with what can be saved of time and memory.
+"""PEFT's adapters, with a faster and leaner forward and backward pass.
 
-PEFT defines them: which layers have one, their parameters' names, shapes and initial values, and the file
-format. Its layers' forward pass is replaced by one that adds ``s B A drop(x)`` to ``W x`` inside the matrix
-product, keeps nothing for the backward pass but ``x``, ``A drop(x)`` and one byte for each number that may
-be dropped, and makes no gradient for ``W``. A card's kernels (``fused``) do without that byte.
+PEFT defines which layers have one, their parameters' names, shapes and initial values, and the file format.
+Its layers' forward pass is replaced by one that adds ``s B A drop(x)`` to ``W x`` inside the matrix product,
+saves only ``x``, ``A drop(x)`` and a byte per value of the dropout mask for the backward pass, and computes
+no gradient for ``W``. The GPU's kernels (``fused``) save no mask.
 """
 
 import contextlib
@@ -43,9 +43,9 @@ class _Layer:
 
 @dataclass(slots=True)
 class _Working:
-    """What products are made with: the parameters themselves, or copies in the products' precision."""
+    """The adapter's operands: the parameters themselves, or copies in the products' precision."""
 
-    copies: list[torch.Tensor]  # of each layer, its down and its up
+    copies: list[torch.Tensor]  # down and up of each layer
     precision: torch.dtype = torch.float32
 
     def of(self, layer: _Layer) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,7 +56,7 @@ class _Working:
 
 
 class Adapters:
-    """A LoRA adapter on every linear layer of ``network`` but the head, which have no effect at first.
+    """A LoRA adapter on every linear layer of ``network`` but the head, initially without effect.
 
     They stay for the life of the network; each dataset starts with ``reset``.
     """
@@ -78,18 +78,18 @@ class Adapters:
                 )
                 self._layers.append(layer)
         replace_layers(network, self.passing)
-        self.model.eval()  # none of what is computed here depends on it
+        self.model.eval()  # nothing computed here depends on it
         self.clear()
 
     @property
     def widths(self) -> set[int]:
-        """Of what the adapted layers read."""
+        """The input widths of the adapted layers."""
         return {layer.base.in_features for layer in self._layers}
 
     def use(self, kernels: Kernels | None, *, gate: bool) -> None:
-        """Train with a card's ``kernels`` from now on, the gate's among them or not; None: without.
+        """Train with the GPU's ``kernels`` from now on, with or without the gate's; None: without any.
 
-        The weights must be in the precision that training computes in, and ``widths`` such as they support.
+        The weights must be in training's compute precision, and ``widths`` supported by the kernels.
         """
         self._kernels = kernels
         fused: dict[nn.Module, tuple[_Layer, FusedLayer]] = {}
@@ -134,20 +134,20 @@ class Adapters:
             torch.manual_seed(seed)
             for layer in self._layers:
                 for shape in (layer.down.shape, layer.up.shape):
-                    nn.Linear(shape[1], shape[0], bias=False)  # PEFT draws these, then replaces the values
+                    nn.Linear(shape[1], shape[0], bias=False)  # PEFT draws these, then overwrites them
                 initial = nn.init.kaiming_uniform_(torch.empty(layer.down.shape), a=math.sqrt(5))
                 layer.down.copy_(initial)
                 layer.up.zero_()
 
     def clear(self) -> None:
-        """Give them no effect, and free their gradients: the network is the base model again."""
+        """Zero the adapters and free their gradients: the network is the base model again."""
         for layer in self._layers:
             layer.up.data.zero_()
             layer.down.grad = layer.up.grad = None
 
     @contextlib.contextmanager
     def training(self, compute: torch.dtype) -> Iterator[None]:
-        """Within it, products are in ``compute``, with the adapter as it is when this begins."""
+        """Inside, products are in ``compute``, with the adapter's values at entry."""
         if compute != torch.float32 or self._fuses(compute):
             self._make_copies(compute)
             with torch.no_grad():
@@ -160,7 +160,7 @@ class Adapters:
             self.passing.dropout, self.passing.again, self.passing.fused = None, False, None
 
     def begin_pass(self, dropout: RowDropout, device: torch.device, *, again: bool) -> None:
-        """The next pass drops so; ``again``: it computes its activations again in the backward pass."""
+        """Set up the next pass's dropout; ``again``: with gradient checkpointing."""
         self.passing.dropout, self.passing.again = dropout, again
         if self._kernels is not None and self._fuses(self.passing.compute):
             self.passing.fused = FusedPass.of(self._kernels, dropout, device)
@@ -199,7 +199,7 @@ def _adapted(layer: _Layer, passing: Passing, working: _Working, x: torch.Tensor
 def _adapted_on_card(
     fused: FusedLayer, layer: _Layer, passing: Passing, working: _Working, x: torch.Tensor
 ) -> torch.Tensor:
-    """As ``_adapted``, by the card's kernels where a pass of training is under way."""
+    """Like ``_adapted``, on the GPU's kernels during a training pass."""
     if passing.fused is None:
         return _adapted(layer, passing, working, x)
     flat = x.reshape(-1, x.shape[-1]).to(passing.compute).contiguous()
@@ -207,7 +207,7 @@ def _adapted_on_card(
 
 
 def _gated(mlp: Any, layer: _Layer, fused: FusedLayer, passing: Passing, x: torch.Tensor) -> torch.Tensor:
-    """The feed-forward part; ``layer`` is its last product."""
+    """The feed-forward block; ``layer`` is its last product."""
     gate, up = mlp.gate_proj(x), mlp.up_proj(x)
     if passing.fused is None:
         product: torch.Tensor = mlp.down_proj(mlp.act_fn(gate) * up)
@@ -221,9 +221,9 @@ def _gated(mlp: Any, layer: _Layer, fused: FusedLayer, passing: Passing, x: torc
 class _AdaptedProduct(torch.autograd.Function):
     """``x W' + bias + scale (x * kept) A' B'``, in the precision of ``x``.
 
-    x: (n, in), weight: (out, in), bias: (out,) or None, down (A): (rank, in), up (B): (out, rank),
-    kept: (n, in) of 0 and 1, or None for all. Gradients for ``x``, ``down`` and ``up`` only; the products
-    are made with ``near_down`` and ``near_up``, the same in the precision of ``x``.
+    x: (n, in), weight: (out, in), bias: (out,) or None, down (A): (rank, in), up (B): (out, rank), kept: (n,
+    in) of 0 and 1, or None for all. Gradients for ``x``, ``down`` and ``up`` only; the products use
+    ``near_down`` and ``near_up``, copies in the precision of ``x``.
     """
 
     @staticmethod
@@ -240,7 +240,7 @@ class _AdaptedProduct(torch.autograd.Function):
         near_up: torch.Tensor,
     ) -> torch.Tensor:
         product = functional.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
-        # converting ``kept`` first is several times faster than a product of two types
+        # converting ``kept`` first is several times faster than a mixed-type product
         inner = (x if kept is None else kept.to(x.dtype).mul_(x)) @ near_down.t()
         ctx.save_for_backward(x, weight, inner, kept)
         ctx.scale, ctx.adapter = scale, (near_down, near_up)

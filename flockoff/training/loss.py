@@ -1,7 +1,7 @@
-"""The two losses: what training descends on, and what a dataset is measured by.
+"""The training loss and the evaluation loss.
 
-Both are negative log-likelihoods in nats over assistant tokens, and both run the output head only at the
-positions that predict one.
+Both are negative log-likelihoods in nats over assistant tokens, and run the output head only at the positions
+that predict one.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from flockoff.training.head import negative_log_likelihoods, summed_loss
 from flockoff.training.model import LanguageModel
 from flockoff.training.packing import Pack, balanced_passes, pack, passes
 
-_EVALUATION_TOKENS = 4096  # of a pass that keeps no activations: more make it no faster
+_EVALUATION_TOKENS = 4096  # per pass without activations: more is no faster
 
 
 def answer_states(model: LanguageModel, batch: Pack) -> torch.Tensor:
@@ -30,10 +30,10 @@ def answer_states(model: LanguageModel, batch: Pack) -> torch.Tensor:
 def add_step_gradients(
     model: LanguageModel, rows: Sequence[EncodedRow], rate: float, seed: int, step: int
 ) -> float:
-    """Add the gradients of one optimizer step's loss to the adapters' own; returns that loss.
+    """Add the gradients of one optimizer step's loss to the adapters'; returns that loss.
 
-    It is the mean over all assistant tokens of ``rows``, whatever passes they are computed in. ``rate``: the
-    adapters' dropout. Rows without any assistant token have a loss of 0, and teach nothing.
+    It is the mean over all assistant tokens of ``rows``, however they are divided into passes. ``rate``: the
+    adapters' dropout. Rows without any assistant token have a loss of 0 and no gradient.
     """
     batches = [
         (group.start, pack([rows[number] for number in group], model.device))
@@ -51,13 +51,14 @@ def add_step_gradients(
 
 
 def _groups(lengths: Sequence[int], model: LanguageModel) -> list[range]:
-    """The passes of a step. On a card, where a small one leaves much of it idle, they are of like size."""
+    """The passes of a step, of similar size on a GPU, which a small one would leave idle."""
     divide = passes if model.device.type == "cpu" else balanced_passes
     return divide(lengths, model.kept_tokens)
 
 
 def add_pass_gradients(model: LanguageModel, batch: Pack, tokens: int) -> torch.Tensor:
-    """Add the gradients of one pass, in a step of ``tokens`` assistant tokens; returns its loss share."""
+    """Add the gradients of one pass, in a step of ``tokens`` assistant tokens; returns its share of the
+    loss."""
     states = answer_states(model, batch)
     loss = summed_loss(states, model.head, batch.targets, model.compute) / tokens
     torch.autograd.backward(loss)
@@ -66,7 +67,7 @@ def add_pass_gradients(model: LanguageModel, batch: Pack, tokens: int) -> torch.
 
 @dataclass(frozen=True, slots=True)
 class RowLosses:
-    """What a set of rows was measured to: each row's summed negative log-likelihood, in the rows' order."""
+    """Each row's summed negative log-likelihood, in the rows' order."""
 
     nll: tuple[float, ...]  # nats
     tokens: int  # assistant tokens of all rows
@@ -80,8 +81,8 @@ class RowLosses:
 def row_losses(model: LanguageModel, rows: Sequence[EncodedRow], on_rows: Callable[[int], None]) -> RowLosses:
     """Measure ``rows`` without dropout, in float32, summed in float64, with the adapter as it is.
 
-    ``on_rows`` gets the number of rows that are done. Rows of like length are computed together, so a row's
-    loss does not depend on where in ``rows`` it is.
+    ``on_rows`` gets the number of rows done. Rows are grouped by length, so a row's loss does not depend on
+    its place in ``rows``.
     """
     order = sorted(range(len(rows)), key=lambda row: (len(rows[row].input_ids), rows[row].input_ids))
     nll = [0.0] * len(rows)

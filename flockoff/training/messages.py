@@ -1,4 +1,4 @@
-"""What the evaluator and its worker say to each other: one JSON object a line.
+"""The protocol between the evaluator and its worker: one JSON object a line.
 
 To the worker: first an Assignment, then Requests, one at a time. From the worker: Progress while it works,
 then one Measurement or one error; Ready once after the assignment, when the base model is loaded; and Alive
@@ -14,14 +14,14 @@ from flockoff.competition import BaseModel, Competition, EvaluationSet, Limits, 
 from flockoff.errors import EvaluationFault, FlockoffError, MinerFault, Reason, SetupError
 from flockoff.records import Measurement, Progress
 
-# Of memory, at the cost of speed. halves: passes of half the size; rows: one row at a time, with its
-# activations computed again. What is computed is the same, in another order, which moves the last digits.
+# Memory saving at the cost of speed. halves: passes of half the size; rows: one row at a time, with gradient
+# checkpointing. The computation is the same in another order, which moves the last digits.
 Saving = Literal["none", "halves", "rows"]
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a worker works with from its start to its end."""
+    """A worker's configuration for its whole life."""
 
     competition: Competition
     model_dir: str
@@ -34,8 +34,8 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Rows to train on and measure under ``seed``, in a file of ``rows.write_rows``; without one, the base
-    model to measure.
+    """Train on the ``rows`` in a file of ``rows.write_rows`` and evaluate under ``seed``; None: evaluate the
+    base model.
     """
 
     rows: str | None = None
@@ -46,29 +46,29 @@ class Request:
 class Ready:
     """The base model is loaded on ``device``, named as in provenances.
 
-    On a card, ``fused`` are the kernel paths that training takes, ``refused`` those it does not: "path: why".
+    On a GPU, ``fused`` are the kernel paths that training uses, ``refused`` those it does not: "path: why".
     """
 
     device: str
     fused: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
-    seconds_per_token: float | None = None  # of training, where the worker has tried a few steps
+    seconds_per_token: float | None = None  # of training, where the worker was calibrated
 
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """The worker's process is not frozen, and has ``memory`` bytes resident of the ``limit`` it may have."""
+    """The worker's process is alive, with ``memory`` bytes resident of the ``limit`` it may have."""
 
     memory: int
     limit: int
 
 
-# killed: on Linux mostly for memory; lost: with its host; absent: no device was to be had
+# killed: on Linux mostly for memory; lost: with its host; absent: no device available
 Cause = Literal["killed", "died", "hung", "memory", "device", "lost", "absent"]
 
 
 class WorkerFault(EvaluationFault):
-    """What a new worker may not meet again; ``cause`` says what was wrong with this one."""
+    """A fault that a new worker may not meet again; ``cause`` says what was wrong with this one."""
 
     def __init__(self, cause: Cause, message: str, *, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
@@ -83,7 +83,7 @@ def encode_assignment(assignment: Assignment) -> str:
 
 
 def decode_assignment(line: str) -> Assignment:
-    """The parts of the competition that training does not read keep their defaults."""
+    """Parts of the competition that training does not read keep their defaults."""
     table = json.loads(line)
     rules = table["competition"]
     table["competition"] = Competition(
@@ -107,7 +107,7 @@ def decode_request(line: str) -> Request:
 
 
 def encode_reply(reply: Reply) -> str:
-    """Floats survive to the last bit: JSON has them written shortest and read back exactly."""
+    """Floats survive to the last bit: JSON writes their shortest exact form."""
     match reply:
         case Ready():
             table: dict[str, Any] = {"kind": "ready", **dataclasses.asdict(reply)}

@@ -1,4 +1,4 @@
-"""The base model as it stays in memory: frozen, and the same after every dataset."""
+"""The base model in memory: frozen, and unchanged by every dataset."""
 
 import json
 from dataclasses import dataclass
@@ -25,22 +25,22 @@ from flockoff.training.messages import Saving
 from flockoff.training.packing import ATTENTION, pack, register_attention
 from flockoff.training.trial import NO_PATHS, FusedPaths, choose_paths
 
-_REMEDY = "Delete its folder, so that it is fetched again; choose a base model that transformers supports."
+_REMEDY = "Delete its folder, so that it is downloaded again; choose a base model that transformers supports."
 _TRIAL_TOKENS = 8
 _ALIKE = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # transformers computes in the weights' precision
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
-    """A causal language model with an adapter that has no effect, and how it fits the device."""
+    """A causal language model with a cleared adapter, and how it fits the device."""
 
     network: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase  # for the trainer's signature; rows are encoded by flockoff.tokens
     device: torch.device
     adapters: Adapters
-    compute: torch.dtype  # of the products of training; measuring is in float32
-    kept_tokens: int  # of a pass that keeps its activations; a longer row is computed alone, and again
-    paths: FusedPaths = NO_PATHS  # of a card's own kernels
+    compute: torch.dtype  # of training's products; evaluation is in float32
+    kept_tokens: int  # per pass with activations kept; a longer row is a pass of its own, checkpointed
+    paths: FusedPaths = NO_PATHS  # of the GPU's fused kernels
 
     @property
     def precision(self) -> Precision:
@@ -49,7 +49,7 @@ class LanguageModel:
 
     @property
     def body(self) -> torch.nn.Module:
-        """From embedded tokens to the states that the head reads."""
+        """Everything between the embedding and the output head."""
         body = self.network.base_model
         assert isinstance(body, torch.nn.Module)
         return body
@@ -95,7 +95,7 @@ def load_model(
         ) from error
     network.requires_grad_(False)
     network.train(False).to(device)
-    _own_weights(network)
+    _copy_mapped_weights(network)
     logits = _trial_logits(network, device)
     adapters = Adapters(network, competition.lora)
     paths = NO_PATHS
@@ -122,9 +122,9 @@ def _kept_tokens(need: MemoryNeed, device: torch.device, saving: Saving) -> int:
     return {"none": most, "halves": most // 2, "rows": 0}[saving]
 
 
-def _own_weights(network: PreTrainedModel) -> None:
-    """Weights that need no conversion are the file itself, mapped: the kernel may take their pages back, to
-    be read from disk in the middle of a step, and they change when the file does.
+def _copy_mapped_weights(network: PreTrainedModel) -> None:
+    """Copy memory-mapped weights: the kernel may evict their pages, to be read again in mid-step, and they
+    change with the file.
     """
     for weight in network.parameters():
         if weight.device.type == "cpu":
@@ -132,7 +132,7 @@ def _own_weights(network: PreTrainedModel) -> None:
 
 
 def _require_safetensors(directory: Path) -> None:
-    """Raises SetupError for an index of other files: transformers would unpickle them, if with care."""
+    """Raises SetupError for an index of other files, which transformers would unpickle."""
     index = directory / "model.safetensors.index.json"
     if not index.is_file():
         return
@@ -142,7 +142,7 @@ def _require_safetensors(directory: Path) -> None:
 
 
 def stored_dtype(directory: Path) -> torch.dtype:
-    """bfloat16 where all weights in ``directory`` are; float32, which holds any others, where not."""
+    """bfloat16 where all weights in ``directory`` are; else float32."""
     for file in directory.glob("*.safetensors"):
         with safe_open(file, framework="pt") as weights:
             if any(weights.get_slice(name).get_dtype() != "BF16" for name in weights.keys()):  # noqa: SIM118
@@ -153,7 +153,7 @@ def stored_dtype(directory: Path) -> torch.dtype:
 def training_memory(
     directory: Path, competition: Competition, dtypes: Dtypes, *, fused: bool | None = None
 ) -> MemoryNeed:
-    """What training on the model in ``directory`` takes. Raises SetupError as ``load_model``."""
+    """The memory that training on the model in ``directory`` needs. Raises SetupError as ``load_model``."""
     return memory_need(
         read_size(directory),
         competition,
@@ -164,13 +164,13 @@ def training_memory(
 
 
 def _trial_row(network: PreTrainedModel) -> EncodedRow:
-    """From the middle of the vocabulary: the first tokens are often special, which bfloat16 gets wrong."""
+    """Tokens from the middle of the vocabulary: the first are often special, which bfloat16 gets wrong."""
     first = int(network.config.vocab_size) // 2
     return EncodedRow(tuple(range(first, first + _TRIAL_TOKENS)), (True,) * _TRIAL_TOKENS)
 
 
 def _trial_logits(network: PreTrainedModel, device: torch.device) -> torch.Tensor:
-    """What transformers makes of ``_trial_row``: (tokens, vocabulary)."""
+    """transformers' logits for ``_trial_row``: (tokens, vocabulary)."""
     ids = torch.tensor([_trial_row(network).input_ids], device=device)
     with torch.no_grad():
         logits: torch.Tensor = network(input_ids=ids, use_cache=False).logits[0]
@@ -178,8 +178,8 @@ def _trial_logits(network: PreTrainedModel, device: torch.device) -> torch.Tenso
 
 
 def _require_same_logits(model: LanguageModel, expected: torch.Tensor) -> None:
-    """Raises SetupError for a model that is more than its states times its head (scaled, capped, biased), or
-    whose attention or norms are not of the kinds that are computed here.
+    """Raises SetupError for a model whose logits are not just states times head (but scaled, capped or
+    biased), or whose attention or norms are not of the kinds computed here.
     """
     batch = pack([_trial_row(model.network)] * 2, model.device)
     with torch.no_grad():
@@ -190,6 +190,6 @@ def _require_same_logits(model: LanguageModel, expected: torch.Tensor) -> None:
     slides = getattr(model.network.config, "sliding_window", None) is not None
     if slides or not apart < _ALIKE[model.head.dtype]:
         raise SetupError(
-            f"The base model is of a kind that is not supported ({model.network.config.model_type}).",
-            remedy="Choose a base model of Llama's or Qwen2's kind.",
+            f"The base model's architecture is not supported ({model.network.config.model_type}).",
+            remedy="Choose a base model of the Llama or Qwen2 family.",
         )

@@ -1,4 +1,4 @@
-"""Rows one behind the other in a flat pass, without padding; each row attends to itself alone."""
+"""Rows packed into one flat pass without padding; each row attends only to itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ from transformers import AttentionInterface
 from flockoff.records import EncodedRow
 
 ATTENTION = "flockoff_rows"  # the name under which transformers knows ``row_attention``
-_FLASH_CAPABILITY = (8, 0)  # Ampere: what the kernels of ``varlen_attn`` need
+_FLASH_CAPABILITY = (8, 0)  # Ampere: required by ``varlen_attn``
 
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Rows of ``lengths`` tokens, ``n`` in all, and the ``m`` assistant tokens that are predicted in them."""
+    """Rows of ``lengths`` tokens, ``n`` in all, with ``m`` assistant tokens to predict."""
 
     lengths: tuple[int, ...]
     ends: torch.Tensor  # (rows + 1,) int32: 0, and where each row ends
     input_ids: torch.Tensor  # (1, n)
-    positions: torch.Tensor  # (1, n): of each token in its row
-    places: torch.Tensor  # (m,): of the states that predict an assistant token
-    targets: torch.Tensor  # (m,): these tokens
-    row_of: torch.Tensor  # (m,): which row each of them is in
+    positions: torch.Tensor  # (1, n): each token's index in its row
+    places: torch.Tensor  # (m,): of the states that predict the targets
+    targets: torch.Tensor  # (m,): assistant tokens
+    row_of: torch.Tensor  # (m,): each target's row
 
 
 def pack(rows: Sequence[EncodedRow], device: torch.device) -> Pack:
-    """The rows in their order. The first token of a row is predicted by nothing, and never counts."""
+    """Pack the rows in order. A row's first token is predicted by nothing and never counts."""
     lengths = tuple(len(row.input_ids) for row in rows)
     ends = [0, *accumulate(lengths)]
     counted = [
@@ -68,10 +68,10 @@ def passes(lengths: Sequence[int], most: int) -> list[range]:
 
 
 def balanced_passes(lengths: Sequence[int], most: int) -> list[range]:
-    """As many groups as ``passes`` makes, but the largest of them as small as can be."""
+    """As many groups as ``passes`` makes, with the largest as small as possible."""
     least, enough = max(lengths, default=0), most
     count = len(passes(lengths, most))
-    while least < enough:  # the smallest bound under which there are no more groups
+    while least < enough:  # the smallest bound that needs no more groups
         middle = (least + enough) // 2
         if len(passes(lengths, middle)) <= count:
             enough = middle
@@ -81,7 +81,8 @@ def balanced_passes(lengths: Sequence[int], most: int) -> list[range]:
 
 
 def register_attention() -> None:
-    """Let transformers find ``row_attention``. It makes no mask for an attention that it does not know."""
+    """Register ``row_attention`` with transformers, which builds no mask for an attention it does not
+    know."""
     AttentionInterface.register(ATTENTION, row_attention)
 
 
@@ -98,7 +99,7 @@ def row_attention(
 ) -> tuple[torch.Tensor, None]:
     """Causal attention within each row. ``query``: (1, heads, n, width), keys and values with fewer heads.
 
-    Returns (1, n, heads, width). Without ``rows``, each of the batch is one row, as transformers has it.
+    Returns (1, n, heads, width). Without ``rows``, each batch entry is one row, as in transformers.
     """
     # rotation is in float32; on CPU, attention is several times slower in anything else
     exact = torch.float32 if value.device.type == "cpu" else value.dtype
@@ -129,7 +130,7 @@ def _has_flash(value: torch.Tensor) -> bool:
 def _flash_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: Pack, scaling: float
 ) -> torch.Tensor:
-    """All rows in one kernel: flash, for cuDNN's backward pass is not deterministic (pytorch#182551)."""
+    """All rows in one kernel: flash, since cuDNN's backward pass is not deterministic (pytorch#182551)."""
     longest = max(rows.lengths)
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         attended = varlen_attn(

@@ -1,4 +1,4 @@
-"""Which workers this machine has room for. Imports no torch."""
+"""The workers to start on this machine. Imports no torch."""
 
 import os
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from flockoff.training.pool import WorkerPlan
 def local_plans(device: str | None, workers: int | None, *, gpus: int, cores: int) -> list[WorkerPlan]:
     """``workers`` on this machine's ``gpus`` GPUs, or in equal shares of its ``cores``.
 
-    ``device`` "cuda:N" is one GPU and so one worker. ``workers`` None: one for each GPU; on a CPU one, which
-    is as fast as several and takes less memory. Raises UsageError for more workers than there is room for,
-    and for a ``device`` that is not there.
+    ``device`` "cuda:N" is one GPU and so one worker. ``workers`` None: one per GPU; one on a CPU, which is as
+    fast as several and takes less memory. Raises UsageError for more workers than fit, and for a ``device``
+    that does not exist.
     """
     check_device(device)
     if device not in (None, "cpu") and int(device.partition(":")[2] or 0) >= gpus:
         raise UsageError(
             f"There is no GPU {device}: NVIDIA's driver shows {gpus}.",
-            remedy="Look at nvidia-smi and CUDA_VISIBLE_DEVICES, or give another --device.",
+            remedy="Check nvidia-smi and CUDA_VISIBLE_DEVICES, or give another --device.",
         )
     if device not in (None, "cpu", "cuda"):
         if workers not in (None, 1):
@@ -37,7 +37,7 @@ def local_plans(device: str | None, workers: int | None, *, gpus: int, cores: in
         if workers > gpus:
             raise UsageError(
                 f"{counted(gpus, 'GPU')} cannot be shared by {workers} workers.",
-                remedy="Give at most that many --workers, and look at nvidia-smi if there should be more.",
+                remedy="Give at most that many --workers; if there should be more GPUs, check nvidia-smi.",
             )
         return [WorkerPlan(f"cuda:{number}") for number in range(workers)]
     if workers > cores:
@@ -49,7 +49,7 @@ def local_plans(device: str | None, workers: int | None, *, gpus: int, cores: in
 
 
 def visible_gpus(environ: Mapping[str, str]) -> int:
-    """How many GPUs a program may use under ``environ``, as NVIDIA's driver has it; 0 without the driver."""
+    """How many GPUs NVIDIA's driver offers under ``environ``; 0 without the driver."""
     names = environ.get("CUDA_VISIBLE_DEVICES")
     if names is not None:
         return len([name for name in names.split(",") if name.strip() and not name.strip().startswith("-")])

@@ -1,4 +1,4 @@
-"""The pool of devices that evaluate: each with its worker process, free or in use."""
+"""The pool of evaluation devices, each with its worker process, free or in use."""
 
 import contextlib
 import logging
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 _KERNEL_PATHS = ("dropout", "gate")
-_FIRST_REST = 30.0  # seconds; doubles with every fault on end
+_FIRST_REST = 30.0  # seconds; doubles with every consecutive fault
 _LONGEST_REST = 600.0
 
 OnProgress = Callable[[Progress], None]
@@ -38,18 +38,18 @@ ShouldStop = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """What to start a worker with: ``python -m MODULE ARGUMENTS``, which speaks as ``messages`` says."""
+    """How to start a worker: ``python -m MODULE ARGUMENTS``, which speaks the protocol of ``messages``."""
 
     device: str | None = None  # cpu, cuda, cuda:N; None: a GPU where there is one
-    threads: int | None = None  # None: as many as torch takes
+    threads: int | None = None  # None: torch's default
     module: str = "flockoff.training.worker"
     arguments: tuple[str, ...] = ()
 
 
 class PooledDevice:
-    """One device. Its worker is started by the first request, stays, and is replaced after a fault.
+    """One device. Its worker starts with the first request, stays, and is replaced after a fault.
 
-    Whoever has taken it from the pool may use it, one thread at a time.
+    Only the caller that took it from the pool may use it, one thread at a time.
     """
 
     def __init__(
@@ -62,24 +62,24 @@ class PooledDevice:
         memory_limit: int | None,
     ) -> None:
         self.number = number
-        self.kind: str | None = None  # of the device, once its worker has told
-        self.seconds_per_token: float | None = None  # of training, if its worker tried
-        self.rested_at = 0.0  # time.monotonic() until which it is left alone
-        self.unusable = False  # something was missing or misconfigured there the last time
-        self._faults = 0  # on end
+        self.kind: str | None = None  # of the device, once its worker has reported it
+        self.seconds_per_token: float | None = None  # of training, if its worker was calibrated
+        self.rested_at = 0.0  # time.monotonic() until which it is not used
+        self.unusable = False  # something was missing or misconfigured there last time
+        self._faults = 0  # consecutive
         self._plan = plan
         self._assignment = replace(assignment, device=plan.device, threads=plan.threads)
         self._log_file = log_file
         self._memory_limit = memory_limit
         self._worker: WorkerProcess | None = None
-        self._saving: Saving = "none"  # of the worker that is there
+        self._saving: Saving = "none"  # of the current worker
 
     def get_ready(
         self, limits: WorkerLimits, saving: Saving, on_progress: OnProgress, should_stop: ShouldStop
     ) -> str:
-        """Have a worker with its base model loaded; returns the kind of device that it found.
+        """Ensure a worker with its base model loaded; returns the kind of device that it found.
 
-        Raises SetupError, WorkerFault, EvaluationFault and EvaluationStopped; then there is no worker.
+        Raises SetupError, WorkerFault, EvaluationFault and EvaluationStopped, leaving no worker.
         """
         if self._worker is not None and self._saving != saving:
             self.close()
@@ -92,14 +92,14 @@ class PooledDevice:
                 assert isinstance(ready, Ready)
                 self.kind, self.unusable = device_kind(ready.device), False
                 self.seconds_per_token = ready.seconds_per_token
-                self._tell_kernels(ready)
-        assert self.kind is not None, "a worker that is ready has told"
+                self._report_kernels(ready)
+        assert self.kind is not None, "a ready worker has reported its device"
         return self.kind
 
     def measure(
         self, request: Request, limits: WorkerLimits, on_progress: OnProgress, should_stop: ShouldStop
     ) -> Measurement:
-        """The worker's answer. Raises as ``get_ready``, and then there is no worker, MinerFault aside."""
+        """The worker's answer. Raises as ``get_ready``, leaving no worker, and MinerFault, keeping it."""
         assert self._worker is not None, "a device is made ready first"
         with self._closing_unless_answered():
             self._worker.send(encode_request(request))
@@ -109,9 +109,9 @@ class PooledDevice:
         return reply
 
     def rest(self, *, at_once: bool) -> None:
-        """After a fault: leave the device alone for a while, the first time only if ``at_once``.
+        """After a fault: do not use the device for a while, the first time only if ``at_once``.
 
-        So a broken device does not fail one dataset after the other while other devices are well.
+        So a broken device does not fail one dataset after another while other devices work.
         """
         self._faults += 1
         doublings = self._faults - 1 if at_once else self._faults - 2
@@ -127,7 +127,7 @@ class PooledDevice:
 
     @contextlib.contextmanager
     def _closing_unless_answered(self) -> Iterator[None]:
-        """Only a worker that answered may take another request; a miner's fault is an answer."""
+        """Close the worker unless it answered; a miner's fault is an answer."""
         answered = False
         try:
             yield
@@ -146,13 +146,13 @@ class PooledDevice:
         except OSError as error:
             raise EvaluationFault(
                 f"The evaluation worker cannot be started: {error}.",
-                remedy="Look for a full disk and for too little memory.",
+                remedy="Check for a full disk or too little memory.",
             ) from error
 
     def _reply(
         self, worker: WorkerProcess, patience: Watch, on_progress: OnProgress, should_stop: ShouldStop
     ) -> Ready | Measurement:
-        """The worker's answer, its progress passed on; the worker's errors are raised."""
+        """The worker's answer. Passes progress on and raises the worker's errors."""
         looked = time.monotonic()
         while True:
             began = time.monotonic()
@@ -177,12 +177,12 @@ class PooledDevice:
                 looked = time.monotonic()
             patience.check()
 
-    def _tell_kernels(self, ready: Ready) -> None:
+    def _report_kernels(self, ready: Ready) -> None:
         for path in _KERNEL_PATHS if ready.fused or ready.refused else ():
             WORKER_KERNELS.labels(worker=str(self.number), path=path).set(path in ready.fused)
         if ready.refused:
             log.warning(
-                "Worker %d trains without some of the card's kernels, and slower: %s.",
+                "Worker %d trains without some of the GPU kernels, and so more slowly: %s.",
                 self.number,
                 "; ".join(ready.refused),
             )
@@ -195,12 +195,12 @@ class PooledDevice:
                 "memory",
                 f"The evaluation worker took {alive.memory / 2**30:.1f} GiB of memory, "
                 f"more than the {limit / 2**30:.1f} GiB it may have.",
-                remedy="Close what else uses this machine's memory.",
+                remedy="Close other programs that use this machine's memory.",
             )
 
 
 class WorkerPool:
-    """Who gets which device, first come, first served. Safe from several threads."""
+    """Hands out devices, first come, first served. Thread-safe."""
 
     def __init__(self, devices: Sequence[PooledDevice]) -> None:
         self._all = tuple(devices)
@@ -213,13 +213,13 @@ class WorkerPool:
 
     @property
     def seconds_per_token(self) -> float | None:
-        """Of training on the slowest device that tried; None where none did."""
+        """Training time on the slowest calibrated device; None where none is."""
         return max((one.seconds_per_token for one in self._all if one.seconds_per_token), default=None)
 
     def take(
         self, ticket: int, suits: Callable[[PooledDevice], bool], should_stop: ShouldStop
     ) -> PooledDevice:
-        """The first free device that ``suits``, once nobody with a smaller ticket waits.
+        """The first free device that ``suits``, once no smaller ticket is waiting.
 
         Raises EvaluationStopped.
         """
@@ -244,7 +244,7 @@ class WorkerPool:
             self._changed.notify_all()
 
     def set_aside(self, device: PooledDevice) -> bool:
-        """Leave a device alone that cannot be used; False where no other is left to take its place."""
+        """Take an unusable device out of use; False where no other is left."""
         with self._changed:
             device.unusable = True
             if all(one.unusable for one in self._all):
@@ -253,12 +253,12 @@ class WorkerPool:
             return True
 
     def close(self) -> None:
-        """Stop all workers. Nobody may be using a device."""
+        """Stop all workers. No device may be in use."""
         for device in self._all:
             device.close()
 
     def _best(self, suits: Callable[[PooledDevice], bool]) -> PooledDevice | None:
-        """Those with a worker come first: it has the base model loaded."""
+        """Devices with a worker, which has the base model loaded, come first."""
         now = time.monotonic()
         able = [device for device in self._free if suits(device) and device.rested_at <= now]
         return min(able, key=lambda device: (device.kind is None, device.number), default=None)

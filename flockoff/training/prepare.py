@@ -11,7 +11,7 @@ from flockoff.errors import SetupError
 from flockoff.launch import remedy_for
 from flockoff.pinned import PinnedFile
 
-_FORMAT = 1  # raise it whenever the conversion comes to write something else
+_FORMAT = 1  # increment when the conversion's output changes
 _logger = logging.getLogger(__name__)
 
 
@@ -37,7 +37,7 @@ def resolve_base_model(base: BaseModel, cache_dir: Path) -> Path:
                 remedy="Run: uv sync --group training",
             )
     _require_writable(cache_dir)
-    _logger.info("Converting the base model %s, which is done once.", base.gguf_file)
+    _logger.info("Converting the base model %s. This is done once.", base.gguf_file)
     _convert(file, directory)
     return directory
 

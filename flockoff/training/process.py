@@ -1,4 +1,4 @@
-"""A worker process as its parent holds it: lines in, replies out, and a log for what it says besides."""
+"""The parent's side of a worker process: lines in, replies out, stderr to a log."""
 
 import contextlib
 import logging
@@ -26,12 +26,12 @@ _SIGKILL = 9  # Windows has no name for it
 
 
 class WorkerProcess:
-    """``python -m MODULE ARGUMENTS`` with pipes for lines; its stderr goes to ``log_file``, or to a
-    nameless file.
+    """``python -m MODULE ARGUMENTS`` with pipes for lines; its stderr goes to ``log_file``, or to a nameless
+    file.
 
-    The worker's environment is ``current_environment``, with a folder of its own for temporary files and in
-    place of the user's Hugging Face folder, which holds a token. ``close`` takes at most ten seconds and
-    leaves no process, thread, pipe or file. Raises OSError where no process or file can be had.
+    The worker's environment is ``current_environment``, with its own temporary folder, which also replaces
+    the user's Hugging Face folder, as that holds a token. ``close`` takes at most ten seconds and leaves no
+    process, thread, pipe or file. Raises OSError where no process or file can be created.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, line: str) -> None:
-        """Raises WorkerFault where the worker is gone."""
+        """Raises WorkerFault if the worker is gone."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line + "\n")
@@ -71,37 +71,37 @@ class WorkerProcess:
         return line
 
     def death(self) -> WorkerFault:
-        """What the death of the worker is reported as: how it ended and the last lines of its log."""
+        """The fault for a dead worker: how it ended and the last line of its log."""
         self._ended()
         status = self._process.returncode
         how = f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"
         return WorkerFault(
             "killed" if status == -_SIGKILL else "died",
             f"The evaluation worker ended unexpectedly ({how}){self._last_words()}.",
-            remedy="If this recurs, look for too little memory.",
+            remedy="If this recurs, the machine may have too little memory.",
         )
 
     def close(self) -> None:
-        """End the worker, gently and then not. May be called again."""
+        """Terminate the worker, then kill it. May be called again."""
         self._process.terminate()
         if not self._ended():
             self._process.kill()
             if not self._ended():
                 log.error(
-                    "The evaluation worker (process %d) cannot be killed: a call into the system does not "
-                    "return, probably of the device's driver. It is left behind; restart the machine.",
+                    "The evaluation worker (process %d) cannot be killed: a system call does not "
+                    "return, probably in the device's driver. It is left behind; restart the machine.",
                     self.pid,
                 )
-                return  # its pipe cannot be closed while the reader waits at it
+                return  # its pipe cannot be closed while the reader blocks on it
         self._reader.join()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            with contextlib.suppress(OSError):  # what was still buffered for a dead worker
+            with contextlib.suppress(OSError):  # data still buffered for a dead worker
                 pipe.close()
         self._files.close()
 
     def _ended(self) -> bool:
-        """Whether the worker has ended, or does so within a moment."""
+        """Whether the worker has ended, or is just ending."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_SECONDS)
         return self._process.returncode is not None
@@ -120,12 +120,12 @@ class WorkerProcess:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.endswith("\n"):  # the last words of a killed worker may be half a line
+            if line.endswith("\n"):  # a killed worker may leave half a line
                 self._lines.put(line)
         self._lines.put(None)
 
     def _last_words(self) -> str:
-        """The last line of the log, which is the error's where it was one of Python's."""
+        """The last line of the log: for a Python error, its message."""
         end = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(self._log_start, end - _TAIL_BYTES))
         tail = self._log.read().decode("utf-8", errors="replace").strip()
@@ -133,7 +133,7 @@ class WorkerProcess:
             return ""
         for line in tail.splitlines()[-_LAST_LINES:]:
             log.debug("the worker's log: %s", line)
-        return f"; its last words: {printable(tail.splitlines()[-1], _LAST_WORDS).rstrip('.')}"
+        return f"; last log line: {printable(tail.splitlines()[-1], _LAST_WORDS).rstrip('.')}"
 
 
 def _open_log(log_file: Path | None) -> IO[bytes]:

@@ -1,6 +1,6 @@
-"""A dataset's rows as a worker is given them: encoded, in canonical order, in one file. Imports no torch.
+"""A dataset's rows as a worker reads them: encoded, in canonical order, in one file. Imports no torch.
 
-They are read outside the worker, so that the next dataset's are ready when a device becomes free.
+They are encoded outside the worker, so that the next dataset is ready when a device becomes free.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,17 +19,17 @@ def training_rows(
     dataset: Path, expected_hash: str, limits: Limits, encoder: RowEncoder, left_out: Collection[int] = ()
 ) -> list[EncodedRow]:
     """The dataset's rows in canonical order, encoded; without those on the 1-based lines ``left_out``, and
-    without copies of these.
+    copies of them.
 
-    ``expected_hash`` is that of a valid dataset, of all its rows: what is not valid any more was changed on
-    this machine. Raises EvaluationFault for that, MinerFault for rows that the base model can learn nothing
-    from, and where all are left out.
+    ``expected_hash``: the content hash of the whole, valid dataset. Raises EvaluationFault if the file was
+    changed on this machine since, MinerFault if the base model can learn nothing from its rows or all are
+    left out.
     """
     try:
         numbered = load_numbered_rows(dataset, limits, encoder.special_tokens)
     except MinerFault as error:
         raise EvaluationFault(
-            f"The dataset {dataset.name} changed after it was checked, and is not valid now: {error.message}"
+            f"The dataset {dataset.name} changed after it was checked and is now invalid: {error.message}"
         ) from error
     if (actual := content_hash(row for _, row in numbered)) != expected_hash:
         raise EvaluationFault(
@@ -43,14 +43,12 @@ def training_rows(
         raise MinerFault(Reason.NOTHING_TO_LEARN, "All rows of this dataset are left out of the training.")
     encoded = encoder.encode(canonical_order(rows))
     if not all(any(row.assistant) for row in encoded):
-        raise MinerFault(
-            Reason.NOTHING_TO_LEARN, "A row has no token of an assistant's turn within the context."
-        )
+        raise MinerFault(Reason.NOTHING_TO_LEARN, "A row has no assistant token within the context.")
     return encoded
 
 
 def write_rows(rows: Sequence[EncodedRow], file: Path) -> None:
-    """Put encoded rows into ``file``; where they were cut is not kept."""
+    """Write encoded rows to ``file``, without where they were cut."""
     with file.open("wb") as stream:
         np.savez(
             stream,

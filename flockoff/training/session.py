@@ -34,7 +34,7 @@ _LIBRARIES = ("torch", "transformers", "peft", "trl", "tokenizers")
 
 @dataclass(frozen=True, slots=True)
 class _Evaluated:
-    """``loss`` is what is competed on; ``public`` is of the public evaluation set."""
+    """``loss`` is the competition's; ``public`` is the public evaluation set's."""
 
     loss: float
     public: RowLosses
@@ -50,7 +50,7 @@ class Session:
     encoder: TokenizerEncoder
     evaluation_set: Sequence[EncodedRow]
     sealed_set: Sequence[EncodedRow]  # empty where the competition has none
-    seconds_per_token: float | None = None  # of training, where it was calibrated
+    seconds_per_token: float | None = None  # of training, where calibrated
 
     @classmethod
     def load(cls, assignment: Assignment) -> "Session":
@@ -65,16 +65,16 @@ class Session:
             sealed = sealed_rows(Path(assignment.sealed_file), competition.sealed, encoder)
         with device_faults(device):
             model = load_model(directory, competition, device, assignment.saving)
-            # On a card that is a second; on a CPU it would be as long as a small dataset.
+            # A second on a GPU; on a CPU it would take as long as a small dataset.
             pace = seconds_per_token(model, competition) if device.type == "cuda" else None
-        gc.freeze()  # the trainer has garbage collected for each dataset: without what stays anyway
+        gc.freeze()  # the trainer collects garbage for each dataset: exclude what stays anyway
         return cls(competition, model, encoder, rows, sealed, pace)
 
     def measure(self, request: Request, on_progress: OnProgress) -> Measurement:
-        """The loss of what ``request`` names.
+        """Measure what ``request`` asks for.
 
-        Raises MinerFault, EvaluationFault for a loss that is not finite, and WorkerFault where memory runs
-        out or the device fails.
+        Raises MinerFault, EvaluationFault for a loss that is not finite, and WorkerFault if memory runs out
+        or the device fails.
         """
         with device_faults(self.model.device):
             if request.rows is None:
@@ -83,7 +83,7 @@ class Session:
 
     @property
     def device(self) -> str:
-        """As provenances name it."""
+        """As in provenances."""
         return device_text(self.model.device)
 
     @property

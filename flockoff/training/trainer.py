@@ -1,8 +1,7 @@
 """Training an adapter on a dataset with TRL's trainer.
 
-TRL and transformers bring the loop over epochs and steps, the optimizer, the learning rate's schedule and the
-clipping of gradients; the order of rows, how a step is divided into passes, the loss and its gradients are
-this project's own.
+TRL and transformers provide the loop over epochs and steps, the optimizer, the learning rate schedule and
+gradient clipping; the row order, the division of a step into passes, the loss and its gradients are ours.
 """
 
 import contextlib
@@ -23,17 +22,17 @@ from flockoff.training.data import epoch_order
 from flockoff.training.loss import add_step_gradients
 from flockoff.training.model import LanguageModel
 
-OnStep = Callable[[int, int, float], None]  # steps done, steps in all, the last step's loss
+OnStep = Callable[[int, int, float], None]  # steps done, total steps, the last step's loss
 
 
 @contextlib.contextmanager
 def trained_adapter(
     model: LanguageModel, rows: Sequence[EncodedRow], competition: Competition, seed: int, on_step: OnStep
 ) -> Iterator[int]:
-    """Within this context ``model`` has an adapter trained on ``rows``; gives the number of steps.
+    """Within this context ``model`` has an adapter trained on ``rows``; yields the number of steps.
 
-    The adapter's initial values, the dropout and the order of rows follow from ``seed`` alone, and
-    afterwards the base model is as it was before.
+    The adapter's initial values, dropout and row order follow from ``seed`` alone; on exit the adapter is
+    cleared.
     """
     model.adapters.reset(seed)
     forward = vars(model.network).get("forward")
@@ -44,14 +43,14 @@ def trained_adapter(
         yield trainer.state.global_step
     finally:
         model.adapters.clear()
-        if forward is None:  # TRL puts its own around it, once more for each dataset
+        if forward is None:  # TRL wraps it again for each dataset
             vars(model.network).pop("forward", None)
         else:
             model.network.forward = forward
 
 
 class RowOrder(Sampler[int]):
-    """The rows in ``epoch_order``; the data loader tells which epoch it is."""
+    """The rows in ``epoch_order``; the data loader sets the epoch."""
 
     def __init__(self, lengths: Sequence[int], seed: int, rows_per_step: int) -> None:
         self._lengths = lengths
@@ -95,7 +94,7 @@ class AdapterTrainer(SFTTrainer):
             processing_class=model.tokenizer,
             callbacks=[_StepReport(self, on_step)],
         )
-        self.remove_callback(PrinterCallback)  # it writes to the standard output
+        self.remove_callback(PrinterCallback)  # it writes to stdout
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> RowOrder:
         return self._order
@@ -112,12 +111,12 @@ class AdapterTrainer(SFTTrainer):
         return torch.tensor(self._step_loss, device=self._language_model.device)
 
     def take_step_loss(self) -> float:
-        """The loss of the step that just ended."""
+        """The last step's loss."""
         return self._step_loss
 
 
 def _places(rows: Sequence[dict[str, int]]) -> dict[str, torch.Tensor]:
-    """The rows stay where they are: a step is told which of them are its own."""
+    """The batch holds row numbers only; the rows themselves stay in memory."""
     return {"places": torch.tensor([row["place"] for row in rows])}
 
 
@@ -139,7 +138,7 @@ def _arguments(competition: Competition, model: LanguageModel, seed: int, direct
         seed=seed,
         data_seed=seed,
         per_device_train_batch_size=training.rows_per_step,
-        gradient_accumulation_steps=1,  # how a step is divided, ``add_step_gradients`` knows
+        gradient_accumulation_steps=1,  # ``add_step_gradients`` divides a step
         num_train_epochs=training.epochs,
         learning_rate=training.learning_rate,
         lr_scheduler_type="linear",

@@ -1,7 +1,6 @@
-"""Which of a card's own kernels a worker trains with: found out on the loaded model, before it is used.
+"""Decides which of the fused GPU kernels a worker trains with, by trying them on the loaded model.
 
-A kernel that is wrong, slow or not to be had on this card costs nothing but the gain that it was there for:
-training then takes the plain path, and says why.
+Where a kernel is wrong, slow or unavailable on this GPU, training takes the plain path and says why.
 """
 
 import importlib
@@ -17,9 +16,9 @@ from flockoff.training.dropout import RowDropout
 from flockoff.training.fused import Kernels, supports
 from flockoff.training.lora import Adapters
 
-_APART = 0.02  # of the norm: two ways of rounding to bfloat16 are a few thousandths apart
-_SLOWER = 1.25  # less is noise, by which two cards of one kind must not choose differently
-_ROWS = (300, 151, 61)  # tokens of the trial's rows: no multiples of what a kernel takes at a time
+_APART = 0.02  # of the norm: two ways of rounding to bfloat16 differ by a few thousandths
+_SLOWER = 1.25  # less is noise, which must not make two equal GPUs choose differently
+_ROWS = (300, 151, 61)  # tokens of the trial's rows: no multiples of a kernel's block size
 _RATE, _SEED, _STEP = 0.1, 20, 7
 _ROUNDS = 5
 
@@ -28,7 +27,7 @@ Outcome = Sequence[torch.Tensor]  # a block's output, and the gradients of its i
 
 @dataclass(frozen=True, slots=True)
 class FusedPaths:
-    """Which paths are taken, ``dropout`` and ``gate`` at most, and why the others are not."""
+    """The paths taken, out of ``dropout`` and ``gate``, and why the others are not."""
 
     taken: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()  # each "path: reason"
@@ -42,8 +41,8 @@ def choose_paths(
 ) -> FusedPaths:
     """Let ``adapters`` train with each kernel path that agrees with the plain one and is no slower.
 
-    ``block``: the first decoder layer's feed-forward part, whose products the trial computes: value,
-    gradients of input and adapters, and seconds, of the plain path, of dropout's and of both.
+    ``block``: the first decoder layer's feed-forward block. Its output, its gradients (input and adapters)
+    and its time are compared for the plain path, dropout's and both.
     """
     try:
         if not supports(sorted(adapters.widths)):
@@ -75,10 +74,10 @@ def choose_paths(
 
 
 def _problem(rehearsal: "_Rehearsal", plain: Outcome, plain_seconds: float) -> str | None:
-    """What speaks against the path that the adapters have just been given; None where nothing does.
+    """Why the path that the adapters now use must not be taken; None where it may.
 
-    Whatever a compiler, a driver or a card has against a kernel, it says so by an exception of some kind; one
-    after which the card cannot be used any more ends the worker in the next thing that it does.
+    A compiler, driver or GPU may raise any exception about a kernel; if the GPU is unusable afterwards, the
+    worker's next operation on it fails.
     """
     try:
         found = rehearsal.outcome()
@@ -136,7 +135,7 @@ class _Rehearsal:
         return [made.detach(), *(gradient for gradient in gradients if gradient is not None)]
 
     def seconds(self) -> float:
-        """Of ``outcome``, the median of some rounds."""
+        """Median time of ``outcome``."""
         return statistics.median(_timed(self.outcome, self._device) for _ in range(_ROUNDS))
 
 

@@ -1,8 +1,8 @@
 """The evaluation worker: ``python -m flockoff.training.worker``, started by ``pool.PooledDevice``.
 
-It loads the base model, then answers one request after the other, and says all the while that it is alive. It
-ends when its stdin does, so it never outlives the process that started it, however that one ended; Ctrl-C it
-leaves to that process.
+It loads the base model, then answers requests one by one, sending signs of life all the while. It ends when
+its stdin closes, so it never outlives its parent, however that ended. It ignores Ctrl-C, which is the
+parent's to handle.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _ALIVE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The way back to the parent; nothing else writes to it. May be used from several threads."""
+    """The channel to the parent, which nothing else writes to. Thread-safe."""
 
     stream: TextIO
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -45,13 +45,13 @@ class Channel:
 
 
 def main() -> int:
-    """Serve until stdin ends. This project's errors are replies; any other ends the process, visibly."""
+    """Serve until stdin ends. FlockoffErrors are replies; any other error ends the process visibly."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _offer_to_the_kernel()
+    _prefer_oom_kill()
     channel = take_stdout()
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_stdin, args=(lines,), daemon=True).start()
-    threading.Thread(target=_say_alive, args=(channel,), daemon=True).start()
+    threading.Thread(target=_send_alive, args=(channel,), daemon=True).start()
     try:
         channel.send(Progress("loading", 0, 1))
         session = _load_session(lines.get())
@@ -64,13 +64,13 @@ def main() -> int:
 
 
 def _load_session(line: str) -> "Session":
-    from flockoff.training.session import Session  # torch and its kin take seconds to import
+    from flockoff.training.session import Session  # torch takes seconds to import
 
     return Session.load(decode_assignment(line))
 
 
 def _serve(session: "Session", line: str, channel: Channel) -> None:
-    """Answer one request. A fault that is not the miner's ends the worker: it cannot be relied on."""
+    """Answer one request. A fault that is not the miner's ends the worker, which can no longer be trusted."""
     try:
         channel.send(session.measure(decode_request(line), channel.send))
     except MinerFault as fault:
@@ -78,26 +78,26 @@ def _serve(session: "Session", line: str, channel: Channel) -> None:
 
 
 def take_stdout() -> Channel:
-    """Keep stdout for replies, and let whatever a library prints go to stderr."""
+    """Keep stdout for replies; whatever a library prints goes to stderr."""
     stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return Channel(stream)
 
 
-def _offer_to_the_kernel() -> None:
-    """Linux: when memory runs out this process goes, and not the one that holds the state."""
+def _prefer_oom_kill() -> None:
+    """On Linux, make this process, not the one with the state, the OOM killer's first choice."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("900", encoding="ascii")
 
 
-def _say_alive(channel: Channel) -> None:
+def _send_alive(channel: Channel) -> None:
     import psutil
 
     process, limit = psutil.Process(), machine_memory_limit()
     while True:
         try:
             channel.send(Alive(process.memory_info().rss, limit))
-        except OSError:  # the parent is gone: the other thread ends the process
+        except OSError:  # the parent is gone; the other thread ends the process
             return
         time.sleep(_ALIVE_SECONDS)
 
@@ -105,9 +105,8 @@ def _say_alive(channel: Channel) -> None:
 def _read_stdin(lines: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
         lines.put(line)
-    # The parent closed the pipe or is gone. Whatever is under way, nobody waits for it, and there is
-    # nothing to save. (Linux could send a signal at the parent's death, but sends it when the thread that
-    # started the worker ends.)
+    # The parent closed the pipe or is gone: nobody waits for the work in progress, and there is nothing to
+    # save. (PR_SET_PDEATHSIG would fire when the thread that started the worker ends.)
     os._exit(0)
 
 

@@ -1,4 +1,5 @@
-"""Validating: facts are read, ``flockoff.epoch`` decides, decisions are stored; and the loop over epochs."""
+"""The validator around ``flockoff.epoch``: reads facts, runs evaluations, stores decisions, epoch after
+epoch."""
 
 from flockoff.validate.loop import run_epochs
 from flockoff.validate.validator import Validator

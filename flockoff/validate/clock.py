@@ -1,4 +1,4 @@
-"""The clock of one epoch: when evaluating is over, and when the epoch itself."""
+"""The clock of one epoch: when evaluation must end, and when the epoch does."""
 
 import logging
 import threading
@@ -13,15 +13,15 @@ from flockoff.scoring import epoch_of
 
 log = logging.getLogger(__name__)
 
-_LONGEST_PAUSE = 60.0  # seconds between two looks at the chain
+_LONGEST_PAUSE = 60.0  # seconds between two queries of the chain
 
 
 class EpochClock:
-    """Tells how much of ``epoch`` is left. Evaluating is over ``threshold`` blocks before its end.
+    """How much of ``epoch`` is left. Evaluation ends ``threshold`` blocks before the epoch's end.
 
-    The chain is asked rarely while a limit is far and about once a block when it is near, so that an end
-    that moves, because the subnet's tempo was changed, is noticed. While the chain cannot be asked, its
-    height is estimated from the seconds that have passed.
+    The chain is queried rarely while a limit is far off and about once a block when it is near, so that an
+    end moved by a change of tempo is noticed. While the chain is unreachable, its height is estimated from
+    the time elapsed.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class EpochClock:
         stop: threading.Event,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``status``: where the chain stands at this moment."""
+        """``status``: the chain's state now."""
         self.epoch = epoch
         self.seconds_per_block = status.seconds_per_block
         self._chain = chain
@@ -49,18 +49,18 @@ class EpochClock:
         self._ask_again_at = self._next_look()
 
     def over(self) -> bool:
-        """Whether evaluating must end: its time is up, or the program is asked to stop."""
+        """Whether evaluation must end: its time is up, or the program is asked to stop."""
         return self._stop.is_set() or self.late()
 
     def late(self) -> bool:
-        """Whether the time for evaluating is up."""
+        """Whether evaluation's time is up."""
         return self.blocks_left() <= self._threshold
 
     def ended(self) -> bool:
         return self.blocks_left() == 0
 
     def blocks_left(self) -> int:
-        """Blocks to the epoch's end, by the chain or by estimate."""
+        """Blocks to the epoch's end, from the chain or estimated."""
         if self._now() >= self._ask_again_at:
             self._ask()
             self._ask_again_at = self._next_look()
@@ -69,7 +69,7 @@ class EpochClock:
         return max(0, self._end_block - block)
 
     def seconds_left(self) -> float:
-        """Seconds until evaluating must end."""
+        """Seconds until evaluation must end."""
         return max(0, self.blocks_left() - self._threshold) * self.seconds_per_block
 
     def _ask(self) -> None:

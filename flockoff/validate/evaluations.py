@@ -1,4 +1,4 @@
-"""The evaluations that are under way, each in a thread of its own."""
+"""The evaluations in progress, each in its own thread."""
 
 import logging
 import threading
@@ -23,17 +23,17 @@ class Job:
     """A commitment with a place in the epoch, on its way to a verdict: prepared, admitted, then evaluated."""
 
     commitment: Commitment
-    tries: int = 0  # that came to nothing through no doing of the miner's
+    tries: int = 0  # that failed through no fault of the miner's
     due: float = 0.0  # time.monotonic() of the next try
     prepared: "Future[Dataset] | None" = None
-    dataset: Dataset | None = None  # once it is admitted: without the rows that belong to others
-    block: int = 0  # the first in which this hotkey committed the dataset's content
+    dataset: Dataset | None = None  # once admitted: without others' rows
+    block: int = 0  # where this hotkey first committed the dataset's content
     measurement: Future[Measurement] | None = None
     begun: threading.Event = field(default_factory=threading.Event)  # set once there was progress
 
     @property
     def content_hash(self) -> str | None:
-        """None while the content is not known, or is not valid."""
+        """None while the content is unknown or invalid."""
         prepared = self.prepared
         if prepared is None or not prepared.done() or prepared.cancelled() or prepared.exception():
             return None
@@ -47,9 +47,9 @@ class Job:
 
 
 class Evaluations:
-    """Evaluates in threads of its own; all that it is asked for it is asked by one thread, the ledger's.
+    """Runs evaluations in threads. Its methods are called from one thread only, the ledger's.
 
-    Leaving its context stops what is under way, and waits for that.
+    Leaving its context stops the evaluations in progress and waits for them.
     """
 
     def __init__(self, validator: Validator, epoch: Epoch) -> None:
@@ -78,26 +78,26 @@ class Evaluations:
         return len(self._running) < self._slots
 
     def include(self, content_hash: str) -> bool:
-        """Whether the content is being evaluated, whoever's it is."""
+        """Whether the content is being evaluated, for whichever hotkey."""
         return content_hash in self._running
 
     def under_way(self) -> list[Future[Measurement]]:
         return [*self._running.values()]
 
     def stop(self) -> None:
-        """Have all that is under way end within moments."""
+        """Make all evaluations in progress end within moments."""
         self._over.set()
 
     def begin(self, job: Job) -> None:
-        """Have its dataset evaluated. There must be room, and the content must not be under way."""
+        """Start evaluating its dataset. There must be room, and the content must not be in progress."""
         assert job.dataset is not None, "only what is admitted is evaluated"
         job.measurement = self._pool.submit(self._evaluate, job, job.dataset)
         self._running[job.dataset.content_hash] = job.measurement
 
     def end(self, job: Job) -> Measurement:
-        """What the job's evaluation came to; it is under way no more.
+        """The result of the job's evaluation, which is removed.
 
-        Raises what ``Evaluator.evaluate`` does, and EvaluationFault for a loss that cannot be compared with
+        Raises what ``Evaluator.evaluate`` does, and EvaluationFault for a loss that is not comparable with
         the epoch's others.
         """
         measurement, job.measurement = job.measurement, None
@@ -109,9 +109,9 @@ class Evaluations:
         kind = device_kind(found.provenance.device)
         if not may_compare(found, self._kinds, mixed=self._validator.allow_mixed_devices):
             raise EvaluationFault(
-                f"It was measured on another kind of device ({kind}) than what it competes with in this "
+                f"It was measured on another kind of device ({kind}) than the others in this "
                 f"epoch ({', '.join(sorted(self._kinds))}).",
-                remedy="The next epoch measures all on one kind; look whether a device is missing.",
+                remedy="The next epoch measures all on one kind; check whether a device is missing.",
             )
         self._kinds.add(kind)
         EVALUATION_SECONDS.observe(found.seconds)

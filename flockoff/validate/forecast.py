@@ -1,4 +1,4 @@
-"""What a validator can tell before it evaluates: how much of the queue it will finish."""
+"""The forecast before evaluation: how much of the queue will be finished."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from flockoff.validate.validator import Validator
 
 log = logging.getLogger(__name__)
 
-_LOOK_BACK = 64  # evaluations from which pace and sizes are known
+_LOOK_BACK = 64  # evaluations to take pace and sizes from
 _BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -26,9 +26,9 @@ def log_forecast(
     clock: EpochClock,
     checked: Mapping[ModelId, int] | None = None,
 ) -> None:
-    """Tell how many of the plan's datasets that have no verdict yet will be evaluated in time.
+    """Log how many of the plan's datasets without a verdict will be evaluated in time.
 
-    ``checked``: the tokens of those that are downloaded and checked by now.
+    ``checked``: the tokens of those already downloaded and checked.
     """
     judged = {verdict.hotkey for verdict in validator.ledger.verdicts(epoch.start_block)}
     waiting = [commitment.model_id for commitment in plan if commitment.hotkey not in judged]
@@ -44,7 +44,7 @@ def log_forecast(
         calibrated=validator.evaluator.seconds_per_token,
     )
     if made is None:
-        log.info("Nothing was evaluated on this device yet: how long the queue will take is not known.")
+        log.info("Nothing was evaluated on this device yet, so how long the queue will take is unknown.")
         return
     about = event(
         "forecast",
@@ -66,11 +66,11 @@ def forecast_queue(
     checked: Mapping[ModelId, int],
     calibrated: float | None = None,
 ) -> Forecast | None:
-    """What becomes of ``queue`` in ``time_left`` seconds, by what evaluations took so far.
+    """How far ``queue`` will get in ``time_left`` seconds, judging by evaluations so far.
 
-    Sizes are known of what is ``checked``, and of what was evaluated before. ``calibrated``: seconds of
-    training a token, for as long as no evaluation was made by the same code and rules on the same kind of
-    device. None where neither is known.
+    Sizes are known of datasets ``checked`` or evaluated before. ``calibrated``: training seconds per token,
+    used until there is an evaluation by the same code and rules on the same kind of device. None if neither
+    is known.
     """
     base = ledger.base_loss()
     past = [stored.evaluation for stored in ledger.views.evaluations(_LOOK_BACK)]
@@ -94,7 +94,7 @@ def forecast_queue(
 
 
 def _memory(competition: Competition, precision: Precision) -> int | None:
-    """Bytes that training on the longest rows takes; None for a base model whose sizes are not known."""
+    """Bytes for training on the longest rows; None for a base model of unknown sizes."""
     size = KNOWN_SIZES.get(competition.base_model.repo)
     if size is None:
         return None

@@ -1,4 +1,4 @@
-"""Datasets in, verdicts out, until everyone in the queue has one or the epoch's time is up."""
+"""Judges the queue's datasets until everyone has a verdict or the epoch's time is up."""
 
 import logging
 import random
@@ -100,8 +100,8 @@ class _Judge:
                 except LedgerUnavailable as fault:
                     if not evaluations.under_way():
                         raise
-                    self._hold(fault)  # what is under way would be lost
-            evaluations.stop()  # what is not done by now hears of it, and ends within moments
+                    self._hold(fault)  # raising would lose the evaluations in progress
+            evaluations.stop()  # the unfinished end within moments
             for job in [job for job in self._jobs if job.measurement is not None]:
                 self._go_on(job, evaluations)
 
@@ -114,7 +114,7 @@ class _Judge:
                 job.prepared = preparation.begin(job.commitment.model_id)
 
     def _forecast_by_size(self) -> None:
-        """Say once more how many datasets will be evaluated in time, as soon as all their sizes are known."""
+        """Log the forecast once more, as soon as all sizes are known."""
         prepared = {job.commitment.model_id: job.prepared for job in self._jobs}
         ready = {model_id: one for model_id, one in prepared.items() if one is not None and one.done()}
         if self._sizes_known or len(ready) < len(prepared):
@@ -123,12 +123,12 @@ class _Judge:
         sizes = {model_id: one.result().tokens for model_id, one in ready.items() if one.exception() is None}
         try:
             log_forecast(self._validator, self._epoch, self._queue, self._clock, sizes)
-        except LedgerUnavailable as fault:  # what is under way goes on without
+        except LedgerUnavailable as fault:  # evaluation continues without it
             note(fault)
             log.warning("%s No forecast from the datasets' sizes.", fault)
 
     def _next(self, evaluations: Evaluations) -> Job | None:
-        """The first job whose evaluation has ended, or else that can be judged or evaluated now."""
+        """The first job whose evaluation has ended, or else the first that can be judged or evaluated now."""
         for job in self._jobs:
             if job.measurement is not None and job.measurement.done():
                 return job
@@ -160,7 +160,7 @@ class _Judge:
     # --- one job -----------------------------------------------------------------------------------------
 
     def _go_on(self, job: Job, evaluations: Evaluations) -> None:
-        """Take the job's next step; store the verdict where that is one."""
+        """Take the job's next step; store its verdict, if that is one."""
         try:
             if job.dataset is None:
                 self._admit(job)
@@ -172,17 +172,17 @@ class _Judge:
             if not self._is_cut_short(job, fault):
                 self._blame(job, fault)
             return
-        assert job.dataset is not None, "what is measured was admitted"
+        assert job.dataset is not None, "a measured dataset was admitted"
         verdict = self._verdict(job, job.dataset, measurement)
         self._store_measured(verdict, self._evaluation(job, job.dataset, measurement) if is_new else None)
         self._done(job, verdict)
 
     def _admit(self, job: Job) -> None:
-        """Claim the dataset's content for its hotkey, and leave out of it what belongs to others.
+        """Claim the dataset's content for its hotkey, and leave out rows that belong to others.
 
-        Raises MinerFault where the content, or too much of it, belongs to others, as far as is known by now.
+        Raises MinerFault if the content, or too much of it, is known to belong to others.
         """
-        assert job.prepared is not None, "what is admitted is prepared"
+        assert job.prepared is not None, "an admitted dataset is prepared"
         dataset, commitment = job.prepared.result(), job.commitment
         owner, found = claim_content(self._validator, commitment, dataset, self._epoch.start_block)
         rules, owners = self._validator.competition.overlap, self._validator.ledger.owners()
@@ -197,13 +197,13 @@ class _Judge:
         job.dataset, job.block = dataset, owner.block
 
     def _measured(self, job: Job, evaluations: Evaluations) -> tuple[Measurement, bool] | None:
-        """The dataset's measurement in this epoch, and whether it is new; None while it is under way.
+        """The dataset's measurement in this epoch, and whether it is new; None while in progress.
 
-        A content that is being evaluated as another's is waited for: it has one measurement an epoch.
+        Waits for a content being evaluated for another hotkey: it is measured once an epoch.
         """
         if job.measurement is not None:
             return evaluations.end(job), True
-        assert job.dataset is not None, "what is measured is admitted"
+        assert job.dataset is not None, "a dataset is admitted before it is measured"
         content_hash = job.dataset.content_hash
         stored = self._validator.ledger.find_evaluation(self._epoch.start_block, content_hash)
         if stored is not None:
@@ -213,7 +213,8 @@ class _Judge:
         return None
 
     def _verdict(self, job: Job, dataset: Dataset, measurement: Measurement) -> Verdict:
-        """On what was measured: eligible, unless the sealed set shows that it learned the public one."""
+        """The verdict on a measured dataset: eligible, unless the sealed set shows that it learned the public
+        one."""
         fault = self._sealed_gap(measurement)
         if fault is not None:
             return blamed(
@@ -234,7 +235,8 @@ class _Judge:
         )
 
     def _sealed_gap(self, measurement: Measurement) -> MinerFault | None:
-        """The fault that the sealed set shows; None where there is none, or no base to compare with."""
+        """The fault that the sealed set reveals; None for no fault, or without a base loss to compare
+        with."""
         rules, sealed = self._validator.competition.sealed, self._validator.sealed_answers
         base = self._validator.ledger.base_loss()
         if rules is None or sealed is None or base is None or base.sealed_loss is None or not base.row_nll:
@@ -242,7 +244,7 @@ class _Judge:
         return sealed_gap_fault(measurement, base, sealed.conversations, rules)
 
     def _is_cut_short(self, job: Job, fault: MinerFault | Fault) -> bool:
-        """Whether there is nothing to say of the dataset: it was stopped with the program, or never begun."""
+        """Whether there is no verdict: the evaluation was stopped with the program, or never begun."""
         stopped = isinstance(fault, EvaluationStopped)
         return stopped and (self._validator.stop.is_set() or (self._clock.over() and not job.begun.is_set()))
 
@@ -265,7 +267,7 @@ class _Judge:
         pause = self._validator.retry_pauses[job.tries] * random.uniform(0.75, 1.25)
         if isinstance(fault, HubTransient) and fault.retry_after is not None:
             pause = max(pause, fault.retry_after)
-        if pause > self._clock.seconds_left():  # waiting would keep the epoch open for nothing
+        if pause > self._clock.seconds_left():  # waiting would be pointless
             self._done(job, verdict)
             return
         log_verdict(verdict)
@@ -302,7 +304,7 @@ class _Judge:
         )
 
     def _store_measured(self, verdict: Verdict, evaluation: Evaluation | None) -> None:
-        """Store it, also where the disk must be mended first: a lost evaluation would be made again."""
+        """Store it, waiting out a full or failing disk: a lost evaluation would have to be repeated."""
         while True:
             try:
                 stored = self._validator.ledger.record_verdict(verdict, evaluation)
@@ -311,8 +313,8 @@ class _Judge:
                     raise
                 note(fault)
                 pause = self._validator.fault_pause
-                told = "%s A finished evaluation waits to be stored: trying again every %.0f s."
-                log.error(told, fault, pause, extra=event("fault", fault=fault.kind, seconds=pause))
+                message = "%s A finished evaluation is waiting to be stored: trying again every %.0f s."
+                log.error(message, fault, pause, extra=event("fault", fault=fault.kind, seconds=pause))
                 self._validator.stop.wait(pause)
             else:
                 if stored is not None:
@@ -321,7 +323,7 @@ class _Judge:
 
 
 def log_verdict(verdict: Verdict) -> None:
-    """Tell people and collectors of a verdict, and count it."""
+    """Log a verdict, for people and collectors, and count it."""
     uid, reason = verdict.uid, verdict.reason or verdict.fault or ""
     VERDICTS.labels(standing=verdict.standing, reason=reason).inc()
     about = event(
@@ -336,11 +338,11 @@ def log_verdict(verdict: Verdict) -> None:
         detail=verdict.detail,
     )
     if verdict.standing == "eligible":
-        assert verdict.loss is not None, "the eligible were measured"
+        assert verdict.loss is not None, "an eligible dataset was measured"
         EVAL_LOSS.labels(uid=uid).set(verdict.loss)
         log.info("uid %d: eval loss %.6f, %s", uid, verdict.loss, verdict.model_id, extra=about)
     elif verdict.standing == "at_fault":
         log.info("uid %d: at fault (%s): %s", uid, verdict.reason, verdict.detail, extra=about)
     else:
-        told = "uid %d: not evaluated, which costs the miner nothing: %s"
-        log.warning(told, uid, verdict.detail, extra=about)
+        message = "uid %d: not evaluated, which costs the miner nothing: %s"
+        log.warning(message, uid, verdict.detail, extra=about)

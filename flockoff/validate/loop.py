@@ -1,7 +1,7 @@
-"""The validator's loop: each epoch reads what there is, does what is missing, and stores it at once.
+"""The validator's loop over epochs.
 
-An epoch can be entered any number of times: what the ledger holds is not done again. So a restart, a lost
-connection and an ordinary start are one and the same path.
+An epoch can be entered any number of times: nothing that the ledger holds is repeated. So a restart, a lost
+connection and an ordinary start take the same path.
 """
 
 import logging
@@ -22,18 +22,18 @@ from flockoff.validate.weights import NOT_SET
 
 log = logging.getLogger(__name__)
 
-_LONGEST_PAUSE = 6.0  # times the first, while a fault lasts
+_LONGEST_PAUSE = 6.0  # times the first pause, while a fault lasts
 _LONGEST_SLEEP = 300.0
 _SIGHT_SECONDS = 0.5  # between looks at what is being sketched meanwhile
 _LOOK_SECONDS = 5.0  # the longest wait that a stop request cannot cut short
 
 
 def run_epochs(validator: Validator, epochs: int | None) -> bool:
-    """Run ``epochs`` epochs, or for ever for None; returns whether every one of them set its weights.
+    """Run ``epochs`` epochs, or for ever for None; returns whether each of them set its weights.
 
-    Waits out what may be mended: the chain, the ledger's disk. Raises Interrupted when asked to stop, and
-    whatever waiting does not heal: NotRegistered, UsageError, LedgerError, SetupError where the base model
-    cannot be used at all.
+    Waits out faults of the chain and the ledger's disk. Raises Interrupted when asked to stop, and faults
+    that waiting does not fix: NotRegistered, UsageError, LedgerError, SetupError if the base model cannot be
+    used.
     """
     with FirstSight(validator) as sights:
         return _run_epochs(validator, epochs, sights)
@@ -72,16 +72,16 @@ def _run_epochs(validator: Validator, epochs: int | None, sights: FirstSight) ->
 
 
 class _Run:
-    """Where the loop is: which epoch is under way, and what became of those before."""
+    """The loop's state: the current epoch, and the outcome of those before."""
 
     def __init__(self) -> None:
         self.finished = 0
         self.all_set = True
-        self._last: int | None = None  # start block of the last epoch that was left
-        self._clock: EpochClock | None = None  # of the epoch under way
+        self._last: int | None = None  # start block of the last epoch left
+        self._clock: EpochClock | None = None  # of the current epoch
 
     def enter(self, validator: Validator, epoch: Epoch, status: EpochStatus) -> EpochClock | None:
-        """The clock of ``epoch``, or None if it was left already."""
+        """The clock of ``epoch``, or None if it was already left."""
         if self._clock is not None and self._clock.epoch.start_block < epoch.start_block:
             ended = self._clock.epoch.start_block
             log.error("WEIGHTS NOT SET: epoch %d ended first.", ended, extra=event(NOT_SET, epoch=ended))
@@ -99,7 +99,7 @@ class _Run:
         return self._clock
 
     def leave(self, outcome: bool | None) -> None:
-        """The epoch under way is done with; ``outcome``: whether its weights are set, None for not tried."""
+        """Leave the current epoch. ``outcome``: whether its weights are set; None: not tried."""
         assert self._clock is not None
         self._last, self._clock = self._clock.epoch.start_block, None
         if outcome is False:
@@ -109,7 +109,7 @@ class _Run:
             self.all_set &= outcome
 
     def say(self, fault: Fault, pause: float, tries: int) -> None:
-        """Log a fault that is waited out: loudly where weights are due."""
+        """Log a fault that is being waited out: as an error if weights are due."""
         note(fault)
         if self._clock is not None and self._clock.late():
             why = "WEIGHTS NOT SET, and the epoch ends soon: %s Trying again in %.0f s."

@@ -1,6 +1,6 @@
 """One epoch: facts are read, ``flockoff.epoch`` decides, and each decision is stored in one transaction.
 
-An epoch can be entered any number of times: what the ledger holds is not done again.
+An epoch can be entered any number of times: nothing that the ledger holds is repeated.
 """
 
 import logging
@@ -39,20 +39,20 @@ from flockoff.validate.weights import check_last_weights, set_weights
 
 log = logging.getLogger(__name__)
 
-_STUBBORN_EPOCHS = 3  # after so many the operator is told of a dataset that the worker cannot take
+_STUBBORN_EPOCHS = 3  # after which the operator is told of a dataset that the worker keeps failing on
 
 
 def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock, sights: FirstSight) -> bool | None:
     """Evaluate, settle, set weights; returns whether the weights were set.
 
-    None where none are due: this validator has no permit, or it came too late to evaluate anything and has no
-    weights from before.
+    None if none are due: this validator has no permit, or started too late to evaluate anything and has no
+    earlier weights.
     """
     ledger = validator.ledger
     queue: Sequence[Commitment] | None
     if not ledger.is_closed(epoch.start_block):
         if ledger.epoch(epoch.start_block) is not None:
-            queue = ledger.begin_epoch(epoch, [])  # gives the stored one, or finds that it is another chain's
+            queue = ledger.begin_epoch(epoch, [])  # returns the stored one, or raises for another chain's
         elif clock.over() and not ledger.memory().scores:
             log.info("Epoch %d is nearly over: waiting for the next one.", epoch.start_block)
             return None
@@ -82,7 +82,7 @@ def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock, sights: Fir
 def _begin(validator: Validator, epoch: Epoch) -> Sequence[Commitment] | None:
     """Form the epoch's queue from one snapshot and store it, with the verdicts that need no evaluation.
 
-    None where the chain would take no weights from this validator: what it evaluates could not count.
+    None if the chain would accept no weights from this validator: its evaluations could not count.
     """
     ledger = validator.ledger
     for start_block in ledger.open_epochs():
@@ -122,7 +122,7 @@ def _begin(validator: Validator, epoch: Epoch) -> Sequence[Commitment] | None:
 
 
 def _may_set_weights(validator: Validator, snapshot: SubnetSnapshot) -> bool:
-    """Whether the chain would take this validator's weights; says so where it would not."""
+    """Whether the chain would accept this validator's weights; logs why not."""
     hotkey = validator.chain.hotkey
     counts, neuron = snapshot.counts(hotkey), snapshot.neuron(hotkey)
     stake = neuron.stake if neuron is not None else 0.0
@@ -131,13 +131,13 @@ def _may_set_weights(validator: Validator, snapshot: SubnetSnapshot) -> bool:
     if counts:
         return True
     log.warning(
-        "The chain takes no weights from this hotkey: it has no validator permit on subnet %d, or less stake "
-        "than is asked for (it has %.0f, asked for are %.0f). %s The chain gives permits to the most staked "
-        "at the end of each epoch; this validator then goes on by itself.",
+        "The chain accepts no weights from this hotkey: it has no validator permit on subnet %d, or less "
+        "stake than required (it has %.0f of %.0f). %s The chain gives permits to the largest stakes at the "
+        "end of each epoch; this validator then continues by itself.",
         validator.netuid,
         stake,
         snapshot.stake_threshold,
-        "Evaluating all the same, as asked for."
+        "Evaluating anyway, as requested."
         if validator.evaluate_without_permit
         else "Nothing is evaluated until then, unless with --evaluate_without_permit.",
         extra=event("no_permit", stake=stake, threshold=snapshot.stake_threshold),
@@ -156,10 +156,10 @@ def _make_room(validator: Validator, queue: Sequence[Commitment]) -> None:
 
 
 def _snapshot_at_start(validator: Validator, epoch: Epoch) -> SubnetSnapshot:
-    """The subnet as it was when the epoch started, so that nobody can slip out of it by committing anew.
+    """The subnet at the epoch's start, so that nobody can escape by committing anew.
 
-    A node that no longer has that block's state shows the present one; any other fault is waited out, so that
-    all validators go by the same state.
+    If the node no longer has that block's state, the latest one is used; any other fault is waited out, so
+    that all validators go by the same state.
     """
     try:
         return validator.chain.snapshot(epoch.start_block)
@@ -169,7 +169,7 @@ def _snapshot_at_start(validator: Validator, epoch: Epoch) -> SubnetSnapshot:
 
 
 def _measure_base_loss(validator: Validator, clock: EpochClock) -> None:
-    """Measure what the evaluation set's loss is without any adapter, for people to compare with."""
+    """Measure the base model's loss without any adapter, for comparison."""
 
     def on_progress(progress: Progress) -> None:
         log.debug("base model: %s %d/%d", progress.phase, progress.done, progress.total)
@@ -179,7 +179,7 @@ def _measure_base_loss(validator: Validator, clock: EpochClock) -> None:
     except EvaluationStopped:
         return
     except EvaluationFault as fault:
-        log.warning("The base model's own loss could not be measured: %s", fault)
+        log.warning("The base model's loss could not be measured: %s", fault)
         return
     if base != validator.ledger.base_loss():
         validator.ledger.record_base_loss(base)
@@ -189,11 +189,11 @@ def _measure_base_loss(validator: Validator, clock: EpochClock) -> None:
 
 
 def _close(validator: Validator, start_block: int) -> None:
-    """Settle the epoch's verdicts and store what it came to in one go."""
+    """Settle the epoch's verdicts and store the outcome in one transaction."""
     ledger = validator.ledger
     snapshot = validator.chain.snapshot()
     verdicts = ledger.verdicts(start_block)
-    borrowed = _borrowed_by_now(validator, verdicts)
+    borrowed = _latest_borrowed(validator, verdicts)
     settlement = settle(
         start_block,
         verdicts,
@@ -204,7 +204,7 @@ def _close(validator: Validator, start_block: int) -> None:
     )
     ledger.close_epoch(settlement, block=snapshot.block, borrowed=borrowed)
     show_by_uid(SCORE, settlement.scores, {neuron.hotkey: neuron.uid for neuron in snapshot.neurons})
-    _remember_what_is_shown(validator, snapshot)
+    _record_shown_commitments(validator, snapshot)
     for verdict in settlement.copies:
         log_verdict(verdict)
     about = event("epoch_closed", epoch=start_block, eligible=len(settlement.shares))
@@ -214,15 +214,16 @@ def _close(validator: Validator, start_block: int) -> None:
         _report_stubborn(validator, settlement.verdicts)
 
 
-def _remember_what_is_shown(validator: Validator, snapshot: SubnetSnapshot) -> None:
-    """Note when each commitment was made that the chain shows now: a later one of its hotkey will hide it."""
+def _record_shown_commitments(validator: Validator, snapshot: SubnetSnapshot) -> None:
+    """Record the block of each commitment on chain now: a later one of its hotkey will hide it."""
     next_blocks = Epoch(snapshot.block + 1, snapshot.block + 2, seed=0)
     entries = enter(snapshot, next_blocks, Memory(), validator.competition.id)
     validator.ledger.record_commitments(entries.seen)
 
 
-def _borrowed_by_now(validator: Validator, verdicts: Iterable[Verdict]) -> dict[str, Borrowed]:
-    """By content hash, what of the eligible belongs to others, where contents first seen since tell more."""
+def _latest_borrowed(validator: Validator, verdicts: Iterable[Verdict]) -> dict[str, Borrowed]:
+    """By content hash, what of the eligible belongs to others, where contents first seen since then bear on
+    it."""
     sketches, rules = validator.ledger.sketches, validator.competition.overlap
     owners, public = validator.ledger.owners(), validator.public_sample
     found: dict[str, Borrowed] = {}
@@ -235,15 +236,15 @@ def _borrowed_by_now(validator: Validator, verdicts: Iterable[Verdict]) -> dict[
 
 
 def _report_stubborn(validator: Validator, verdicts: Iterable[Verdict]) -> None:
-    """Tell the operator of datasets that the worker keeps failing on while it can take others."""
+    """Report datasets that the worker keeps failing on while it can evaluate others."""
     for verdict in verdicts:
         if not verdict.set_aside or verdict.content_hash is None:
             continue
         epochs = 1 + validator.ledger.evaluation_faults(verdict.content_hash, before=verdict.epoch)
         if epochs >= _STUBBORN_EPOCHS:
             log.error(
-                "uid %d: %s could not be evaluated in %d epochs, while others could. Its score fades, and "
-                "its place comes last. Please look at it and report it. The last time: %s",
+                "uid %d: %s could not be evaluated in %d epochs, while others could. Its score decays, and "
+                "it goes last in the queue. Please look into it and report it. The last failure: %s",
                 verdict.uid,
                 verdict.model_id,
                 epochs,

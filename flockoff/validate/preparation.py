@@ -1,4 +1,4 @@
-"""Getting datasets ready ahead of their evaluation: downloaded, checked, in threads of their own."""
+"""Downloads and checks datasets ahead of their evaluation, in threads."""
 
 import threading
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _DOWNLOADS_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset that is on this machine, valid and not contaminated."""
+    """A dataset on this machine, valid and not contaminated."""
 
     path: Path
     content_hash: str
@@ -27,7 +27,7 @@ class Dataset:
     tokens: int  # of one pass
     bytes: int
     sketch: Sketch
-    left_out: tuple[int, ...] = ()  # 1-based lines that are not to be trained on
+    left_out: tuple[int, ...] = ()  # 1-based lines not to train on
     note: str = ""  # why, for the miner
 
 
@@ -37,7 +37,7 @@ class Preparer:
     def __init__(self, validator: Validator) -> None:
         self._validator = validator
         self._checking = threading.Lock()  # a check takes a core and up to 200 MB
-        self._key = validator.ledger.sketches.key  # asked for here: the ledger has a thread of its own
+        self._key = validator.ledger.sketches.key  # read here: the ledger is bound to this thread
 
     def prepare(self, model_id: ModelId, *, needed: bool = True) -> Dataset:
         """Raises MinerFault, HubError's kinds, SetupError for the disk, Interrupted.
@@ -100,7 +100,7 @@ class Preparation:
 
 
 class _StoppableEncoder:
-    """An encoder that gives up when the program is asked to stop: a check can take many seconds."""
+    """An encoder that aborts when the program is asked to stop: a check can take many seconds."""
 
     def __init__(self, encoder: RowEncoder, stop: threading.Event) -> None:
         self.special_tokens = encoder.special_tokens

@@ -1,4 +1,4 @@
-"""What an epoch works with: the adapters and the rules."""
+"""What an epoch needs: the adapters and the rules."""
 
 import threading
 from collections.abc import Callable
@@ -27,11 +27,11 @@ class Validator:
     miner_sample_size: int = 32
     blocks_per_epoch: int | None = None  # None: the subnet's own tempo
     block_threshold: int = 50
-    evaluate_without_permit: bool = False  # though the chain would take no weights
-    allow_mixed_devices: bool = False  # losses of different kinds of device may be compared
-    retry_pauses: tuple[float, ...] = (60.0, 300.0)  # seconds before what failed in an epoch is tried again
-    fault_pause: float = 10.0  # seconds before all goes on after chain or ledger failed; doubles at first
-    after_epoch: tuple[Callable[[int], None], ...] = ()  # told each epoch's start block when it is done
+    evaluate_without_permit: bool = False  # although the chain would accept no weights
+    allow_mixed_devices: bool = False  # compare losses of different kinds of device
+    retry_pauses: tuple[float, ...] = (60.0, 300.0)  # seconds before each retry within an epoch
+    fault_pause: float = 10.0  # seconds after a fault of chain or ledger; doubles at first
+    after_epoch: tuple[Callable[[int], None], ...] = ()  # called with each finished epoch's start block
     stop: threading.Event = field(default_factory=threading.Event)
     told: set[int] = field(default_factory=set)  # epochs whose weights were said not to be those on chain
 

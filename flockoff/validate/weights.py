@@ -16,19 +16,19 @@ from flockoff.validate.validator import Validator
 log = logging.getLogger(__name__)
 
 NOT_SET = "weights_not_set"  # the event's name
-_PAUSE_BLOCKS = 2  # after a passing fault
-_LONG_PAUSE_BLOCKS = 10  # after one that somebody has to mend
+_PAUSE_BLOCKS = 2  # after a transient fault
+_LONG_PAUSE_BLOCKS = 10  # after one that somebody has to fix
 
 
 def set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
-    """Decide on a closed epoch's weights and see them onto the chain; returns whether they are there.
+    """Decide on a closed epoch's weights and set them; returns whether they are on chain.
 
-    The decision is stored before it is sent, so that weights found on chain after a crash are known for what
-    they are: weights set after the epoch was closed are these.
+    The decision is stored before it is sent, so that weights found on chain after a crash can be recognised:
+    those set after the epoch was closed are these.
     """
     ledger = validator.ledger
     closed_block = ledger.closed_block(epoch.start_block)
-    assert closed_block is not None, "weights follow from an epoch that is closed"
+    assert closed_block is not None, "only a closed epoch has weights"
     snapshot = _snapshot_with_permit(validator, clock)
     uids = {neuron.hotkey: neuron.uid for neuron in snapshot.neurons}
     chosen: Mapping[str, float] | None = ledger.chosen_weights(epoch.start_block)
@@ -38,7 +38,7 @@ def set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
         if decision.action is Action.HOLD:
             log.error("WEIGHTS NOT SET: %s", decision.reason, extra=event(NOT_SET, epoch=epoch.start_block))
             return False
-        _say_what(decision, uids)
+        _log_decision(decision, uids)
         chosen = decision.weights
         ledger.record_choice(epoch.start_block, chosen, decision.consensus)
         receipt = receipt or _submit(validator, _by_uid(chosen, uids), clock, since=closed_block)
@@ -58,7 +58,7 @@ def set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
 
 
 def _snapshot_with_permit(validator: Validator, clock: EpochClock) -> SubnetSnapshot:
-    """The subnet now. A permit that is missing is waited for until the epoch ends: nothing is sent meanwhile.
+    """The subnet now. Waits for a missing permit until the epoch ends, sending nothing.
 
     Raises Interrupted when the validator is asked to stop.
     """
@@ -69,7 +69,7 @@ def _snapshot_with_permit(validator: Validator, clock: EpochClock) -> SubnetSnap
             return snapshot
         log.error(
             "WEIGHTS NOT SET, %s before the epoch's end: This hotkey has no validator permit, or too "
-            "little stake, so the chain takes none. Looking again in %d blocks.",
+            "little stake, so the chain accepts none. Checking again in %d blocks.",
             counted(clock.blocks_left(), "block"),
             _LONG_PAUSE_BLOCKS,
             extra=event(NOT_SET, blocks=_LONG_PAUSE_BLOCKS),
@@ -79,10 +79,11 @@ def _snapshot_with_permit(validator: Validator, clock: EpochClock) -> SubnetSnap
 
 
 def check_last_weights(validator: Validator, snapshot: SubnetSnapshot) -> None:
-    """Say so, once, where the weights on chain are not those that were last set: nobody else would notice.
+    """Log an error, once, if the weights on chain differ from those last set, which nothing else would
+    notice.
 
-    Under commit-reveal weights are sealed at first, and dropped where they cannot be revealed. Some may be
-    waiting to be revealed at any time, so what is compared is what was set before those.
+    Under commit-reveal weights are sealed at first, and dropped if they cannot be revealed. Some may be
+    unrevealed at any time, so the comparison is with those set before.
     """
     uids = {neuron.hotkey: neuron.uid for neuron in snapshot.neurons}
     if validator.chain.hotkey not in uids:
@@ -91,7 +92,7 @@ def check_last_weights(validator: Validator, snapshot: SubnetSnapshot) -> None:
     last = validator.ledger.last_weights(before=min(on_chain.sealed, default=None))
     if last is None or not last.weights or last.epoch in validator.told:
         return
-    # Who has left has no uid any more, and the chain took the weight on it away.
+    # A hotkey that has left has no uid any more, and the chain dropped the weight on it.
     left = {hotkey: -place for place, hotkey in enumerate(last.weights, start=1) if hotkey not in uids}
     sent = {uids.get(hotkey, left.get(hotkey, 0)): weight for hotkey, weight in last.weights.items()}
     if on_chain.are(sent, gone=left.values()):
@@ -99,7 +100,7 @@ def check_last_weights(validator: Validator, snapshot: SubnetSnapshot) -> None:
     validator.told.add(last.epoch)
     WEIGHTS_DIFFER.inc()
     log.error(
-        "The weights on chain are not those that were set in block %s, for epoch %d. Look whether another "
+        "The weights on chain are not those that were set in block %s, for epoch %d. Check whether another "
         "program uses this hotkey and, on a subnet with commit-reveal, whether the chain had the Drand "
         "beacon when they were due to be revealed. New ones are set at this epoch's end.",
         last.block,
@@ -124,24 +125,24 @@ def _decide(validator: Validator, epoch: Epoch, snapshot: SubnetSnapshot) -> Wei
 def _submit(
     validator: Validator, weights: Mapping[int, float], clock: EpochClock, *, since: int
 ) -> Receipt | None:
-    """Set ``weights``, trying again until the chain has them or the epoch has ended.
+    """Set ``weights``, retrying until the chain has them or the epoch has ended.
 
-    Of a submission it may not be known whether it landed, here or before a crash: weights that the chain
-    shows as set after block ``since`` are these. Returns None if the epoch ended without them. Raises
-    NotRegistered, and Interrupted when the validator is asked to stop.
+    Whether a submission landed may be unknown, here or after a crash: weights that the chain shows as set
+    after block ``since`` are these. Returns None if the epoch ended without them. Raises NotRegistered, and
+    Interrupted when the validator is asked to stop.
     """
     while True:
         try:
             return validator.chain.set_weights(weights, since=since)
         except ChainCooldown as fault:
             blocks = fault.blocks_left or _PAUSE_BLOCKS
-            _say(fault, blocks, clock)
+            _log_fault(fault, blocks, clock)
         except ChainTransient as fault:
             blocks = _PAUSE_BLOCKS
-            _say(fault, blocks, clock)
+            _log_fault(fault, blocks, clock)
         except (ChainFatal, NoFunds) as fault:
             blocks = _LONG_PAUSE_BLOCKS
-            _say(fault, blocks, clock)
+            _log_fault(fault, blocks, clock)
         if clock.ended():
             return None
         if validator.stop.wait(min(blocks, clock.blocks_left() + 1) * clock.seconds_per_block):
@@ -149,7 +150,7 @@ def _submit(
 
 
 def _landed(snapshot: SubnetSnapshot, hotkey: str, since: int) -> Receipt | None:
-    """Where ``hotkey``'s last weights are on chain, if they were set after block ``since``."""
+    """The receipt of ``hotkey``'s last weights on chain, if set after block ``since``."""
     for neuron in snapshot.neurons:
         if neuron.hotkey == hotkey and neuron.last_update > since:
             return Receipt(extrinsic="", block=neuron.last_update)
@@ -160,17 +161,17 @@ def _by_uid(weights: Mapping[str, float], uids: Mapping[str, int]) -> dict[int, 
     return {uids[hotkey]: weight for hotkey, weight in weights.items()}
 
 
-def _say_what(decision: WeightsDecision, uids: Mapping[str, int]) -> None:
+def _log_decision(decision: WeightsDecision, uids: Mapping[str, int]) -> None:
     if decision.action is Action.BURN:
         [owner] = _by_uid(decision.weights, uids)
-        told = "%s All weight goes to the subnet owner's uid %d (burn)."
-        log.warning(told, decision.reason, owner, extra=event("burn", uid=owner))
+        message = "%s All weight goes to the subnet owner's uid %d (burn)."
+        log.warning(message, decision.reason, owner, extra=event("burn", uid=owner))
     elif decision.action is Action.REPEAT:
-        log.warning("%s The last weights are set again.", decision.reason, extra=event("weights_repeated"))
+        log.warning("%s Setting the last weights again.", decision.reason, extra=event("weights_repeated"))
     if decision.padding:
         padding = [uids[hotkey] for hotkey in decision.padding]
-        told = "The chain asks for more weights than there are: uids %s get the smallest that it can store."
-        log.warning(told, ", ".join(map(str, padding)), extra=event("weights_padded", uids=padding))
+        message = "The chain requires more weights than there are: uids %s get the smallest it can store."
+        log.warning(message, ", ".join(map(str, padding)), extra=event("weights_padded", uids=padding))
 
 
 def _shown(weights: Mapping[str, float], uids: Mapping[str, int]) -> str:
@@ -178,8 +179,8 @@ def _shown(weights: Mapping[str, float], uids: Mapping[str, int]) -> str:
     return ", ".join(f"uid {uids.get(hotkey, '-')} {weight:.4f}" for hotkey, weight in ranked)
 
 
-def _say(fault: ChainError, blocks: int, clock: EpochClock) -> None:
-    """Quietly while there is time; loudly once the weights are due, or where somebody has to act."""
+def _log_fault(fault: ChainError, blocks: int, clock: EpochClock) -> None:
+    """Log a warning while there is time; an error once the weights are due, or if somebody has to act."""
     note(fault)
     late = clock.late()
     if late:

@@ -1,4 +1,4 @@
-"""All benches under one command: ``python -m tests.bench NAME [OPTIONS]``; without a name, their names."""
+"""Runs a bench: ``python -m tests.bench NAME [OPTIONS]``; without a name, lists them."""
 
 import ast
 import runpy

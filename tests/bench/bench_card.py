@@ -1,4 +1,4 @@
-"""What this machine's card does: kernels, speed against the counted limit, host, memory, the same bits again.
+"""This machine's GPU: kernels, speed relative to the counted limit, host, memory, reproducibility.
 
     python -m tests.bench card
     python -m tests.bench card --seconds 300 --json card.json

@@ -1,4 +1,4 @@
-"""How long checking a dataset takes, and in how much memory: ``python -m tests.bench check MODEL_DIR``.
+"""Time and memory of checking a dataset: ``python -m tests.bench check MODEL_DIR``.
 
 MODEL_DIR holds a base model's tokenizer. Each kind of file of tests/support/hostile_files.py is checked in a
 process of its own, contamination included, and gives one line: seconds and processor seconds a 64 MiB, the

@@ -1,4 +1,4 @@
-"""Which comparison of two datasets tells a real difference from the noise of training?
+"""Which comparison of two datasets best separates a real difference from training noise?
 
 ``python -m tests.bench comparison RESULTS.jsonl``, of which every line is one evaluation:
 ``{"dataset": NAME, "seed": NUMBER, "row_nll": [nats of each evaluation row, ...]}`` and whatever else.

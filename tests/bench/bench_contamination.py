@@ -1,4 +1,5 @@
-"""How well contamination is found: ``python -m tests.bench contamination [--each N] [--texts DIR …]``.
+"""Recall and precision of contamination detection: ``python -m tests.bench contamination [--each N] [--texts
+DIR …]``.
 
 1. Precision and recall on the labelled set of tests/support/contamination_cases.py: --each disguised answers
    of every kind, and 256 honest rows of every kind, at several thresholds (``runs``, ``answer_share`` and

@@ -1,4 +1,4 @@
-"""What surrounds the training in an epoch: how long the device waits, and what the chain is asked.
+"""Overhead around training in an epoch: idle device time and chain requests.
 
     python -m tests.bench epoch
     python -m tests.bench epoch --miners 8 64 254 --datasets 8 --rows 24

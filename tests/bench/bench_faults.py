@@ -1,4 +1,4 @@
-"""Every fault many times, and what it cost: ``uv run python -m tests.bench faults --times 10``.
+"""Injects every fault many times and measures its cost: ``uv run python -m tests.bench faults --times 10``.
 
 The table is the one in the guide to faults. The validator, its ledger and both clients are the real ones; the
 chain, the hub and the evaluator are the local doubles.

@@ -1,4 +1,4 @@
-"""How much does a loss move with the seed alone, against how much it moves with the data?
+"""How much does a loss vary with the seed alone, compared with the data?
 
 ``python -m tests.bench noise MODEL_DIR --out RESULTS.jsonl`` trains the base model (SmolLM2-135M, as
 ``flockoff demo`` leaves it in the cache) on the datasets of tests/support/graded_datasets.py under the seeds

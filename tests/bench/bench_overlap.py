@@ -1,4 +1,4 @@
-"""What finding near-duplicates costs: ``python -m tests.bench overlap [--datasets N] [--rows N]``.
+"""The cost of finding near-duplicates: ``python -m tests.bench overlap [--datasets N] [--rows N]``.
 
 1. Sketching one dataset's answers (100 words each), in processor seconds. Where ``rensa`` or ``datasketch``
    can be imported, MinHash with 128 permutations and LSH at a Jaccard similarity of 0.4 does the same beside

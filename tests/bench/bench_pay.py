@@ -1,4 +1,4 @@
-"""What k like hotkeys of one owner earn, and whether hiding quality pays: ``python -m tests.bench pay``.
+"""What k equal hotkeys of one owner earn, and whether hiding quality pays: ``python -m tests.bench pay``.
 
 Static figures of one epoch, without queue and scores, for every rule of pay: means over 100 random fields a
 line (or as many as the argument says), which take some 2 minutes. The others of n datasets are drawn evenly,

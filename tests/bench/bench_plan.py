@@ -1,4 +1,4 @@
-"""How far the planner is from what evaluations take: by tokens as in a forecast, and by operations on paper.
+"""The planner's accuracy: by tokens, as in a forecast, and by operations, as on paper.
 
     python -m tests.bench plan
     python -m tests.bench plan --model qwen2 --repeats 5

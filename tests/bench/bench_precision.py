@@ -1,4 +1,4 @@
-"""What a lower precision of training does to the differences that decide, and what it saves.
+"""The effect of lower training precision on the differences between datasets, and what it saves.
 
     python -m tests.bench precision
     python -m tests.bench precision --rows 48 --epochs 2 --stored float32 --json result.json

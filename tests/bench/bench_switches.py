@@ -1,4 +1,4 @@
-"""What each trick of training is worth: each turned off alone, then all; and a long dataset beside a short.
+"""The effect of each training optimisation: each turned off alone, then all; and scaling with size.
 
     python -m tests.bench switches
     python -m tests.bench switches --model qwen2 --repeats 5

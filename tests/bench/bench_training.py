@@ -1,4 +1,4 @@
-"""Seconds a miner, share of the peak and memory: as subnets do it today, TRL as it comes, and ours.
+"""Seconds per miner, MFU and memory: the usual subnet code, stock TRL, and ours.
 
     python -m tests.bench training
     python -m tests.bench training --quick

@@ -1,4 +1,4 @@
-"""Datasets an hour of two workers of one thread each, against one worker of one thread.
+"""Throughput of two single-threaded workers compared with one.
 
     python -m tests.bench workers
     python -m tests.bench workers --models smollm2 --rows 16 --datasets 6 --repeats 3

@@ -1,4 +1,4 @@
-"""The memory of training Qwen2.5-1.5B, counted without a device: its tensors have sizes and no content.
+"""The memory of training Qwen2.5-1.5B, counted without a device on fake tensors.
 
     python -m tests.bench.count_memory
     python -m tests.bench.count_memory --rows 2 --tokens 4096 --memory 12 24

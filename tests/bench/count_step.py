@@ -1,4 +1,4 @@
-"""One optimizer step on a card, counted without one: kernels, bytes moved, and seconds by the roofline.
+"""One optimizer step on a GPU, counted without one: kernels, bytes moved, and seconds by the roofline.
 
     python -m tests.bench.count_step
     python -m tests.bench.count_step --tokens 64 256 1024 --plain

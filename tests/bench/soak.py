@@ -1,4 +1,4 @@
-"""A validator's whole life in a short time: ``uv run python -m tests.bench.soak --epochs 1000``.
+"""A validator's long life in a short time: ``uv run python -m tests.bench.soak --epochs 1000``.
 
 The chain adapter, the hub client, the ledger and the loop are the real ones, in a process of their own; chain
 and hub are the local doubles, and the evaluator gives fixed numbers. Some miners commit something new in

@@ -1,4 +1,4 @@
-"""The bench for cards runs through, on what there is."""
+"""The GPU bench runs to completion on any device."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pipelines that are compared do the same; only then does it mean something that one is faster."""
+"""The compared pipelines compute the same, without which their speeds are not comparable."""
 
 import importlib
 from collections.abc import Callable

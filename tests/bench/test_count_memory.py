@@ -1,4 +1,4 @@
-"""What training takes on a card of 12 GiB, counted, is what was told and promised."""
+"""Training's counted memory on a 12 GiB GPU matches the estimate and the requirement."""
 
 import pytest
 

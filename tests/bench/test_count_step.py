@@ -1,4 +1,4 @@
-"""What a step on a card comes to, counted: bounds that the fused kernels were made for."""
+"""A GPU step's counted cost stays within the bounds that the fused kernels aim for."""
 
 import pytest
 

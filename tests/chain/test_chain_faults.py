@@ -1,4 +1,4 @@
-"""Every way in which a node fails, against every call of the chain adapter."""
+"""Every node failure against every call of the chain adapter."""
 
 import threading
 import time

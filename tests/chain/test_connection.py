@@ -1,4 +1,4 @@
-"""What happens when the node is away, silent, slow or restarted; on node doubles and bare sockets."""
+"""A node that is away, silent, slow or restarted, on node doubles and bare sockets."""
 
 import socket
 import threading

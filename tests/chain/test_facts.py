@@ -1,4 +1,4 @@
-"""What this project takes the chain to do, fact by fact, of the node double or of ``--subtensor URL``.
+"""This project's assumptions about the chain, checked against the node double or ``--subtensor URL``.
 
 ``AGREED`` are 28 facts that the double has had all along, ``MENDED`` those that it had wrong, by their number
 in what was found against an executed runtime; ``flockoff/localnet/node/README.md`` has what still differs. A

@@ -1,4 +1,4 @@
-"""Every row of the table: real SDK errors in, the project's errors out."""
+"""Every row of the table, from real SDK errors to this project's errors."""
 
 from pathlib import Path
 

@@ -94,7 +94,7 @@ def test_load_wallet_locked_hotkey_is_a_setup_error_and_asks_nobody(new_wallet: 
         b"$NACL" + bytes(64)
     )  # how a locked key begins; making one takes six seconds
 
-    with pytest.raises(SetupError, match="locked with a password") as caught:
+    with pytest.raises(SetupError, match="is encrypted") as caught:
         load_wallet(ref)
     assert "BT_WALLET_PASSWORD" in caught.value.remedy
 

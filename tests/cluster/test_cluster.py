@@ -189,5 +189,5 @@ def test_room_is_a_worker_a_gpu_or_the_smallest_nodes_cpus(
 
 @pytest.mark.slow
 def test_cluster_that_nobody_answers_for_is_a_setup_error() -> None:
-    with pytest.raises(SetupError, match="nobody answers there"):
+    with pytest.raises(SetupError, match="no answer"):
         cluster_plans("ray://127.0.0.1:1")

@@ -149,7 +149,7 @@ def test_check_against_without_a_commit_is_a_usage_error(
     write_dataset(file, OWN)
     done = check(str(file), "--against", "ann/data")
     assert done.exit_code == 2
-    assert "Give it as REPO@COMMIT" in done.stderr
+    assert "Give REPO@COMMIT" in done.stderr
 
 
 def test_check_of_the_format_needs_neither_hub_nor_tokenizer(

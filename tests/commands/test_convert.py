@@ -1,4 +1,4 @@
-"""``flockoff convert``: what people have, to what the competition takes; what is left out is told."""
+"""``flockoff convert``: common formats to the competition's; omissions are reported."""
 
 import csv
 import json
@@ -64,8 +64,8 @@ def test_convert_tells_what_it_left_out_and_why(command: Callable[..., Result], 
     assert told["dropped"] == {
         "none of the known formats": 2,
         "a blank content": 1,
-        "no turn of the assistant": 1,
-        "turns that do not alternate, beginning with the user": 1,
+        "no assistant turn": 1,
+        "turns that do not alternate, starting with the user": 1,
         "a role that is neither the user's, the assistant's nor the system's": 1,
         "not an object": 2,
         "a lone surrogate, which is no character": 1,
@@ -93,7 +93,7 @@ def test_convert_replaces_nothing_unasked_and_leaves_nothing_behind(
     out.write_text("mine", encoding="utf-8")
     done = command("convert", str(source), "--out", str(out))
     assert (done.exit_code, out.read_text(encoding="utf-8")) == (2, "mine")
-    assert "is there already. Name another file, or add --overwrite." in done.stderr
+    assert "already exists. Name another file, or add --overwrite." in done.stderr
     assert command("convert", str(source), "--out", str(out), "--overwrite").exit_code == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.jsonl", "source.jsonl"]
 

@@ -84,7 +84,7 @@ def test_explain_of_a_ledger_of_another_competition_is_refused(
     ("who", "expected"),
     [
         ("carlotta", "verdict   duplicate: "),
-        ("carlotta", "score     0.000000 → 0, for the miner was at fault"),
+        ("carlotta", "score     0.000000 → 0, since the miner was at fault"),
         ("annabel", "weight    not from these scores"),
     ],
 )

@@ -80,7 +80,7 @@ def test_history_of_nobody_says_what_to_give(flockoff: Flockoff) -> None:
 def test_leaderboard_without_a_ledger_says_where_one_comes_from(flockoff: Flockoff, tmp_path: Path) -> None:
     done = flockoff("leaderboard", "--data-dir", str(tmp_path / "elsewhere"))
     assert done.exit_code == 1
-    assert "A validator makes one when it starts" in done.stderr
+    assert "A validator creates one when it starts" in done.stderr
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 300])

@@ -1,4 +1,4 @@
-"""The arithmetic of ``flockoff score``, and what it keeps."""
+"""The arithmetic of ``flockoff score``, and its cache."""
 
 import math
 from dataclasses import replace

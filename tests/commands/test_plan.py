@@ -11,7 +11,7 @@ def test_plan_of_a_4090_tells_time_cards_memory_and_sources(command: Callable[..
     said = command("plan", "--miners", "32", "--rows", "10000", "--gpu", "4090").stdout
     assert "32 datasets of 10,000 rows of 256 tokens, 2 passes, Qwen/Qwen2.5-1.5B-Instruct" in said
     assert re.search(r"4090 +165.2 +\d+ min \d\d s +\d+ of 32", said)
-    assert "40% of each card's peak" in said and "NVIDIA, Ada GPU Architecture" in said
+    assert "40% of each GPU's peak" in said and "NVIDIA, Ada GPU Architecture" in said
     assert "3090" not in said
 
 

@@ -1,4 +1,4 @@
-"""What a replay says, and when it agrees; tests/neurons/test_two_validators.py has real ones."""
+"""A replay's output, and when it agrees; tests/neurons/test_two_validators.py has real ones."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The miner, killed with SIGKILL at every step of its work and started again."""
+"""The miner, killed with SIGKILL at every step and restarted."""
 
 import re
 import signal

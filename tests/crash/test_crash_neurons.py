@@ -1,4 +1,4 @@
-"""The neurons as they are started by people, killed from outside at the moments that matter most."""
+"""The neurons as users start them, killed from outside at the critical moments."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The validator, killed with SIGKILL at every step of an epoch and started again."""
+"""The validator, killed with SIGKILL at every step of an epoch and restarted."""
 
 import signal
 from collections.abc import Iterator, Sequence

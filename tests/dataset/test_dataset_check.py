@@ -193,4 +193,4 @@ def test_fault_of_many_problems_names_three_and_counts_the_rest(dataset: Write) 
 
 def test_fault_of_the_file_as_a_whole_names_no_line(dataset: Write) -> None:
     fault = fault_of(check_dataset(dataset(b""), Limits(), CharacterEncoder()))
-    assert fault.message == "The dataset is not valid: there is no row in the file."
+    assert fault.message == "The dataset is not valid: the file has no rows."

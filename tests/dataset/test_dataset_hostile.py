@@ -1,4 +1,4 @@
-"""Files made to hurt: each ends in a verdict, in memory that does not grow with the file.
+"""Hostile files: each gets a verdict, in bounded memory.
 
 The peak is what Python allocates, on top of the file's rows that nobody keeps; how long it takes is
 printed by tests/bench/bench_check.py and not asserted.

@@ -1,4 +1,4 @@
-"""The worst files by tests/bench/bench_check.py, with a real tokenizer in a process of its own."""
+"""The worst files of tests/bench/bench_check.py, with a real tokenizer in a separate process."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Each mistake that people make is named with the remedy that fits, once for all rows that have it."""
+"""Each common mistake is reported with its remedy, once for all rows."""
 
 import json
 from pathlib import Path
@@ -32,11 +32,11 @@ CASES = {
         "prompt and completion",
         "flockoff convert",
     ),
-    "comma at the end": (GOOD + ",", "a comma too many", "Remove it."),
-    "comma in a list": (GOOD.replace("]", ",]"), "a comma too many", "Remove it."),
+    "comma at the end": (GOOD + ",", "an extra comma", "Remove it."),
+    "comma in a list": (GOOD.replace("]", ",]"), "an extra comma", "Remove it."),
     "no-break space": (GOOD.replace(": null", ":\u00a0null"), "a no-break space", "Replace it"),
     "Python": (str(json.loads(GOOD)), "Python's notation", "json.dumps"),
-    "Cyrillic": (GOOD.replace("user", "us\u0435r"), "only looks like", "Type the role anew"),
+    "Cyrillic": (GOOD.replace("user", "us\u0435r"), "only looks like", "Retype the role"),
     "system turn": (GOOD.replace('"user"', '"system"'), "a turn of the role 'system'", "own key 'system'"),
     "several keys": (GOOD.replace("{", '{"id": 1, "source": "x", ', 1), "'id', 'source'", "Remove them"),
 }

@@ -1,4 +1,4 @@
-"""Whose rows are in a dataset: disguised copies are found, honest people are left alone."""
+"""Whose rows are in a dataset: disguised copies are found, honest data is not affected."""
 
 import random
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Rows with answers of the sealed set: counted and left out like the others, and never told apart."""
+"""Rows with answers of the sealed set: counted and left out like the others, and never identified."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The sealed set decides: who gains more on the public set than on it has learned the set."""
+"""The sealed set's rule: a dataset that gains more on the public set has learned that set."""
 
 import math
 

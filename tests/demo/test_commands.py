@@ -1,4 +1,4 @@
-"""The main job and the local network as a person runs them."""
+"""The demo and the local network as users run them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The guides under .github/docs: their commands are run as they stand, their links lead somewhere.
+"""The guides under .github/docs: their commands run as written, their links resolve.
 
 A guide's ``bash`` blocks are one script, run in a folder like a clone, with a local chain and hub in place of
 the real ones. Three stand-ins on the PATH give what cannot be had here: ``uv run`` just runs, and

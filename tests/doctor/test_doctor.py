@@ -56,7 +56,7 @@ def test_doctor_of_a_validator_finds_permit_device_and_clock(playground: Playgro
 def test_doctor_of_a_miner_wants_a_token_that_may_write(playground: Playground, doctor: Doctor) -> None:
     done = doctor("miner", playground.subnet.miners[0])
     assert done.exit_code == 1
-    assert "✗ hub token: validator, may only read" in done.stdout
+    assert "✗ hub token: validator, read-only" in done.stdout
     assert "put it into .env as HF_TOKEN" in done.stdout
     assert "✓ registration: uid " in done.stdout and "✓ commitment: none yet" in done.stdout
 
@@ -83,7 +83,7 @@ def test_doctor_node_that_stands_still_is_not_in_sync(
 
 def test_doctor_without_a_netuid_leaves_the_chain_out(doctor: Doctor, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["doctor", "miner", "--cache-dir", str(tmp_path)])
-    assert "- chain and wallet: not looked at" in done.stdout
+    assert "- chain and wallet: not checked" in done.stdout
 
 
 def settings_of(playground: Playground) -> NeuronSettings:

@@ -1,4 +1,4 @@
-"""Whose fault it is, whether to try again, and whose turn it was."""
+"""Whose fault it is, whether to retry, and whose turn it was."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What the ledger holds is what was decided, and deciding again changes nothing."""
+"""The ledger holds exactly what was decided, and deciding again changes nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What an epoch comes to: copies, rates, scores, turns, witnesses."""
+"""Settling an epoch: copies, rates, scores, turns, witnesses."""
 
 from dataclasses import replace
 

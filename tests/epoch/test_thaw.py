@@ -1,4 +1,4 @@
-"""A score whose dataset no worker can finish thaws, and nobody else's fault makes it."""
+"""The score of a dataset that no worker can finish decays, but never through others' faults."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Names from outside that are nearly right: what gets through is harmless wherever it is used."""
+"""Nearly valid names from outside: those accepted are harmless wherever they are used."""
 
 import string
 from urllib.parse import quote

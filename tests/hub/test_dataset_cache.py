@@ -131,7 +131,7 @@ def test_begin_keeps_what_the_epoch_needs_and_says_so(
     small = open_cache(25)
     small.begin(needs(10, 20))
     assert sizes_in(tmp_path) == [10, 20]
-    assert "5 bytes more than they may" in caplog.text and "--max_disk_gb" in caplog.text
+    assert "exceed the limit by 5 bytes" in caplog.text and "--max_disk_gb" in caplog.text
     with pytest.raises(SetupError):
         get(small, 30)
     assert get(small, 10, 20)

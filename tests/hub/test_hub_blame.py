@@ -1,4 +1,4 @@
-"""Whose fault it is that a dataset cannot be had: the miner's only on evidence."""
+"""Whose fault an unavailable dataset is: the miner's only on evidence."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def test_download_refused_though_open_to_all_is_nobodys_fault(
     commit = alice.upload(b"x")
     for client in (anybody, bob.client):
         hub.faults.add("GET", BODY, answer(status))
-        with pytest.raises(HubTransient, match="though it is open to all"):
+        with pytest.raises(HubTransient, match="although it is public"):
             client.download(alice.repo, commit, tmp_path, max_bytes=10)
 
 

@@ -318,7 +318,7 @@ def test_upload_with_read_token_says_so_before_anything(
 ) -> None:
     reader = HubClient(hub.add_user(alice.name, role="read"), hub.endpoint)
     before = len(hub.requests)
-    with pytest.raises(HubUnauthorized, match="may only read"):
+    with pytest.raises(HubUnauthorized, match="is read-only"):
         reader.upload(alice.repo, data_file)
     assert hub.requests[before:] == (("GET", "/api/whoami-v2"),)
 

@@ -1,4 +1,4 @@
-"""What the hub double gives to git itself, and what it lists: to its owner all, to others what is public."""
+"""The hub double under git itself, and its listings: everything for the owner, public repos for others."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What is taken from other libraries' private parts is there, and does what it is taken for."""
+"""The private parts of other libraries used here exist, and behave as expected."""
 
 import httpcore2
 import httpx2

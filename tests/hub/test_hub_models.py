@@ -1,4 +1,4 @@
-"""Fetching what the competition names: the base model and the evaluation set."""
+"""Downloading the competition's base model and evaluation set."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every fault of the hub under everything the client does: the kind of error, the bound, and the recovery."""
+"""Every hub fault under every client operation: the kind of error, the bound, and the recovery."""
 
 import math
 import time

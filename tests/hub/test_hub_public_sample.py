@@ -1,4 +1,4 @@
-"""The public sample: fetched like an evaluation set, and nobody's from then on."""
+"""The public sample: downloaded like an evaluation set, and nobody's from then on."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""When to ask a hub again: pauses are taken from the log, where they are told to the operator."""
+"""When to retry a hub: pauses are read from the log."""
 
 import re
 import threading

@@ -1,4 +1,4 @@
-"""The sealed evaluation set: validators who may read its repo get it, and nobody is blamed for the others."""
+"""The sealed evaluation set: validators with access get it, and nobody is blamed for the others."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Asked to stop, the hub client leaves whatever it is doing within a moment, and nothing stays behind."""
+"""Asked to stop, the hub client ends within a moment and leaves nothing behind."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""Variables that steer the hub's libraries unseen are named when they are what is wrong."""
+"""Environment variables that affect the hub's libraries are named when they cause a failure."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Damaged files: refused with what to do, or read as they are. Never a miner's fault, never a bug's trace."""
+"""Damaged files: refused with a remedy, or read as they are. Never a miner's fault, never a traceback."""
 
 import random
 import sqlite3

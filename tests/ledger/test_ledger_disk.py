@@ -1,4 +1,4 @@
-"""Disks that are full, failing or read-only, files that are locked or gone: nothing is lost, all goes on."""
+"""Full, failing or read-only disks, locked or missing files: nothing is lost, and work continues."""
 
 import os
 import sqlite3
@@ -240,7 +240,7 @@ def test_ledger_lost_under_a_running_validator_is_saved(path: Path, lose: Callab
         begin(ledger)
         evaluate(ledger, evaluation("ann"))
         lose(path)
-        with pytest.raises(LedgerError, match="It was moved, deleted or replaced") as caught:
+        with pytest.raises(LedgerError, match="it was moved, deleted or replaced") as caught:
             judge(ledger, eligible("ann"))
         assert not isinstance(caught.value, LedgerUnavailable), "to go on would be to write what nobody finds"
         [saved] = path.parent.glob("*.saved-*")

@@ -1,4 +1,4 @@
-"""What people can ask a ledger afterwards."""
+"""The ledger's queries for people."""
 
 from collections.abc import Iterator
 from pathlib import Path

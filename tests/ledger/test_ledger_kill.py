@@ -1,4 +1,4 @@
-"""A validator that is killed in the middle of writing loses nothing that was stored, and stores no halves."""
+"""A validator killed while writing loses nothing stored, and stores nothing partially."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A ledger of version 5 becomes one of today: it kept losses with verdicts, and whom they copied in prose."""
+"""Migration from version 5, which stored losses with verdicts, and the copied hotkeys in prose."""
 
 import sqlite3
 from pathlib import Path

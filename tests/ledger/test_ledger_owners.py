@@ -1,4 +1,4 @@
-"""What the ledger knows of those who hold claims."""
+"""The ledger's records of owners of claims."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A power cut: of what the disk was not told to keep, any part may be missing. What was stored is there.
+"""A power cut: any part of unsynced writes may be missing, but everything stored is there.
 
 SQLite writes a transaction to the end of its log, the file ``-wal``, and with ``synchronous=FULL`` returns
 when the disk has it; later it copies the log's pages into the file itself.

@@ -1,4 +1,4 @@
-"""What a ledger forgets of old epochs, and that nothing later depends on it."""
+"""What a ledger deletes of old epochs, on which nothing later depends."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The ledger's sketches: found again after a restart, whoever came first, and not without end."""
+"""The ledger's sketches: matched after a restart, by seniority, within bounds."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence

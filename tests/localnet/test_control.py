@@ -1,4 +1,4 @@
-"""Orders for a running local network, over a real port."""
+"""The control port of a running local network."""
 
 import socket
 import threading
@@ -65,7 +65,7 @@ def test_listening_what_is_no_request_is_refused_and_the_next_one_served(sent: b
     with listening(0, inject) as port:
         with socket.create_connection(("127.0.0.1", port)) as stranger:
             stranger.sendall(sent)
-            assert b"no request" in stranger.makefile("rb").readline()
+            assert b"Not a request" in stranger.makefile("rb").readline()
         assert send(port, "node.drop", {}) == "node.drop {}"
 
 

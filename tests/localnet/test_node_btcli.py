@@ -1,4 +1,4 @@
-"""``btcli``, as it ships with the SDK, in a process of its own."""
+"""``btcli``, as shipped with the SDK, in its own process."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Commitments: who may, how much, how often, who pays, and how they read."""
+"""Commitments: rights, size, rate, fees, and reading them."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Epochs: when they run, and what they make of the weights."""
+"""Epochs: when they run, and their effect on weights."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The node double's faults as such; what the chain adapter makes of them is tested with the adapter."""
+"""The node double's faults themselves; the adapter's handling is tested with the adapter."""
 
 from collections.abc import Callable
 

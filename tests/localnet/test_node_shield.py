@@ -1,4 +1,4 @@
-"""The MEV shield: what the SDK encrypts, the node opens."""
+"""The MEV shield: the node decrypts what the SDK encrypts."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Who gets a uid, at what price, whose it was, and what becomes of uids that are trimmed."""
+"""Registration: who gets a uid, at what price, from whom, and trimmed uids."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Weights: what the chain checks before it takes them, in the clear and sealed."""
+"""Weights: the chain's checks, in the clear and under commit-reveal."""
 
 from collections.abc import Callable
 from dataclasses import replace

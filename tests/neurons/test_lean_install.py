@@ -1,4 +1,4 @@
-"""What a miner's laptop needs: an installation without PyTorch, in which the miner's programs work."""
+"""A miner's installation without PyTorch, in which the miner's programs work."""
 
 import os
 import shutil

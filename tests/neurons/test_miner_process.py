@@ -1,4 +1,4 @@
-"""neurons/miner.py as a person runs it: a process, its exit status, and what it says."""
+"""neurons/miner.py as users run it: a process, its exit status, and its output."""
 
 from collections.abc import Iterator
 from dataclasses import replace

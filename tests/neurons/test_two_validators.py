@@ -1,4 +1,4 @@
-"""Two validators with their own pasts choose their own miners; of what both measured, the numbers are one."""
+"""Two validators with different histories choose different miners, and measure equal losses."""
 
 import json
 import logging

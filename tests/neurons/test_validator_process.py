@@ -1,4 +1,4 @@
-"""neurons/validator.py as a person runs it, training a tiny model for real."""
+"""neurons/validator.py as users run it, with real training of a tiny model."""
 
 import time
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ def test_validator_terminated_in_mid_epoch_leaves_no_worker_and_goes_on(
         while "training 2/" not in (line := process.stdout.readline()):
             assert line, "the validator ended before it trained"
         with urlopen(f"http://127.0.0.1:{port}/", timeout=300) as page:
-            assert "is under way" in page.read().decode()
+            assert "in progress" in page.read().decode()
         workers = psutil.Process(process.pid).children(recursive=True)
         assert workers
         asked = time.monotonic()
@@ -91,7 +91,7 @@ def test_validator_terminated_in_mid_epoch_leaves_no_worker_and_goes_on(
         assert outcome.status == 0, outcome.said
         assert time.monotonic() - asked < 10  # the promise, not a measurement
     assert not any(worker.is_running() for worker in workers)
-    assert "is under way" in (report / "index.html").read_text("utf-8")
+    assert "in progress" in (report / "index.html").read_text("utf-8")
     outcome = playground.validate(tmp_path, "--epochs", "1")
     assert outcome.status == 0, outcome.said
     with opened(tmp_path, playground) as ledger:

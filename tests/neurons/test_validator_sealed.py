@@ -1,4 +1,4 @@
-"""neurons/validator.py with a sealed evaluation set: fetched by its own token, counted, not given away."""
+"""neurons/validator.py with a sealed evaluation set: downloaded with its token, counted, not disclosed."""
 
 from contextlib import closing
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What flockoff/ops offers to services fits the programs as they are: their flags, metrics and groups."""
+"""The files in flockoff/ops match the programs' flags, metrics and dependency groups."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The report over HTTP: for this machine alone, before there is a ledger and after."""
+"""The report over HTTP: on this machine only, before and after there is a ledger."""
 
 import http.client
 from collections.abc import Iterator

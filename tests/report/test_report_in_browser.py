@@ -1,4 +1,4 @@
-"""The report as people see it, in a headless Chromium: it draws, complains of nothing, and fits."""
+"""The report in a headless Chromium: it draws, logs no errors, and fits."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the page says, without a browser: verdicts and their reasons, hostile texts, empty ledgers, sizes."""
+"""The page's content, without a browser: verdicts and reasons, hostile texts, empty ledgers, sizes."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A subnet's static page: what it says, that nothing in it is obeyed, and that it is whole."""
+"""A subnet's static page: its content, its safety, and that it is written atomically."""
 
 import json
 import threading

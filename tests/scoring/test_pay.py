@@ -1,4 +1,4 @@
-"""Pay by distance: the properties that the README promises, and the bars that hiding quality must keep."""
+"""Pay by distance: the properties that the README promises, and the bounds on hiding quality."""
 
 from random import Random
 

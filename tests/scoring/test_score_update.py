@@ -43,7 +43,7 @@ def test_update_scores_coming_back_starts_from_nothing() -> None:
 
 
 def test_update_scores_eligible_and_at_fault_is_refused() -> None:
-    with pytest.raises(ValueError, match="at once"):
+    with pytest.raises(ValueError, match="both eligible"):
         update_scores({}, {"a": 1.0}, ["a"], ["a"], DECAY)
 
 

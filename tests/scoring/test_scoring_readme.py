@@ -1,4 +1,4 @@
-"""The worked examples in the room's README are what the code computes."""
+"""The worked examples in flockoff/scoring/README.md match the code."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the code itself shows: SQL takes values as parameters only, and nothing can be made to run a command.
+"""Checks of the source: SQL takes values only as parameters, and no command can be injected.
 
 These read syntax trees, so they see every line, also those that no test runs.
 """

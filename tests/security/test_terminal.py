@@ -1,4 +1,4 @@
-"""Text from outside in the demo's displays: shown as it is spelled, never as markup or control sequences."""
+"""Text from outside in the demo's output: shown literally, never as markup or control sequences."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The real miner and validator among hostile texts and with secrets in sight: what they show and leave.
+"""The real miner and validator with hostile texts and secrets: what they show and leave behind.
 
 One run of each with everything on: a commitment, a dataset and hub messages full of terminal sequences,
 forged lines and right-to-left overrides; a hub that repeats the token it was sent; a node's address that

@@ -1,4 +1,4 @@
-"""What each attack by name brings: the real rules against those who go for their gaps."""
+"""What each named attack earns under the real rules."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Small games against numbers computed by hand, and what every game must have in common."""
+"""Small games compared with hand-computed numbers, and invariants of every game."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The measures against hand-computed values, and the mechanism against its promises."""
+"""The measures compared with hand-computed values, and the mechanism with its promises."""
 
 from dataclasses import replace
 

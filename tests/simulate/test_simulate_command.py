@@ -1,4 +1,4 @@
-"""``flockoff simulate`` as it is typed."""
+"""``flockoff simulate`` on the command line."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Epochs on Weights & Biases, offline: what would be sent lies in the run's file."""
+"""Logging epochs to Weights & Biases, offline: the run's file has what would be sent."""
 
 import logging
 from dataclasses import replace
@@ -69,7 +69,10 @@ def test_tracked_epoch_that_cannot_be_read_is_a_line_in_the_log(
         tracked("flock", None, ledger=missing, directory=tmp_path, config={}) as tell,
     ):
         tell(EPOCH.start_block)
-    assert "is not on Weights & Biases" in caplog.text and "The next one will be tried." in caplog.text
+    assert (
+        "could not be logged to Weights & Biases" in caplog.text
+        and "The next one will be tried." in caplog.text
+    )
 
 
 def test_tracked_without_a_project_does_nothing(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_evaluator_dead_worker_is_replaced_and_the_next_gives_the_same_bits(
     assert evaluate(evaluator, good, 7, kill_once).loss == first.loss
     (other,) = workers()
     assert other != worker
-    assert "signal 9); its last words: the last words." in caplog.text
+    assert "signal 9); last log line: the last words." in caplog.text
 
 
 def test_evaluator_stopped_leaves_no_process_or_thread(

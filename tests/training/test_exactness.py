@@ -1,4 +1,4 @@
-"""Training computes what a plain implementation does, on models of real size or vocabulary."""
+"""Training matches a plain implementation, on models of real size or vocabulary."""
 
 from pathlib import Path
 

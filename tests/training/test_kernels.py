@@ -1,4 +1,4 @@
-"""The card's kernels, without a card: interpreted against the plain path, compiled for each kind."""
+"""The GPU kernels, without a GPU: interpreted and compared with the plain path, compiled for each kind."""
 
 import json
 import os

@@ -123,7 +123,7 @@ def test_load_model_whose_attention_slides_is_a_setup_error(copy: Path, evaluati
         "layer_types": None,
     }
     amend(copy / "config.json", window)
-    with pytest.raises(SetupError, match="of a kind that is not supported"):
+    with pytest.raises(SetupError, match="architecture is not supported"):
         load_model(copy, rules(evaluation_file), CPU)
 
 

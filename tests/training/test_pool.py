@@ -1,4 +1,4 @@
-"""Who is given which device; no worker is started here."""
+"""How the pool hands out devices; no worker is started here."""
 
 import threading
 import time

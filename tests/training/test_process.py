@@ -1,4 +1,4 @@
-"""Worker processes of a few lines each: what their parent gives them, hears of them and leaves of them."""
+"""Tiny worker processes: their environment, their replies, and their cleanup."""
 
 import os
 import signal

@@ -35,7 +35,7 @@ def test_training_rows_of_changed_file_are_nobodys_fault(tmp_path: Path, encoder
     with pytest.raises(EvaluationFault, match="changed after it was checked: its content hash is"):
         training_rows(path, checked, Limits(), encoder)
     path.write_bytes(b"\0" * 100)  # what a failing disk or a power cut leaves
-    with pytest.raises(EvaluationFault, match=r"changed after .*, and is not valid now: .*line 1"):
+    with pytest.raises(EvaluationFault, match=r"changed after .* and is now invalid: .*line 1"):
         training_rows(path, checked, Limits(), encoder)
 
 

@@ -1,4 +1,4 @@
-"""Workers that die, hang, take too much or too long: what the evaluator makes of them."""
+"""Workers that die, hang, take too much memory or too long, and how the evaluator handles them."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Kernels are taken where they agree with the plain path, and only there."""
+"""Kernels are used only where they agree with the plain path."""
 
 import sys
 from collections.abc import Iterator

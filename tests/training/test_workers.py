@@ -1,4 +1,4 @@
-"""Two CPU workers of one thread each, with real training: the bits of one, even if one of them is lost."""
+"""Two single-threaded CPU workers with real training: bit-identical to one, even if one is lost."""
 
 import os
 import time

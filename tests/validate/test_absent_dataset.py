@@ -1,4 +1,4 @@
-"""A dataset that the hub does not show: waited for in the epoch after its commitment, then blamed for."""
+"""A dataset missing from the hub: waited for in the epoch after its commitment, then the miner's fault."""
 
 from flockoff.errors import Reason
 from flockoff.hub import HubClient

@@ -1,4 +1,4 @@
-"""The ledger's disk fails anywhere in an epoch and is mended: the validator goes on, and nothing is lost."""
+"""The ledger's disk fails anywhere in an epoch and recovers: the validator continues, and nothing is lost."""
 
 import sys
 import threading

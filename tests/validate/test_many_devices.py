@@ -1,4 +1,4 @@
-"""Epochs whose evaluator takes several datasets at once."""
+"""Epochs whose evaluator runs several datasets in parallel."""
 
 import threading
 from collections.abc import Callable
@@ -111,7 +111,7 @@ def test_judge_deadline_ends_all_that_is_under_way_and_tells_only_of_what_was_be
 
     [verdict] = validator.ledger.verdicts(epoch.start_block)
     assert (verdict.standing, verdict.reason) == ("not_evaluated", None)
-    assert "time for evaluating ended" in verdict.detail
+    assert "time for evaluation ended" in verdict.detail
 
 
 def test_judge_request_to_stop_ends_all_that_is_under_way(arena: Arena) -> None:

@@ -1,4 +1,4 @@
-"""Whole epochs with copiers in disguise, before and after their victims, and with honest people."""
+"""Whole epochs with disguised copiers, before and after their victims, and with honest miners."""
 
 import sqlite3
 import threading

@@ -1,4 +1,4 @@
-"""A few epochs of what tests/bench/soak.py plays for hours."""
+"""A few epochs of tests/bench/soak.py."""
 
 import sys
 from pathlib import Path
@@ -27,5 +27,5 @@ def test_validator_over_many_epochs_sets_all_weights_and_takes_no_more_and_more(
     # Connections and threads come and go: what is left over from each epoch would be many more.
     assert max(each.files for each in late) <= max(each.files for each in early) + 2
     assert max(each.threads for each in late) <= max(each.threads for each in early) + 3
-    assert "Stopped on request. Started again, it goes on where it was." in said
+    assert "Stopped on request. A restart continues where it left off." in said
     assert said.rstrip().endswith("The validator has ended.")

@@ -1,4 +1,4 @@
-"""Whole epochs on the real node double, the real hub double and a real ledger; only the numbers are given."""
+"""Whole epochs on the node double, the hub double and a real ledger; only the losses are made up."""
 
 import math
 from collections.abc import Mapping

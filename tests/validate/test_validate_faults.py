@@ -1,4 +1,4 @@
-"""Every fault around a validator: the weights are set, nothing is lost, nobody innocent is blamed."""
+"""Every fault around a validator: the weights are set, nothing is lost, no innocent miner is blamed."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the chain asks of a validator: a permit, and that the weights on chain are those it sent."""
+"""Validator permits, and checking that the weights on chain are those sent."""
 
 import logging
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ def test_validator_with_too_little_stake_sends_nothing_and_goes_on_once_it_has_e
             "v: no validator permit",
             "v: permit: well again",
         ]
-    assert "less stake than is asked for" in caplog.text
+    assert "less stake than required" in caplog.text
     assert permit() == 1
     assert arena.weights() == {arena.uid(0): 1.0}
 

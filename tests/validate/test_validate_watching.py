@@ -1,4 +1,4 @@
-"""What an epoch tells those who watch: metrics with numbers in them, and events with stable names."""
+"""An epoch's metrics and stable log events."""
 
 import logging
 
@@ -42,7 +42,7 @@ def test_epoch_shows_in_metrics_and_events(arena: Arena, caplog: pytest.LogCaptu
     assert value("verdicts_total", standing="at_fault", reason="not_json") == before["broken"] + 1
     assert value("evaluation_seconds_count") == before["measured"] + 1
     events = [record.event for record in caplog.records if hasattr(record, "event")]
-    assert "how long the queue will take is not known" in caplog.text
+    assert "how long the queue will take is unknown" in caplog.text
     for name in (
         "epoch_begun",
         "base_loss",

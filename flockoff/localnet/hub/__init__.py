@@ -1,8 +1,8 @@
 """A double of the Hugging Face Hub over real git repositories, for development and tests on this machine.
 
-Served: whoami, creating and deleting repos, visibility and gating, uploads (regular mode, up to 64 MiB and
-more), branches, file listings, commit logs, downloads with ranges. Not served: git over HTTP, LFS and Xet
-storage, pull requests, revisions with a slash in them.
+Supported: whoami, creating and deleting repos, visibility and gating, uploads (regular mode, up to 64 MiB and
+more), branches, file listings, commit logs, downloads with ranges. Not supported: pushes over HTTP, LFS and
+Xet storage, pull requests, revisions with a slash in them.
 """
 
 from flockoff.localnet.hub.faults import FaultScript, altered, answer, cut, drip, silence

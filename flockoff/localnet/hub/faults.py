@@ -1,6 +1,6 @@
-"""Scripted misbehaviour: what a real hub, or the network before it, does on a bad day.
+"""Scripted misbehaviour of the hub, or of the network in front of it.
 
-A script names the requests it is for and wraps the application for them::
+A script selects requests and wraps the application for them::
 
     server.faults.add("GET", "/resolve/", cut(after=1000), times=2)
 """
@@ -29,7 +29,7 @@ class _Script:
 
 
 class FaultScript:
-    """The list of scripts; the first that fits a request is used, until its ``times`` are used up."""
+    """The list of scripts; the first that matches a request applies, until its ``times`` are used up."""
 
     def __init__(self) -> None:
         self._scripts: list[_Script] = []
@@ -48,7 +48,7 @@ class FaultScript:
             self._scripts.clear()
 
     def take(self, method: str, path: str) -> Behaviour | None:
-        """The behaviour for this request, which uses it up by one."""
+        """The behaviour for this request, counting it."""
         with self._lock:
             for script in self._scripts:
                 fits = script.method in (method, ANY) and script.pattern.search(path)
@@ -59,14 +59,14 @@ class FaultScript:
 
 
 def answer(status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Behaviour:
-    """This answer instead of the true one; the request is not carried out."""
+    """This response instead of the real one; the request is not processed."""
     return lambda _: Response(body, status, headers)
 
 
 def cut(after: int) -> Behaviour:
-    """Close the connection when ``after`` bytes of the true answer's body are sent.
+    """Close the connection after ``after`` bytes of the real response's body.
 
-    The request has been carried out: ``cut(0)`` of a commit is a commit whose answer was lost.
+    The request is processed: ``cut(0)`` of a commit is a commit whose response was lost.
     """
 
     def wrap(app: ASGIApp) -> ASGIApp:
@@ -85,7 +85,7 @@ def cut(after: int) -> Behaviour:
 
 
 def altered(change: Callable[[bytes], bytes]) -> Behaviour:
-    """The true answer with its body changed, and its length declared to fit."""
+    """The real response with its body changed and its Content-Length adjusted."""
 
     def wrap(app: ASGIApp) -> ASGIApp:
         async def altering(scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,7 +109,7 @@ def altered(change: Callable[[bytes], bytes]) -> Behaviour:
 
 
 def drip(piece: int, seconds: float) -> Behaviour:
-    """The true answer, ``piece`` bytes of body at a time with ``seconds`` between them."""
+    """The real response, ``piece`` bytes of body at a time, ``seconds`` apart."""
 
     def wrap(app: ASGIApp) -> ASGIApp:
         async def dripping(scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,7 +143,7 @@ def redirected(to: str) -> Behaviour:
 
 
 def silence(seconds: float) -> Behaviour:
-    """The true answer after that many seconds of nothing."""
+    """The real response after a delay."""
 
     def wrap(app: ASGIApp) -> ASGIApp:
         async def waiting(scope: Scope, receive: Receive, send: Send) -> None:

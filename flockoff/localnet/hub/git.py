@@ -50,7 +50,7 @@ class PathMissing(Exception):
 
 
 class HeadMoved(Exception):
-    """The branch does not stand at the commit that the caller believes."""
+    """The branch is not at the commit that the caller expects."""
 
 
 @contextmanager
@@ -121,8 +121,8 @@ def commit(
 ) -> str:
     """Commit ``changes`` (content by path, None to delete) on top of a branch and return the new commit.
 
-    Raises HeadMoved where ``parent`` is given and the branch stands elsewhere, PathMissing for a deletion
-    of what is not there.
+    Raises HeadMoved if ``parent`` is given and is not the branch's head, PathMissing for deleting a missing
+    path.
     """
     with _opened(path) as repo:
         head = repo.refs.as_dict().get(_branch(branch))
@@ -149,9 +149,8 @@ def _committed(repo: Repo, tree: ObjectID, parents: list[ObjectID], *, author: s
 
 
 def rewrite(path: Path, branch: str, *, author: str, forget: bool) -> str:
-    """Force a branch to a new commit that has no parent and no files, and return it.
-
-    The commits it leaves stay readable by their hash; with ``forget`` they are deleted, as in a squash.
+    """Force a branch to a new commit without parent or files, and return it. The old commits stay readable by
+    hash; with ``forget`` they are deleted, as in a squash.
     """
     with _opened(path) as repo:
         old = [step.commit.id for step in repo.get_walker(include=[repo.refs[_branch(branch)]])]

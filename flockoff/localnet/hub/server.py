@@ -32,9 +32,9 @@ class HubSettings:
 class HubServer:
     """A Hugging Face Hub on this machine, for development and tests only.
 
-    The unmodified huggingface_hub uses it through ``HF_ENDPOINT``. It runs in a thread of its own; all
-    state is in ``settings.state_dir`` and outlives it. Start it with ``start`` or as a context manager.
-    ``switches`` and ``faults`` make it misbehave: by name, or as a script says.
+    The unmodified huggingface_hub uses it through ``HF_ENDPOINT``. It runs in its own thread; all state is in
+    ``settings.state_dir`` and persists. Start it with ``start`` or as a context manager. ``switches`` and
+    ``faults`` make it misbehave, by name or by script.
     """
 
     def __init__(self, settings: HubSettings) -> None:
@@ -47,7 +47,7 @@ class HubServer:
         self._thread: threading.Thread | None = None
         self._endpoint = ""
         self._lock = threading.RLock()
-        self._held: socket.socket | None = None  # has the port, and does not listen
+        self._held: socket.socket | None = None  # holds the port without listening
         self._reopening = threading.Timer(0, self.accept)
 
     @property
@@ -103,7 +103,7 @@ class HubServer:
             listener.close()
             raise LocalnetError(
                 f"The local hub cannot listen on {address[0]}:{address[1]}: {error.strerror}.",
-                remedy="Stop what uses the port, or choose another one.",
+                remedy="Stop the program that uses the port, or choose another one.",
             ) from error
 
     @staticmethod
@@ -134,10 +134,10 @@ class HubServer:
         raise LocalnetError("The local hub did not start.")
 
     def refuse(self, seconds: float) -> None:
-        """Refuse connections for so long, then listen on the same port again.
+        """Refuse connections for ``seconds``, then listen on the same port again.
 
-        Returns once the port is closed; requests under way have a second to finish. Not to be called while
-        answering a request to this hub. Raises LocalnetError where the hub is not running.
+        Returns once the port is closed; requests in progress have a second to finish. Must not be called from
+        a request handler of this hub. Raises LocalnetError if the hub is not running.
         """
         with self._lock:
             if self._held is None:
@@ -158,7 +158,7 @@ class HubServer:
                 self._run(held)
 
     def stop(self) -> None:
-        """Stop listening; requests under way have a second to finish. No effect where it is not running."""
+        """Stop listening; requests in progress have a second to finish. No effect if not running."""
         with self._lock:
             self._reopening.cancel()
             held, self._held = self._held, None

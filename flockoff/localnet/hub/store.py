@@ -1,4 +1,4 @@
-"""What the hub double knows: users, their tokens, repositories and who may see them.
+"""The hub double's state: users, their tokens, repositories and their visibility.
 
 ``hub.json`` in the state folder holds the names and rights, ``repos/<kind>/<owner>/<name>.git`` the content.
 """
@@ -23,7 +23,7 @@ Kind = Literal["datasets", "models"]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who a token belongs to and what it may do."""
+    """A token's user and role."""
 
     name: str
     role: Role
@@ -145,7 +145,7 @@ class HubStore:
             if (kind, repo_id) in self._repos:
                 raise RepoExists(repo_id)
             path = self.path(meta)
-            shutil.rmtree(path, ignore_errors=True)  # what a crash between here and _save left behind
+            shutil.rmtree(path, ignore_errors=True)  # left behind by a crash between here and _save
             path.parent.mkdir(parents=True, exist_ok=True)
             git.create(path, meta.owner)
             self._repos[kind, repo_id] = meta

@@ -19,8 +19,8 @@ from flockoff.localnet.hub.faults import (
 )
 from flockoff.localnet.hub.store import HubStore, RepoMeta
 
-# What each fault does and takes. ``times``: for how many requests, "inf" for all until "heal"; ``path``: a
-# regular expression that is found in the paths of the requests meant; ``repo``: owner/name of a dataset repo.
+# What each fault does and its arguments. ``times``: for how many requests, "inf" for all until "heal";
+# ``path``: a regular expression searched in request paths; ``repo``: owner/name of a dataset repo.
 FAULTS: Mapping[str, str] = {
     "rate-limit": "answer 429 with Retry-After [seconds=30] [times=1] [path=]",
     "error": "answer with a server error [status=500] [times=1] [path=]",
@@ -42,7 +42,7 @@ _DOWNLOADS = "/resolve/"
 
 
 class HubSwitches:
-    """Each method starts one fault and says in a line what is on now. Safe to use from several threads."""
+    """Each method starts one fault and returns a line that describes it. Thread-safe."""
 
     def __init__(
         self,

@@ -11,11 +11,11 @@ from flockoff.localnet.node.errors import Refused
 from flockoff.localnet.node.extrinsics import Call
 from flockoff.localnet.node.server import RpcServer
 
-# What each fault does and takes.
+# What each fault does and its arguments.
 FAULTS: Mapping[str, str] = {
     "drop": "break every connection",
     "refuse": "break every connection and refuse new ones for a while [seconds=30]",
-    "stall": "take connections and requests, and answer none for a while [seconds=30]",
+    "stall": "accept connections and requests, but answer none for a while [seconds=30]",
     "restart": "break every connection, forget the pool, and be away for a while [seconds=1]",
     "reject": "refuse submissions at the pool [error=invalid|imported|priority|full] [times=1]",
     "leave-out": "make blocks without any of the pool's transactions [blocks=10]",
@@ -41,7 +41,7 @@ _POOL_ERRORS: Mapping[str, tuple[int, str, str]] = {
 
 _READ_ERRORS: Mapping[str, tuple[int, str, Any]] = {
     "internal": (-32603, "Internal error", "the database is busy"),
-    # What a node says of a block that it has yet to import, though another of its kind has.
+    # A node's answer for a block that it has yet to import, although another node has it.
     "unknown": (4003, "Client error: UnknownBlock: Header was not found in the database", None),
     "busy": (-32005, "rate limit exceeded", {"policy": "rate-limit", "retry_after": "1"}),
 }
@@ -51,10 +51,10 @@ Begin = Callable[[Coroutine[None, None, None]], None]
 
 
 class NodeFaults:
-    """Each method starts one fault and says in a line what is on now. Safe to use from several threads."""
+    """Each method starts one fault and returns a line that describes it. Thread-safe."""
 
     def __init__(self, chain: LocalChain, server: RpcServer, run: Run, begin: Begin) -> None:
-        """``run`` does something on the node's thread and waits; ``begin`` starts there what takes long."""
+        """``run`` runs something on the node's thread and waits; ``begin`` starts something long there."""
         self._chain = chain
         self._server = server
         self._run = run

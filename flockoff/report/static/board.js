@@ -1,5 +1,5 @@
 "use strict";
-// A table of miners (#leaderboard) to narrow down, look through and sort.
+// A table of miners (#leaderboard) to filter, search and sort.
 
 const FIRST_ROWS = 32;
 const board = { show: "", text: "", whole: false };
@@ -38,7 +38,7 @@ function sortBoard(header) {
   };
   const rows = all("#leaderboard tbody tr").map((row) => [key(row), row]);
   rows.sort(([one], [other]) => {
-    if (one === "" || other === "") return (one === "") - (other === ""); // what is missing comes last
+    if (one === "" || other === "") return (one === "") - (other === ""); // missing values come last
     const order = numbers ? one - other : one.localeCompare(other);
     return down ? -order : order;
   });

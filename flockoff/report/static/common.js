@@ -1,5 +1,5 @@
 "use strict";
-// What all pages share: elements, the data that they carry, colours, times.
+// Shared by all pages: elements, embedded data, colours, times.
 
 const root = document.documentElement;
 const find = (selector, within = document) => within.querySelector(selector);
@@ -18,7 +18,7 @@ const report = { data: JSON.parse(find("#data").textContent) };
 
 // --- colours ---------------------------------------------------------------------------------------------
 
-const THEMES = ["", "light", "dark"]; // "": what the system says
+const THEMES = ["", "light", "dark"]; // "": the system's
 
 function setTheme(theme) {
   if (theme) root.dataset.theme = theme;
@@ -31,7 +31,7 @@ function storedTheme() {
   try {
     return localStorage.getItem("flockoff-theme") ?? "";
   } catch {
-    return ""; // a browser may forbid a file to remember anything
+    return ""; // storage may be disabled for files
   }
 }
 
@@ -40,7 +40,7 @@ find(".theme").addEventListener("click", () => {
   try {
     localStorage.setItem("flockoff-theme", next);
   } catch {
-    // Then it lasts for this visit.
+    // Then it only lasts for this visit.
   }
   setTheme(next);
 });

@@ -1,5 +1,5 @@
 "use strict";
-// Draws each picture when it comes near the window, and again when colours, numbers or sizes change.
+// Draws each chart when it scrolls into view, and again when colours, numbers or sizes change.
 
 const PICTURES = {
   loss: lossPicture,

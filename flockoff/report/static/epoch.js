@@ -1,5 +1,5 @@
 "use strict";
-// Pictures of one epoch: its losses, comparisons, copies and timing; the queue and the seeds' noise.
+// Charts of one epoch: losses, comparisons, copies and timing; the queue and seed noise.
 
 function lossPicture(colours) {
   const { wins, base } = report.data;
@@ -39,7 +39,7 @@ function lossPicture(colours) {
         type: "scatter",
         data: ranked.map(([, loss]) => ({
           value: loss,
-          symbol: loss < foot ? "circle" : "triangle", // not by colour alone
+          symbol: loss < foot ? "circle" : "triangle", // do not rely on colour alone
           itemStyle: { color: loss < foot ? colours.accent : colours.bad },
         })),
         symbolSize: 9,
@@ -50,7 +50,7 @@ function lossPicture(colours) {
 }
 
 const OUTCOMES = { won: "row wins", lost: "column wins", even: "nobody wins" };
-const CLEAR_MARGIN = 0.05; // of the loss: who wins by that much has the full colour
+const CLEAR_MARGIN = 0.05; // of the loss: a win by that much has the full colour
 
 function comparisons() {
   const { rows, margins } = report.data.wins;
@@ -257,7 +257,7 @@ function timelinePicture(colours) {
     tooltip: {
       formatter: ({ value: [, , start, stop, place, rows, tokens, loss] }) =>
         `${nameOf(place)}, loss ${number(loss)}\n${number(60 * (stop - start), 0)} s from minute ${number(start, 1)}\n` +
-        `${wholeNumber(rows)} rows, ${wholeNumber(tokens)} tokens a pass`,
+        `${wholeNumber(rows)} rows, ${wholeNumber(tokens)} tokens per pass`,
     },
     xAxis: axis(colours, {
       type: "value",

@@ -1,7 +1,7 @@
 "use strict";
-// What all pictures have in common: colours, axes, legends, and the line of the base model.
+// Shared by all charts: colours, axes, legends, and the base model's line.
 
-// Okabe and Ito's colours, which the colour-blind can tell apart, a little darker on white.
+// Okabe and Ito's colour-blind-safe colours, a little darker on white.
 const SERIES = {
   light: ["#2864a8", "#c2570c", "#00806a", "#a8579a", "#8a6d00", "#3f9bd1", "#6b4fa0", "#9c3d3d", "#4d7d2e"],
   dark: ["#76b1ee", "#f0a063", "#45c9a8", "#dc9bd0", "#e0c65a", "#9ad4f5", "#b6a0e8", "#e89494", "#a5cf82"],
@@ -14,7 +14,7 @@ function colour(name) {
   return getComputedStyle(probe).color;
 }
 
-/** Of `one` as much as `part`, the rest of `other`. */
+/** A mix of `part` of `one` and the rest of `other`. */
 function mixed(one, other, part) {
   const channels = [one, other].map((text) => text.match(/[\d.]+/g).slice(0, 3).map(Number));
   return `rgb(${channels[0].map((value, i) => Math.round(value * part + channels[1][i] * (1 - part))).join(",")})`;
@@ -36,7 +36,7 @@ function nameOf(place) {
 
 const wholeNumber = (value) => value.toLocaleString("en");
 
-// --- what all pictures have in common ------------------------------------------------------------------
+// --- shared by all charts ------------------------------------------------------------------------------
 
 function frame(colours, more = {}) {
   const { grid, tooltip, ...rest } = more;
@@ -47,7 +47,7 @@ function frame(colours, more = {}) {
     textStyle: { fontFamily: getComputedStyle(document.body).fontFamily, fontSize: 12, color: colours.soft },
     grid: { left: 8, right: 16, top: 24, bottom: 8, containLabel: true, ...grid },
     tooltip: {
-      renderMode: "richText", // no HTML: whatever a text says, it stays text
+      renderMode: "richText", // no HTML injection
       confine: true,
       backgroundColor: colours.card,
       borderColor: colours.line,
@@ -116,7 +116,7 @@ function minerAxis(colours, places) {
   });
 }
 
-/** A tooltip of a picture over epochs: what `show` lets through of the series, one a line. */
+/** A tooltip of a chart over epochs: the series that `show` lets through, one a line. */
 function epochTooltip(tell, show = () => true) {
   return {
     trigger: "axis",

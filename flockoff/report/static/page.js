@@ -1,5 +1,5 @@
 "use strict";
-// What the report does beside its pictures and its leaderboard: how old it is, a miner's history, news.
+// The report's behaviour besides charts and leaderboard: its age, a miner's history, news.
 
 function tellTimes() {
   const now = Date.now() / 1000;
@@ -119,7 +119,7 @@ document.addEventListener("click", (event) => {
 addEventListener("hashchange", followHash);
 addEventListener("chosen", (event) => showMiner(event.detail));
 
-// --- news, where the page is served ----------------------------------------------------------------------
+// --- news, if the page is served -------------------------------------------------------------------------
 
 const POLL_MILLISECONDS = 3000;
 
@@ -155,7 +155,7 @@ async function poll() {
     showVerdicts(news);
     find("[data-live=state]").textContent = "Live.";
   } catch {
-    find("[data-live=state]").textContent = "The validator does not answer: this is the last that it said.";
+    find("[data-live=state]").textContent = "The validator does not answer: this is its last known state.";
   }
   setTimeout(poll, POLL_MILLISECONDS);
 }

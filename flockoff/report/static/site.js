@@ -1,5 +1,5 @@
 "use strict";
-// What a subnet's page does beside its leaderboard: it tells how old it is.
+// A subnet page's behaviour besides its leaderboard: it shows its age.
 
 function tellTimes() {
   const now = Date.now() / 1000;

@@ -1,5 +1,5 @@
 "use strict";
-// Pictures over many epochs.
+// Charts over many epochs.
 
 function weightsPicture(colours) {
   const { weights, otherWeights } = report.data.trends;

@@ -1,4 +1,4 @@
-"""One pipeline in a process of its own, so that its peak memory is its own; it works only when asked to.
+"""One pipeline in a separate process, to measure its peak memory; it runs on request.
 
 ``start`` is the asking side. As a program: ``python -m tests.bench.training.contestant PIPELINE`` reads an
 assignment from the first line of its input, then a dataset and a seed a line, and answers in lines of JSON.
