@@ -211,14 +211,14 @@ class Overlap:
     """How many of others' rows a dataset may contain; ``flockoff/dataset/README.md`` has the rule."""
 
     max_share: float = 0.5  # of the assistant tokens; more of one winning owner is a near-duplicate
-    common_owners: int = 5  # coldkeys that must bear witness before an answer is common property
-    witness_share: float = 0.25  # of others' rows that a dataset may have and still bear witness
+    common_owners: int = 5  # coldkeys with witnesses that make an answer common property
+    witness_share: float = 0.25  # of others' rows that a witness may contain
     row_pairs: int = 4  # of two rows' kept pairs of content words must coincide, and
     row_share: float = 0.2  # of those of the row that has fewer, before they match
     row_made_of: float = 0.1  # of a row's pairs that must be in matching rows of one dataset
     pieces_share: float = 0.3  # of a row's pairs that several short rows must have between them
-    proof_win_rate: float = 0.5  # that an owner must reach once
-    proof_evaluations: int = 3  # after so many without it, its claims lapse
+    proof_win_rate: float = 0.5  # that an owner must reach at least once
+    proof_evaluations: int = 3  # without it, after which its claims lapse
     public: PublicSample | None = None
 
     def __post_init__(self) -> None:

@@ -131,7 +131,7 @@ class Datasets(Protocol):
         ...
 
     def get(self, namespace: str, commit: str, *, max_bytes: int, needed: bool = True) -> Path:
-        """``data.jsonl`` of one dataset at one commit, downloaded if it is not here intact.
+        """``data.jsonl`` of one dataset at one commit, downloaded unless present and intact.
 
         ``needed``: whether it must stay for the epoch; else it may go as soon as room is needed. Safe to call
         from several threads. Raises what ``Hub.download`` does.

@@ -100,8 +100,8 @@ def check(
     flockoff check data.jsonl --against ann/data@0123456789abcdef0123456789abcdef01234567
 
     --netuid compares with what the subnet's miners have committed and made public, by the validators' own
-    rule: whose rows these are already. What the wallet's hotkey has committed itself does not count.
-    Ends with status 1 for a dataset that a validator would reject.
+    rule: whose rows these are already. What the wallet's hotkey has committed itself does not count. Exits
+    with status 1 for a dataset that a validator would reject.
     """
     credentials = read_credentials()
     secrets = credentials.secrets | secrets_in(network) | secrets_in(endpoint or "")
@@ -191,7 +191,7 @@ def _named_other(
 ) -> Compared:
     repo, separator, commit = against.partition("@")
     if not separator:
-        raise UsageError(f"{against!r} names no commit.", remedy="Give it as REPO@COMMIT, 40 hex digits.")
+        raise UsageError(f"{against!r} names no commit.", remedy="Give REPO@COMMIT with 40 hex digits.")
     file = hub.download(repo, commit, cache_dir / "compared", max_bytes=rules.limits.max_bytes)
     sketcher = Sketcher(SKETCH_KEY)
     report = check_dataset(file, rules.limits, encoder, [sketcher.add])

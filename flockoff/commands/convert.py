@@ -47,7 +47,7 @@ def convert(
     max_download_mb: Annotated[
         int, typer.Option("--max_download_mb", metavar="MB", min=1, help="Of a Hub dataset, at the most.")
     ] = 2000,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Convert OpenAI messages, ShareGPT, Alpaca or question-answer pairs to the competition's format.
@@ -68,7 +68,7 @@ def convert(
         if repo is None:
             file_size(Path(source))
         if out.exists() and not overwrite:
-            raise UsageError(f"{out} is there already.", remedy="Name another file, or add --overwrite.")
+            raise UsageError(f"{out} already exists.", remedy="Name another file, or add --overwrite.")
         with closing(openers.open_hub(credentials, stop)) as hub:
             records = (
                 _records(Path(source))
@@ -119,7 +119,7 @@ def _of_hub(repo: str, split: str, hub: HubClient, max_bytes: int) -> Iterator[o
 
 
 def _written(records: Iterator[object], out: Path, stop: threading.Event) -> tuple[int, Counter[str]]:
-    """How many rows were written, and why the others were not. Nothing is left behind of a failed one."""
+    """How many rows were written, and why the others were not. A failure leaves no file behind."""
     dropped: Counter[str] = Counter()
     kept = 0
     out.parent.mkdir(parents=True, exist_ok=True)

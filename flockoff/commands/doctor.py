@@ -62,7 +62,7 @@ def doctor(
             min=0,
             envvar="FLOCKOFF_NETUID",
             show_envvar=False,
-            help="Without it, chain and wallet are left out.",
+            help="Without it, chain and wallet are not checked.",
         ),
     ] = None,
     network: Network,

@@ -25,7 +25,7 @@ from flockoff.text import printable, short_hotkey
 MISSING = "-"
 _BARS = "▁▂▃▄▅▆▇█"
 _LINE_CHARACTERS = 500
-_REASON_CHARACTERS = 1000  # a remedy comes last, and must not be what is cut off
+_REASON_CHARACTERS = 1000  # long enough not to cut off the remedy at the end
 _LAST_CHARACTERS = 24  # that a last column has at the least, where it needs them
 _ADDRESS = re.compile(r"(hotkey )?\b(5[1-9A-HJ-NP-Za-km-z]{46,47})\b")
 

@@ -83,9 +83,9 @@ def same_loss_copies(
     """The claim that each copy copies, by the copy's hotkey: all of a group except its earliest committer.
 
     ``claims``: by hotkey, of each hotkey in ``losses`` the claim on the dataset that was measured.
-    ``base_loss``: the base model's own, where it is known. A dataset that leaves it as it is was too small to
-    train anything (``check.too_small``), which is no evidence of copying. ``lapsed``: hotkeys whose claims do
-    not stand. None of them owns what another of its group may own, nor is it a copy of what came after it.
+    ``base_loss``: the base model's, if known. A dataset that leaves it unchanged was too small to train
+    anything (``check.too_small``), which is no evidence of copying. ``lapsed``: hotkeys whose claims do not
+    stand. None of them owns what another of its group may own, nor is it a copy of what came after it.
     """
     if base_loss is not None:
         losses = {

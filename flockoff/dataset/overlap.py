@@ -122,7 +122,7 @@ class Borrowed:
         return tuple(sorted({answer.line for answer in self.answers}))
 
     def owners(self, *, agreed: bool = False) -> list[tuple[Claim, float]]:
-        """By hotkey its earliest claim and its share of the dataset's assistant tokens, largest first.
+        """Each owner's earliest claim and its share of the dataset's assistant tokens, largest first.
 
         ``agreed``: of what every validator finds.
         """

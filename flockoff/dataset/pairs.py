@@ -62,7 +62,7 @@ class Pairs:
 
 
 def pairs_of(texts: Spelled, words: "Vocabulary | None" = None, reach: int = REACH) -> Pairs:
-    """All pairs of each text, those that come several times so many times; only of ``words``, if given.
+    """All pairs of each text, with repetitions; only of ``words``, if given.
 
     ``reach``: how many content words after the first the second may be.
     """

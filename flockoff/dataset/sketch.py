@@ -18,8 +18,8 @@ instruction, and nobody's: shingles that are in more than ``FORMAT_SHARE`` of a 
 and in more than ``FORMAT_ANSWERS``, are left out before sampling. Else three rows with somebody's instruction
 would match all of theirs.
 
-The hashes depend on a secret key, so nobody can find out which few words to change. Sketches are comparable
-only under the same key. Beside them is what every validator keeps alike: the rows' pairs (``row_pairs.py``).
+The hashes depend on a secret key, so nobody can tell which few words to change. Sketches are comparable only
+under the same key. Beside them is what every validator keeps alike: the rows' pairs (``row_pairs.py``).
 """
 
 from collections.abc import Iterable

@@ -116,8 +116,8 @@ class HubClient:
     def upload(self, repo_id: str, file: Path, card: str | None = None) -> Upload:
         """Make ``file`` the repo's ``data.jsonl``. A repo that does not exist is created private.
 
-        ``card`` becomes the README, in the same commit, of a repo that has none.
-        Looks before it commits, each time: an upload whose answer was lost is found again by its content.
+        ``card`` becomes the README, in the same commit, of a repo that has none. Checks before every commit:
+        an upload whose answer was lost is recognised by its content.
         """
         require_write(self.account(), repo_id)
         return self._retrying(lambda: self._upload_once(repo_id, file, card))

@@ -102,7 +102,7 @@ class DatasetCache:
 
     @contextmanager
     def _turn(self, key: str, *, needed: bool) -> Iterator[None]:
-        """One at a time for each key, so that nothing is downloaded twice."""
+        """Serialise calls for the same key, so that nothing is downloaded twice."""
         with self._lock:
             if not self._scanned:
                 self._scan()

@@ -52,13 +52,12 @@ def judge_all(
 ) -> None:
     """Judge the queue until everyone has a verdict or ``clock`` says it is over.
 
-    As many datasets are evaluated at once as the evaluator has slots; of those that are ready, the one with
-    the first place is next. Everything else is done by the caller's thread, one after the other: claims, and
-    the storing of each verdict, with its evaluation, the moment it exists. Verdicts from before a restart are
-    not made again. What could not be had through no doing of its miner is tried again after each of
-    ``validator.retry_pauses``, or when the hub says, and so is what the hub does not have: it may be the hub
-    that errs. What the worker failed on is set aside for the epoch. Once all are prepared,
-    ``sights`` goes on.
+    Up to as many datasets as the evaluator has slots are evaluated concurrently, ready ones in the order of
+    their places. The caller's thread does everything else: it claims contents, and stores each verdict, with
+    its evaluation, the moment it exists. Verdicts from before a restart are kept. A dataset that failed
+    through no fault of its miner is retried after each of ``validator.retry_pauses``, or when the hub says;
+    so is one missing from the hub, which may be wrong. One that the worker failed on is set aside for the
+    epoch. Once all are prepared, ``sights`` goes on.
     """
     _Judge(validator, epoch, queue, clock, sights).judge()
 

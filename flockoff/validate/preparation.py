@@ -24,7 +24,7 @@ class Dataset:
     path: Path
     content_hash: str
     rows: int
-    tokens: int  # of one pass
+    tokens: int  # per pass
     bytes: int
     sketch: Sketch
     left_out: tuple[int, ...] = ()  # 1-based lines not to train on
