@@ -1,7 +1,7 @@
-"""Alerts that arrive: what somebody has to know is sent by Apprise, to whatever its addresses name.
+"""Alerts, sent by Apprise to the given addresses.
 
-An address (discord://, tgram://, mailto://, json:// …) is a secret: no message here shows more of it than its
-kind. Sending is slow and may fail; a program that must not wait leaves it to ``Alerts``.
+An address (discord://, tgram://, mailto://, json:// …) is a secret: messages show only its kind. Sending is
+slow and may fail; programs that must not wait use ``Alerts``.
 """
 
 import json
@@ -29,12 +29,12 @@ _PAUSE_SECONDS = 20.0
 _CLOSE_SECONDS = 15.0
 _WAITING = 64
 _REMEMBERED = 500
-_LASTING_TRIES = 8  # of the chain in a row, some minutes, before anybody is told
+_LASTING_TRIES = 8  # consecutive failures of the chain, some minutes, before an alert
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """``well``: something is right again, or is good news."""
+    """``well``: a recovery, or good news."""
 
     title: str
     text: str
@@ -42,13 +42,13 @@ class Notice:
 
 
 def kind_of(url: str) -> str:
-    """What may be shown of an address."""
+    """The part of an address that may be shown."""
     scheme = url.partition("://")[0]
     return printable(scheme, 20) if "://" in url and scheme.isalnum() else "an address without a kind"
 
 
 def check_alerts(urls: Sequence[str]) -> None:
-    """Raise UsageError for an address that Apprise cannot use; it is not shown."""
+    """Raise UsageError for an address that Apprise cannot use, without showing it."""
     for url in urls:
         if _service(url) is None:
             raise UsageError(
@@ -58,14 +58,14 @@ def check_alerts(urls: Sequence[str]) -> None:
 
 
 def deliver(urls: Sequence[str], notice: Notice) -> list[str]:
-    """Send it to every address; returns those that it did not get to. Takes seconds, and is bounded."""
+    """Send it to every address; returns those that failed. Takes seconds, bounded."""
     return [url for url in urls if not _sent(url, notice)]
 
 
 def _service(url: str) -> Any:
     import apprise
 
-    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # it would say addresses
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # it would log addresses
     return apprise.Apprise.instantiate(url)
 
 
@@ -85,7 +85,7 @@ def _sent(url: str, notice: Notice) -> bool:
 
 
 def _lines(text: str) -> str:
-    """Text that may be a stranger's: printable, and calling nobody who reads where it arrives."""
+    """Untrusted text, made printable and without mentions."""
     lines = "\n".join(printable(line, _TEXT_CHARACTERS) for line in text.splitlines())
     return re.sub(r"@(?=everyone|here|channel)", "@ ", lines)[:_TEXT_CHARACTERS]
 
@@ -95,17 +95,17 @@ def _lines(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Signal:
-    """Something is the matter (``notice``), or no more (None)."""
+    """A problem (``notice``), or its end (None)."""
 
     key: str
     notice: Notice | None
 
 
 class Alerts:
-    """Sends from a thread of its own: each thing that is the matter once, and once that it is well again.
+    """Sends from its own thread: each problem once, and its recovery once.
 
-    What was sent is remembered in ``memory``, across restarts. ``raise_`` and ``clear`` never wait and never
-    fail; what finds no room, or does not arrive, is one line in the log.
+    What was sent is stored in ``memory``, across restarts. ``raise_`` and ``clear`` never block and never
+    fail; an alert dropped or undelivered is one log line.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Alerts:
         pause: float = _PAUSE_SECONDS,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """``name``: whose alerts these are, in front of every title. ``pause``: seconds between tries."""
+        """``name``: prefix of every title. ``pause``: seconds between tries."""
         self._urls = tuple(urls)
         self._memory = memory
         self._name = name
@@ -131,14 +131,14 @@ class Alerts:
         self._thread.start()
 
     def raise_(self, key: str, title: str, text: str) -> None:
-        """``key``: what is the matter; while it is, nothing more is sent of it."""
+        """``key``: the problem; while it lasts, it is not sent again."""
         self._put(_Signal(key, Notice(title, text)))
 
     def clear(self, key: str) -> None:
         self._put(_Signal(key, None))
 
     def close(self) -> None:
-        """Send what is waiting, for some seconds at most."""
+        """Send pending alerts, for some seconds at most."""
         with suppress(queue.Full):
             self._queue.put(None, timeout=1.0)
         self._thread.join(_CLOSE_SECONDS)
@@ -167,7 +167,7 @@ class Alerts:
                     self._save()
 
     def _send(self, notice: Notice) -> bool:
-        """Whether it got to every address, or to one at least after all tries."""
+        """Whether it reached every address, or at least one after all tries."""
         named = Notice(f"{self._name}: {notice.title}", notice.text, notice.well)
         left = list(self._urls)
         for tries in range(1, _TRIES + 1):
@@ -188,7 +188,7 @@ class Alerts:
 
 
 def write_memory(path: Path, content: Mapping[str, object]) -> None:
-    """Write it as JSON, whole or not at all."""
+    """Write it as JSON, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     new.write_text(json.dumps(content), encoding="utf-8")
@@ -196,7 +196,7 @@ def write_memory(path: Path, content: Mapping[str, object]) -> None:
 
 
 def read_memory(path: Path) -> dict[str, Any]:
-    """What ``write_memory`` wrote; empty where there is none, or it is damaged."""
+    """What ``write_memory`` wrote; empty if missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -225,7 +225,7 @@ _TITLES = {
     DIFFER: "the weights on chain are others than were sent",
     ENDED: "the validator has ended",
 }
-_OF_AN_EPOCH = (DISK, WORKER, DIFFER)  # well again once an epoch has passed without them
+_OF_AN_EPOCH = (DISK, WORKER, DIFFER)  # over once an epoch has passed without them
 
 
 @contextmanager
@@ -237,10 +237,10 @@ def alerting(
     secrets: Collection[str] = frozenset(),
     pause: float = _PAUSE_SECONDS,
 ) -> Iterator[None]:
-    """Send a validator's alerts while this lasts, by the events of its log; without ``urls`` nothing is done.
+    """Send a validator's alerts while this lasts, from its log events; a no-op without ``urls``.
 
-    ``directory``: its data, on whose disk there must be room, and where it is remembered what was sent. An
-    error that ends it is sent, too. Raises UsageError for an address that cannot be used.
+    ``directory``: its data folder, whose disk is watched, and where sent alerts are stored. An error that
+    ends the validator is sent, too. Raises UsageError for an unusable address.
     """
     if not urls:
         yield
@@ -264,14 +264,14 @@ def alerting(
 
 
 class _Listener(logging.Handler):
-    """Reads the log's events; what it does in a thread that logs is to put a line into a queue."""
+    """Watches log events; in the logging thread it only queues a line."""
 
     def __init__(self, alerts: Alerts, directory: Path, secrets: frozenset[str]) -> None:
         super().__init__(logging.INFO)
         self._alerts = alerts
         self._directory = directory
         self._secrets = secrets
-        self._seen: set[str] = set()  # in the epoch under way, of those that are an epoch's
+        self._seen: set[str] = set()  # in the current epoch, of those in _OF_AN_EPOCH
 
     def shown(self, text: str) -> str:
         return without(text, self._secrets)
@@ -308,7 +308,7 @@ class _Listener(logging.Handler):
 
 
 def _matter(name: object, fields: Mapping[str, object]) -> str | None:
-    """What an event of the log says to be the matter."""
+    """The problem that a log event indicates."""
     if name == "weights_not_set":
         return WEIGHTS if "epoch" in fields else None  # else it is tried again
     if name == "fault":

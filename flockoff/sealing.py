@@ -1,4 +1,4 @@
-"""A sealed evaluation set, from its owner's file to the day on which anybody may verify it."""
+"""The life of a sealed evaluation set, from its owner's file to public verification."""
 
 import dataclasses
 import re
@@ -28,8 +28,8 @@ _TABLE = re.compile(r"^\[sealed\][^\n]*\n(?:(?!\[)[^\n]*(?:\n|\Z))*", re.MULTILI
 class Examined:
     """A valid file that shares nothing with the public evaluation set.
 
-    ``margin``: by how much a dataset's gain on the public set may exceed its gain on this one, of the base
-    model's loss, before it counts as contaminated.
+    ``margin``: how much a dataset's gain on the public set may exceed its gain on this one, as a fraction of
+    the base model's loss, before it counts as contaminated.
     """
 
     sha256: str
@@ -39,10 +39,8 @@ class Examined:
 
 
 def examine(file: Path, public: Path, rules: Competition, weight: float, encoder: RowEncoder) -> Examined:
-    """Look at ``file`` as a sealed set beside the evaluation set ``public``.
-
-    Each is searched for the other's answers as a dataset is for both. Raises UsageError for a file that is
-    not valid or shares a row, with the lines.
+    """Examine ``file`` as a sealed set beside the evaluation set ``public``. Each is searched for the other's
+    answers, like a dataset. Raises UsageError for a file that is not valid or shares a row, with the lines.
     """
     try:
         judgement = _searched(file, public, rules, encoder)
@@ -70,7 +68,7 @@ def examine(file: Path, public: Path, rules: Competition, weight: float, encoder
 
 
 def _searched(file: Path, other: Path, rules: Competition, encoder: RowEncoder) -> Judgement:
-    """What ``file`` is, with the answers of ``other`` found in it. Raises MinerFault for an invalid one."""
+    """Check ``file``, searching it for the answers of ``other``. Raises MinerFault for an invalid one."""
     answers = EvaluationAnswers(load_rows(other, rules.limits, encoder.special_tokens))
     judgement = judge_dataset(file, rules.limits, rules.contamination, encoder, answers)
     if not judgement.report.valid:
@@ -85,9 +83,8 @@ def _lines(found: tuple[FoundAnswer, ...]) -> str:
 
 
 def seal(hub: HubClient, file: Path, repo_id: str, examined: Examined, weight: float) -> SealedSet:
-    """Upload the examined ``file`` to a private repo, made if need be, and pin what is there now.
-
-    Raises UsageError for a repo that is public, before anything is sent, and HubError's kinds.
+    """Upload the examined ``file`` to a private repo, created if necessary, and pin it. Raises UsageError for
+    a public repo, before anything is sent, and HubError's kinds.
     """
     state = hub.repo_state(repo_id)
     if state is not None and not state.private:
@@ -102,7 +99,7 @@ def seal(hub: HubClient, file: Path, repo_id: str, examined: Examined, weight: f
 
 
 def publish(hub: HubClient, sealed: SealedSet, directory: Path) -> None:
-    """Make a retired set's repo public, once it is certain that it holds what was pinned.
+    """Make a retired set's repo public, after verifying that it holds what was pinned.
 
     ``directory``: where the set is downloaded to. Raises as ``HubClient.fetch_evaluation_set``.
     """
@@ -111,7 +108,7 @@ def publish(hub: HubClient, sealed: SealedSet, directory: Path) -> None:
 
 
 def with_sealed_set(text: str, sealed: SealedSet) -> str:
-    """The competition file ``text`` with ``sealed`` as its sealed set, in place of one that it has."""
+    """The competition file ``text`` with ``sealed`` as its sealed set, replacing any other."""
     table = {"repo": sealed.repo, "commit": sealed.commit, "sha256": sealed.sha256}
     lines = [f'{key} = "{value}"' for key, value in table.items()]
     kept = _TABLE.sub("", text).rstrip()

@@ -1,6 +1,6 @@
-"""What the chain alone says of a subnet: who leads, how each validator sees it, and what a share is worth.
+"""A subnet's standings from the chain alone: ranking, validators' views, and the worth of a share.
 
-Burn is what goes to hotkeys of the owner's coldkey: the chain does not pay it out, and nobody earned it.
+Burn is the incentive of hotkeys of the owner's coldkey, which the chain does not pay out.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,8 @@ DAY_SECONDS = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One hotkey that competes, or on which weight is burned. A day's amounts: its incentive at ``Worth``.
-
-    ``rank`` is None for burn. ``commitment`` is text from outside. ``problem``: why it does not count.
+    """A hotkey that competes, or that receives burned weight. Daily amounts: its incentive at ``Worth``.
+    ``rank`` is None for burn. ``commitment`` is untrusted text. ``problem``: why it does not count.
     """
 
     rank: int | None
@@ -29,7 +28,7 @@ class Standing:
     hotkey: str
     burn: bool
     commitment: str | None
-    repo: str | None  # the dataset's, where the commitment names one
+    repo: str | None  # the dataset's, if the commitment names one
     url: str | None  # of exactly what was committed
     block: int | None  # of the commitment's last update
     counts_from: int | None  # first block of the first epoch in which it counts
@@ -38,16 +37,15 @@ class Standing:
     consensus: float
     alpha_per_day: float
     tao_per_day: float
-    weights: Mapping[int, float]  # by validator's uid: what each of them gives it
+    weights: Mapping[int, float]  # by validator's uid
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatorStanding:
-    """One hotkey with a permit, or with weights on chain.
+    """A hotkey with a permit, or with weights on chain.
 
     ``cosine`` and ``overlap`` (the sum of the smaller of two weights) compare its weights with the mean of
-    all other validators', by stake: 1 is the same, 0 nothing in common; None where there is nothing to
-    compare.
+    all other validators', by stake: 1 is equal, 0 nothing in common; None if there is nothing to compare.
     """
 
     uid: int
@@ -55,32 +53,32 @@ class ValidatorStanding:
     owner: bool
     stake: float
     permit: bool
-    counts: bool  # the chain would take its weights now
+    counts: bool  # the chain would accept its weights now
     last_weights: int | None  # block; None: none are on chain
     age_blocks: int | None
-    stale: bool  # so old that the chain leaves them out
+    stale: bool  # too old for the chain to count
     trust: float
     dividends: float
-    alpha_per_day: float  # at what it was due in the last epoch; its stakers have their part of it
+    alpha_per_day: float  # at the last epoch's rate; shared with its stakers
     targets: int  # uids with weight
-    burned: float  # part of its weights
+    burned: float  # fraction of its weights
     cosine: float | None
     overlap: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What one percent of the miners' incentive comes to in a day, at the present price and emission.
+    """The daily worth of one percent of the miners' incentive, at the current price and emission.
 
-    alpha = 1 % x alpha_per_block x (1 - owner_cut) / 2 x blocks_per_day; TAO by the pool's price, without
-    what selling it would move that price.
+    alpha = 1 % x alpha_per_block x (1 - owner_cut) / 2 x blocks_per_day; TAO at the pool's price, ignoring
+    slippage.
     """
 
     blocks_per_day: float
     miners_alpha_per_day: float
     percent_alpha_per_day: float
     percent_tao_per_day: float
-    burned: float  # part of the incentive
+    burned: float  # fraction of the incentive
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +97,13 @@ class Standings:
 
     @property
     def queue(self) -> tuple[Standing, ...]:
-        """Whose commitments count, now or from the next epoch on; who committed first comes first."""
+        """Hotkeys whose commitments count, now or from the next epoch on, in order of commitment."""
         counting = [each for each in self.miners if each.counts_from is not None]
         return tuple(sorted(counting, key=lambda each: (each.block or 0, each.uid)))
 
 
 def standings(view: SubnetView, competition_id: str) -> Standings:
-    """The subnet by ``view``. Commitments count that are for ``competition_id``."""
+    """The subnet in ``view``. Only commitments for ``competition_id`` count."""
     worth = _worth(view)
     counting = _counting(view, competition_id)
     burned = burned_uids(view)
@@ -164,7 +162,7 @@ def _due_per_day(uid: int, view: SubnetView, worth: Worth) -> float:
 
 
 def _shown(view: SubnetView) -> list[Neuron]:
-    """Who has committed something, or has weight or incentive."""
+    """Hotkeys with a commitment, weight or incentive."""
     targets = {uid for row in view.weights.values() for uid in row}
     return [
         neuron
@@ -212,7 +210,7 @@ class _Counting:
 
 
 def _counting(view: SubnetView, competition_id: str) -> _Counting:
-    """As validators will have it that do not know of earlier commitments, once the next epoch begins."""
+    """As seen, once the next epoch begins, by validators that know no earlier commitments."""
     epoch, snapshot = view.epoch, view.snapshot
     coming = max(epoch.next_start_block, snapshot.block + 1)
     entries = enter(snapshot, Epoch(coming, coming + 1, seed=0), Memory(), competition_id)
@@ -265,7 +263,7 @@ def _validators(view: SubnetView, worth: Worth) -> tuple[ValidatorStanding, ...]
 
 
 def _agreement(view: SubnetView) -> dict[int, tuple[float, float]]:
-    """By validator's uid the cosine and the overlap of its weights with the others' mean by stake."""
+    """By validator's uid: cosine and overlap of its weights with the others' stake-weighted mean."""
     size = max((neuron.uid for neuron in view.snapshot.neurons), default=-1) + 1
     stakes = {neuron.uid: neuron.stake for neuron in view.snapshot.neurons}
     uids = [uid for uid in view.weights if stakes.get(uid, 0.0) > 0]
@@ -287,7 +285,7 @@ def _agreement(view: SubnetView) -> dict[int, tuple[float, float]]:
 
 
 def remarks(each: ValidatorStanding) -> list[str]:
-    """What is to be said of a validator beside its numbers."""
+    """Remarks on a validator beside its numbers."""
     said = ["the owner's"] if each.owner else []
     if not each.permit:
         said.append("no permit")

@@ -1,4 +1,4 @@
-"""What ``.env`` files say: defaults that a person has stored, for flags and for the hub."""
+"""``.env`` files: stored defaults for flags and for the hub."""
 
 from collections.abc import Sequence
 from io import StringIO
@@ -11,9 +11,8 @@ from flockoff.launch import remedy_for
 
 
 def stored_variables(folders: Sequence[Path]) -> dict[str, str]:
-    """What ``.env`` in each of the ``folders`` sets, the first one before the others.
-
-    What is set to nothing counts as not set. Raises UsageError for a ``.env`` that cannot be read.
+    """The variables set by the ``folders``' ``.env`` files; earlier folders take precedence. Empty values
+    count as unset. Raises UsageError for an unreadable ``.env``.
     """
     found: dict[str, str] = {}
     for folder in reversed(folders):
@@ -22,13 +21,13 @@ def stored_variables(folders: Sequence[Path]) -> dict[str, str]:
 
 
 def variables_in(text: str) -> dict[str, str]:
-    """The variables that the text of a ``.env`` sets, but those set to nothing."""
+    """The variables that a ``.env``'s text sets to a non-empty value."""
     values = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value.strip() for name, value in values.items() if value and value.strip()}
 
 
 def text_of(file: Path) -> str:
-    """What is in a text file that somebody wrote by hand; nothing where there is none. Raises UsageError."""
+    """The content of a hand-written text file; empty if there is none. Raises UsageError."""
     try:
         return file.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Whether there is a newer release. Nobody is asked unless that is wished for."""
+"""The check for newer releases, off unless requested."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ _VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?")
 
 
 def newer_release(source: str = RELEASES, *, than: str = __version__) -> str | None:
-    """The latest release's name where it is newer; None where it is not, or where nobody can say.
+    """The latest release's name if newer; None if not, or if unknown.
 
     ``source`` answers with JSON that has ``tag_name``, as GitHub does.
     """
@@ -58,12 +58,12 @@ def _numbers(version: str) -> tuple[int, ...] | None:
 
 @contextmanager
 def updates_checked(wanted: bool, source: str = RELEASES) -> Iterator[None]:
-    """Look now and once a day, in a thread of its own, and say once of each newer release; False: not."""
+    """Check now and once a day, in a separate thread, and log each newer release once; False: do not."""
     if not wanted:
         yield
         return
     stop = threading.Event()
-    # Not joined: an answer that is late holds nobody up.
+    # Not joined: a late answer must not delay shutdown.
     threading.Thread(target=_look, args=(source, stop), name="updates", daemon=True).start()
     try:
         yield

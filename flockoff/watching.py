@@ -1,4 +1,4 @@
-"""What has happened to a miner since somebody last looked: pure, so that each thing is told once."""
+"""What happened to a miner since the last look: pure, so that each thing is reported once."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,7 @@ Kind = Literal["evaluated", "beaten", "at_fault", "deregistered", "registered", 
 
 @dataclass(frozen=True, slots=True)
 class LastTurn:
-    """A miner's last turn by one validator, which names itself. ``detail`` is printable."""
+    """A miner's last turn at one validator. ``detail`` is printable."""
 
     epoch: int
     standing: str
@@ -23,7 +23,7 @@ class LastTurn:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One hotkey at one moment. ``ahead``: the hotkeys that had more incentive."""
+    """A hotkey's state at one moment. ``ahead``: hotkeys with more incentive."""
 
     hotkey: str
     uid: int | None  # None: not registered
@@ -33,19 +33,19 @@ class Seen:
     incentive: float = 0.0
     weighted_by: Mapping[int, float] = field(default_factory=dict)  # by validator's uid
     ahead: frozenset[str] = frozenset()
-    turns: Mapping[str, LastTurn] = field(default_factory=dict)  # by whose they are
+    turns: Mapping[str, LastTurn] = field(default_factory=dict)  # by validator
 
 
 @dataclass(frozen=True, slots=True)
 class News:
     kind: Kind
     hotkey: str
-    text: str  # a sentence that names the miner's uid where it has one
+    text: str  # a sentence that names the miner's uid, if any
     well: bool = False
 
 
 def look(hotkey: str, snapshot: SubnetSnapshot, found: Standings, turns: Mapping[str, LastTurn]) -> Seen:
-    """What is to be seen of ``hotkey`` now. ``turns``: by validator, where one says."""
+    """The state of ``hotkey`` now. ``turns``: by validator, as far as reported."""
     neuron = snapshot.neuron(hotkey)
     if neuron is None:
         return Seen(hotkey, None, turns=turns)
@@ -70,7 +70,7 @@ def _is_ahead(other: Standing, mine: Standing) -> bool:
 
 
 def news(before: Seen | None, now: Seen) -> list[News]:
-    """What to tell. ``before`` is None at the first look: then only what is wrong is news."""
+    """The news to report. ``before`` is None at the first look: then only problems are news."""
     if now.uid is None:
         gone = before is None or before.uid is not None
         return [News("deregistered", now.hotkey, _gone(before, now))] if gone else []
@@ -130,7 +130,7 @@ def _weights(before: Seen, now: Seen) -> list[News]:
 
 
 def _beaten(before: Seen, now: Seen) -> list[News]:
-    """By whom it was passed; not by who came back to where it was."""
+    """The hotkeys that passed it, except those that only returned to their places."""
     passed = now.ahead - before.ahead
     if not passed or not before.incentive or before.rank is None or now.rank is None:
         return []

@@ -1,4 +1,4 @@
-"""The SDK's way to a node whose runtime is older than the SDK.
+"""The SDK's client for nodes whose runtime is older than the SDK.
 
 Imported where a connection is opened: the SDK takes a second to import.
 """
@@ -7,13 +7,13 @@ from typing import Any
 
 from bittensor import RpcSubstrate
 
-# What SetWeights asks for before it signs, and spec 461 does not have. A runtime without it knows one kind of
-# consensus, Yuma, which is also what the SDK takes an empty answer for.
+# SetWeights reads it before signing, and spec 461 lacks it. A runtime without it has only Yuma consensus,
+# which is also the SDK's interpretation of an empty answer.
 _OF_NEWER_RUNTIMES = frozenset({("SubtensorModule", "SubnetEpochConsensus")})
 
 
 class Substrate(RpcSubstrate):
-    """Reads as empty what only newer runtimes have; the SDK would raise, and never set any weights."""
+    """Reads storage that only newer runtimes have as empty; the SDK would raise, and never set weights."""
 
     async def query(
         self,
@@ -24,7 +24,7 @@ class Substrate(RpcSubstrate):
     ) -> Any:
         try:
             return await super().query(module, storage_function, params, block_hash)
-        except ValueError as error:  # the SDK keeps the class to itself
+        except ValueError as error:  # the class is private to the SDK
             lacking = type(error).__name__ == "StorageFunctionNotFound"
             if lacking and (module, storage_function) in _OF_NEWER_RUNTIMES:
                 return None

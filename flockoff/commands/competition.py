@@ -1,4 +1,4 @@
-"""``flockoff competition``: the rules that validators have in common, and their sealed evaluation set."""
+"""``flockoff competition``: the validators' common rules, and their sealed evaluation set."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -214,7 +214,7 @@ def verify(*, rules_file: _Rules, cache_dir: CacheDir, as_json: AsJson = False) 
 
 
 def _rules(rules: Competition) -> Iterator[tuple[str, Any, bool]]:
-    """Every rule's name and value, and whether it is as in FLock OFF's own competition."""
+    """Every rule's name and value, and whether it is FLock OFF's default."""
     own = dict(_flat(asdict(Competition())))
     for name, value in _flat(asdict(rules)):
         yield name, value, name in own and own[name] == value

@@ -1,4 +1,4 @@
-"""How an examination's findings look on a terminal."""
+"""Prints findings on a terminal."""
 
 from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""``flockoff init``: what every other command would have to be told, stored once in ``.env``."""
+"""``flockoff init``: stores common options once in ``.env``."""
 
 import os
 import re
@@ -42,10 +42,10 @@ def init(
     network: Network,
     competition: CompetitionFile,
     directory: Annotated[
-        Path, typer.Option("--directory", metavar="DIR", help="Where the .env is to be.")
+        Path, typer.Option("--directory", metavar="DIR", help="Folder for the .env file.")
     ] = Path(),
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Change what is stored already without asking.")
+        bool, typer.Option("--overwrite", help="Change stored values without asking.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -54,8 +54,8 @@ def init(
     \b
     flockoff init --netuid 96 -w ann -H one --hf_repo_id ann/data
 
-    The token is taken from HF_TOKEN, or asked for; no flag takes it, since shells remember what is typed.
-    Other lines of a .env stay as they are. A flag and an environment variable beat what is stored.
+    The token is taken from HF_TOKEN, or prompted for; there is no flag, since shells record history. Other
+    lines of a .env are kept. Flags and environment variables beat stored values.
     """
     say_on_stderr()
 
@@ -109,14 +109,14 @@ def _agreed(file: Path, changed: list[str]) -> bool:
 
 
 def merged(before: str, values: Mapping[str, str]) -> str:
-    """The text of a ``.env`` with these variables in it; each is set where it was, a new one at the end."""
+    """The text of a ``.env`` with these variables: existing ones are changed in place, new ones appended."""
     left = dict(values)
     lines = []
     for line in before.splitlines():
         found = _ASSIGNMENT.match(line)
         name = found[1] if found else ""
         if name in values:
-            if name in left:  # what is set twice is set once from now on
+            if name in left:  # duplicates are merged
                 lines.append(f"{name}={_quoted(left.pop(name))}")
             continue
         lines.append(line)
@@ -132,8 +132,8 @@ def _quoted(value: str) -> str:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    target = file.resolve()  # where it is a link, it stays one
+    """Write a file that only its owner can read, atomically."""
+    target = file.resolve()  # keep symbolic links
     new = target.with_name(f"{target.name}.{os.getpid()}.new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""``flockoff submit``: a dataset to the hub and onto the chain, with all that is in the way said at once."""
+"""``flockoff submit``: uploads and commits a dataset, reporting all problems first."""
 
 import logging
 import shlex
@@ -53,13 +53,13 @@ class _Settings:
     submission: mine.Submission
     cache_dir: Path
     dry_run: bool
-    asked: bool  # whoever submits has agreed already
+    asked: bool  # already confirmed
     as_json: bool
 
 
 @dataclass
 class _Examined:
-    """What the checks have opened and read, for what comes after them."""
+    """What the checks opened and read, for the steps after them."""
 
     report: DatasetReport | None = None
     chain: SubtensorChain | None = None
@@ -93,8 +93,8 @@ def submit(
     flockoff submit --dry_run
     flockoff submit --yes
 
-    All that is in the way is said at once, before anything is changed. What `flockoff init` has stored need
-    not be given. A run that was interrupted is simply started again: nothing is uploaded or committed twice.
+    All problems are reported before anything is changed. Options stored by `flockoff init` can be left out.
+    Just restart an interrupted run: nothing is uploaded or committed twice.
     """
     neuron = NeuronSettings(
         netuid=netuid,
@@ -239,7 +239,7 @@ def _agreed(settings: _Settings, fee: float) -> bool:
 def _say_what_comes(
     settings: _Settings, screen: Console, submitted: mine.Submitted, hub: HubClient, chain: SubtensorChain
 ) -> None:
-    """Where the submission is, from when it counts, when it is evaluated, and how to watch it."""
+    """The submission's location, when it counts and is evaluated, and how to watch it."""
     rules = settings.submission.competition
     epoch, snapshot = chain.epoch_status(), chain.snapshot()
     standing = standing_on_chain(chain.hotkey, snapshot, epoch, rules)

@@ -33,15 +33,15 @@ def subnet(
     competition: CompetitionFile,
     as_json: AsJson = False,
 ) -> None:
-    """Show a subnet at a glance, from the chain: validators, queue, what a share is worth, the next epoch.
+    """Show a subnet at a glance, from the chain: validators, queue, the worth of a share, the next epoch.
 
     \b
     flockoff subnet --netuid 96
     flockoff subnet --netuid 96 --network test --json
 
-    agreement: how near a validator's weights are to the mean of all others' by stake, as the cosine and as
-    the weight that both give to the same miners; 1 is the same. The chain does not keep the version key
-    that anybody's weights came with, only the one that it asks for.
+    agreement: a validator's weights compared with the stake-weighted mean of all others', as cosine and as
+    overlap; 1 is equal. The chain does not store the version key of anybody's weights, only the one it
+    requires.
     """
     say_on_stderr(secrets_in(network) | secrets_in(endpoint or ""))
 

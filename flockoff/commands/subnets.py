@@ -1,4 +1,4 @@
-"""What several commands read of a subnet from the chain, without a wallet or a ledger."""
+"""Reading a subnet from the chain, without a wallet or a ledger, for several commands."""
 
 import threading
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""``flockoff watch``: tells a miner what happens to it, once each, on the terminal and by Apprise."""
+"""``flockoff watch``: reports events to a miner, once each, on the terminal and by Apprise."""
 
 import hashlib
 import json
@@ -49,14 +49,14 @@ _PENDING = 100
 
 @dataclass
 class _Memory:
-    """What was seen of each hotkey, and what is still to be sent; kept in a file between rounds."""
+    """Each hotkey's last state, and alerts still to send; kept in a file between rounds."""
 
     path: Path
     seen: dict[str, Seen]
     pending: list[News]
 
     def save(self) -> None:
-        """Raises SetupError where it cannot be written: without it everything would be told again."""
+        """Raises SetupError if it cannot be written: without it everything would be reported again."""
         told = {
             "seen": {hotkey: as_json(each) for hotkey, each in self.seen.items()},
             "pending": [asdict(each) for each in self.pending[-_PENDING:]],
@@ -88,9 +88,9 @@ def watch(
         ),
     ] = None,
     every: Annotated[
-        float, typer.Option("--every", metavar="S", min=1, help="Seconds between two looks.")
+        float, typer.Option("--every", metavar="S", min=1, help="Seconds between checks.")
     ] = 600.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once and end, for cron.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Check once and exit, for cron.")] = False,
     data_dir: DataDir,
     wallet_name: WalletName,
     wallet_hotkey: WalletHotkey,
@@ -100,16 +100,16 @@ def watch(
     competition: CompetitionFile,
     as_lines: AsJson = False,
 ) -> None:
-    """Watch miners and tell what happens: evaluated, beaten, at fault, deregistered, weight gone.
+    """Watch miners and report events: evaluated, beaten, at fault, deregistered, weight gone.
 
     \b
     flockoff watch --netuid 96 --wallet-name ann --hotkey one --alert discord://ID/TOKEN
     flockoff watch 12 5G4GQ9Pb --netuid 96 --once --json
 
-    Each thing is told once, also across restarts, as a line and to every --alert; what could not be sent is
-    sent in the next round. The chain is enough; a ledger in --data-dir and published reports say more. Put
-    the addresses into FLOCKOFF_ALERTS (environment or .env) to keep them out of the list of processes.
-    --json prints one object a line.
+    Each event is reported once, even across restarts, as a line and to every --alert; failed alerts are
+    retried in the next round. The chain suffices; a ledger in --data-dir and published reports add detail.
+    Put addresses into FLOCKOFF_ALERTS (environment or .env) to keep them out of the process list. --json
+    prints one object a line.
     """
     credentials = read_credentials()
     urls = tuple(alerts or ()) or credentials.alerts
@@ -148,7 +148,7 @@ def _round(
     *,
     as_lines: bool,
 ) -> None:
-    """Look once; print what is new, and remember it as to be sent."""
+    """Check once; print news, and queue it for sending."""
     view = chain.view()
     found = standings(view, rules.id)
     published = [read_report(source) for source in reports]
@@ -173,7 +173,7 @@ def _print(each: News, *, as_lines: bool) -> None:
 
 
 def _send(urls: Sequence[str], memory: _Memory) -> None:
-    """Send what is to be sent. What does not get to a single address waits for the next round."""
+    """Send queued news. What reaches no address waits for the next round."""
     waiting, memory.pending = memory.pending, []
     failed: set[str] = set()
     for each in waiting if urls else ():
@@ -233,7 +233,7 @@ def _memory_path(data_dir: Path, netuid: int, node: str) -> Path:
 
 
 def _load(path: Path) -> _Memory:
-    """What is not as this program wrote it counts as not there."""
+    """A file not written by this program counts as missing."""
     told: Mapping[str, Any] = read_memory(path)
     try:
         seen = {hotkey: from_json(each) for hotkey, each in told.get("seen", {}).items()}
