@@ -1,7 +1,7 @@
 """One submission of a miner: check, upload, commit on chain, read back, publish.
 
-Every step first looks at what is there already, so a run that was interrupted anywhere can simply be
-started again: nothing is uploaded or committed twice.
+Every step first checks what already exists, so a run that was interrupted anywhere can simply be started
+again: nothing is uploaded or committed twice.
 """
 
 import logging
@@ -34,29 +34,28 @@ _ANY_COMMIT = "0" * 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What a miner wants on chain. ``retry_seconds`` is the pause after a cooldown or a passing fault."""
+    """What a miner wants on chain. ``retry_seconds`` is the pause after a cooldown or a transient fault."""
 
     repo_id: str
     dataset: Path
     competition: Competition
     keep_private: bool = False
     retry_seconds: float = 120.0
-    card: str | None = None  # the README of a repo that has none
+    card: str | None = None  # README for a repo without one
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
     model_id: ModelId
-    block: int  # of the commitment as the chain shows it
+    block: int  # of the commitment on chain
     public: bool
 
 
 def checked_dataset(
     submission: Submission, encoder: RowEncoder, answers: EvaluationAnswers | None
 ) -> DatasetReport:
-    """Check the dataset as a validator will. Raises MinerFault, after logging what is wrong line by line.
-
-    Without ``answers`` it is not looked for the evaluation set's answers.
+    """Check the dataset as a validator will. Raises MinerFault, after logging each problem. Without
+    ``answers`` it is not searched for the evaluation set's answers.
     """
     rules = submission.competition
     judgement = judge_dataset(submission.dataset, rules.limits, rules.contamination, encoder, answers)
@@ -108,7 +107,7 @@ def account_for(submission: Submission, hub: Hub) -> HubAccount:
 
 
 def dataset_card(submission: Submission, report: DatasetReport) -> str:
-    """A README that makes the hub show the rows in its viewer, and says what is known of them."""
+    """A README that makes the hub show the rows in its viewer, with what is known about them."""
     name = submission.repo_id.partition("/")[2]
     return f"""---
 task_categories:
@@ -136,7 +135,7 @@ and `assistant`.
 
 
 def rehearse(submission: Submission, hub: Hub, chain: Chain) -> None:
-    """Say what ``submit`` would do now, and do nothing."""
+    """Log what ``submit`` would do, and do nothing."""
     state = hub.repo_state(submission.repo_id)
     committed = chain.commitment()
     if state is not None and hub.holds(submission.repo_id, submission.dataset):
@@ -167,10 +166,9 @@ def rehearse(submission: Submission, hub: Hub, chain: Chain) -> None:
 
 
 def submit(submission: Submission, hub: Hub, chain: Chain, stop: threading.Event) -> Submitted:
-    """Upload, commit, read back, publish; waits out cooldowns and passing faults for as long as it takes.
-
-    Raises NotRegistered, NoFunds, ChainFatal, HubUnauthorized or HubFatal for what waiting does not heal,
-    and Interrupted once ``stop`` is set: no further step is begun then.
+    """Upload, commit, read back, publish; waits out cooldowns and transient faults for as long as it takes.
+    Raises NotRegistered, NoFunds, ChainFatal, HubUnauthorized or HubFatal for permanent faults, and
+    Interrupted once ``stop`` is set: no further step is begun then.
     """
     before = _persist(lambda: hub.repo_state(submission.repo_id), submission, stop)
     public = before is not None and not before.private
@@ -204,7 +202,7 @@ def submit(submission: Submission, hub: Hub, chain: Chain, stop: threading.Event
 
 
 def report_submitted(submitted: Submitted, netuid: int) -> None:
-    """Say where the submission stands and what comes next."""
+    """Log the submission's state and what comes next."""
     about = event("committed", netuid=netuid, block=submitted.block, model_id=submitted.model_id)
     log.info(
         "Committed on subnet %d in block %d: %s", netuid, submitted.block, submitted.model_id, extra=about
@@ -220,7 +218,7 @@ def report_submitted(submitted: Submitted, netuid: int) -> None:
 
 
 def _committed(chain: Chain, model_id: ModelId) -> int:
-    """Have ``model_id`` on chain for good and return the block of its commitment.
+    """Commit ``model_id``, wait until it is final, and return its block.
 
     The chain is read first: an earlier try may have landed although its answer was lost.
     """
@@ -238,7 +236,7 @@ def _committed(chain: Chain, model_id: ModelId) -> int:
 
 
 def _persist(step: Callable[[], T], submission: Submission, stop: threading.Event) -> T:
-    """Run ``step`` until it succeeds, pausing after each fault that may heal by itself."""
+    """Run ``step`` until it succeeds, pausing after each transient fault."""
     while True:
         if stop.is_set():
             raise Interrupted

@@ -26,7 +26,7 @@ _DOWNLOADS = 4  # at a time
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A dataset that a hotkey has on chain now."""
+    """A hotkey's current dataset on chain."""
 
     hotkey: str
     uid: int
@@ -36,7 +36,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What could be compared with, in order of seniority, and how many could not be, by reason."""
+    """The datasets compared with, in order of seniority, and how many could not be, by reason."""
 
     holdings: tuple[Holding, ...]
     committed: Mapping[str, Committed]  # by hotkey
@@ -172,7 +172,7 @@ def _stored(file: Path) -> _Known | None:
         head, table = file.read_bytes().split(b"\n", 1)
         told = json.loads(head)
         return _Known(told["content"], Sketch.from_bytes(told["assistant_tokens"], table))
-    except (OSError, ValueError, KeyError, TypeError):  # not there, cut short, or of another version
+    except (OSError, ValueError, KeyError, TypeError):  # missing, truncated, or of another version
         return None
 
 

@@ -85,9 +85,8 @@ class _Answer:
 
 
 class _Owned:
-    """Hashes that are of one answer each, to be found at the price of a look-up.
-
-    Of two in the same slot of the table one is left out: one in forty, at the size of FLock OFF's set.
+    """Hashes that belong to one answer each, in a lookup table. Of two in the same slot one is dropped: one
+    in forty, at the size of FLock OFF's set.
     """
 
     def __init__(self, answers: Sequence[_Answer], of: Sequence[Numbers], nobodys: Iterable[Numbers]) -> None:
@@ -109,7 +108,7 @@ class _Owned:
         self.sizes = np.bincount(self.owners[kept], minlength=len(answers))  # by answer: how many
 
     def find(self, hashes: Numbers) -> tuple[Places, Places]:
-        """Which of ``hashes`` are of answers, in order, and for each its place in ``owners``."""
+        """Which of ``hashes`` belong to answers, in order, and each one's place in ``owners``."""
         slots = self._slots[_slots_of(hashes)]
         places = np.flatnonzero(slots >= 0)
         same = self._hashes[slots[places]] == hashes[places]
@@ -117,7 +116,7 @@ class _Owned:
 
 
 class EvaluationAnswers:
-    """What is looked for of an evaluation set's answers."""
+    """The searchable runs and pairs of an evaluation set's answers."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.conversations = len(rows)  # of the whole set
@@ -137,7 +136,7 @@ class EvaluationAnswers:
         self.whole = np.array([answer.whole for answer in answers], dtype=np.bool_)
 
     def contaminated_rows(self, rows: Iterable[Row], rules: Contamination | None = None) -> list[int]:
-        """The 0-based places of the rows with answers."""
+        """The 0-based indices of rows with answers."""
         search = AnswerSearch(self, rules or Contamination())
         for place, row in enumerate(rows):
             search.add(place, row, 0)
@@ -145,9 +144,8 @@ class EvaluationAnswers:
 
 
 class AnswerSearch:
-    """Looks for answers in rows that come one by one; ``add`` is a ``RowVisitor``.
-
-    Keeps at most some 2 kB of each row that has pieces of answers.
+    """Searches streamed rows for answers; ``add`` is a ``RowVisitor``. Keeps at most some 2 kB of each row
+    that has pieces of answers.
     """
 
     def __init__(self, answers: EvaluationAnswers, rules: Contamination) -> None:
@@ -172,7 +170,7 @@ class AnswerSearch:
             self._flush()
 
     def found(self) -> tuple[FoundAnswer, ...]:
-        """Of the rows so far, in order, those that contain answers."""
+        """The rows so far that contain answers, in order."""
         self._flush()
         found = self._found | {each.line: each for each in self._together()}
         return tuple(found[line] for line in sorted(found))
@@ -187,7 +185,7 @@ class AnswerSearch:
     def _look_for_runs(self, lines: Sequence[int], texts: Spelled) -> None:
         places, runs = self._answers.runs.find(_runs(texts.letters))
         rows = np.searchsorted(texts.ends, places, side="right")
-        inside = places + RUN_LETTERS <= texts.ends[rows]  # and not half in the next row
+        inside = places + RUN_LETTERS <= texts.ends[rows]  # not crossing into the next row
         count = len(self._answers.runs.owners)
         rows_runs = _once(rows[inside] * count + runs[inside])
         row_starts = np.searchsorted(rows_runs, np.arange(len(lines) + 1) * count)
@@ -196,7 +194,7 @@ class AnswerSearch:
             self._weigh(lines[place], rows_runs[start:end] - place * count)
 
     def _weigh(self, line: int, runs: Places) -> None:
-        """Takes the different runs of answers that are in a row."""
+        """Judge a row by its distinct runs of answers."""
         owners = self._answers.runs.owners[runs]
         counts = np.bincount(owners, minlength=len(self._needed))
         counts[counts < PIECE_RUNS] = 0
@@ -216,7 +214,7 @@ class AnswerSearch:
         every = pairs_of(texts, self._answers.words)
         places, pairs = self._answers.pairs.find(every.hashes)
         answers = self._answers.pairs.owners[pairs]
-        # Nearly every row ends here, having too few pairs of any answer, however often and wherever.
+        # This filters out nearly every row: too few pairs of any answer, counting repetitions.
         together = every.texts[places] * len(self._pairs_needed) + answers
         counts = np.bincount(together, minlength=len(lines) * len(self._pairs_needed))
         order = np.argsort(together, kind="stable")
@@ -234,7 +232,7 @@ class AnswerSearch:
                 self._found[lines[place]] = FoundAnswer(lines[place], row, float(share))
 
     def _together(self) -> Iterator[FoundAnswer]:
-        """The rows with pieces of answers that are whole, or nearly, when taken together."""
+        """Rows with pieces of answers that together make up the answers, or nearly."""
         if not self._pieces:
             return
         answers, sizes = self._answers.runs, self._answers.runs.sizes
@@ -262,8 +260,8 @@ def contamination_fault(
 ) -> MinerFault | None:
     """The fault of a dataset of ``total_rows`` rows, of which these contain answers.
 
-    ``sealed``: others that contain answers of the sealed set; which ones is not told, for it would tell what
-    is in that set. None while all count for at most ``max_rows`` and at most ``max_share`` of all rows.
+    ``sealed``: others that contain answers of the sealed set; which ones is not disclosed, as that would
+    reveal the set. None while all count for at most ``max_rows`` and at most ``max_share`` of all rows.
     """
     counted = sum(each.counts for each in [*found, *sealed])
     if counted <= rules.max_rows and counted <= rules.max_share * total_rows:

@@ -1,4 +1,4 @@
-"""What one attaches to a report of a fault: one text, and no secret in it.
+"""A diagnostic bundle for bug reports: one text without secrets.
 
 Whatever comes in, from files or from the environment, is only looked at as text and masked at the end, all at
 once: what is a secret here, what has a secret's name, and what has a secret's form.
@@ -75,7 +75,7 @@ def bundle(
     environ: Mapping[str, str] = os.environ,
     now: datetime | None = None,
 ) -> str:
-    """The whole text. ``settings``: what the flags say. What cannot be read is a line in it, no error."""
+    """The full text. ``settings``: from the flags. Unreadable parts become lines in it, not errors."""
     made = now or datetime.now(UTC)
     sections = {
         f"flockoff {__version__} as a {role}, {made:%Y-%m-%d %H:%M} UTC": _versions(),
@@ -141,7 +141,7 @@ def _log(directory: Path | None) -> Iterator[str]:
 
 
 def _text(file: Path, *, last: int = _TAIL_BYTES) -> str:
-    """The end of a text file; what keeps it from being read where that fails."""
+    """The end of a text file, or the error that prevents reading it."""
     try:
         with file.open("rb") as content:
             content.seek(max(0, file.stat().st_size - last))

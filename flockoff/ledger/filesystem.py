@@ -1,4 +1,4 @@
-"""Where a file lies: file systems on which a ledger is not safe."""
+"""Detects file systems on which a ledger is not safe."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,16 +37,15 @@ _IN_MEMORY = frozenset(["tmpfs", "ramfs"])
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A file system: the folder at which it is mounted, and its type as the operating system calls it."""
+    """A file system: its mount point, and its type as named by the operating system."""
 
     point: Path
     kind: str
 
 
 def mounts() -> list[Mount]:
-    """What is mounted on this machine, in order: of two at one folder the later hides the earlier.
-
-    Empty where the operating system does not tell, as in some containers.
+    """This machine's mounts, in order: at the same mount point a later one hides an earlier one. Empty if the
+    operating system does not list them, as in some containers.
     """
     try:
         parts = psutil.disk_partitions(all=True)
@@ -59,7 +58,7 @@ def mounts() -> list[Mount]:
 
 
 def mount_of(path: Path, table: Iterable[Mount]) -> Mount | None:
-    """The mount that holds ``path``, absolute and without links, which need not exist; None: none does."""
+    """The mount that holds ``path`` (absolute, without links, need not exist), or None."""
     found = None
     for mount in table:
         holds = mount.point == path or mount.point in path.parents
@@ -69,7 +68,7 @@ def mount_of(path: Path, table: Iterable[Mount]) -> Mount | None:
 
 
 def weakness(path: Path, table: Iterable[Mount]) -> str | None:
-    """Why a ledger at ``path`` may be damaged or lost, to follow its name in a sentence; None: no reason."""
+    """Why a ledger at ``path`` may be damaged or lost, phrased to follow its name; None if it is safe."""
     mount = mount_of(path.resolve(), table)
     if mount is None:
         return None

@@ -41,7 +41,7 @@ class PublishedMiner:
 
 @dataclass(frozen=True, slots=True)
 class PublishedReport:
-    """``problem``: why there is nothing; then all the rest is empty. By hotkey: ``miners``."""
+    """``problem``: why it could not be read; then everything else is empty. By hotkey: ``miners``."""
 
     source: str
     validator: str | None = None  # hotkey, as it says itself
@@ -55,7 +55,7 @@ class PublishedReport:
 
 
 def read_report(source: str) -> PublishedReport:
-    """The report at an address or in a file; what goes wrong is its ``problem``."""
+    """The report at an address or in a file; any error becomes its ``problem``."""
     shown = _shown(source)
     try:
         text = _text(source)
@@ -67,7 +67,7 @@ def read_report(source: str) -> PublishedReport:
 
 
 def _shown(source: str) -> str:
-    """For a public page: of an address no more than whose server it is."""
+    """For a public page: only the host of an address."""
     if urlsplit(source).scheme in ("http", "https"):
         return printable(without_key(source), 200)
     return printable(Path(source).name, 200)

@@ -1,4 +1,4 @@
-"""A subnet as one HTML page for everybody, from the chain and from what validators publish."""
+"""A subnet as one public HTML page, from the chain and validators' published reports."""
 
 import json
 import math
@@ -36,9 +36,8 @@ class Row:
 
 
 def write_site(found: Standings, reports: Sequence[PublishedReport], directory: Path) -> tuple[Path, Path]:
-    """Write the page and its numbers into ``directory``, each whole or not at all; gives their paths.
-
-    Raises SetupError where they cannot be written.
+    """Write the page and its numbers into ``directory``, each atomically; returns their paths. Raises
+    SetupError if they cannot be written.
     """
     page, numbers = directory / FILE_NAME, directory / NUMBERS
     write_whole(numbers, json.dumps(site_numbers(found, reports), indent=1) + "\n")
@@ -47,7 +46,7 @@ def write_site(found: Standings, reports: Sequence[PublishedReport], directory: 
 
 
 def site_numbers(found: Standings, reports: Sequence[PublishedReport]) -> dict[str, object]:
-    """All that the page shows, and what it has no room for."""
+    """Everything the page shows, and what it has no room for."""
     return asdict(found) | {"reports": [asdict(report) for report in reports]}
 
 

@@ -1,4 +1,4 @@
-"""A Llama model in one GGUF file, as the files that transformers and tokenizers read.
+"""Converts a Llama model from a GGUF file to the files that transformers and tokenizers read.
 
 transformers converts GGUF too, but reads such a file once each for configuration, weights and tokenizer, at
 several seconds a time, and needs torch for it. This reads it once, with numpy. The format:
@@ -42,7 +42,7 @@ _INSIDE = {
 def convert(file: Path, directory: Path) -> None:
     """Write the model in ``file`` to the existing ``directory``: float32 weights, configuration, tokenizer.
 
-    Raises ValueError where it is no GGUF file of a Llama model with a byte-level BPE tokenizer.
+    Raises ValueError if it is not a GGUF file of a Llama model with a byte-level BPE tokenizer.
     """
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
         reader = _Reader(content)
@@ -58,14 +58,14 @@ def convert(file: Path, directory: Path) -> None:
 
 
 class _Reader:
-    """Goes through a file's header; ``at`` is where it stands."""
+    """Reads a file's header; ``at`` is the current offset."""
 
     def __init__(self, content: mmap.mmap) -> None:
         self._content = content
         self.at = 0
 
     def header(self) -> tuple[dict[str, Any], list[tuple[str, tuple[int, ...], GGMLQuantizationType, int]]]:
-        """The metadata, and of each tensor name, shape (outermost dimension first), type and offset."""
+        """The metadata, and each tensor's name, shape (outermost dimension first), type and offset."""
         magic, version, tensors, facts = self._numbers("4sIQQ")
         if (magic, version) != (_MAGIC, _VERSION):
             raise ValueError(f"it is not a GGUF file of version {_VERSION}")

@@ -18,9 +18,8 @@ _logger = logging.getLogger(__name__)
 def resolve_base_model(base: BaseModel, cache_dir: Path) -> Path:
     """The directory of a package's base model as float32 safetensors with its tokenizer.
 
-    What is in ``cache_dir`` already is used as it is; else the package's file is compared with its pinned
-    SHA-256 and converted there, which takes some seconds. Two processes may do so at once.
-    Raises SetupError.
+    A copy in ``cache_dir`` is used as it is; otherwise the package's file is checked against its pinned
+    SHA-256 and converted, which takes some seconds. Safe from several processes. Raises SetupError.
     """
     assert base.package is not None and base.gguf_file is not None and base.gguf_sha256 is not None
     directory = cache_dir / f"{Path(base.gguf_file).stem}-{base.gguf_sha256[:16]}-{_FORMAT}"
@@ -43,7 +42,7 @@ def resolve_base_model(base: BaseModel, cache_dir: Path) -> Path:
 
 
 def _require_writable(cache_dir: Path) -> None:
-    """Raise SetupError for a folder that nothing can be kept in, before the work is done."""
+    """Raise SetupError for an unusable folder, before doing the work."""
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache_dir):
@@ -68,8 +67,8 @@ def _package_file(package: str, name: str) -> Path:
 
 
 def _convert(file: Path, directory: Path) -> None:
-    """Write the GGUF ``file`` to ``directory``, which appears whole or not at all."""
-    from flockoff.training.gguf_file import convert  # gguf, which a lean installation has not
+    """Convert the GGUF ``file`` into ``directory``, atomically."""
+    from flockoff.training.gguf_file import convert  # a minimal installation lacks gguf
 
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)

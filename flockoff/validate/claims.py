@@ -9,10 +9,8 @@ from flockoff.validate.validator import Validator
 def claim_content(
     validator: Validator, commitment: Commitment, dataset: Dataset, epoch: int
 ) -> tuple[Claim, Borrowed]:
-    """Store the hotkey's claim on the dataset, and what of it belongs to others, as far as is known by now.
-
-    ``epoch``: the start block of the one that it is seen in. Raises MinerFault where the whole content is
-    another's.
+    """Store the hotkey's claim on the dataset, and what of it is known to belong to others. ``epoch``: the
+    start block of the epoch in which it is seen. Raises MinerFault if the whole content is another's.
     """
     ledger, rules = validator.ledger, validator.competition.overlap
     owners = ledger.owners()

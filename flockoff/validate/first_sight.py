@@ -1,4 +1,4 @@
-"""Looking at every commitment when it is first seen, whether or not it has a place in an epoch.
+"""Sketches every commitment when it is first seen, whether or not it has a place in an epoch.
 
 Whose content it is follows from who committed it first, so a dataset must be known even where its miner
 replaced it before its turn came. It is downloaded, checked and sketched while nothing else has to be: once an
@@ -22,15 +22,15 @@ from flockoff.validate.validator import Validator
 
 log = logging.getLogger(__name__)
 
-_BYTES_AN_EPOCH = 4 << 30  # the hub is asked for no more than this, beside what the epoch needs
-_MOST_TRIES = 20  # epochs in which a dataset is looked for that the hub does not show: a day
+_BYTES_AN_EPOCH = 4 << 30  # most to download, beyond what the epoch needs
+_MOST_TRIES = 20  # epochs in which a dataset missing from the hub is retried: a day
 
 
 class FirstSight:
-    """One dataset at a time, in a thread of its own; all that it is asked for it is asked by the ledger's.
+    """Handles one dataset at a time in its own thread; its methods are called from the ledger's thread.
 
-    Nothing is lost with it: what is not known yet follows from the ledger. A hub that fails is left alone
-    until the next epoch. Leaving its context waits for nothing.
+    Its state can be lost: what is still unknown follows from the ledger. A failing hub is not used until the
+    next epoch. Leaving its context waits for nothing.
     """
 
     def __init__(self, validator: Validator) -> None:
@@ -39,7 +39,7 @@ class FirstSight:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="first_sight")
         self._epoch: Epoch | None = None
         self._elsewhere: Collection[ModelId] = ()
-        self._waiting: list[Commitment] | None = None  # None: the ledger was not asked yet
+        self._waiting: list[Commitment] | None = None  # None: the ledger was not queried yet
         self._bytes_left = 0
         self._running: tuple[Commitment, Future[Dataset]] | None = None
 
@@ -52,7 +52,7 @@ class FirstSight:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, epoch: Epoch, elsewhere: Collection[ModelId] = ()) -> None:
-        """What is found from now on is of ``epoch``, which is stored; ``elsewhere``: what it prepares."""
+        """Assign results from now on to ``epoch``, which is stored; ``elsewhere``: what it prepares."""
         self._epoch, self._elsewhere = epoch, frozenset(elsewhere)
         self._waiting, self._bytes_left = None, _BYTES_AN_EPOCH
 

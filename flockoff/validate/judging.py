@@ -57,7 +57,7 @@ def judge_all(
     its evaluation, the moment it exists. Verdicts from before a restart are kept. A dataset that failed
     through no fault of its miner is retried after each of ``validator.retry_pauses``, or when the hub says;
     so is one missing from the hub, which may be wrong. One that the worker failed on is set aside for the
-    epoch. Once all are prepared, ``sights`` goes on.
+    epoch. Once all are prepared, ``sights`` continues.
     """
     _Judge(validator, epoch, queue, clock, sights).judge()
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 6.0  # times the first pause, while a fault lasts
 _LONGEST_SLEEP = 300.0
-_SIGHT_SECONDS = 0.5  # between looks at what is being sketched meanwhile
+_SIGHT_SECONDS = 0.5  # between checks of the sketching in progress
 _LOOK_SECONDS = 5.0  # the longest wait that a stop request cannot cut short
 
 
@@ -131,10 +131,8 @@ def _epoch(validator: Validator, status: EpochStatus) -> Epoch:
 
 
 def _wait_for_block(validator: Validator, block: int, seconds_per_block: float, sights: FirstSight) -> None:
-    """Wait for ``block``: asleep while it is far, then by the chain's own announcement of it.
-
-    Meanwhile ``sights`` goes on. Returns early now and then, so that the caller sees an epoch that came to
-    begin at another block.
+    """Wait for ``block``: by sleeping while it is far off, then by subscription. Meanwhile ``sights``
+    continues. Returns early now and then, so that the caller notices if the epoch's start has moved.
     """
     seconds = (block - validator.chain.block() - 2) * seconds_per_block
     until = time.monotonic() + min(max(0.0, seconds), _LONGEST_SLEEP)
