@@ -43,6 +43,8 @@ MOST_LEVEL = 3
 FORMAT_SHARE = 0.01
 FORMAT_ROWS = 8
 MIN_PIECES = 6
+PROBES = 2048
+PROBE_BITS = 10
 
 _FLUSH_CHARACTERS = 32 * 1024  # what fits a processor's cache is looked at several times as fast
 _MARK_BITS = 22
@@ -51,6 +53,7 @@ _MOST_TOGETHER = 256  # rows here times rows there with one pair; what is in mor
 Places = NDArray[np.intp]
 Hashes = NDArray[np.uint32]
 Counts = NDArray[np.int64]
+Numbers = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,15 @@ class RowPairs:
     """``table``: (n_rows, 5), a row's 1-based line, its assistant tokens, its level, how many hashes it has,
     and how many different pairs its text has, those of the format and those not kept included.
 
-    ``hashes``: of all rows, one after the other, each row's in order.
+    ``hashes``: of all rows, one after the other, each row's in order. ``probes``: (n_probes,), of about
+    ``PROBES`` pairs a longer hash, by which this dataset is found among all others: those whose hash begins
+    with so many zero bits, ``PROBE_BITS`` at most. So a small dataset has most of its own, the largest one in
+    1,024, and a copy of some dozens of rows has some of each.
     """
 
     table: Hashes = field(default_factory=lambda: np.empty((0, 5), dtype=np.uint32))
     hashes: Hashes = field(default_factory=lambda: np.empty(0, dtype=np.uint32))
+    probes: Counts = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @property
     def lines(self) -> Hashes:
@@ -100,12 +107,13 @@ class RowPairs:
         return self._only(~np.isin(_sums(self), known))
 
     def _only(self, kept: NDArray[np.bool_]) -> "RowPairs":
-        return RowPairs(self.table[kept], self.hashes[kept[self.rows]])
+        return RowPairs(self.table[kept], self.hashes[kept[self.rows]], self.probes)
 
     def to_bytes(self) -> bytes:
-        """Little-endian: the number of rows, the table, the hashes. 20 bytes a row and 4 a pair."""
-        head = np.array([len(self.table)], dtype="<u4")
-        return b"".join(part.astype("<u4").tobytes() for part in (head, self.table, self.hashes))
+        """Little-endian: two counts, the table, the probes, the hashes. 20 bytes a row and 4 a pair."""
+        head = np.array([len(self.table), len(self.probes)], dtype="<u4")
+        parts = (head, self.table.astype("<u4"), self.probes.astype("<i8"), self.hashes.astype("<u4"))
+        return b"".join(part.tobytes() for part in parts)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "RowPairs":
@@ -113,26 +121,28 @@ class RowPairs:
         if not data:
             return cls()
         numbers = np.frombuffer(data, dtype="<u4").astype(np.uint32, copy=False)
-        end = 1 + 5 * int(numbers[0])
-        if end > len(numbers):
+        end = 2 + 5 * int(numbers[0])
+        last = end + 2 * int(numbers[1])
+        if last > len(numbers):
             raise ValueError("a row sketch ends early")
-        table, hashes = numbers[1:end].reshape(-1, 5), numbers[end:]
+        table, hashes = numbers[2:end].reshape(-1, 5), numbers[last:]
+        probes = np.frombuffer(data, "<i8", int(numbers[1]), 4 * end).astype(np.int64, copy=False)
         if int(table[:, 3].sum(dtype=np.uint64)) != len(hashes) or (table[:, 2] > MOST_LEVEL).any():
             raise ValueError("a row sketch contradicts itself")
-        return cls(table, hashes)
+        return cls(table, hashes, probes)
 
 
 class RowPairer:
     """Makes the ``RowPairs`` of rows that come one by one; ``add`` is a ``RowVisitor``.
 
-    Keeps 4 bytes a pair until then: 16 MB for the 64 MiB of the largest dataset.
+    Keeps 8 bytes a pair until then: 27 MB for the 64 MiB of the largest dataset.
     """
 
     def __init__(self) -> None:
         self._waiting: list[tuple[int, int, str, str]] = []  # line, tokens, answers, all turns
         self._characters = 0
         self._tables: list[Hashes] = []  # of each batch: line, tokens, how many
-        self._hashes: list[Hashes] = []
+        self._hashes: list[Numbers] = []
 
     def add(self, line: int, row: Row, assistant_tokens: int) -> None:
         answers = "\n".join(turn.content for turn in row.turns if turn.role == "assistant")
@@ -151,14 +161,16 @@ class RowPairer:
         rows = np.repeat(np.arange(len(table)), table[:, 2])
         own = ~np.isin(hashes, _format_of(hashes, rows, len(table)))
         rows, hashes = rows[own], hashes[own]
+        probes = probes_of(hashes, PROBE_BITS)
         left = np.bincount(rows, minlength=len(table))
         levels = np.clip(np.ceil(np.log2(np.maximum(left, 1) / KEPT)), 0, MOST_LEVEL).astype(np.int64)
-        kept = (hashes.astype(np.uint64) >> (32 - levels[rows]).astype(np.uint64)) == 0
-        rows, hashes = rows[kept], hashes[kept]
+        begin = (hashes >> np.uint64(32)).astype(np.uint32)
+        kept = (begin >> np.uint32(1) >> (31 - levels[rows]).astype(np.uint32)) == 0
+        rows, begin = rows[kept], begin[kept]
         counts = np.bincount(rows, minlength=len(table))
         enough = counts > 0
         whole = np.column_stack([table[:, :2], levels, counts, table[:, 2]]).astype(np.uint32)
-        return RowPairs(whole[enough], hashes)
+        return RowPairs(whole[enough], begin, probes)
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -171,27 +183,37 @@ class RowPairer:
         if len(short):
             of_turns, in_turns = _pairs([turns[place] for place in short])
             salts = _text_hashes([answers[place] for place in short])
-            salted = (scrambled(in_turns.astype(np.uint64) + salts[of_turns]) >> np.uint64(32)).astype(
-                np.uint32
-            )
+            salted = scrambled(in_turns + salts[of_turns])
             enough = np.bincount(of_turns, minlength=len(short)) >= MIN_PAIRS
             salted, of_turns = salted[enough[of_turns]], of_turns[enough[of_turns]]
             of_short = np.isin(rows, short[enough])
             rows = np.concatenate([rows[~of_short], short[of_turns]])
             hashes = np.concatenate([hashes[~of_short], salted])
-        ordered = np.sort((rows.astype(np.uint64) << np.uint64(32)) | hashes)
-        rows = (ordered >> np.uint64(32)).astype(np.intp)
+        order = np.lexsort((hashes, rows))
+        rows, hashes = rows[order], hashes[order]
         counts = np.bincount(rows, minlength=len(lines))
         self._tables.append(np.column_stack([lines, tokens, counts]).astype(np.uint32))
-        self._hashes.append(ordered.astype(np.uint32))
+        self._hashes.append(hashes)
 
 
-def _pairs(texts: Iterable[str]) -> tuple[Places, Hashes]:
+def _pairs(texts: Iterable[str]) -> tuple[Places, Numbers]:
     """Of each different pair of each text, in order, whose it is, and its hash."""
     found = pairs_of(spelled([*texts]), reach=REACH)
-    ordered = np.sort((found.texts.astype(np.uint64) << np.uint64(32)) | (found.hashes >> np.uint64(32)))
-    ordered = ordered[np.diff(ordered, prepend=ordered[:1] + np.uint64(1)) != 0]
-    return (ordered >> np.uint64(32)).astype(np.intp), ordered.astype(np.uint32)
+    order = np.lexsort((found.hashes, found.texts))
+    texts_of, hashes = found.texts[order], found.hashes[order]
+    is_new = np.ones(len(hashes), dtype=np.bool_)
+    is_new[1:] = (hashes[1:] != hashes[:-1]) | (texts_of[1:] != texts_of[:-1])
+    return texts_of[is_new], hashes[is_new]
+
+
+def probes_of(hashes: Numbers, most_bits: int) -> Counts:
+    """About ``PROBES`` of the different ones among ``hashes``, chosen by how they begin: see ``RowPairs``."""
+    every = np.unique(hashes)
+    bits = min(most_bits, (len(every) // PROBES).bit_length())
+    probes: Counts = (
+        every[: np.searchsorted(every, np.uint64((1 << (64 - bits)) - 1))] >> np.uint64(1)
+    ).astype(np.int64)
+    return probes
 
 
 def _text_hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
@@ -213,9 +235,9 @@ def _sums(of: RowPairs) -> NDArray[np.uint64]:
     return hashes
 
 
-def _format_of(hashes: Hashes, rows: Places, count: int) -> Hashes:
+def _format_of(hashes: Numbers, rows: Places, count: int) -> Numbers:
     """What is in so many of ``count`` rows that it is their format. Rows of the very same pairs are one."""
-    sums = np.append(np.uint64(0), np.cumsum(scrambled(hashes.astype(np.uint64))))
+    sums = np.append(np.uint64(0), np.cumsum(scrambled(hashes)))
     ends = np.cumsum(np.bincount(rows, minlength=count))
     _, first = np.unique(sums[ends] - sums[np.append(0, ends[:-1])], return_index=True)
     is_first = np.zeros(count, dtype=np.bool_)

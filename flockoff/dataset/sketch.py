@@ -29,7 +29,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from flockoff.dataset.row_pairs import RowPairer, RowPairs
+from flockoff.dataset.row_pairs import RowPairer, RowPairs, probes_of
 from flockoff.dataset.words import words_of
 from flockoff.records import Row
 
@@ -39,9 +39,7 @@ NEEDED = 3
 MIN_WORDS = 12
 FORMAT_SHARE = 0.01
 FORMAT_ANSWERS = 8
-PROBES = 2048
-PAIR_BITS = 10
-ANSWER_BITS = 6
+ANSWER_BITS = 5
 
 _COLUMNS = 2 + HASHES
 _CANDIDATES = 64  # smallest hashes of an answer, before those of its format are removed
@@ -78,25 +76,13 @@ class Sketch:
         return self.table[:, 2:]
 
     def probes(self) -> Places:
-        """What to find this dataset by: numbers of which a copy of some dozens of its rows has some as well.
-
-        (n_probes,), different ones, some ``PROBES``: of the rows' pairs those whose hash begins with so many
-        zero bits, ``PAIR_BITS`` at most; of the answers in rows without pairs likewise. So a small dataset
-        has nearly all of its own, and the largest one in 1,024 pairs.
-        """
+        """Numbers by which this dataset is found: those of its rows, and of the answers in rows without."""
         unpaired = ~np.isin(self.lines, self.rows.lines)
-        return np.concatenate([self._pair_probes(), _hash_probes(self.hashes[unpaired])])
+        return np.concatenate([self.rows.probes, _answer_probes(self.hashes[unpaired])])
 
     def lookups(self) -> Places:
-        """The probes of others by which others are found that may have something of this one."""
-        return np.concatenate([self._pair_probes(), _hash_probes(self.hashes)])
-
-    def _pair_probes(self) -> Places:
-        hashes = np.unique(self.rows.hashes)
-        estimate = int((1 << self.rows.levels.astype(np.int64)) @ self.rows.table[:, 3].astype(np.int64))
-        limit = np.int64(1 << (32 - _bits(estimate, PAIR_BITS)))
-        probes: Places = hashes[hashes < limit].astype(np.int64)
-        return probes
+        """The probes of others by which those are found that may have something of this one."""
+        return np.concatenate([self.rows.probes, _answer_probes(self.hashes)])
 
     def without(self, others: Iterable["Sketch"]) -> "Sketch":
         """The answers and rows with other hashes than any in ``others``."""
@@ -117,17 +103,11 @@ class Sketch:
         return cls(assistant_tokens, numbers.reshape(-1, _COLUMNS), RowPairs.from_bytes(rows))
 
 
-def _bits(count: int, most: int) -> int:
-    """How many bits must be zero so that about ``PROBES`` of ``count`` hashes are left."""
-    return min(most, max(0, count // PROBES).bit_length())
-
-
-def _hash_probes(hashes: Table) -> Places:
-    every = np.unique(hashes)
-    every = every[every > 0]
-    left = _scrambled(every.astype(np.uint64)) < np.uint64((1 << (64 - _bits(len(every), ANSWER_BITS))) - 1)
-    probes: Places = every[left].astype(np.int64) + (1 << 32)
-    return probes
+def _answer_probes(hashes: Table) -> Places:
+    """Of two of an answer's first three hashes each a number, as ``RowPairs.probes`` are."""
+    first, second = hashes[:, [0, 0, 1]].astype(np.uint64), hashes[:, [1, 2, 2]].astype(np.uint64)
+    both = (first > 0) & (second > 0)
+    return probes_of(_scrambled((first[both] << np.uint64(32)) | second[both]), ANSWER_BITS)
 
 
 class Sketcher:

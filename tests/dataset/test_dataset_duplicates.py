@@ -46,6 +46,14 @@ def test_same_loss_copies_a_loss_that_is_the_base_models_is_no_evidence() -> Non
     assert same_loss_copies(losses, claims, TOLERANCE, base_loss=2.0) == {"d": claims["c"]}
 
 
+def test_same_loss_copies_of_a_claim_that_has_lapsed_the_next_owner_is_the_first() -> None:
+    claims = {hotkey: claim(hotkey, block) for block, hotkey in enumerate("abcd")}
+    losses = dict.fromkeys("abcd", 2.0)
+    assert same_loss_copies(losses, claims, TOLERANCE, lapsed=["a", "c"]) == dict.fromkeys("cd", claims["b"])
+    all_lapsed = same_loss_copies(losses, claims, TOLERANCE, lapsed="abcd")
+    assert all_lapsed == dict.fromkeys("bcd", claims["a"])
+
+
 def test_duplicate_fault_names_whose_and_since_when() -> None:
     fault = duplicate_fault(claim("5Owner", 1234))
     assert fault.reason is Reason.DUPLICATE

@@ -129,6 +129,50 @@ def test_sketches_content_never_looked_at_is_unknown(ledger: Ledger) -> None:
     assert look_again(ledger, "nobody") is None
 
 
+def test_sketches_crowd_of_later_copies_does_not_hide_whose_the_rows_are(ledger: Ledger) -> None:
+    """More contents than are asked for a probe, each with all of the victim's rows, and seen later."""
+    look(ledger, "victim", 10, VICTIM[:5])
+    sketch = sketch_of(VICTIM[:5], ledger.sketches.key)
+    for number in range(70):
+        claim = Claim(f"copy {number}", f"sybil {number}", 11 + number, 0)
+        nothing = Borrowed(sketch.assistant_tokens)
+        ledger.remember_dataset(claim, model_id(), sketch, FIRST.start_block, nothing)
+    found = look(ledger, "asker", 1000, VICTIM[4::-1])
+    assert found.share == pytest.approx(1, abs=0.1)
+    assert [claim.hotkey for claim, _ in found.owners()] == ["victim"]
+
+
+def test_sketches_of_before_there_were_probes_are_found_once_the_ledger_is_opened_again(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        begin(ledger, [], FIRST)
+        look(ledger, "victim", 10, VICTIM)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript("DELETE FROM probes; DELETE FROM contents; UPDATE sketches SET pairs = x''")
+    with open_ledger(path) as ledger:
+        assert look(ledger, "thief", 20, VICTIM[::-1]).share > 0.9
+
+
+# --- what was looked at ----------------------------------------------------------------------------------
+
+
+def test_unseen_are_all_commitments_ever_shown_that_are_not_known_earliest_first(ledger: Ledger) -> None:
+    first = commitment("ann", 9, commit="a")
+    second = commitment("bob", 5, commit="b")
+    third = commitment("cy", 7, commit="c")
+    ledger.record_commitments([first, second, third])
+    assert [each.hotkey for each in ledger.unseen(360, 3)] == ["bob", "cy", "ann"]
+    sketch = sketch_of(VICTIM, ledger.sketches.key)
+    claim = Claim("content", "bob", 5, 0)
+    ledger.remember_dataset(claim, second.model_id, sketch, 360, Borrowed(sketch.assistant_tokens))
+    ledger.record_sight(third.model_id, 360, final=True)
+    ledger.record_sight(first.model_id, 360, final=False)
+    assert ledger.unseen(360, 3) == []
+    assert [each.hotkey for each in ledger.unseen(720, 3)] == ["ann"]
+    for epoch in (720, 1080):
+        ledger.record_sight(first.model_id, epoch, final=False)
+    assert ledger.unseen(1440, 3) == []
+
+
 # --- common property --------------------------------------------------------------------------------------
 
 
