@@ -2,13 +2,16 @@
 
 import json
 import logging
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from flockoff import openers
 from flockoff.chain import open_chain
@@ -35,6 +38,7 @@ log = logging.getLogger(__name__)
 _BLOCK_SECONDS = 0.25
 _TEMPO = 3600  # blocks: 15 minutes, enough for slow machines; the validator does not wait for its end
 _LAST_LINES = 12  # of a failed program's log
+_NEWS = re.compile(r"(base model: eval loss|uid \d+: (?:eval loss|at fault))(.*)")
 
 
 def play_demo(directory: Path, cache_dir: Path, json_file: Path | None, stop: threading.Event) -> int:
@@ -45,18 +49,35 @@ def play_demo(directory: Path, cache_dir: Path, json_file: Path | None, stop: th
     console = Console(highlight=False)
     stage = Stage(console)
     console.print("[bold]FLock OFF demo[/bold]: one competition epoch with real parts, on this machine only")
+    console.print(
+        "Nothing is fetched: the base model came with the installation. The first run unpacks it, once, to "
+        f"0.5 GB in {escape(str(cache_dir))}.",
+        soft_wrap=True,
+    )
     competition = load_competition(local_competition())
-    with stage.step(f"Base model {competition.base_model.repo}"):
-        openers.model_directory(competition, openers.open_hub(Credentials()), cache_dir)
     with ExitStack() as stack:
+        beside = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="base-model"))
+        unpacked = beside.submit(
+            openers.model_directory, competition, openers.open_hub(Credentials()), cache_dir
+        )
         with stage.step("Local chain and hub, wallets, four datasets") as step:
             settings = LocalnetSettings(
                 directory=directory, node_port=0, hub_port=0, block_seconds=_BLOCK_SECONDS, tempo=_TEMPO
             )
             localnet = stack.enter_context(running_localnet(settings, step.show))
-        for miner in localnet.miners:
-            with stage.step(f"{miner.repo_id}: {miner.dataset.about}") as step:
-                _mine(localnet, miner, directory, cache_dir, step, stop)
+        with stage.step(f"Base model {competition.base_model.repo}, 135 million weights"):
+            unpacked.result()
+        *first, copier = localnet.miners
+        with stage.step("Three miners upload and commit, at the same time") as step:
+            _mine(localnet, first, directory, cache_dir, step, stop)
+        with stage.step("The fourth commits a copy of what is there by now") as step:
+            _mine(localnet, [copier], directory, cache_dir, step, stop)
+        console.print(
+            "Now a small adapter is trained on each dataset. Its loss tells how badly the model then "
+            f"foresees the answers of {competition.evaluation.rows} conversations that no miner has.",
+            style="dim",
+            soft_wrap=True,
+        )
         with stage.step("Fast-forward to the next epoch"):
             _to_next_epoch(localnet)
         with stage.step("validator1 trains on each dataset and measures it") as step:
@@ -72,16 +93,23 @@ def play_demo(directory: Path, cache_dir: Path, json_file: Path | None, stop: th
 
 def _mine(
     localnet: Localnet,
-    miner: LocalMiner,
+    miners: Sequence[LocalMiner],
     directory: Path,
     cache_dir: Path,
     step: Step,
     stop: threading.Event,
 ) -> None:
-    arguments = ["neurons/miner.py", *localnet.miner_flags(miner), "--cache_dir", str(cache_dir)]
-    log_file = directory / "logs" / f"{miner.wallet.name}.log"
-    _run(arguments, log_file, localnet.environment(miner.hub_token), step.show, stop)
-    step.outcome = f"hotkey {short_hotkey(miner.hotkey)}"
+    """Run the miners at the same time, each to its end."""
+
+    def mine(miner: LocalMiner) -> None:
+        arguments = ["neurons/miner.py", *localnet.miner_flags(miner), "--cache_dir", str(cache_dir)]
+        log_file = directory / "logs" / f"{miner.wallet.name}.log"
+        _run(arguments, log_file, localnet.environment(miner.hub_token), step.show, stop)
+        step.tell(f"{miner.repo_id}: {miner.dataset.about}, hotkey {short_hotkey(miner.hotkey)}")
+
+    with ThreadPoolExecutor(len(miners), thread_name_prefix="mine") as pool:
+        for done in [pool.submit(mine, miner) for miner in miners]:
+            done.result()
 
 
 def _validate(
@@ -94,7 +122,13 @@ def _validate(
         "--logging.trace",
     ]
     log_file = directory / "logs" / "validator1.log"
-    _run(arguments, log_file, localnet.environment(localnet.validator_hub_token), step.show, stop)
+
+    def on_line(line: str) -> None:
+        step.show(line)
+        if news := _NEWS.search(line):
+            step.tell(news[0])
+
+    _run(arguments, log_file, localnet.environment(localnet.validator_hub_token), on_line, stop)
 
 
 def _run(

@@ -27,13 +27,13 @@ class Stage:
         step = Step(title)
         with self.console.status(title) as status:
             step.on_change = lambda: status.update(Text.assemble(title, " ", (step.detail, "dim")))
+            step.on_news = lambda line: self.console.print(Text(f"  {line}", "dim"), soft_wrap=True)
             try:
                 yield step
             except BaseException:
                 self.console.print(f"[red]✗[/red] {title}")
                 raise
-        outcome = f": {step.outcome}" if step.outcome else ""
-        self.console.print(f"[green]✓[/green] {title}{outcome} [dim]{self._now() - begun:.0f} s[/dim]")
+        self.console.print(f"[green]✓[/green] {title} [dim]{self._now() - begun:.0f} s[/dim]")
 
     def seconds(self) -> float:
         """Since the demo's start."""
@@ -41,13 +41,17 @@ class Stage:
 
 
 class Step:
-    """A step's current activity (``show``) and outcome (rich markup)."""
+    """A step's current activity (``show``), and what is worth a line of its own (``tell``)."""
 
     def __init__(self, title: str) -> None:
         self.title = title
         self.detail = ""
-        self.outcome = ""
         self.on_change: Callable[[], None] = lambda: None
+        self.on_news: Callable[[str], None] = lambda _: None
+
+    def tell(self, text: str) -> None:
+        """Leave a line of its own, also where there is no terminal."""
+        self.on_news(printable(text, _SHOWN_CHARACTERS))
 
     def show(self, line: str) -> None:
         """Show a line of a program's log without its time and level."""
