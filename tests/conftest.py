@@ -1,6 +1,7 @@
 """For all tests: where the chain is, and no traces in the home of whoever runs them."""
 
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,9 +26,22 @@ hypothesis.settings.register_profile("whole", deadline=None, max_examples=WHOLE)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=QUICK)
 
 
+_SLOW_AS_A_WHOLE = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow\b", re.MULTILINE)
+
+
+def _is_quick(config: pytest.Config) -> bool:
+    return "not slow" in config.option.markexpr
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    quick = "not slow" in config.option.markexpr
-    hypothesis.settings.load_profile("quick" if quick else "whole")
+    hypothesis.settings.load_profile("quick" if _is_quick(config) else "whole")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A quick run does not even import a module that is slow as a whole: many of these import torch."""
+    if not _is_quick(config) or collection_path.suffix != ".py":
+        return None
+    return bool(_SLOW_AS_A_WHOLE.search(collection_path.read_text(encoding="utf-8"))) or None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

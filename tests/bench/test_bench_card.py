@@ -7,8 +7,9 @@ import pytest
 
 from tests.bench import bench_card
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_bench_card_runs_on_a_cpu_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_card, "peak", lambda kind, device: 1e11)  # its products would take a minute

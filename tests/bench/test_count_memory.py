@@ -7,10 +7,11 @@ from flockoff.planner.memory import memory_need
 from flockoff.records import EncodedRow
 from tests.bench.count_memory import GIB, SIZE, count_evaluation, count_training
 
+pytestmark = pytest.mark.slow
+
 TOKENS = 4096
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
 def test_two_rows_of_4096_tokens_fit_into_half_of_12_gib() -> None:
     competition = Competition()

@@ -7,11 +7,12 @@ from flockoff.planner.memory import memory_need
 from tests.bench.count_memory import SIZE
 from tests.bench.count_step import count_step
 
+pytestmark = pytest.mark.slow
+
 # By the same count before dropout, the gate and the copies of adapters were fused: commit 15b86a9.
 KERNELS_BEFORE, BYTES_BEFORE = 9760, 114e9
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_step_of_eight_rows_of_256_tokens_is_few_kernels_and_moves_little() -> None:
     kernels = count_step(256)

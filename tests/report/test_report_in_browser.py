@@ -16,7 +16,10 @@ from tests.support.grown_ledger import NOW, RULES, grow
 from tests.support.ledger_records import EPOCH, begin, commitment, judge, open_ledger
 from tests.support.views import large_view
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+]
 
 _PICTURES = "document.querySelectorAll('[data-chart]').length"
 _DRAWN = "document.querySelectorAll('[data-chart] canvas').length"
@@ -163,10 +166,9 @@ def test_site_in_browser_fits_and_sorts_and_complains_of_nothing(
     assert (fresh.complaints, fresh.strays) == ([], [])
 
 
-@pytest.mark.slow
 def test_report_in_browser_holds_with_256_miners_and_1000_epochs(fresh: Tab, tmp_path: Path) -> None:
     path, out = tmp_path / "ledger.sqlite", tmp_path / "report.html"
-    grow(path, miners=256, epochs=1000)
+    grow(path, miners=256, epochs=1000, played=20)
     write_report(path, out, RULES, now=NOW + 600)
     assert out.stat().st_size < 3_000_000
     fresh.open(out.as_uri())

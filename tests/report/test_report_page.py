@@ -132,7 +132,7 @@ def test_page_stays_small_however_old_the_ledger(tmp_path: Path) -> None:
     sizes = []
     for epochs in (20, 300):
         path = tmp_path / f"{epochs}.sqlite"
-        grow(path, miners=12, epochs=epochs)
+        grow(path, miners=12, epochs=epochs, played=20)
         sizes.append(len(page_of(path)) - len(page_of_libraries()))
     assert sizes[1] < 2 * sizes[0]
 

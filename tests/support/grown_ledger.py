@@ -1,6 +1,7 @@
 """A ledger as a validator's grows: many miners over many epochs, scored by the real rules."""
 
 import hashlib
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,11 +145,15 @@ class Growth:
         )
 
 
-def grow(path: Path, *, miners: int, epochs: int, running: int | None = None) -> None:
+def grow(
+    path: Path, *, miners: int, epochs: int, running: int | None = None, played: int | None = None
+) -> None:
     """Fill a new ledger at ``path``.
 
     ``running``: how many verdicts an epoch after the last has by now; None: no epoch is under way.
+    ``played``: only so many epochs are played, the last ones; those before are copies of these, in turn.
     """
+    assert epochs % (played or 1) == 0
     rng = np.random.default_rng(miners)
     players = [_player(uid, miners, epochs, rng) for uid in range(1, miners + 1)]
     begun = NOW - epochs * BLOCKS * BLOCK_SECONDS
@@ -164,10 +169,51 @@ def grow(path: Path, *, miners: int, epochs: int, running: int | None = None) ->
                 [Commitment(player.hotkey, player.uid, player.model_id, player.first_block)]
             )
         ledger.record_base_loss(_measurement(BASE_LOSS, 0, 31.0, tokens=0))
-        for number in range(epochs):
+        first = epochs - (played or epochs)
+        growth.now += first * BLOCKS * BLOCK_SECONDS
+        for number in range(first, epochs):
             growth.play(number)
+        if first:
+            _repeat_in_the_past(ledger._database._connection, epochs // (epochs - first), epochs - first)
         if running is not None:
             growth.play(epochs, stop_after=running)
+
+
+# What moves with an epoch into the past, and the ids that a copy of a row needs anew, by table.
+_WITH_EPOCH = {
+    "epochs": ("start_block", "end_block", "closed_block"),
+    "weights_sets": ("epoch", "block"),
+    **{table: ("epoch",) for table in ("places", "evaluations", "verdicts", "results", "choices")},
+}
+_IDS = {
+    "measurements": ("id",),
+    "evaluations": ("id", "measurement"),
+    "verdicts": ("measurement",),
+    "weights_sets": ("id",),
+    "weights": ("weights_set",),
+}
+
+
+def _repeat_in_the_past(connection: sqlite3.Connection, times: int, epochs: int) -> None:
+    """Copy all that belongs to the ``epochs`` there are before them, until they were there ``times``."""
+    for table in ("epochs", "measurements", *(_WITH_EPOCH.keys() - {"epochs"}), "weights"):
+        columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
+        moved = [_moved(table, column, epochs) for column in columns]
+        connection.execute(
+            f"WITH RECURSIVE times(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM times WHERE n < {times - 1}) "
+            f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(moved)} FROM {table}, times"
+        )
+
+
+def _moved(table: str, column: str, epochs: int) -> str:
+    blocks = epochs * BLOCKS
+    if column in _WITH_EPOCH.get(table, ()):
+        return f"{column} - n * {blocks}"
+    if column in _IDS.get(table, ()):
+        return f"{column} + n * 1000000"
+    if column.endswith("_at"):
+        return f"{column} - n * {blocks * BLOCK_SECONDS}"
+    return column
 
 
 def _player(uid: int, miners: int, epochs: int, rng: np.random.Generator) -> Player:

@@ -1,9 +1,12 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flockoff.training.dropout import RowDropout, keep_probability
 from tests.support.examples import examples
+
+pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 U64 = 2**64 - 1

@@ -7,6 +7,8 @@ from flockoff.errors import UsageError
 from flockoff.training.environment import scrubbed_environment
 from flockoff.training.examination import lacks_for_kernels
 
+pytestmark = pytest.mark.slow
+
 SECRETS = {
     "HF_TOKEN": "hf_x",
     "HUGGING_FACE_HUB_TOKEN": "hf_x",

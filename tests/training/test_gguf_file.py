@@ -12,6 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flockoff.training.gguf_file import convert
 
+pytestmark = pytest.mark.slow
+
 WIDTH, HEADS, KV_HEADS, INNER, LAYERS = 64, 4, 2, 96, 2
 
 

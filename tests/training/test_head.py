@@ -5,6 +5,8 @@ from torch.nn import functional
 from flockoff.planner.memory import HEAD_BLOCK, HEAD_POSITIONS
 from flockoff.training.head import negative_log_likelihoods, summed_loss
 
+pytestmark = pytest.mark.slow
+
 # the last block of the vocabulary and the last chunk of positions are short ones
 VOCABULARY = HEAD_BLOCK + 50
 each_size = pytest.mark.parametrize("positions", [0, 1, HEAD_POSITIONS + 7])

@@ -15,6 +15,8 @@ from triton.compiler import ASTSource, compile
 
 from flockoff.training import kernels
 
+pytestmark = pytest.mark.slow
+
 LAYER = {"rows": "*i32", "places": "*i32", "law": "*i64", "layer": "i32", "tokens": "i32", "scale": "fp32"}
 QWEN = {"WIDTH": 8960, "RANK": 16, "RANKS": 16}
 BF16 = "*bf16"
@@ -43,7 +45,6 @@ SOURCES = [
 ]
 
 
-@pytest.mark.slow
 def test_kernels_interpreted_agree_with_the_plain_path(model_dir: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.kernel_cases", str(model_dir)],
@@ -57,7 +58,6 @@ def test_kernels_interpreted_agree_with_the_plain_path(model_dir: Path) -> None:
     assert found and all(apart < 1e-4 for apart in found.values()), found
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*TRITON_DEFAULT_FP_FUSION.*")
 @pytest.mark.parametrize("capability", [86, 89, 90, 120])
 def test_kernels_compile_ahead_of_time(

@@ -15,7 +15,7 @@ from flockoff.training.trainer import trained_adapter
 from tests.support.plain_training import plain_loss
 from tests.support.tiny_model import row, rules
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")]
 
 CPU = torch.device("cpu")
 

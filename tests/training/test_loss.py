@@ -9,7 +9,7 @@ from flockoff.training.loss import row_losses
 from flockoff.training.model import LanguageModel, load_model
 from tests.support.tiny_model import row, rules
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")]
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from flockoff.training.loss import row_losses
 from flockoff.training.model import load_model, stored_dtype
 from tests.support.tiny_model import rules
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")]
 
 CPU = torch.device("cpu")
 
@@ -143,7 +143,6 @@ def test_load_model_weights_stored_in_bfloat16_are_held_so_and_give_the_same_los
     assert (held.precision.weights, held.precision.compute) == ("bfloat16", "float32")
 
 
-@pytest.mark.slow
 def test_load_model_is_accepted_in_bfloat16(smollm2_dir: Path, evaluation_file: Path) -> None:
     """Its first tokens are special: in bfloat16 transformers gets their logits wrong by several times."""
     low = Dtypes(torch.bfloat16, torch.bfloat16)

@@ -15,7 +15,7 @@ from flockoff.training.messages import Assignment, Request, decode_assignment, e
 from flockoff.training.rows import training_rows, write_rows
 from tests.support.tiny_model import row, rules, write_dataset
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")]
 
 WEIGHT = 0.3
 ROWS = [row(f"Say {n}.", "yes " * n) for n in range(1, 9)]

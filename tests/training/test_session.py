@@ -11,7 +11,7 @@ from flockoff.training.rows import training_rows, write_rows
 from flockoff.training.session import Session
 from tests.support.tiny_model import row, rules, write_dataset
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")]
 
 
 @pytest.mark.parametrize("factor", [float("inf"), float("nan"), 3e38], ids=str)

@@ -21,6 +21,8 @@ from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.limits import WorkerLimits
 from tests.support.tiny_model import row, rules, write_dataset
 
+pytestmark = pytest.mark.slow
+
 ROWS = [row(f"Say {n}.", "yes " * n) for n in range(1, 20)]
 CPU = torch.device("cpu")
 
@@ -85,7 +87,6 @@ class When:
             self._act()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_supervision_frozen_worker_is_replaced_and_nothing_is_lost(
     evaluator: WorkerEvaluator, undisturbed: Measurement, tmp_path: Path
@@ -100,7 +101,6 @@ def test_supervision_frozen_worker_is_replaced_and_nothing_is_lost(
     assert not frozen.is_running()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("faults", "pass_tokens"), [(1, 1024), (2, 0)])
 def test_supervision_out_of_memory_is_tried_again_in_less_memory(
     evaluator: WorkerEvaluator, undisturbed: Measurement, tmp_path: Path, faults: int, pass_tokens: int
@@ -136,7 +136,6 @@ def test_supervision_dataset_on_which_three_workers_die_is_a_fault(
     assert not workers()
 
 
-@pytest.mark.slow
 def test_supervision_too_slow_is_told_apart_and_not_tried_again(
     model_dir: Path, evaluation_file: Path, tmp_path: Path
 ) -> None:

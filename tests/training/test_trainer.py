@@ -18,7 +18,7 @@ from flockoff.training.trainer import trained_adapter
 from tests.support.plain_training import gradients, plain_loss, plain_network, plain_training, stir
 from tests.support.tiny_model import row, rules
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")]
 
 
 @pytest.fixture(scope="module", autouse=True)

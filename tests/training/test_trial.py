@@ -19,7 +19,7 @@ from flockoff.training.trial import FusedPaths, choose_paths
 from tests.support.plain_kernels import PlainKernels
 from tests.support.plain_training import gradients, stir
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")]
 
 CPU = torch.device("cpu")
 ROWS = [EncodedRow(tuple(range(first, first + 9)), (False,) * 4 + (True,) * 5) for first in (10, 50, 90)]
