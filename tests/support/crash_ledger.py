@@ -14,6 +14,9 @@ _DIFFERENT = {
     "sketches": {"answers"},
 }
 
+# References that the schema leaves undeclared, because checking them would cost too much.
+_UNDECLARED = {"probes": {"content": "contents"}}
+
 Row = tuple[object, ...]
 
 
@@ -33,7 +36,8 @@ def _rows(connection: sqlite3.Connection, table: str) -> list[Row]:
 
 
 def _resolved(connection: sqlite3.Connection, table: str, row: sqlite3.Row) -> Row:
-    leads_to = {key["from"]: key["table"] for key in connection.execute(f"PRAGMA foreign_key_list({table})")}
+    declared = connection.execute(f"PRAGMA foreign_key_list({table})")
+    leads_to = {key["from"]: key["table"] for key in declared} | _UNDECLARED.get(table, {})
     values: list[object] = []
     for column in row.keys():  # noqa: SIM118
         if column == "id" or column.endswith("_at") or column in _DIFFERENT.get(table, ()):
