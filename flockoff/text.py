@@ -1,13 +1,16 @@
 """Makes text from outside safe to show in a terminal, log or leaderboard."""
 
 import json
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from functools import cache
+from types import MappingProxyType
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 ELLIPSIS = "…"
 HIDDEN = "***"
 
+_ADDRESS = re.compile(r"(hotkey )?\b(5[1-9A-HJ-NP-Za-km-z]{46,47})\b")
 _SECRET_CHARACTERS = 6  # shorter ones are no secrets, and hiding them would mangle other text
 
 
@@ -54,6 +57,23 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 def short_hotkey(hotkey: str) -> str:
     """A hotkey as people recognise it: its first and last characters."""
     return f"{hotkey[:5]}{ELLIPSIS}{hotkey[-4:]}"
+
+
+def short_names(text: str, uids: Mapping[str, int] = MappingProxyType({})) -> str:
+    """``text`` with hotkeys shortened, and their uids if known: in full they would fill a line."""
+
+    met: set[int] = set()
+
+    def named(found: re.Match[str]) -> str:
+        uid, short = uids.get(found[2]), short_hotkey(found[2])
+        if uid is None:
+            return (found[1] or "") + short
+        if uid in met:
+            return f"uid {uid}"
+        met.add(uid)
+        return f"uid {uid} ({short})"
+
+    return _ADDRESS.sub(named, text)
 
 
 def duration(seconds: float) -> str:

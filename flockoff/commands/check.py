@@ -15,7 +15,7 @@ from flockoff.chain import WalletRef, hotkey_address
 from flockoff.commands.compared import SKETCH_KEY, Compared, committed_on, known_datasets
 from flockoff.commands.progress import progress_line
 from flockoff.commands.subnets import read_snapshot
-from flockoff.commands.tables import console, outside, print_json, short_names
+from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import Competition, load_competition
 from flockoff.dataset import (
     TOO_SMALL,
@@ -53,7 +53,7 @@ from flockoff.launch import run
 from flockoff.logs import say_on_stderr
 from flockoff.records import DatasetReport
 from flockoff.settings import read_credentials
-from flockoff.text import counted, secrets_in
+from flockoff.text import counted, secrets_in, short_names
 from flockoff.tokens import TokenizerEncoder
 
 _LINES_SHOWN = 20

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from flockoff.commands.ledgers import burned_to, look, require_epoch, require_hotkey, require_rules
-from flockoff.commands.tables import console, outside, print_json, short_names
+from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import Scoring, load_competition
 from flockoff.epoch.contest import Contest, contest
 from flockoff.flags import AsJson, CompetitionFile, DataDir, EpochBlock
@@ -18,7 +18,7 @@ from flockoff.ledger import Ledger
 from flockoff.logs import say_on_stderr
 from flockoff.records import Verdict
 from flockoff.scoring import weight_steps
-from flockoff.text import short_hotkey
+from flockoff.text import short_hotkey, short_names
 
 _DUELS = 12  # shown on a terminal
 

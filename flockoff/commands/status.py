@@ -11,7 +11,7 @@ import typer
 
 from flockoff.chain import WalletRef, hotkey_address, open_chain, resolve_endpoint
 from flockoff.commands.ledgers import hotkey_among
-from flockoff.commands.tables import console, outside, print_json, short_names
+from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import Competition, load_competition
 from flockoff.epoch.entries import Entries, enter
 from flockoff.epoch.memory import Memory
@@ -32,7 +32,7 @@ from flockoff.ledger import Ledger, Result
 from flockoff.logs import say_on_stderr
 from flockoff.openers import ledger_path
 from flockoff.records import Epoch, EpochStatus, ModelId, SubnetSnapshot
-from flockoff.text import counted, secrets_in
+from flockoff.text import counted, secrets_in, short_names
 
 _ADDRESS = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,48}")
 

@@ -3,13 +3,11 @@
 import csv
 import io
 import json
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import mean
-from types import MappingProxyType
 
 from rich import box
 from rich.cells import cell_len
@@ -20,14 +18,13 @@ from rich.text import Text
 
 from flockoff.ledger import Result
 from flockoff.text import duration as spelled_out
-from flockoff.text import printable, short_hotkey
+from flockoff.text import printable, short_names
 
 MISSING = "-"
 _BARS = "▁▂▃▄▅▆▇█"
 _LINE_CHARACTERS = 500
 _REASON_CHARACTERS = 1000  # long enough not to cut off the remedy at the end
 _LAST_CHARACTERS = 24  # that a last column has at the least, where it needs them
-_ADDRESS = re.compile(r"(hotkey )?\b(5[1-9A-HJ-NP-Za-km-z]{46,47})\b")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -99,23 +96,6 @@ def print_fitting(
 def outside(text: str, limit: int = _LINE_CHARACTERS) -> str:
     """Text from outside as a cell: printable, without markup."""
     return escape(printable(text, limit))
-
-
-def short_names(text: str, uids: Mapping[str, int] = MappingProxyType({})) -> str:
-    """``text`` with hotkeys shortened, and their uids if known: in full they would fill a line."""
-
-    met: set[int] = set()
-
-    def named(found: re.Match[str]) -> str:
-        uid, short = uids.get(found[2]), short_hotkey(found[2])
-        if uid is None:
-            return (found[1] or "") + short
-        if uid in met:
-            return f"uid {uid}"
-        met.add(uid)
-        return f"uid {uid} ({short})"
-
-    return _ADDRESS.sub(named, text)
 
 
 def reason(text: str, uids: Mapping[str, int]) -> str:

@@ -29,7 +29,7 @@ _PACKAGES = (
 _STEERING = re.compile(
     r"^(HF_|BT_|FLOCKOFF_|WANDB_|CUDA_|NVIDIA_|RAY_|PYTORCH_|OMP_|SSL_)|PROXY$|^(HOME|LANG)$", re.I
 )
-_SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASS|_PW|PWD_|AUTH|CREDENTIAL|MNEMONIC|SEED|COOKIE|ALERT", re.I)
+_SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASS|_PW|PWD_|AUTH|CREDENTIAL|MNEM|SEED|COOKIE|ALERT", re.I)
 _NOT_SECRET = re.compile(r"TOKENIZERS_PARALLELISM|SSH_AUTH_SOCK|KEYBOARD", re.I)
 # What has a secret's form: what stands before it, and it.
 _FORMS = (
@@ -37,7 +37,7 @@ _FORMS = (
     re.compile(r"(://)[^\s/@]+(?=@)"),
     re.compile(r"(?i)(bearer\s+)\S+"),
     re.compile(r"(?i)((?:token|api_?key|password|passwd|secret)[\"']?\s*[=:]\s*[\"']?)[^\s&\"',]+"),
-    re.compile(r"(?i)(mnemonic\W+)\S[^\n]*"),
+    re.compile(r"(?i)(mnem\w*\W+)\S[^\n]*"),  # a wallet's words
 )
 _LOG_LINES = 200
 _LINE_CHARACTERS = 2000

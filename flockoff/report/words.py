@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from flockoff.report.facts import Entry, Facts
+from flockoff.text import short_names
 
 _MINUS, _NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
 _THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
@@ -24,10 +25,18 @@ def verdict_words(entry: Entry, facts: Facts) -> tuple[str, str]:
     if entry.standing == "eligible" and entry.in_epoch and entry.win_rate is not None:
         rivals = len(facts.contest.verdicts) - 1
         won = f"Beats {round(entry.win_rate * rivals)} of {rivals}." if rivals else "Nobody to compare with."
-        return label, f"{won} {entry.detail}".rstrip()
+        return label, f"{won} {_named(entry.detail, facts)}".rstrip()
     if not entry.in_epoch and entry.turns:
-        return label, f"In epoch {entry.turns[0].epoch:,}, its last turn. {entry.detail}".rstrip()
-    return label, entry.detail
+        return (
+            label,
+            f"In epoch {entry.turns[0].epoch:,}, its last turn. {_named(entry.detail, facts)}".rstrip(),
+        )
+    return label, _named(entry.detail, facts)
+
+
+def _named(detail: str, facts: Facts) -> str:
+    """A reason with others' uids in place of their addresses, which fill a line each."""
+    return short_names(detail, {entry.hotkey: entry.uid for entry in facts.board if entry.uid is not None})
 
 
 def _waiting_words(entry: Entry, facts: Facts) -> str:

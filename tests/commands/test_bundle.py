@@ -30,7 +30,7 @@ def planted(log_dir: Path, data_dir: Path) -> None:
         "2026-01-01 ERROR http://bob:planted-log-11@host/ refused",
         "Authorization: Bearer planted-log-12",
         "GET https://node.example/?token=planted-log-13&x=1",
-        "your mnemonic: planted-log-14 ape bee cat dog elk fox",
+        "your mnemo: planted-log-14 ape bee cat dog elk fox",
         "hf_plantedlog15 is not valid",
         "node wss://node.example/planted-node-16 does not answer",
         *(f"{name}={value}" for name, value in SECRETS.items()),

@@ -20,7 +20,7 @@ from flockoff.report import report_numbers, write_report
 from flockoff.report.data import lanes
 from flockoff.report.facts import read_facts
 from flockoff.report.page import embedded, render_page
-from flockoff.report.words import duration, spark
+from flockoff.report.words import duration, spark, verdict_words
 from tests.support.grown_ledger import NETUID, NOW, RULES, grow
 
 ECHARTS_SHA256 = "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"
@@ -71,7 +71,8 @@ def test_page_has_a_reason_for_every_verdict(grown: Path) -> None:
     told = " ".join(" ".join(page.texts).split())
     for entry in facts.board:
         if entry.standing == "at_fault":
-            assert " ".join(entry.detail.split())[:60] in told
+            assert " ".join(verdict_words(entry, facts)[1].split())[:60] in told
+            assert not any(owner in verdict_words(entry, facts)[1] for owner in entry.copied)  # but its uid
     copies = [entry for entry in facts.board if entry.copied]
     assert copies, "the ledger has some"
     hotkeys = {entry.hotkey for entry in facts.board}

@@ -40,6 +40,14 @@ function drawPicture(place) {
 const resizes = new ResizeObserver((entries) => {
   for (const { target } of entries) echarts.getInstanceByDom(target)?.resize();
 });
+/** What is far from the window is drawn soon after, one picture at a time: a page can be captured whole. */
+function drawTheRest() {
+  const next = [...all("[data-chart]")].find((place) => !drawn.has(place));
+  if (!next) return;
+  drawPicture(next);
+  setTimeout(drawTheRest, 50);
+}
+
 const nearby = new IntersectionObserver(
   (entries) => {
     for (const { isIntersecting, target } of entries) if (isIntersecting) drawPicture(target);
@@ -55,6 +63,7 @@ addEventListener("recolour", redraw);
 addEventListener("renewed", () => {
   redraw();
   watchPictures();
+  setTimeout(drawTheRest, 50);
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 addEventListener("beforeprint", () => {
@@ -66,4 +75,5 @@ addEventListener("miner", ({ detail: { miner, place } }) => {
   draw(place, () => lifePicture(readColours(), miner));
 });
 watchPictures();
+setTimeout(drawTheRest, 50);
 followHash();

@@ -7,6 +7,7 @@ function lossPicture(colours) {
   const worst = Math.max(base ?? 0, ...ranked.map(([, loss]) => loss));
   const foot = base ?? worst;
   return frame(colours, {
+    grid: { bottom: NAMED_AXIS },
     tooltip: {
       trigger: "axis",
       axisPointer: { type: "shadow", shadowStyle: { color: colours.raised, opacity: 0.6 } },
@@ -19,6 +20,7 @@ function lossPicture(colours) {
     xAxis: minerAxis(colours, ranked.map(([miner]) => miner)),
     yAxis: axis(colours, {
       type: "value",
+      name: "nats per token",
       min: ({ min }) => Math.min(min, foot) - 0.1 * Math.abs(worst - min || 0.01),
       max: ({ max }) => Math.max(max, foot) + 0.1 * Math.abs(worst - ranked[0][1] || 0.01),
       axisLabel: { formatter: (value) => number(value, 2), showMinLabel: false, showMaxLabel: false },
@@ -119,6 +121,7 @@ function noisePicture(colours) {
   });
   const reach = Math.max(1.3 * epsilon, 1.15 * Math.max(...points.map(([, part]) => Math.abs(part))));
   return frame(colours, {
+    grid: { bottom: NAMED_AXIS },
     tooltip: {
       formatter: ({ value: [i, part, epoch, loss] }) =>
         `${nameOf(noise[i][0])} in epoch ${wholeNumber(epoch)}\nloss ${number(loss, 6)}, ${part < 0 ? "" : "+"}${percent(part, 3)}`,
@@ -126,6 +129,7 @@ function noisePicture(colours) {
     xAxis: minerAxis(colours, noise.map(([miner]) => miner)),
     yAxis: axis(colours, {
       type: "value",
+      name: "off the mean",
       min: -reach,
       max: reach,
       axisLabel: { formatter: (value) => percent(value, 1), showMinLabel: false, showMaxLabel: false },
@@ -154,6 +158,7 @@ function waitsPicture(colours) {
   const never = waits.filter(([, epochs]) => epochs == null).length;
   const labels = counts.map((_, epochs) => String(epochs));
   return frame(colours, {
+    grid: { bottom: NAMED_AXIS },
     tooltip: {
       trigger: "axis",
       axisPointer: { type: "shadow", shadowStyle: { color: colours.raised, opacity: 0.6 } },
@@ -167,7 +172,7 @@ function waitsPicture(colours) {
       nameLocation: "middle",
       nameGap: 26,
     }),
-    yAxis: axis(colours, { type: "value", minInterval: 1 }),
+    yAxis: axis(colours, { type: "value", name: "miners", minInterval: 1 }),
     series: [{ type: "bar", data: never ? [...counts, never] : counts, barMaxWidth: 28, itemStyle: { color: colours.accent, borderRadius: [3, 3, 0, 0] } }],
   });
 }
@@ -197,6 +202,7 @@ function copiesPicture(colours) {
       {
         type: "graph",
         layout: "force",
+        zoom: innerWidth < 720 ? 0.65 : 0.9, // with room for the names at the edges
         force: { layoutAnimation: false, repulsion: Math.max(40, 4000 / nodes.length), edgeLength: [30, 90], gravity: 0.15 },
         roam: "move",
         nodes,
@@ -253,7 +259,7 @@ function timelinePicture(colours) {
   const end = Math.max(...bars.map(([, , , stop]) => stop), closedAt ?? 0, weightsSetAt ?? 0);
   const marks = [[closedAt, "closed"], [weightsSetAt, "weights set"]].filter(([moment]) => moment != null);
   return frame(colours, {
-    grid: { top: 40 },
+    grid: { top: 40, bottom: NAMED_AXIS },
     tooltip: {
       formatter: ({ value: [, , start, stop, place, rows, tokens, loss] }) =>
         `${nameOf(place)}, loss ${number(loss)}\n${number(60 * (stop - start), 0)} s from minute ${number(start, 1)}\n` +

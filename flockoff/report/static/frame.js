@@ -6,6 +6,7 @@ const SERIES = {
   light: ["#2864a8", "#c2570c", "#00806a", "#a8579a", "#8a6d00", "#3f9bd1", "#6b4fa0", "#9c3d3d", "#4d7d2e"],
   dark: ["#76b1ee", "#f0a063", "#45c9a8", "#dc9bd0", "#e0c65a", "#9ad4f5", "#b6a0e8", "#e89494", "#a5cf82"],
 };
+const NAMED_AXIS = 28; // px below a picture whose lower axis has a name
 let probe;
 
 /** A colour of the style sheet as the browser resolves it. */
@@ -66,7 +67,7 @@ function axis(colours, more = {}) {
     axisTick: { show: false },
     axisLabel: { color: colours.faint, ...axisLabel },
     splitLine: { lineStyle: { color: colours.line, opacity: 0.7 }, ...splitLine },
-    nameTextStyle: { color: colours.faint },
+    nameTextStyle: { color: colours.faint, align: "left" },
     ...rest,
   };
 }
@@ -112,6 +113,7 @@ function minerAxis(colours, places) {
     splitLine: { show: false },
     name: "uid",
     nameLocation: "middle",
+    nameTextStyle: { color: colours.faint, align: "center" },
     nameGap: 26,
   });
 }

@@ -20,7 +20,7 @@ function weightsPicture(colours) {
     legend: legend(colours),
     tooltip: epochTooltip((value) => percent(value, 1)),
     xAxis: epochAxis(colours),
-    yAxis: axis(colours, { type: "value", max: 1, axisLabel: { formatter: (value) => `${Math.round(100 * value)} %` } }),
+    yAxis: axis(colours, { type: "value", name: "of all weight", max: 1, axisLabel: { formatter: (value) => `${Math.round(100 * value)} %` } }),
     series: [
       ...weights.map(([miner, values], i) => area(nameOf(miner), values, colours.series[i])),
       ...(others ? [area("all others", otherWeights, colours.line)] : []),
@@ -45,7 +45,7 @@ function scoresPicture(colours) {
     legend: legend(colours, leaders.map(([miner]) => nameOf(miner))),
     tooltip: epochTooltip((value) => number(value), ({ seriesIndex }) => seriesIndex < leaders.length),
     xAxis: epochAxis(colours),
-    yAxis: axis(colours, { type: "value", axisLabel: { formatter: (value) => number(value, 2) } }),
+    yAxis: axis(colours, { type: "value", name: "score", axisLabel: { formatter: (value) => number(value, 2) } }),
     series: [
       ...leaders.map(([miner, values], i) => line(nameOf(miner), values, { color: colours.series[i], width: 2 }, 3)),
       ...grey,
@@ -63,6 +63,7 @@ function progressPicture(colours) {
     xAxis: epochAxis(colours),
     yAxis: axis(colours, {
       type: "value",
+      name: "nats per token",
       min: ({ min }) => Math.min(min, base ?? min) - 0.005,
       max: ({ max }) => Math.max(max, base ?? max) + 0.01,
       axisLabel: { formatter: (value) => number(value, 2), showMinLabel: false, showMaxLabel: false },
