@@ -99,6 +99,7 @@ def test_load_wallet_locked_hotkey_is_a_setup_error_and_asks_nobody(new_wallet: 
     assert "BT_WALLET_PASSWORD" in caught.value.remedy
 
 
+@pytest.mark.slow
 def test_load_wallet_password_that_does_not_fit_is_a_setup_error(new_wallet: NewWallet) -> None:
     ref = new_wallet("alice")
     hotkey_file(ref).write_bytes(b"$NACL" + bytes(64))

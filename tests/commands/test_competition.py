@@ -71,6 +71,7 @@ def test_competition_is_shown_with_its_hash_and_what_it_changes(
     assert (own["hash"], own["changed"]) == (competition_hash(Competition()), [])
 
 
+@pytest.mark.slow
 def test_sealed_set_lives_from_its_making_to_its_verification(
     hub: HubServer, as_user: Callable[..., Result], rules_file: Path, tmp_path: Path
 ) -> None:

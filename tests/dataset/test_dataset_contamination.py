@@ -251,6 +251,7 @@ def _share_found(of: EvaluationAnswers, cases: Iterable[Case]) -> dict[str, floa
 
 
 @pytest.mark.parametrize("disguises", [DISGUISES, HELD_OUT])
+@pytest.mark.slow
 def test_answer_search_disguised_answers_of_the_labelled_set_are_found(
     disguises: dict[str, Disguise],
 ) -> None:

@@ -312,6 +312,7 @@ def test_fault_script_plays_as_often_as_told_and_then_stops(hub: HubServer) -> N
     assert httpx2.get(hub.endpoint).status_code == 200
 
 
+@pytest.mark.slow
 def test_hf_command_uploads_and_downloads(
     alice: Owner, run_hf: Callable[..., str], data_file: Path, tmp_path: Path
 ) -> None:

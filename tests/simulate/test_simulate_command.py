@@ -89,6 +89,7 @@ def test_load_scenario_file_changes_what_it_names(tmp_path: Path) -> None:
     assert (scenario.scoring.temperature, scenario.noise.seed) == (0.1, 0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
 def test_simulate_pictures_are_png_files(tmp_path: Path) -> None:
     done = typed(*SMALL, "--pictures", str(tmp_path / "new" / "folder"))

@@ -23,7 +23,6 @@ IMPORTED_ONCE = [
     "flockoff.simulate.command",
     "neurons.miner",
     "neurons.validator",
-    "matplotlib.pyplot",
     "tests.support.crash_roles",
     "tests.support.forked",
 ]
