@@ -72,7 +72,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry(
             "plan",
             "flockoff.commands.plan",
-            "Count on paper how many datasets a graphics card evaluates in an epoch.",
+            "Estimate how many datasets a GPU evaluates in an epoch.",
         ),
         Entry(
             "history",
@@ -105,13 +105,13 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         Entry(
             "subnet",
             "flockoff.commands.subnet",
-            "Show a subnet at a glance, from the chain: validators, queue, what a share is worth, the next "
+            "Show a subnet at a glance, from the chain: validators, queue, the worth of a share, the next "
             "epoch.",
         ),
         Entry(
             "watch",
             "flockoff.commands.watch",
-            "Watch miners and tell what happens: evaluated, beaten, at fault, deregistered, weight gone.",
+            "Watch miners and report events: evaluated, beaten, at fault, deregistered, weight gone.",
         ),
         Entry(
             "site",
