@@ -1,13 +1,16 @@
 """Puts a validator together from its settings."""
 
+import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import asdict
 
+from flockoff import __version__
+from flockoff.chain import resolve_endpoint
 from flockoff.cluster.plans import cluster_plans
-from flockoff.competition import Competition, load_competition
+from flockoff.competition import Competition, competition_hash, load_competition
 from flockoff.hub import DatasetCache, HubClient
 from flockoff.launch import require_installed
 from flockoff.ledger import Ledger
@@ -24,6 +27,7 @@ from flockoff.openers import (
 from flockoff.report import dashboard, kept_fresh
 from flockoff.retry import outlast
 from flockoff.settings import ValidatorSettings
+from flockoff.text import without_key
 from flockoff.tokens import load_encoder
 from flockoff.tracking import tracked
 from flockoff.training.evaluator import WorkerEvaluator
@@ -31,6 +35,8 @@ from flockoff.training.limits import WorkerLimits
 from flockoff.training.plans import local_plans, usable_cores, visible_gpus
 from flockoff.training.pool import WorkerPlan
 from flockoff.validate import Validator
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -70,7 +76,18 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
         hub = stack.enter_context(closing(open_hub(neuron.credentials, stop)))
         file = outlast(lambda: evaluation_file(competition, hub, settings.eval_data_dir), stop)
         sealed = outlast(lambda: sealed_evaluation_file(competition, hub, settings.eval_data_dir), stop)
-        outlast(chain.require_uid, stop)
+        uid = outlast(chain.require_uid, stop)
+        log.info(
+            "flockoff %s: uid %d (hotkey %s) on subnet %d of %s, %s, competition %s (%s).",
+            __version__,
+            uid,
+            chain.hotkey,
+            neuron.netuid,
+            without_key(resolve_endpoint(neuron.network, neuron.chain_endpoint)),
+            _devices_in_words(settings, plans),
+            competition.id,
+            competition_hash(competition)[:12],
+        )
         outlast(hub.account, stop)
         directory = outlast(lambda: model_directory(competition, hub, settings.cache_dir), stop)
         encoder = load_encoder(directory, competition.training.context_length)
@@ -113,6 +130,14 @@ def _worker_plans(settings: ValidatorSettings) -> list[WorkerPlan]:
         require_installed("ray", extra="cluster")
         return cluster_plans(settings.workers)
     return local_plans(settings.device, settings.workers, gpus=visible_gpus(os.environ), cores=usable_cores())
+
+
+def _devices_in_words(settings: ValidatorSettings, plans: Sequence[WorkerPlan]) -> str:
+    """What the workers train on: of one that takes a GPU where there is one, whether there is one."""
+    if isinstance(settings.workers, str):
+        return f"Ray cluster {settings.workers}"
+    found = "cuda" if visible_gpus(os.environ) else "cpu"
+    return f"device {', '.join(plan.device or found for plan in plans)}"
 
 
 def _dataset_cache(settings: ValidatorSettings, hub: HubClient) -> DatasetCache:

@@ -9,9 +9,8 @@ import threading
 from collections.abc import Sequence
 
 try:
-    from flockoff import __version__, assemble
+    from flockoff import assemble
     from flockoff.alerts import alerting
-    from flockoff.competition import competition_hash
     from flockoff.errors import Interrupted
     from flockoff.launch import lenient_output, run
     from flockoff.logs import set_up_logging
@@ -50,15 +49,6 @@ def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
             ),
             assemble.open_validator(settings, stop) as validator,
         ):
-            log.info(
-                "flockoff %s: hotkey %s on subnet %d, device %s, competition %s (%s).",
-                __version__,
-                validator.chain.hotkey,
-                validator.netuid,
-                settings.device or "auto",
-                validator.competition.id,
-                competition_hash(validator.competition)[:12],
-            )
             return 0 if run_epochs(validator, settings.epochs) else 1
     except Interrupted:
         log.info("Stopped on request. A restart continues where it left off.")

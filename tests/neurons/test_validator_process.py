@@ -1,5 +1,6 @@
 """neurons/validator.py as users run it, with real training of a tiny model."""
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,10 @@ def test_validator_plays_an_epoch_and_another_start_repeats_nothing(
     outcome = playground.validate(tmp_path, "--epochs", "1", "--logging.trace")
     assert outcome.status == 0, outcome.said
     assert "Traceback" not in outcome.said
+    who = r"flockoff \S+: uid \d+ \(hotkey 5\w+\) on subnet \d+ of ws://127\.0\.0\.1:\d+"
+    first, last = outcome.said.splitlines()[0], outcome.said.splitlines()[-1]
+    assert re.search(rf"{who}, device cpu, competition f127 \([0-9a-f]{{12}}\)\.$", first), first
+    assert last.endswith("The validator has ended.")
     with opened(tmp_path, playground) as ledger:
         base = ledger.base_loss()
         rows = {row.model_id.split("/")[0]: row for row in ledger.views.leaderboard() if row.model_id}
