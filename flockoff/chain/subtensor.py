@@ -1,5 +1,6 @@
 """One subnet of the chain through one wallet: the Chain of ``flockoff.ports``, on the Bittensor SDK."""
 
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from flockoff.chain.faults import (
 )
 from flockoff.chain.wallets import WalletRef, load_wallet
 from flockoff.errors import ChainError, ChainTransient, Interrupted, SetupError
+from flockoff.logs import TRACE
 from flockoff.records import (
     U16_MAX,
     ChainWeights,
@@ -32,6 +34,8 @@ from flockoff.text import without_key
 
 if TYPE_CHECKING:
     from bittensor import ExtrinsicResult, Metagraph, MetagraphNeuron, Wallet
+
+log = logging.getLogger(__name__)
 
 READ_SECONDS = 60.0
 SUBMIT_SECONDS = 120.0  # finalization takes under a minute on a healthy chain
@@ -364,6 +368,7 @@ class SubtensorChain:
         return self._call(action, operation, self._read_seconds, reading=True)
 
     def _call(self, action: str, operation: Operation[T], timeout: float, *, reading: bool = False) -> T:
+        log.log(TRACE, "chain: %s", action)
         try:
             return self._connection.run(operation, timeout=timeout)
         except (ChainError, Interrupted):

@@ -1,5 +1,6 @@
 """Requests to the hub through huggingface_hub: one attempt each, with our records and errors."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -20,8 +21,11 @@ from flockoff.hub.library import build_hf_headers
 from flockoff.hub.retries import Patience, Stop
 from flockoff.hub.session import configure_library
 from flockoff.hub.transfer import Transfer, fetch
+from flockoff.logs import TRACE
 from flockoff.records import RepoState, is_repo_id
 from flockoff.text import without_key
+
+log = logging.getLogger(__name__)
 
 RepoType = Literal["dataset", "model"]
 
@@ -52,6 +56,7 @@ class Remote:
     @contextmanager
     def _call(self, doing: str, size: int = 0) -> Iterator[None]:
         """One attempt at ``doing``, which moves ``size`` bytes."""
+        log.log(TRACE, "hub: %s", doing)
         with translated(doing):
             home = httpx2.URL(self._endpoint)
             with under_way(Call(doing, self._stop, self._patience.deadline(size), home)):

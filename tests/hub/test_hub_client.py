@@ -18,6 +18,7 @@ from flockoff.hub.files import digest_of
 from flockoff.hub.rights import can_write, writable_owners
 from flockoff.localnet.hub import HubServer, altered, answer, cut
 from flockoff.localnet.hub.faults import Behaviour
+from flockoff.logs import TRACE
 from flockoff.ports import Hub
 from flockoff.records import HubAccount, RepoState
 from tests.support.hub_users import HASTE, Owner
@@ -356,3 +357,9 @@ def test_token_is_never_shown(
     shown = [caplog.text, repr(alice.client), str(error.value), repr(error.value)]
     assert "Trying again" in caplog.text
     assert not any(alice.token in text for text in shown)
+
+
+def test_client_traces_what_it_asks_the_hub(alice: Owner, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(TRACE, "flockoff"):
+        alice.client.repo_state(alice.repo)
+    assert f"hub: look up {alice.repo}" in caplog.messages
