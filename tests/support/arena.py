@@ -84,6 +84,7 @@ class Arena:
     contents: dict[str, str] = field(default_factory=dict)  # content hash -> topic
     submitted: int = 0
     on_evaluation: Callable[[], None] = lambda: None  # called when an evaluation begins
+    whole_epochs: bool = False  # for what depends on how many blocks an epoch has; others begin early
 
     def chain(self, wallet: WalletRef | None, **settings: Any) -> SubtensorChain:
         chain = open_chain(endpoint=self.node.endpoint, netuid=self.subnet.netuid, wallet=wallet, **settings)
@@ -142,7 +143,11 @@ class Arena:
     def next_epoch(self) -> int:
         """Let the chain run into its next epoch; returns that epoch's start block."""
         chain = self.chain(None)
-        enter_next_epoch(self.node, self.subnet.netuid, chain.epoch_status().blocks_left)
+        left = chain.epoch_status().blocks_left
+        if self.whole_epochs:
+            self.node.advance(left + 1)
+        else:
+            enter_next_epoch(self.node, self.subnet.netuid, left)
         return chain.epoch_status().start_block
 
     def epoch(self) -> Epoch:

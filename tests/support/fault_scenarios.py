@@ -87,7 +87,8 @@ def play(stage: Stage, scenario: Scenario) -> Outcome:
     """One epoch in which ``scenario`` happens, to commitments that are no longer waited for."""
     arena, validator = stage.arena, stage.validator
     _forget_datasets(stage)
-    arena.next_epoch()
+    if scenario.blamed:  # a commitment is waited for until as many blocks as an epoch has lie behind it
+        arena.node.advance(arena.epoch().blocks)
     arena.next_epoch()
     epoch = arena.epoch()
     evaluated = validator.evaluator.evaluated  # type: ignore[attr-defined]
@@ -258,7 +259,9 @@ SCENARIOS = (
         when="during",
     ),
     Scenario("worker: fails on one dataset", _fail_the_worker, "not evaluated", "during", spared=1),
-    Scenario("disk: ledger locked by another program", _lock_the_ledger, "waits to be stored", when="during"),
+    Scenario(
+        "disk: ledger locked by another program", _lock_the_ledger, "waiting to be stored", when="during"
+    ),
     Scenario(
         "chain: miner deregistered, its uid given to another in mid-epoch",
         _replace_a_miner,

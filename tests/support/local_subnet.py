@@ -2,6 +2,8 @@
 chain; whoever asks for one gets a node of its own that goes on from there.
 """
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +46,7 @@ def local_subnet(
     ``tempo``, in blocks: by default an epoch is longer than any test, and goes by where a test says so.
     """
     kind = _Kind(miners, validators, tempo, commit_reveal, weights_rate_limit)
-    template, prepared, _ = _prepared(kind)
+    template, prepared = _prepared(kind)
     with Node(replace(settings, port=0), fork_of=template) as node:
         yield node, replace(prepared, endpoint=node.endpoint)
 
@@ -63,13 +65,14 @@ def enter_next_epoch(node: Node, netuid: int, blocks_left: int) -> None:
 
 
 @cache
-def _prepared(kind: _Kind) -> "tuple[Node, PreparedSubnet, tempfile.TemporaryDirectory[str]]":
-    """A node that has been stopped, and the folder with its wallets, which goes with the process."""
-    folder = tempfile.TemporaryDirectory(prefix="flockoff-subnet-")
+def _prepared(kind: _Kind) -> tuple[Node, PreparedSubnet]:
+    """A node that has been stopped, and the subnet on it, whose wallets go with the process."""
+    folder = tempfile.mkdtemp(prefix="flockoff-subnet-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with Node(_HASTY) as node:
         plan = SubnetPlan(
             endpoint=node.endpoint,
-            wallet_path=Path(folder.name),
+            wallet_path=Path(folder),
             miners=kind.miners,
             validators=kind.validators,
             tempo=kind.tempo,
@@ -77,4 +80,4 @@ def _prepared(kind: _Kind) -> "tuple[Node, PreparedSubnet, tempfile.TemporaryDir
             weights_rate_limit=kind.weights_rate_limit,
         )
         prepared = prepare_subnet(plan, on_progress=lambda _: None)
-    return node, prepared, folder
+    return node, prepared

@@ -1,11 +1,20 @@
 """A dataset missing from the hub: waited for in the epoch after its commitment, then the miner's fault."""
 
+import pytest
+
 from flockoff.errors import Reason
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import altered
 from flockoff.records import Epoch, Verdict
 from flockoff.validate import Validator
 from tests.support.arena import Arena
+
+
+@pytest.fixture(autouse=True)
+def whole_epochs(arena: Arena) -> None:
+    """How long a dataset is waited for is counted in blocks."""
+    arena.whole_epochs = True
+
 
 WAITED_FOR = ("not_evaluated", Reason.REPO_MISSING)
 BLAMED = ("at_fault", Reason.REPO_MISSING)
