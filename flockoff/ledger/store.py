@@ -558,10 +558,11 @@ def _insert_commitments(connection: Connection, commitments: Iterable[Commitment
 def _insert_sight(
     connection: Connection, model_id: ModelId, epoch: int, content_hash: str | None, tries: int = 1
 ) -> None:
+    """What is known of a ModelId stays known, and as it first was."""
     connection.execute(
         "INSERT INTO sights (model_id, content_hash, epoch, tries) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET content_hash = coalesce(excluded.content_hash, content_hash),"
-        " epoch = excluded.epoch, tries = tries + excluded.tries",
+        " ON CONFLICT DO UPDATE SET content_hash = excluded.content_hash,"
+        " epoch = excluded.epoch, tries = tries + excluded.tries WHERE content_hash IS NULL",
         (str(model_id), content_hash, epoch, tries),
     )
 
