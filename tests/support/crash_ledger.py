@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-# Other columns that differ between runs which come to the same: where on the chain something happened, and
-# what follows from a ledger's own secret.
+# Other columns that differ between runs which come to the same: where on the chain something happened, how
+# often it was tried, and what follows from a ledger's own secret.
 _DIFFERENT = {
     "epochs": {"closed_block"},
     "weights_sets": {"block", "extrinsic"},
     "sketch_key": {"key"},
     "sketches": {"answers"},
+    "sights": {"tries"},
 }
 
 # References that the schema leaves undeclared, because checking them would cost too much.
