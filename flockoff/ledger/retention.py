@@ -3,8 +3,7 @@
 from sqlite3 import Connection
 
 # What is deleted of epochs that began before block :horizon. Content claims, epochs, turns and scores stay:
-# 250 bytes per new content or hotkey, of which an epoch has at most 32, so 60 MB a year at most. Sketches
-# stay too.
+# 250 bytes per new content or hotkey. Sketches have a bound of their own: sketches.forget_beyond.
 _FORGET = (
     "DELETE FROM places WHERE epoch < :horizon",
     "DELETE FROM results WHERE epoch < :horizon",

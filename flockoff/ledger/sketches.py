@@ -1,8 +1,11 @@
 """The ledger's index of the answers in every dataset seen, to find near-duplicates."""
 
+import heapq
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +35,17 @@ WHERE c.hotkey = ? ORDER BY n.id DESC LIMIT 1
 """
 _CLAIM = "SELECT * FROM claims WHERE content_hash = ?"
 _SKETCH = "SELECT assistant_tokens, answers, pairs FROM sketches WHERE content_hash = ?"
+_BYTES_IN_USE = """
+SELECT (page_count - freelist_count) * page_size
+FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()
+"""
+# 64 KiB are the most that a content's probes take.
+_STORED = """
+SELECT n.id, n.content_hash, c.hotkey, length(s.answers) + length(s.pairs) + 65536,
+    o.hotkey IS NULL OR EXISTS (SELECT 1 FROM owners AS p WHERE p.coldkey = o.coldkey AND p.registered)
+FROM contents AS n JOIN claims AS c USING (content_hash) JOIN sketches AS s USING (content_hash)
+LEFT JOIN owners AS o ON o.hotkey = c.hotkey ORDER BY n.id
+"""
 _UNINDEXED = """
 SELECT content_hash FROM sketches WHERE content_hash NOT IN (SELECT content_hash FROM contents) ORDER BY rowid
 """
@@ -234,6 +248,63 @@ def bear_witness(connection: sqlite3.Connection, coldkeys: Mapping[str, str]) ->
     connection.executemany(
         "INSERT INTO witnesses (content_hash, coldkey) VALUES (?, ?) ON CONFLICT DO NOTHING", coldkeys.items()
     )
+
+
+def forget_beyond(connection: sqlite3.Connection, most_bytes: int) -> None:
+    """Forget sketches until those that are left take ``most_bytes`` at most.
+
+    First those of hotkeys that have left without another one of their coldkey taking over their claims, the
+    oldest first; then, again and again, the oldest of whichever hotkey takes most. So a hotkey that floods
+    the index pays for it with its own, and one within its equal share loses none. The last content of a
+    hotkey that is there stays. A claim stays as well: a copy of the very same rows is always found.
+    """
+    (in_use,) = connection.execute(_BYTES_IN_USE).fetchone()
+    if in_use <= most_bytes:
+        return
+    stored = [StoredSketch(*row) for row in connection.execute(_STORED)]
+    for each in too_many(stored, most_bytes):
+        [sketch] = map(_sketch_from, connection.execute(_SKETCH, (each.content_hash,)))
+        connection.executemany(
+            "DELETE FROM probes WHERE hash = ? AND content = ?",
+            [(probe, each.content) for probe in sketch.probes().tolist()],
+        )
+        connection.execute("DELETE FROM contents WHERE id = ?", (each.content,))
+        connection.execute("DELETE FROM sketches WHERE content_hash = ?", (each.content_hash,))
+
+
+class StoredSketch(NamedTuple):
+    """What the ledger keeps of one content. ``counts``: its hotkey is there, or another of its coldkey."""
+
+    content: int
+    content_hash: str
+    hotkey: str
+    bytes: int
+    counts: bool
+
+
+def too_many(stored: Sequence[StoredSketch], most_bytes: int) -> Iterator[StoredSketch]:
+    """Those to forget, ``stored`` being in the order in which they were first seen."""
+    excess = sum(each.bytes for each in stored) - most_bytes
+    for each in stored:
+        if excess <= 0:
+            return
+        if not each.counts:
+            excess -= each.bytes
+            yield each
+    of_hotkey: dict[str, deque[StoredSketch]] = {}
+    for each in stored:
+        if each.counts:
+            of_hotkey.setdefault(each.hotkey, deque()).append(each)
+    heap = [(-sum(each.bytes for each in theirs), hotkey) for hotkey, theirs in of_hotkey.items()]
+    heapq.heapify(heap)
+    while excess > 0 and heap:
+        taken, hotkey = heapq.heappop(heap)
+        if len(of_hotkey[hotkey]) == 1:
+            continue
+        oldest = of_hotkey[hotkey].popleft()
+        excess -= oldest.bytes
+        heapq.heappush(heap, (taken + oldest.bytes, hotkey))
+        yield oldest
 
 
 def _index(connection: sqlite3.Connection, content_hash: str, sketch: Sketch) -> None:

@@ -28,7 +28,14 @@ from flockoff.ledger.rows import (
     precision_text,
     verdict_from,
 )
-from flockoff.ledger.sketches import SketchIndex, bear_witness, index_stored, remember, remember_again
+from flockoff.ledger.sketches import (
+    SketchIndex,
+    bear_witness,
+    forget_beyond,
+    index_stored,
+    remember,
+    remember_again,
+)
 from flockoff.ledger.views import Views
 from flockoff.records import (
     SET_ASIDE,
@@ -46,6 +53,7 @@ _SETUP = "code_version, libraries, device, precision, base_model, evaluation_set
 
 _NEVER = 1 << 30  # tries: more than anybody makes
 KEEP_EPOCHS = 1000  # 50 days of mainnet's epochs, in about 75 MB with 256 miners
+KEEP_SKETCH_BYTES = 16 * 2**30  # 256 miners with 22 whole datasets of 20,000 rows each
 
 
 class Ledger:
@@ -58,12 +66,20 @@ class Ledger:
 
     Of closed epochs before the last ``keep_epochs`` only what later ones need is kept: who owns which
     content, each hotkey's first block, last turn, verdict and commitments, the scores and the last weights.
+    Of sketches about ``keep_sketch_bytes`` are kept.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], float], keep_epochs: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], float],
+        keep_epochs: int = KEEP_EPOCHS,
+        keep_sketch_bytes: int = KEEP_SKETCH_BYTES,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._keep_epochs = keep_epochs
+        self._keep_sketch_bytes = keep_sketch_bytes
         self.sketches = SketchIndex(database)
 
     @classmethod
@@ -77,6 +93,7 @@ class Ledger:
         genesis: str | None = None,
         read_only: bool = False,
         keep_epochs: int = KEEP_EPOCHS,
+        keep_sketch_bytes: int = KEEP_SKETCH_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """Open the ledger, creating the file if necessary. Close it, or use it as a context manager.
@@ -87,7 +104,7 @@ class Ledger:
         chain's, subnet's, competition's or validator's.
         """
         database = Database.open(path, read_only=read_only)
-        ledger = cls(database, clock, keep_epochs)
+        ledger = cls(database, clock, keep_epochs, keep_sketch_bytes)
         try:
             ledger._identify(LedgerIdentity(netuid, competition, hotkey, genesis), read_only=read_only)
             if not read_only:
@@ -100,7 +117,7 @@ class Ledger:
     @classmethod
     def look(cls, path: Path) -> Self:
         """Open anybody's ledger read-only; ``identity`` says whose it is. Raises LedgerError as ``open``."""
-        return cls(Database.open(path, read_only=True), time.time, KEEP_EPOCHS)
+        return cls(Database.open(path, read_only=True), time.time)
 
     def identity(self) -> LedgerIdentity:
         """Whose ledger this is. Raises LedgerError for a file never used."""
@@ -474,6 +491,7 @@ class Ledger:
                 ],
             )
             prune(connection, self._keep_epochs)
+            forget_beyond(connection, self._keep_sketch_bytes)
 
     def closed_block(self, start_block: int) -> int | None:
         """The chain's height when the epoch was closed; None if it was not."""

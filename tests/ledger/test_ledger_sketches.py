@@ -13,7 +13,7 @@ from flockoff.dataset import Borrowed, Claim, owner_of
 from flockoff.errors import LedgerError
 from flockoff.ledger import Ledger
 from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
-from flockoff.ledger.sketches import bear_witness, remember_again
+from flockoff.ledger.sketches import StoredSketch, bear_witness, forget_beyond, remember_again, too_many
 from flockoff.records import Epoch, Row
 from tests.support.ledger_records import begin, commitment, model_id, open_ledger
 from tests.support.near_copies import conversations, sketch_of, swapped, with_answers
@@ -260,3 +260,54 @@ def test_sketches_damaged_answers_are_damage_of_the_ledger(ledger: Ledger, path:
         connection.execute("UPDATE sketches SET answers = x'0011'")
     with pytest.raises(LedgerError, match="damaged"):
         look(ledger, "thief", 20, VICTIM)
+
+
+# --- bounds ----------------------------------------------------------------------------------------------
+
+
+def remembered(ledger: Ledger) -> set[str]:
+    rows = ledger._database.read("SELECT content_hash FROM contents JOIN sketches USING (content_hash)")
+    return {row["content_hash"].removeprefix("content of ") for row in rows}
+
+
+def test_sketches_beyond_the_bound_are_those_of_who_left_and_of_who_floods(ledger: Ledger) -> None:
+    present = {"flooder": "cold a", "honest": "cold b", "heir": "cold c"}
+    ledger.begin_epoch(Epoch(1080, 1440, 3), [], coldkeys=present | {"gone": "cold d", "moved": "cold c"})
+    ledger.begin_epoch(Epoch(1440, 1800, 4), [], coldkeys=present)
+    rows = conversations()
+    for block, (hotkey, name) in enumerate(
+        [("honest", ""), ("moved", ""), ("flooder", "1"), ("gone", ""), ("flooder", "2"), ("flooder", "3")]
+    ):
+        look(ledger, hotkey, 1500 + block, rows[20 * block : 20 * block + 20], name=name)
+    every = {"honest", "moved", "flooder1", "flooder2", "flooder3", "gone"}
+    assert remembered(ledger) == every
+
+    for most_bytes, kept in ((1 << 30, every), (0, {"honest", "moved", "flooder3"})):
+        with ledger._database.transaction() as connection:
+            forget_beyond(connection, most_bytes)
+        assert remembered(ledger) == kept
+
+    assert ledger.owner("content of gone") is not None
+    assert not look(ledger, "thief of gone", 1600, rows[60:80]).answers
+    assert look(ledger, "thief", 1601, rows[:20]).answers
+    orphans = ledger._database.read(
+        "SELECT count(*) AS n FROM probes WHERE content NOT IN (SELECT id FROM contents)"
+    )
+    assert orphans[0]["n"] == 0
+
+
+def test_sketches_of_who_takes_most_are_forgotten_first_and_never_the_last_of_a_hotkey() -> None:
+    def forgotten(most_bytes: int, *stored: tuple[str, int, bool]) -> list[int]:
+        return [
+            each.content
+            for each in too_many(
+                [StoredSketch(place, "", *one) for place, one in enumerate(stored)], most_bytes
+            )
+        ]
+
+    a, b, gone = ("a", 30, True), ("b", 20, True), ("gone", 10, False)
+    assert forgotten(100, a, gone, b, a) == []
+    assert forgotten(89, a, gone, b, a) == [1]
+    assert forgotten(79, gone, a, b, a, gone) == [0, 4, 1]
+    assert forgotten(60, b, a, b, b, b) == [0, 2, 3]  # 80 of b's against 30 of a's
+    assert forgotten(0, b, a, b, a, gone) == [4, 1, 0]
