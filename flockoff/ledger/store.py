@@ -53,7 +53,7 @@ _SETUP = "code_version, libraries, device, precision, base_model, evaluation_set
 
 _NEVER = 1 << 30  # tries: more than anybody makes
 KEEP_EPOCHS = 1000  # 50 days of mainnet's epochs, in about 75 MB with 256 miners
-KEEP_SKETCH_BYTES = 16 * 2**30  # 256 miners with 22 whole datasets of 20,000 rows each
+KEEP_SKETCH_BYTES = 4 * 2**30  # 256 miners with five datasets of 20,000 rows each
 
 
 class Ledger:
