@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from flockoff.records import SubnetSnapshot
 from flockoff.standings import Standing, Standings
+from flockoff.text import short_names
 
 Kind = Literal["evaluated", "beaten", "at_fault", "deregistered", "registered", "weight_gone"]
 
@@ -105,10 +106,8 @@ def _turns(before: Seen | None, now: Seen) -> list[News]:
             continue
         why = turn.reason.replace("_", " ") if turn.reason else turn.standing.replace("_", " ")
         if turn.standing == "at_fault":
-            text = (
-                f"uid {now.uid}: at fault ({why}) in epoch {turn.epoch}, by {whose}. {turn.detail}".rstrip()
-            )
-            told.append(News("at_fault", now.hotkey, text))
+            text = f"uid {now.uid}: at fault ({why}) in epoch {turn.epoch}, by {whose}."
+            told.append(News("at_fault", now.hotkey, f"{text} {short_names(turn.detail)}".rstrip()))
         elif turn.standing == "eligible" and before is not None:
             loss = "" if turn.loss is None else f", loss {turn.loss:.4f}"
             text = f"uid {now.uid}: evaluated in epoch {turn.epoch} by {whose}{loss}."

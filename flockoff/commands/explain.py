@@ -1,14 +1,21 @@
 """``flockoff explain``: how a hotkey's weight was computed, step by step, from the ledger's numbers."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from flockoff.commands.ledgers import burned_to, look, require_epoch, require_hotkey, require_rules
+from flockoff.commands.ledgers import (
+    burned_to,
+    known_uids,
+    look,
+    require_epoch,
+    require_hotkey,
+    require_rules,
+)
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import Scoring, load_competition
 from flockoff.epoch.contest import Contest, contest
@@ -86,11 +93,12 @@ def explain(
             require_rules(ledger, rules)
             who, start_block = require_hotkey(ledger, hotkey), require_epoch(ledger, epoch)
             explanation = explained(ledger, who, start_block, rules.scoring)
+            uids = known_uids(ledger)
         if as_json:
             print_json(asdict(explanation))
         else:
             screen = console()
-            for line in explanation_lines(explanation, rules.scoring):
+            for line in explanation_lines(explanation, rules.scoring, uids):
                 screen.print(outside(line, 1000), soft_wrap=True)
         return 0
 
@@ -154,22 +162,22 @@ def _story(
     )
 
 
-def explanation_lines(explanation: Explanation, rules: Scoring) -> Iterator[str]:
-    """The explanation as lines, with numbers in the formulas."""
+def explanation_lines(explanation: Explanation, rules: Scoring, uids: Mapping[str, int]) -> Iterator[str]:
+    """The explanation as lines, with numbers in the formulas. ``uids``: of hotkeys that it may name."""
     yield f"{explanation.hotkey} in epoch {explanation.epoch}"
-    yield from _told_verdict(explanation)
+    yield from _told_verdict(explanation, uids)
     yield from _told_duels(explanation, rules)
     yield from _told_score(explanation, rules)
     yield from _told_weight(explanation, rules)
 
 
-def _told_verdict(explanation: Explanation) -> Iterator[str]:
+def _told_verdict(explanation: Explanation, uids: Mapping[str, int]) -> Iterator[str]:
     verdict = explanation.verdict
     if verdict is None:
         yield "verdict   none: it had no place in this epoch"
         return
     yield f"dataset   {verdict.model_id}, first committed in block {verdict.block:,}"
-    why = f": {short_names(verdict.detail)}" if verdict.detail else ""
+    why = f": {short_names(verdict.detail, uids)}" if verdict.detail else ""
     yield f"verdict   {verdict.reason or verdict.standing.replace('_', ' ')}{why}"
     if verdict.loss is not None:
         change = ""

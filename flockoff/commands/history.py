@@ -1,12 +1,13 @@
 """``flockoff history``: the last epochs of a validator, or of one miner."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Annotated
 
 import typer
 
-from flockoff.commands.ledgers import look, require_hotkey
+from flockoff.commands.ledgers import known_uids, look, require_hotkey
 from flockoff.commands.tables import (
     RESULT_COLUMNS,
     console,
@@ -64,12 +65,13 @@ def history(
                 return 0
             found = require_hotkey(ledger, hotkey)
             turns = ledger.views.results_of(found, epochs)
+            uids = known_uids(ledger)
         if as_json:
             print_json({"hotkey": found, "turns": [asdict(turn) for turn in turns]})
         elif as_csv:
             print_csv(RESULT_COLUMNS, [result_cells(turn) for turn in turns])
         else:
-            _show_turns(found, turns)
+            _show_turns(found, turns, uids)
         return 0
 
     raise typer.Exit(run(program))
@@ -96,7 +98,7 @@ def _show_epochs(summaries: list[EpochSummary]) -> None:
     console().print(made)
 
 
-def _show_turns(hotkey: str, turns: list[Result]) -> None:
+def _show_turns(hotkey: str, turns: list[Result], uids: Mapping[str, int]) -> None:
 
     made = table(
         hotkey,
@@ -105,7 +107,7 @@ def _show_turns(hotkey: str, turns: list[Result]) -> None:
         last="verdict",
     )
     for turn in turns:
-        detail = f": {reason(turn.detail, {})}" if turn.detail else ""
+        detail = f": {reason(turn.detail, uids)}" if turn.detail else ""
         made.add_row(
             str(turn.epoch),
             str(turn.uid),

@@ -45,7 +45,7 @@ def require_hotkey(ledger: Ledger, who: str) -> str:
             remedy="Give the hotkey's address, its first characters, or the uid.",
         )
     if len(found) > 1 and not who.isdigit():
-        raise _ambiguous(who, found, _uids(ledger))
+        raise _ambiguous(who, found, known_uids(ledger))
     return found[0]
 
 
@@ -88,7 +88,7 @@ def burned_to(ledger: Ledger, rows: Sequence[Result]) -> str | None:
     return paid[0]
 
 
-def _uids(ledger: Ledger) -> dict[str, int]:
+def known_uids(ledger: Ledger) -> dict[str, int]:
     """The last epoch's uids, by hotkey."""
     epochs = ledger.views.epochs(1)
     rows = ledger.views.leaderboard(epochs[0].start_block) if epochs else []
@@ -97,7 +97,9 @@ def _uids(ledger: Ledger) -> dict[str, int]:
 
 def _beginning_with(ledger: Ledger, who: str) -> list[str]:
     """Whom a beginning means that is shorter than what a ledger is asked for."""
-    return [] if who.isdigit() or not who else sorted(key for key in _uids(ledger) if key.startswith(who))
+    return (
+        [] if who.isdigit() or not who else sorted(key for key in known_uids(ledger) if key.startswith(who))
+    )
 
 
 def require_epoch(ledger: Ledger, epoch: int | None) -> int:

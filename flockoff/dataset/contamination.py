@@ -44,6 +44,7 @@ from flockoff.dataset.letters import Codes, Places, Spelled, spelled
 from flockoff.dataset.pairs import REACH, Vocabulary, letter_sums, pairs_of
 from flockoff.errors import MinerFault, Reason
 from flockoff.records import Row
+from flockoff.text import counted
 
 RUN_LETTERS = 24
 MIN_RUNS = 8
@@ -263,21 +264,22 @@ def contamination_fault(
     ``sealed``: others that contain answers of the sealed set; which ones is not disclosed, as that would
     reveal the set. None while all count for at most ``max_rows`` and at most ``max_share`` of all rows.
     """
-    counted = sum(each.counts for each in [*found, *sealed])
-    if counted <= rules.max_rows and counted <= rules.max_share * total_rows:
+    count = sum(each.counts for each in [*found, *sealed])
+    if count <= rules.max_rows and count <= rules.max_share * total_rows:
         return None
+    rows = counted(total_rows, "row")
     if not found:
         return MinerFault(
             Reason.CONTAMINATED,
-            f"{len(sealed):,} of {total_rows:,} rows contain answers of the sealed evaluation set.",
+            f"Answers of the sealed evaluation set are in {len(sealed):,} of {rows}.",
             remedy="Remove what was taken from elsewhere, then upload and commit the dataset again.",
         )
     lines = ", ".join(str(each.line) for each in found[:_ROWS_IN_A_FAULT])
     more = f" and {len(found) - _ROWS_IN_A_FAULT:,} more" if len(found) > _ROWS_IN_A_FAULT else ""
-    more += f"; {len(sealed):,} other{'s' if len(sealed) > 1 else ''} of the sealed one" if sealed else ""
+    more += f"; those of the sealed one in {counted(len(sealed), 'other')}" if sealed else ""
     return MinerFault(
         Reason.CONTAMINATED,
-        f"{len(found):,} of {total_rows:,} rows contain answers of the evaluation set: "
+        f"Answers of the evaluation set are in {len(found):,} of {rows}: "
         f"line{'s' if len(found) > 1 else ''} {lines}{more}.",
         remedy="Remove these rows, then upload and commit the dataset again.",
     )

@@ -37,9 +37,7 @@ from flockoff.dataset.duplicates import Claim
 from flockoff.dataset.row_pairs import RowMatcher
 from flockoff.dataset.sketch import HASHES, NEEDED, Sketch, Table
 from flockoff.errors import MinerFault, Reason
-
-_OWNERS_IN_A_FAULT = 3
-_ROWS_IN_A_FAULT = 3
+from flockoff.text import counted
 
 _MARKS = 1 << 22
 _CHOICES = np.array(list(combinations(range(HASHES), NEEDED)))  # (n_choices, NEEDED)
@@ -241,28 +239,27 @@ def near_duplicate_fault(
     return MinerFault(
         Reason.NEAR_DUPLICATE,
         described_overlap(found) + ("" if rows_left else " No row is left to train on."),
-        remedy=f"Commit a dataset of which nobody else committed more than {rules.max_share:.0%} before.",
+        remedy=f"Replace them with rows of your own: at most {rules.max_share:.0%} may be one other's.",
         copied=tuple(claim.hotkey for claim, _ in found.owners()),
     )
 
 
 def described_overlap(found: Borrowed) -> str:
-    """Whose answers are in a dataset that has some: which share, in which rows, with examples."""
-    owners = found.owners()
-    named = ", ".join(
-        f"{share:.1%} by hotkey {claim.hotkey} (block {claim.block})"
-        for claim, share in owners[:_OWNERS_IN_A_FAULT]
+    """Which share of a dataset that has any was others' before, and in how many rows; the owner of most, with
+    an example. The others are a number: a list of them would drown the remedy after it.
+    """
+    (largest, share), *others = found.owners()
+    example = next(answer for answer in found.answers if answer.owner.hotkey == largest.hotkey)
+    named = (
+        f"by hotkey {largest.hotkey} (block {largest.block}; line {example.line} is its line"
+        f" {example.owner_line})"
     )
-    if len(owners) > _OWNERS_IN_A_FAULT:
-        named += f", and by {len(owners) - _OWNERS_IN_A_FAULT:,} more"
-    largest = owners[0][0].hotkey
-    examples = "; ".join(
-        f"line {answer.line} is line {answer.owner_line} of {answer.owner.hotkey}"
-        for answer in [each for each in found.answers if each.owner.hotkey == largest][:_ROWS_IN_A_FAULT]
-    )
+    if others:
+        rest = sum(each for _, each in others)
+        named = f"{share:.1%} {named}, {rest:.1%} by {counted(len(others), 'other')}"
     return (
-        f"{found.share:.1%} of the dataset's assistant tokens, in {len(found.lines):,} rows, were committed"
-        f" by others before, word for word or nearly so: {named}. For example {examples}."
+        f"{found.share:.1%} of the assistant tokens, in {counted(len(found.lines), 'row')}, were committed"
+        f" before, word for word or nearly so: {named}."
     )
 
 

@@ -87,7 +87,7 @@ def test_check_of_rows_with_evaluation_answers_tells_which_and_whose(
         assert re.search(
             rf"line {line}: \d+% of an answer in the set's row {place}$", done.stdout, re.MULTILINE
         )
-    assert "3 of 12 rows contain answers of the evaluation set: lines 10, 11, 12." in done.stdout
+    assert "Answers of the evaluation set are in 3 of 12 rows: lines 10, 11, 12." in done.stdout
     told = json.loads(command("check", str(file), "--json", *flags).stdout)
     assert told["left_out"] == [each["line"] for each in told["answers"]] == [10, 11, 12]
 
@@ -126,7 +126,7 @@ def test_check_with_a_netuid_tells_whose_rows_these_are_before_anything_is_paid(
         uid, hotkey = chain.require_uid(), chain.hotkey
     assert re.search(rf"\d\d\.\d% of the assistant's tokens are uid {uid} \({hotkey[:5]}", done.stdout)
     assert f"{wallet.name}/public, committed in block" in done.stdout
-    assert hotkey not in done.stdout and "Commit a dataset of which nobody else" in done.stdout
+    assert hotkey not in done.stdout and "Replace them with rows of your own" in done.stdout
 
     before = playground.hub.requests
     write_dataset(file, OWN)

@@ -288,6 +288,8 @@ def test_contamination_fault_names_the_first_lines() -> None:
     assert fault is not None
     assert fault.reason is Reason.CONTAMINATED
     assert fault.message == (
-        "1,997 of 20,000 rows contain answers of the evaluation set: "
+        "Answers of the evaluation set are in 1,997 of 20,000 rows: "
         "lines 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 and 1,987 more."
     )
+    only = contamination_fault(rows[:1], 1, Contamination())
+    assert only is not None and only.message == "Answers of the evaluation set are in 1 of 1 row: line 3."

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from flockoff.competition import Overlap
 from flockoff.dataset import (
     Borrowed,
+    BorrowedAnswer,
     Claim,
     Holding,
     Owner,
@@ -20,6 +21,7 @@ from flockoff.dataset import (
 )
 from flockoff.errors import Reason
 from flockoff.records import Row
+from flockoff.text import short_names
 from tests.support.dataset_texts import EXAMPLES, row_of
 from tests.support.near_copies import DISGUISES, conversations, held, sketch_of, swapped, with_answers
 
@@ -79,10 +81,29 @@ def test_borrowed_example_rows_are_where_the_message_says() -> None:
         assert answer.line + answer.owner_line == len(VICTIM) + 1
     fault = near_duplicate_fault(found, RULES, rows_left=1)
     assert fault is not None and fault.reason is Reason.NEAR_DUPLICATE
-    assert "100.0% by hotkey 5Victim (block 9)" in fault.message
-    examples = [f"line {answer.line} is line {answer.owner_line} of 5Victim" for answer in found.answers[:3]]
-    assert all(example in fault.message for example in examples)
-    assert "more than 50%" in fault.remedy
+    first = found.answers[0]
+    example = f"line {first.line} is its line {first.owner_line}"
+    assert f"nearly so: by hotkey 5Victim (block 9; {example})." in fault.message
+    assert "at most 50%" in fault.remedy
+
+
+def test_near_duplicate_of_many_is_told_in_a_line_with_the_largest_owner_and_the_remedy() -> None:
+    hotkeys = [f"5{letter * 47}" for letter in "ABCDEFGHJK"]
+    answers = tuple(
+        BorrowedAnswer(line, 90 - 9 * (line - 1), Claim(f"{line}", hotkey, line, line), line + 6)
+        for line, hotkey in enumerate(hotkeys, 1)
+    )
+    fault = near_duplicate_fault(Borrowed(495, answers), RULES, rows_left=0)
+    assert fault is not None
+    told = short_names(str(fault), {hotkeys[0]: 3})
+    assert told == (
+        "100.0% of the assistant tokens, in 10 rows, were committed before, word for word or nearly so: "
+        "18.2% by uid 3 (5AAAA…AAAA) (block 1; line 1 is its line 7), 81.8% by 9 others. "
+        "No row is left to train on. Replace them with rows of your own: at most 50% may be one other's."
+    )
+    assert fault.copied == tuple(hotkeys)
+    one = described_overlap(Borrowed(100, answers[:1]))
+    assert "in 1 row, were" in one
 
 
 # --- below the threshold ---------------------------------------------------------------------------------

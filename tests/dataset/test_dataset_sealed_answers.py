@@ -38,7 +38,10 @@ def test_sealed_answers_count_with_the_public_ones(tmp_path: Path) -> None:
     assert judgement.fault is not None
     assert judgement.fault.reason is Reason.CONTAMINATED
     assert judgement.left_out == (1, 3, 5)
-    assert "2 of 6 rows contain answers of the evaluation set: lines 1, 5; 1 other" in str(judgement.fault)
+    assert (
+        "Answers of the evaluation set are in 2 of 6 rows: lines 1, 5; those of the sealed one in 1 other."
+        in str(judgement.fault)
+    )
 
 
 @pytest.mark.parametrize("places", [(0, 1, 2), (3, 4, 5)])
@@ -48,7 +51,7 @@ def test_sealed_answers_fault_tells_how_many_and_neither_which_nor_what(
     texts = [SEALED if place in places else f"answer {place}" for place in range(9)]
     fault = judged(tmp_path, *texts).fault
     assert fault is not None
-    assert fault.message == "3 of 9 rows contain answers of the sealed evaluation set."
+    assert fault.message == "Answers of the sealed evaluation set are in 3 of 9 rows."
     assert not any(word in printable(str(fault), 1000) for word in SEALED.split() if len(word) > 3)
 
 

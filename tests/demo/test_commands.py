@@ -91,7 +91,7 @@ def test_check_finds_the_evaluation_sets_answers_and_says_what_is_valid(models: 
     assert json.loads(good.stdout)["valid"]
     cheat = checked("eval_data/data.jsonl")
     assert cheat.returncode == 1
-    assert "rows contain answers of the evaluation set" in cheat.stdout
+    assert "Answers of the evaluation set are in " in cheat.stdout
     assert checked("nowhere.jsonl").returncode == 1
 
 
