@@ -1,5 +1,7 @@
 """The ``flockoff`` command. A subcommand's module is imported when it is used."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -8,7 +10,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from flockoff.flags import CONTEXT, Version, command_of
-from flockoff.launch import lenient_output
+from flockoff.launch import errors_as_json, lenient_output, tell_error
+
+_UsageError: Any = typer.BadParameter.__mro__[1]  # Typer does not export it under its own name
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,9 @@ class Deferred(TyperCommand):
             package = (missing.name or "").partition(".")[0]
             if package in ("", "flockoff"):
                 raise
-            typer.echo(f"This needs {package}, which is not installed. Run: uv sync", err=True)
+            lacks, remedy = f"This needs {package}, which is not installed.", "Run: uv sync"
+            typer.echo(f"{lacks} {remedy}", err=True)
+            tell_error(lacks, remedy)
             raise typer.Exit(1) from missing
         if not isinstance(found, typer.Typer):
             found = command_of(found)
@@ -174,6 +180,19 @@ class _Commands(TyperGroup):
         for entries in COMMANDS.values():
             for entry in entries:
                 self.add_command(Deferred(entry), entry.name)
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
+        with errors_as_json("--json" in (sys.argv[1:] if args is None else args)):
+            return super().main(args, *more, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """A command line that is wrong is an error like any other for who reads JSON."""
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            where = error.ctx.command_path if error.ctx is not None else "flockoff"
+            tell_error(error.format_message(), f"See: {where} --help")
+            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for heading, entries in COMMANDS.items():

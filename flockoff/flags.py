@@ -16,10 +16,11 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 from platformdirs import user_cache_path, user_data_path
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from flockoff import __version__
 from flockoff.errors import FlockoffError
+from flockoff.launch import tell_error
 from flockoff.records import is_repo_id
 from flockoff.stored import stored_variables
 
@@ -484,6 +485,7 @@ class FlagCommand(TyperCommand):
             stored = stored_variables([Path.cwd(), PROJECT_ROOT])
         except FlockoffError as error:
             typer.echo(f"Error: {error}", err=True)
+            tell_error(error.message, error.remedy)
             raise typer.Exit(error.exit_status) from error
         defaults = {
             parameter.name: stored[parameter.envvar]
@@ -498,6 +500,7 @@ class FlagCommand(TyperCommand):
             return super().invoke(ctx)
         except FlockoffError as error:
             typer.echo(f"Error: {error}", err=True)
+            tell_error(error.message, error.remedy)
             raise typer.Exit(error.exit_status) from error
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -512,6 +515,19 @@ class FlagCommand(TyperCommand):
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records)
+
+
+class CommandGroup(TyperGroup):
+    """Commands below a command, listed by whole summaries: Typer cuts them at 45 characters."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, " ".join((command.help or "").partition("\n\n")[0].split()))
+                    for name, command in self.commands.items()
+                ]
+            )
 
 
 def parsed(record: type[T], argv: Sequence[str] | None, *, program: str, about: str) -> T:

@@ -2,19 +2,22 @@
 
 import errno
 import importlib.util
+import json
 import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
 from flockoff.errors import FlockoffError, Interrupted, SetupError
+from flockoff.logs import as_logged
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +27,7 @@ PIPE_CLOSED = 141  # the shell's convention for a program ended by SIGPIPE
 
 _REPORT = "please report it at https://github.com/FLock-io/FLock-subnet/issues with the lines below"
 _BUG = "This is a bug: %s. Nothing stored is lost: a restart continues from there."
+_JSON_ASKED: ContextVar[bool] = ContextVar("json_asked", default=False)
 _ECHO_SECONDS = 0.5
 
 _REMEDIES = {
@@ -77,6 +81,31 @@ def lenient_output() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+@contextmanager
+def errors_as_json(asked: bool) -> Iterator[None]:
+    """Within it ``tell_error`` prints, if ``asked``."""
+    before = _JSON_ASKED.set(asked)
+    try:
+        yield
+    finally:
+        _JSON_ASKED.reset(before)
+
+
+def tell_error(message: str, remedy: str = "") -> None:
+    """Under ``--json``: the error, said on stderr before, as a line of JSON on stdout for who reads that.
+
+    ``{"error": what happened, "remedy": what to do, or ""}``, printable and without secrets.
+    """
+    if not _JSON_ASKED.get():
+        return
+    try:
+        told = {"error": as_logged(message), "remedy": as_logged(remedy)}
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+    except OSError:
+        _discard_stdout()  # nobody reads it any more, or its disk is full; stderr has the error
+
+
 def _discard_stdout() -> None:
     """Discard buffered output, which would fail once more when the process ends."""
     with suppress(OSError, ValueError):
@@ -99,6 +128,7 @@ def run(program: Callable[[threading.Event], int]) -> int:
         return status
     except FlockoffError as error:
         log.error("%s", error)
+        tell_error(error.message, error.remedy)
         return error.exit_status
     except BrokenPipeError:
         _discard_stdout()  # the reader, such as head, has closed the pipe
@@ -109,15 +139,23 @@ def run(program: Callable[[threading.Event], int]) -> int:
     except OSError as error:
         if error.errno not in _OF_THE_MACHINE:
             log.critical(_BUG, _REPORT, exc_info=True)
-            return BUG
+            return _bug(error)
         where = error.filename if error.filename is not None else "the output"
         log.debug("Where it failed:", exc_info=True)
-        log.error("Cannot use %s: %s. %s", where, error.strerror, remedy_for(error, where))
-        _discard_stdout()
+        remedy = remedy_for(error, where)
+        log.error("Cannot use %s: %s. %s", where, error.strerror, remedy)
+        if error.filename is None:
+            _discard_stdout()
+        tell_error(f"Cannot use {where}: {error.strerror}.", remedy)
         return 1
-    except Exception:
+    except Exception as error:
         log.critical(_BUG, _REPORT, exc_info=True)
-        return BUG
+        return _bug(error)
+
+
+def _bug(error: Exception) -> int:
+    tell_error(f"This is a bug: {error!r}.", f"{_REPORT[0].upper()}{_REPORT[1:]} of stderr.")
+    return BUG
 
 
 def _install_signal_handlers(stop: threading.Event) -> None:

@@ -70,6 +70,13 @@ def say_on_stderr(secrets: Collection[str] = frozenset(), *, level: int = loggin
     logging.getLogger("flockoff").setLevel(level)
 
 
+def as_logged(text: str) -> str:
+    """``text`` as the log on the terminal would show it: printable, without the secrets."""
+    formatters = [handler.formatter for handler in logging.getLogger().handlers]
+    ours = next((each for each in formatters if isinstance(each, _SafeFormatter)), _SafeFormatter(()))
+    return ours.safe(text)
+
+
 def event(name: str, **fields: object) -> dict[str, object]:
     """``extra`` for a log call: the event's stable name and its fields, which JSON lines include."""
     return {"event": name, "fields": fields}
@@ -91,7 +98,7 @@ class _SafeFormatter(logging.Formatter):
         self._secrets = frozenset(secrets)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return self._safe(super().formatMessage(record))
+        return self.safe(super().formatMessage(record))
 
     def formatException(self, ei: _ExceptionInfo) -> str:
         return self._indented(super().formatException(ei))
@@ -99,11 +106,11 @@ class _SafeFormatter(logging.Formatter):
     def formatStack(self, stack_info: str) -> str:
         return self._indented(super().formatStack(stack_info))
 
-    def _safe(self, line: str) -> str:
+    def safe(self, line: str) -> str:
         return printable(without(line, self._secrets), _LINE_CHARACTERS)
 
     def _indented(self, text: str) -> str:
-        return "\n".join(_BAR + self._safe(line) for line in text.split("\n"))
+        return "\n".join(_BAR + self.safe(line) for line in text.split("\n"))
 
 
 class _ColourFormatter(_SafeFormatter):

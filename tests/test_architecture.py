@@ -173,7 +173,7 @@ def test_architecture_command_starts_without_any_room_or_heavy_library(arguments
     assert done.returncode == 0 and "flockoff.cli" in loaded
     assert loaded & {*OWNERS, "numpy", "rich"} == set()
     rooms = {name.split(".")[1] for name in loaded if name.startswith("flockoff.")}
-    assert rooms == {"cli", "errors", "flags", "launch", "records", "stored"}
+    assert rooms == {"cli", "errors", "flags", "launch", "logs", "records", "stored", "text"}
 
 
 def test_architecture_private_parts_of_the_hubs_libraries_are_used_in_one_file() -> None:

@@ -13,7 +13,7 @@ from flockoff import openers
 from flockoff.commands.tables import console, outside, print_json, table
 from flockoff.competition import Competition, SealedSet, competition_hash, load_competition
 from flockoff.errors import UsageError
-from flockoff.flags import CONTEXT, PROJECT_ROOT, AsJson, CacheDir, CompetitionFile, FlagCommand
+from flockoff.flags import CONTEXT, PROJECT_ROOT, AsJson, CacheDir, CommandGroup, CompetitionFile, FlagCommand
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
 from flockoff.sealing import examine, write_sealed_competition
@@ -22,7 +22,9 @@ from flockoff.sealing import seal as pin
 from flockoff.settings import read_credentials
 from flockoff.text import counted
 
-competition = typer.Typer(invoke_without_command=True, add_completion=False, rich_markup_mode=None)
+competition = typer.Typer(
+    cls=CommandGroup, invoke_without_command=True, add_completion=False, rich_markup_mode=None
+)
 
 _Rules = Annotated[
     Path, typer.Option("--competition", metavar="FILE", help="The competition file that pins the set.")

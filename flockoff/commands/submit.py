@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -124,11 +124,15 @@ def _submit(settings: _Settings, stop: threading.Event) -> int:
     screen, seen = console(stderr=settings.as_json), _Examined()
     with ExitStack() as stack:
         hub = stack.enter_context(closing(openers.open_hub(settings.neuron.credentials, stop)))
-        bad = 0
+        found = []
         for finding in _findings(settings, hub, seen, stack, stop):
             show_finding(screen, finding)
-            bad += finding.state == "bad"
-        if bad or seen.report is None or seen.chain is None:
+            found.append(finding)
+        bad = sum(finding.state == "bad" for finding in found)
+        ready = not bad and seen.report is not None and seen.chain is not None
+        if settings.as_json and (settings.dry_run or not ready):
+            print_json({"ready": ready, "findings": [asdict(finding) for finding in found]})
+        if not ready or seen.chain is None or seen.report is None:
             screen.print(f"{counted(bad, 'thing is', 'things are')} in the way. Nothing was changed.")
             return 1
         if settings.dry_run:

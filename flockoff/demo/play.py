@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,12 +42,13 @@ _LAST_LINES = 12  # of a failed program's log
 _NEWS = re.compile(r"(base model: eval loss|uid \d+: (?:eval loss|at fault))(.*)")
 
 
-def play_demo(directory: Path, cache_dir: Path, json_file: Path | None, stop: threading.Event) -> int:
+def play_demo(directory: Path, cache_dir: Path, stop: threading.Event, *, as_json: bool) -> int:
     """Play one epoch and show it; returns the exit status: 0 only if all of the demo's promises hold.
 
-    Everything it creates is in ``directory``, except for the base model in ``cache_dir``.
+    Everything it creates is in ``directory``, except for the base model in ``cache_dir``. ``as_json``: the
+    result goes to stdout as JSON, everything else to stderr.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=as_json)
     stage = Stage(console)
     console.print("[bold]FLock OFF demo[/bold]: one competition epoch with real parts, on this machine only")
     console.print(
@@ -86,8 +88,8 @@ def play_demo(directory: Path, cache_dir: Path, json_file: Path | None, stop: th
             _to_next_epoch(localnet)
         result = _result(localnet, directory, competition.id, stage.seconds())
     show_result(console, result)
-    if json_file is not None:
-        json_file.write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(result), indent=2) + "\n")
     return 1 if result.failures else 0
 
 

@@ -12,13 +12,16 @@ from typing import Annotated
 import typer
 
 from flockoff.errors import UsageError
+from flockoff.flags import CommandGroup
 from flockoff.launch import run
 from flockoff.localnet.control import CONTROL_PORT, send
 from flockoff.localnet.network import LocalnetSettings
 from flockoff.localnet.serve import FAULTS, serve_localnet
 from flockoff.logs import say_on_stderr
 
-localnet = typer.Typer(invoke_without_command=True, add_completion=False, rich_markup_mode=None)
+localnet = typer.Typer(
+    cls=CommandGroup, invoke_without_command=True, add_completion=False, rich_markup_mode=None
+)
 
 _FREE = "0: any free one."
 

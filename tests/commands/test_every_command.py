@@ -12,6 +12,8 @@ from typer.testing import Result
 
 from flockoff import __version__
 from flockoff.cli import COMMANDS, Deferred, Entry, app, main
+from flockoff.launch import errors_as_json, tell_error
+from flockoff.logs import say_on_stderr
 from tests.support.forked import run_forked
 
 
@@ -55,6 +57,17 @@ def test_every_command_is_listed_under_a_heading_with_its_whole_summary(
     assert command("--help").stdout == said
 
 
+@pytest.mark.parametrize("name", ["competition", "localnet"])
+def test_commands_below_a_command_are_listed_with_whole_summaries(
+    name: str, command: Callable[..., Result]
+) -> None:
+    said = " ".join(command(name, "-h").stdout.split())
+    for below, found in all_commands():
+        if below.startswith(f"{name} "):
+            summary = " ".join((found.help or "").partition("\n\n")[0].split())
+            assert f"{below.split()[1]} {summary}" in said
+
+
 @pytest.mark.parametrize("name", ["--tokens-per-row", "--tokens_per_row", "--tokens.per.row"])
 def test_every_spelling_of_an_option_is_understood(name: str, command: Callable[..., Result]) -> None:
     assert json.loads(command("plan", "--gpu", "4090", name, "128", "--json").stdout)["plans"]
@@ -63,6 +76,68 @@ def test_every_spelling_of_an_option_is_understood(name: str, command: Callable[
 def test_error_of_a_command_is_a_sentence(tmp_path: Path, command: Callable[..., Result]) -> None:
     done = command("history", "--data_dir", str(tmp_path))
     assert (done.exit_code, done.stderr.partition(".")[0]) == (1, f"There is no ledger in {tmp_path}")
+
+
+@pytest.mark.parametrize("name", [name for name, _ in all_commands()])
+def test_wrong_flag_of_a_command_is_json_for_machines(name: str, command: Callable[..., Result]) -> None:
+    done = command(*name.split(), "--no-such-flag", "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == 2 and "no-such-flag" in told["error"]
+    assert told["remedy"] == f"See: {done.stderr.split()[1]} {name} --help"
+
+
+@pytest.mark.parametrize(
+    ("typed", "status", "error"),
+    [
+        ("doctor miner --competition nowhere.toml", 2, "nowhere.toml"),
+        ("init --netuid 1 --hf_repo_id a/b --directory /dev/null", 1, "/dev/null"),
+        ("convert nowhere.jsonl", 1, "nowhere.jsonl"),
+        ("check nowhere.jsonl", 1, "nowhere.jsonl"),
+        ("score nowhere.jsonl", 1, "nowhere.jsonl"),
+        ("submit nowhere.jsonl --netuid 1 --hf_repo_id a/b --competition nowhere.toml", 2, "nowhere.toml"),
+        ("status --netuid 1 --competition nowhere.toml", 2, "nowhere.toml"),
+        ("plan --gpu abacus", 2, "abacus"),
+        ("history --data_dir nowhere", 1, "There is no ledger in nowhere"),
+        ("explain 5F --data_dir nowhere", 1, "There is no ledger in nowhere"),
+        ("report --data_dir nowhere", 1, "There is no ledger in nowhere"),
+        ("replay 1 --data_dir nowhere", 1, "There is no ledger in nowhere"),
+        ("leaderboard --data_dir nowhere", 1, "There is no ledger in nowhere"),
+        ("leaderboard --netuid 1 --competition nowhere.toml", 2, "nowhere.toml"),
+        ("subnet --netuid 1 --competition nowhere.toml", 2, "nowhere.toml"),
+        ("watch 5F --netuid 1 --competition nowhere.toml", 2, "nowhere.toml"),
+        ("site page --netuid 1 --competition nowhere.toml", 2, "nowhere.toml"),
+        ("competition --competition nowhere.toml", 2, "nowhere.toml"),
+        ("competition check --competition nowhere.toml", 2, "nowhere.toml"),
+        ("simulate --scenario nowhere", 2, "nowhere"),
+        ("localnet fault node.stall --port 1", 1, "flockoff localnet"),
+        ("leaderbord", 2, "leaderbord"),
+    ],
+)
+def test_error_of_a_command_is_json_for_machines_and_nothing_else(
+    typed: str,
+    status: int,
+    error: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[..., Result],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = command(*typed.split(), "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, set(told)) == (status, {"error", "remedy"}), done.stderr
+    assert error in " ".join(told.values())
+    assert told["error"].split(".")[0][:40] in done.stderr
+
+
+def test_error_as_json_is_printable_and_without_secrets(
+    command: Callable[..., Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    say_on_stderr({"hf_secret12345"})
+    tell_error("Nobody asked for JSON.")
+    with errors_as_json(True):
+        tell_error("hf_secret12345 is refused\x1b[31m.", "Wait.")
+    said = json.loads(capsys.readouterr().out)
+    assert said == {"error": "*** is refused\\x1b[31m.", "remedy": "Wait."}
 
 
 def test_version_is_said(command: Callable[..., Result]) -> None:

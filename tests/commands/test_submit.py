@@ -46,7 +46,7 @@ def init_flags(playground: Playground) -> list[str]:
     ]
 
 
-def test_miner_gets_from_chats_to_the_chain_in_five_commands(
+def test_miner_gets_from_chats_to_the_leaderboard_in_six_commands(
     playground: Playground, command: Command, home: Path
 ) -> None:
     (home / "chats.jsonl").write_text("\n".join(map(json.dumps, CHATS)), encoding="utf-8")
@@ -73,6 +73,8 @@ def test_miner_gets_from_chats_to_the_chain_in_five_commands(
         assert said in done.output
     done = command("status")
     assert f"commitment    {repo}:{ORIGINAL_COMPETITION_ID}:" in done.stdout
+    done = command("leaderboard", "--netuid", str(playground.subnet.netuid))
+    assert done.exit_code == 0 and repo in done.stdout, done.output
 
     api = HfApi(playground.hub.endpoint, token=False)
     assert not api.dataset_info(repo).private
@@ -118,8 +120,10 @@ def test_submit_asks_before_it_pays_and_needs_yes_where_nobody_is(
     flags[flags.index("--hf_repo_id") + 1] = f"{playground.subnet.miners[0].name}/unsent"
     done = command("submit", "data.jsonl", *flags)
     assert (done.exit_code, "Add --yes" in done.stderr) == (2, True)
-    done = command("submit", "data.jsonl", "--dry_run", *flags)
-    assert done.exit_code == 0 and "Dry run: nothing was changed." in done.stdout
+    done = command("submit", "data.jsonl", "--dry_run", "--json", *flags)
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["ready"]) == (0, True) and "Dry run: nothing was changed." in done.stderr
+    assert {finding["subject"] for finding in told["findings"]} >= {"dataset", "hub", "wallet", "fee"}
     api = HfApi(playground.hub.endpoint, token=playground.hub.add_user(playground.subnet.miners[0].name))
     assert not api.repo_exists(f"{playground.subnet.miners[0].name}/unsent", repo_type="dataset")
 

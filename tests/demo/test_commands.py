@@ -30,25 +30,14 @@ def leftovers(directory: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_demo_plays_an_epoch_and_the_good_data_wins(models: Path, tmp_path: Path) -> None:
-    result_file = tmp_path / "result.json"
-    arguments = [
-        "demo",
-        "--cache-dir",
-        str(models),
-        "--keep",
-        str(tmp_path / "kept"),
-        "--json",
-        str(result_file),
-    ]
-    done = subprocess.run(
-        [*FLOCKOFF, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=590
-    )
-    assert done.returncode == 0, done.stdout
-    result = json.loads(result_file.read_text(encoding="utf-8"))
+    arguments = ["demo", "--cache-dir", str(models), "--keep", str(tmp_path / "kept"), "--json"]
+    done = subprocess.run([*FLOCKOFF, *arguments], capture_output=True, text=True, timeout=590)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
     assert result["failures"] == []
     assert result["rows"][0]["dataset"] == "good"
     assert {row["dataset"]: row["reason"] for row in result["rows"]}["copy"] == "duplicate"
-    assert "Leaderboard" in done.stdout
+    assert "Leaderboard" in done.stderr
     assert {path.name for path in (tmp_path / "kept").iterdir()} >= {
         "wallets",
         "logs",
