@@ -9,7 +9,6 @@ import numpy as np
 import typer
 
 from flockoff.commands.ledgers import (
-    burned_to,
     known_uids,
     look,
     require_epoch,
@@ -124,7 +123,7 @@ def explained(ledger: Ledger, hotkey: str, epoch: int, rules: Scoring) -> Explan
         score=scores.get(hotkey, 0.0),
         weight=weights.weights.get(hotkey, 0.0) if weights else None,
         story=_story(hotkey, scores, views.consensus(epoch), rules),
-        burned=burned_to(ledger, list(results.values())) == hotkey,
+        burned=ledger.views.burned_to(list(results.values())) == hotkey,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flockoff.commands.ledgers import burned_to, look, require_epoch
+from flockoff.commands.ledgers import look, require_epoch
 from flockoff.commands.subnets import read_standings
 from flockoff.commands.tables import (
     MISSING,
@@ -98,7 +98,7 @@ def _from_ledger(data_dir: Path, epoch: int | None, *, as_json: bool, as_csv: bo
     with look(data_dir) as ledger:
         start_block = require_epoch(ledger, epoch)
         rows, base = ledger.views.leaderboard(start_block), ledger.base_loss()
-        before, burn = ledger.views.scores_before(start_block), burned_to(ledger, rows)
+        before, burn = ledger.views.scores_before(start_block), ledger.views.burned_to(rows)
     base_loss = None if base is None else base.loss
     moves = rank_changes(rows, before)
     if as_json:

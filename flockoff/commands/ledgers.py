@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flockoff.competition import Competition
 from flockoff.errors import SetupError, UsageError
-from flockoff.ledger import Ledger, Result
+from flockoff.ledger import Ledger
 from flockoff.openers import ledger_path
 from flockoff.text import short_hotkey
 
@@ -75,17 +75,6 @@ def _ambiguous(who: str, found: Sequence[str], uids: Mapping[str, int]) -> Usage
         f"{who!r} is ambiguous: {', '.join(known[:_CANDIDATES])}{more}.",
         remedy="Give more of the address, or the uid.",
     )
-
-
-def burned_to(ledger: Ledger, rows: Sequence[Result]) -> str | None:
-    """The hotkey that an epoch's weights burn at, by the leaderboard ``rows``; None where they do not burn.
-
-    A burn gives all to somebody who has never competed, while nobody has a score.
-    """
-    paid = [row.hotkey for row in rows if row.weight]
-    if len(paid) != 1 or any(row.score for row in rows) or ledger.views.results_of(paid[0], 1):
-        return None
-    return paid[0]
 
 
 def known_uids(ledger: Ledger) -> dict[str, int]:

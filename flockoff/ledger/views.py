@@ -223,6 +223,16 @@ class Views:
         """The latest epochs in which ``hotkey`` had a verdict, the last one first."""
         return self._database.records(_result_from, _OF_HOTKEY, (hotkey, limit))
 
+    def burned_to(self, rows: Sequence[Result]) -> str | None:
+        """The hotkey that an epoch's weights burn at, by its leaderboard; None where they do not burn.
+
+        A burn gives all to somebody who has never competed, while nobody has a score.
+        """
+        paid = [row.hotkey for row in rows if row.weight]
+        if len(paid) != 1 or any(row.score for row in rows) or self.results_of(paid[0], 1):
+            return None
+        return paid[0]
+
     def recent_results(self, each: int) -> list[Result]:
         """The last ``each`` epochs in which each hotkey had a verdict, by hotkey, its last one first."""
         return self._database.records(_result_from, _RECENT, (each,))

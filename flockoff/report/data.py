@@ -64,6 +64,7 @@ def _miner(entry: Entry, details: dict[str, int]) -> Json:
         "path": _hub_path(entry),
         "standing": entry.standing,
         "inEpoch": entry.in_epoch,
+        "burn": entry.burn,
         "loss": _rounded(entry.loss, 7),
         "winRate": _rounded(entry.win_rate, 5),
         "share": _rounded(entry.share, 7),

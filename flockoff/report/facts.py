@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from flockoff.competition import Competition
@@ -46,6 +46,7 @@ class Entry:
     weight: float | None
     turns: tuple[Result, ...]
     copied: tuple[str, ...]  # the hotkeys it was copied from
+    burn: bool  # whether the epoch's weights burn at it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,10 @@ class Facts:
     epsilon: float
 
     @property
+    def burn(self) -> Entry | None:
+        return next((entry for entry in self.board if entry.burn), None)
+
+    @property
     def counts(self) -> Counter[str]:
         """The number of miners by standing."""
         return Counter(entry.standing for entry in self.board)
@@ -108,6 +113,8 @@ def read_facts(ledger: Ledger, rules: Competition, now: float, epochs: int = EPO
     start_block = epoch.start_block if epoch else 0
     turns = _by_hotkey(ledger.views.recent_results(_TURNS_EACH))
     committers = ledger.views.committers()
+    rows = ledger.views.leaderboard(start_block) if epoch else []
+    burn = ledger.views.burned_to(rows)
     return Facts(
         netuid=identity.netuid,
         competition=identity.competition,
@@ -118,7 +125,7 @@ def read_facts(ledger: Ledger, rules: Competition, now: float, epochs: int = EPO
         running=running,
         places=_places(ledger, running),
         strip=tuple(reversed(summaries[:_STRIP_EPOCHS])),
-        board=_board(ledger.views.leaderboard(start_block) if epoch else [], committers, turns, start_block),
+        board=_board(rows, committers, turns, start_block, burn),
         contest=contest(ledger.verdicts(start_block), rules.scoring),
         base=ledger.base_loss(),
         trends=read_trends(ledger.views, closed),
@@ -149,6 +156,7 @@ def _board(
     committers: Sequence[Committer],
     turns: Mapping[str, tuple[Result, ...]],
     epoch: int,
+    burn: str | None,
 ) -> tuple[Entry, ...]:
     """Everybody in the epoch, in the leaderboard's order, then other committers."""
     listed = {row.hotkey for row in rows}
@@ -158,7 +166,10 @@ def _board(
         if each.hotkey not in listed
     ]
     known = listed | turns.keys() | {each.hotkey for each in committers}
-    return tuple(_entry(row, turns.get(row.hotkey, ()), epoch, known) for row in [*rows, *others])
+    return tuple(
+        replace(_entry(row, turns.get(row.hotkey, ()), epoch, known), burn=row.hotkey == burn)
+        for row in [*rows, *others]
+    )
 
 
 def _entry(row: Result, turns: tuple[Result, ...], epoch: int, known: Collection[str]) -> Entry:
@@ -180,6 +191,7 @@ def _entry(row: Result, turns: tuple[Result, ...], epoch: int, known: Collection
         weight=row.weight,
         turns=settled,
         copied=tuple(hotkey for hotkey in last.copied if hotkey in known) if last else (),
+        burn=False,
     )
 
 

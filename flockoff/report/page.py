@@ -15,7 +15,7 @@ from markupsafe import Markup
 from flockoff.report.data import page_data
 from flockoff.report.facts import Facts
 from flockoff.report.words import duration, percent, reason_counts, spark, verdict_words
-from flockoff.text import short_hotkey
+from flockoff.text import counted, short_hotkey
 
 _STATIC = Path(__file__).parent / "static"
 _SCRIPTS = (
@@ -99,6 +99,7 @@ def environment() -> Environment:
     filters: dict[str, Callable[..., str]] = {
         "count": lambda number: f"{number:,}",
         "duration": duration,
+        "counted": counted,
         "iso": lambda seconds: datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds"),
         "moment": lambda seconds: f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC",
         "percent": percent,

@@ -19,6 +19,8 @@ _SPARK_WIDTH, _SPARK_HEIGHT, _SPARK_POINTS = 72, 18, 36
 
 def verdict_words(entry: Entry, facts: Facts) -> tuple[str, str]:
     """The verdict in one or two words, and its reason, which is never empty."""
+    if entry.burn:
+        return "burn", "Nobody has a score: all weight is the subnet owner's, whom the chain does not pay."
     label = (entry.reason or _STANDINGS[entry.standing]).replace("_", " ")
     if entry.standing == "no_turn":
         return label, _waiting_words(entry, facts)

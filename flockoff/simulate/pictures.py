@@ -1,19 +1,32 @@
 """Charts of the game: PNG files, drawn with matplotlib."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from flockoff.errors import SetupError
 from flockoff.simulate.game import History
-from flockoff.simulate.population import Strategy
+from flockoff.simulate.population import Miner, Strategy
 
-# One colour per strategy, the same in every chart.
-_PALETTE = [*colormaps["tab20"].colors, *colormaps["tab20b"].colors]  # type: ignore[attr-defined]
-COLOURS = {strategy: _PALETTE[number] for number, strategy in enumerate(Strategy)}
+# tab20 has ten hues, each dark, then light.
+_TAB20 = colormaps["tab20"].colors  # type: ignore[attr-defined]
+_PALETTE = [*_TAB20[::2], *_TAB20[1::2]]
+_STYLES = ("-", "--", ":", "-.")
+BURNED = "black"
+
+
+def colours_of(miners: Iterable[Miner]) -> dict[Strategy, tuple[float, float, float]]:
+    """The strategies of a game's miners, each with its colour in all charts; different hues come first."""
+    present = {miner.strategy for miner in miners}
+    return {
+        each: _PALETTE[place % len(_PALETTE)]
+        for place, each in enumerate(each for each in Strategy if each in present)
+    }
 
 
 def draw(history: History, directory: Path) -> list[Path]:
@@ -38,29 +51,29 @@ def draw(history: History, directory: Path) -> list[Path]:
 
 def _incentive(axes: Axes, history: History) -> None:
     epochs = np.arange(1, len(history.incentive) + 1)
-    strategies = [each for each in Strategy if any(miner.strategy is each for miner in history.miners)]
+    colours = colours_of(history.miners)
     layers = [
-        history.incentive[:, [miner.strategy is each for miner in history.miners]].sum(axis=1)
-        for each in strategies
+        100 * history.incentive[:, [miner.strategy is each for miner in history.miners]].sum(axis=1)
+        for each in colours
     ]
     axes.stackplot(
         epochs,
-        [*layers, history.burned],
-        labels=[*strategies, "burned"],
-        colors=[*(COLOURS[each] for each in strategies), "black"],
+        [*layers, 100 * history.burned],
+        labels=[*colours, "burned"],
+        colors=[*colours.values(), BURNED],
     )
     axes.set_title("Who earns how much")
-    axes.set(xlabel="epoch", ylabel="share of the incentive", xlim=(1, len(epochs)), ylim=(0, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epoch", ylabel="share of the incentive, %", xlim=(1, max(2, len(epochs))), ylim=(0, 100))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
 
 
 def _quality(axes: Axes, history: History) -> None:
     earned = history.incentive.mean(axis=0)
-    for strategy in Strategy:
+    for strategy, colour in colours_of(history.miners).items():
         of = [index for index, miner in enumerate(history.miners) if miner.strategy is strategy]
-        if of:
-            changes = [100 * history.miners[index].submissions[-1].dataset.change for index in of]
-            axes.scatter(changes, 100 * earned[of], s=14, label=strategy, color=COLOURS[strategy])
+        changes = [100 * history.miners[index].submissions[-1].dataset.change for index in of]
+        axes.scatter(changes, 100 * earned[of], s=14, label=strategy, color=colour)
     axes.set_title("What a dataset is worth, and what it earns")
     axes.set_yscale("symlog", linthresh=1e-3)
     axes.set(xlabel="what the last dataset does to the loss, %", ylabel="mean share of the incentive, %")
@@ -70,7 +83,15 @@ def _quality(axes: Axes, history: History) -> None:
 def _validator_trust(axes: Axes, history: History) -> None:
     epochs = np.arange(1, len(history.validator_trust) + 1)
     for number, role in enumerate(history.roles):
-        axes.plot(epochs, history.validator_trust[:, number], linewidth=1, label=f"{number}: {role}")
+        axes.plot(
+            epochs,
+            history.validator_trust[:, number],
+            linewidth=1,
+            label=f"{number}: {role}",
+            color=_PALETTE[number % len(_PALETTE)],
+            linestyle=_STYLES[number // len(_PALETTE) % len(_STYLES)],
+        )
     axes.set_title("How far each validator agrees with the others")
-    axes.set(xlabel="epoch", ylabel="vtrust", xlim=(1, max(2, len(epochs))), ylim=(0, 1.02))
-    axes.legend(loc="lower right", fontsize="small")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epoch", ylabel="vtrust, 0 to 1", xlim=(1, max(2, len(epochs))), ylim=(0, 1.02))
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", ncols=1 + len(history.roles) // 20)

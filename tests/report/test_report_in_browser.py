@@ -1,5 +1,6 @@
 """The report in a headless Chromium: it draws, logs no errors, and fits."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,14 @@ def test_report_in_browser_draws_every_picture_unscrolled_and_without_a_complain
     fresh.open(page.as_uri())
     fresh.wait(_ALL_DRAWN)
     assert (fresh.complaints, fresh.strays) == ([], [])
+
+
+def test_report_in_browser_says_when_an_epoch_of_a_chart_began(fresh: Tab, page: Path) -> None:
+    fresh.open(page.as_uri())
+    fresh.wait(_ALL_DRAWN)
+    part = "{axisValue: '7,200', dataIndex: 0, seriesName: 'best', value: 2}"
+    said = str(fresh.run(f"epochTooltip((value) => value).formatter([{part}])"))
+    assert re.fullmatch(r"epoch 7,200, \d{4}-\d\d-\d\d \d\d:\d\d UTC\nbest  2", said)
 
 
 def test_report_in_browser_has_colours_that_follow_the_system(fresh: Tab, page: Path) -> None:

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from flockoff.errors import Reason
 from flockoff.ledger import Ledger
 from flockoff.ledger.views import Timing
-from flockoff.records import Commitment, Epoch, ModelId, Verdict
+from flockoff.records import Commitment, Epoch, ModelId, Verdict, WeightsSet
 from flockoff.report import report_numbers, write_report
 from flockoff.report.data import lanes
 from flockoff.report.facts import read_facts
 from flockoff.report.page import embedded, render_page
 from flockoff.report.words import duration, spark, verdict_words
 from tests.support.grown_ledger import NETUID, NOW, RULES, grow
+from tests.support.ledger_records import begin, settlement
 
 ECHARTS_SHA256 = "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028{{ 7 * 7 }}\x1b[31m"
@@ -127,6 +128,22 @@ def test_page_of_a_ledger_without_epochs_says_so(tmp_path: Path) -> None:
     told = " ".join(Texts(page_of(path)).texts)
     assert "No epoch has begun yet" in told
     assert "The queue is empty." in told
+
+
+def test_page_labels_weights_that_burn(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger.open(path, netuid=NETUID, competition=RULES.id, hotkey="5Validator") as ledger:
+        epoch = Epoch(360, 720, seed=1)
+        begin(ledger, (), epoch)
+        ledger.close_epoch(settlement(epoch.start_block, scores={}), block=epoch.end_block)
+        ledger.record_weights(WeightsSet(epoch.start_block, 8, "8-1", {"owner": 1.0}))
+    told = " ".join(Texts(page_of(path)).texts)
+    told = " ".join(told.split())
+    assert "burn Nobody has a score" in told
+    assert "Nobody: no miner has a score, so all weight of epoch 360 is burned" in told
+    assert "in 1 of the last 1 epoch." in told
+    [owner] = report_numbers(path, RULES)["miners"]
+    assert owner["burn"] and owner["weight"] == 1
 
 
 def test_page_stays_small_however_old_the_ledger(tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 import importlib.util
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 import typer
 
 from flockoff.simulate.command import simulate
+from flockoff.simulate.population import populate
 from flockoff.simulate.scenario import PRESETS, load_scenario
 from tests.support.forked import Outcome, run_forked
 
@@ -87,6 +90,16 @@ def test_load_scenario_file_changes_what_it_names(tmp_path: Path) -> None:
 
     assert (scenario.epochs, scenario.miners.sybils, scenario.miners.spammers) == (7, 2, 3)
     assert (scenario.scoring.temperature, scenario.noise.seed) == (0.1, 0.01)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+@pytest.mark.parametrize("name", PRESETS)
+def test_simulate_pictures_tell_a_games_strategies_apart(name: str) -> None:
+    from flockoff.simulate.pictures import colours_of
+
+    colours = list(colours_of(populate(PRESETS[name], 0)).values())
+    assert min((math.dist(one, other) for one, other in combinations(colours, 2)), default=1) > 0.2
+    assert all(math.hypot(*colour) > 0.3 for colour in colours)  # black is what is burned
 
 
 @pytest.mark.slow

@@ -38,7 +38,11 @@ function drawPicture(place) {
 }
 
 const resizes = new ResizeObserver((entries) => {
-  for (const { target } of entries) echarts.getInstanceByDom(target)?.resize();
+  for (const { target } of entries) {
+    const chart = echarts.getInstanceByDom(target);
+    // The first notice comes for every picture, just after it was drawn.
+    if (chart && (chart.getWidth() !== target.clientWidth || chart.getHeight() !== target.clientHeight)) chart.resize();
+  }
 });
 /** What is far from the window is drawn soon after, one picture at a time: a page can be captured whole. */
 function drawTheRest() {

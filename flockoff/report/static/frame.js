@@ -32,7 +32,8 @@ function readColours() {
 /** A miner by its place in the data. */
 function nameOf(place) {
   const miner = report.data.miners[place];
-  return miner.uid == null ? miner.short : `uid ${miner.uid}`;
+  const name = miner.uid == null ? miner.short : `uid ${miner.uid}`;
+  return miner.burn ? `burn (${name})` : name;
 }
 
 const wholeNumber = (value) => value.toLocaleString("en");
@@ -118,13 +119,16 @@ function minerAxis(colours, places) {
   });
 }
 
+/** When an epoch of the charts began, in words. */
+const begunWords = (place) => `${new Date(1000 * report.data.trends.begunAt[place]).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+
 /** A tooltip of a chart over epochs: the series that `show` lets through, one a line. */
 function epochTooltip(tell, show = () => true) {
   return {
     trigger: "axis",
     formatter: (parts) => {
       const told = parts.filter((part) => part.value != null && show(part));
-      return [`epoch ${parts[0].axisValue}`, ...told.map((part) => `${part.seriesName}  ${tell(part.value)}`)].join("\n");
+      return [`epoch ${parts[0].axisValue}, ${begunWords(parts[0].dataIndex)}`, ...told.map((part) => `${part.seriesName}  ${tell(part.value)}`)].join("\n");
     },
   };
 }

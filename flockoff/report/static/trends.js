@@ -1,6 +1,9 @@
 "use strict";
 // Charts over many epochs.
 
+// A line through a single point is none.
+const symbolOf = (values) => (values.length > 1 ? "none" : "circle");
+
 function weightsPicture(colours) {
   const { weights, otherWeights } = report.data.trends;
   const others = otherWeights.some((value) => value > 0);
@@ -10,7 +13,7 @@ function weightsPicture(colours) {
     data,
     color,
     stack: "weights",
-    symbol: "none",
+    symbol: symbolOf(data),
     lineStyle: { width: 0 },
     areaStyle: { opacity: 0.85 },
     emphasis: { focus: "series" },
@@ -29,7 +32,7 @@ function weightsPicture(colours) {
 }
 
 function line(name, values, style, z) {
-  return { type: "line", name, data: values, symbol: "none", lineStyle: style, itemStyle: { color: style.color }, z, connectNulls: false };
+  return { type: "line", name, data: values, symbol: symbolOf(values), lineStyle: style, itemStyle: { color: style.color }, z, connectNulls: false };
 }
 
 function scoresPicture(colours) {
