@@ -374,6 +374,17 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class Influence:
+    """What each row of a dataset does for the evaluation loss, at the end of the training on it.
+
+    ``rows``: (n_rows,), in canonical order. Divided by the row's assistant tokens: 1 where learning it helps
+    as learning the evaluation set itself would, 0 where it does nothing, negative where it harms.
+    """
+
+    rows: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """An evaluation's progress; ``loss`` is the last step's training loss, if any."""
 

@@ -1,7 +1,7 @@
 """``flockoff score``: measures a dataset as a validator would."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from flockoff import openers
 from flockoff.commands.measuring import (
     CheckedFile,
     Measurements,
+    OnProgress,
     expected_seconds,
     extremes,
     gains,
@@ -21,9 +22,18 @@ from flockoff.commands.measuring import (
     spread,
 )
 from flockoff.commands.progress import progress_bar
+from flockoff.commands.row_help import HOW_SURE, GroupHelp, RowCensus, RowFacts, advice, ends, groupings
 from flockoff.commands.tables import MISSING, console, duration, outside, print_json, table
 from flockoff.competition import Competition, load_competition
-from flockoff.dataset import TOO_SMALL, file_size, judge_dataset, load_rows, too_small
+from flockoff.dataset import (
+    TOO_SMALL,
+    NearRepeat,
+    file_size,
+    judge_dataset,
+    load_numbered_rows,
+    load_rows,
+    too_small,
+)
 from flockoff.epoch.contest import later_beats
 from flockoff.errors import UsageError
 from flockoff.flags import AsJson, CacheDir, CompetitionFile, Device, EvalDataDir
@@ -35,8 +45,10 @@ from flockoff.settings import read_credentials
 from flockoff.text import counted
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.evaluator import WorkerEvaluator
+from flockoff.training.rows import in_training_order
 
 _EXTREMES = 3  # rows shown at each end
+_REPEATS = 10  # shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,20 @@ class _Wish:
     cache_dir: Path
     eval_data_dir: Path
     device: str | None
+    rows: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _RowReport:
+    """What the dataset's rows are and do, for ``--rows``."""
+
+    facts: Sequence[RowFacts]
+    repeats: Sequence[NearRepeat]
+    values: Mapping[int, float]  # by line
+
+    @property
+    def groupings(self) -> dict[str, list[GroupHelp]]:
+        return groupings(self.facts, self.values)
 
 
 def score(
@@ -65,6 +91,10 @@ def score(
         str | None,
         typer.Option("--against", metavar="REPO@COMMIT", help="Who would win against this dataset?"),
     ] = None,
+    rows: Annotated[
+        bool,
+        typer.Option("--rows", help="Also tell which rows help, and which repeat others; trains once more."),
+    ] = False,
     device: Device,
     eval_data_dir: EvalDataDir,
     as_json: AsJson = False,
@@ -73,7 +103,11 @@ def score(
 
     \b
     flockoff score data.jsonl
+    flockoff score data.jsonl --rows
     flockoff score data.jsonl --seeds 5 --against ann/data@0123456789abcdef0123456789abcdef01234567
+
+    --rows groups the dataset's own rows by place, length, kind and script, from most helpful to harmful: how
+    far learning them lowers the evaluation loss, at the end of the training under --seed.
 
     It needs the training packages, and a GPU to be fast. Results are cached: an interrupted run resumes with
     the next seed.
@@ -95,6 +129,7 @@ def score(
             cache_dir,
             eval_data_dir,
             device,
+            rows,
         )
         with closing(openers.open_hub(credentials, stop)) as hub:
             return _score(wish, hub, stop, as_json=as_json)
@@ -109,7 +144,8 @@ def _score(wish: _Wish, hub: HubClient, stop: threading.Event, *, as_json: bool)
     evaluation_file = openers.evaluation_file(rules, hub, wish.eval_data_dir)
     directory = openers.model_directory(rules, hub, wish.cache_dir)
     encoder = load_encoder(directory, rules.training.context_length)
-    candidates = list(_candidates(wish, hub, encoder, evaluation_file))
+    census = RowCensus()
+    candidates = list(_candidates(wish, hub, encoder, evaluation_file, census))
     evaluator = WorkerEvaluator(
         rules, model_dir=directory, evaluation_file=evaluation_file, device=wish.device
     )
@@ -125,17 +161,25 @@ def _score(wish: _Wish, hub: HubClient, stop: threading.Event, *, as_json: bool)
                     results[candidate.name].append(
                         measured(candidate, seed, evaluator, kept, on_progress, stop.is_set)
                     )
+        report = None
+        if wish.rows:
+            with progress_bar(screen, "rows") as on_progress:
+                report = _row_report(
+                    wish, candidates[0], census, encoder, evaluator, on_progress, stop.is_set
+                )
     if as_json:
-        print_json(_told(wish, base, results))
+        print_json(_told(wish, base, results) | ({} if report is None else {"rows": _told_rows(report)}))
     else:
         _show(screen, wish, base, results)
+        if report is not None:
+            _show_own_rows(screen, report, wish.seeds[0])
         took = sum(each.seconds for each in results[candidates[0].name])
         screen.print(f"{duration(took)} of training and measuring; the results are cached.")
     return 0
 
 
 def _candidates(
-    wish: _Wish, hub: HubClient, encoder: TokenizerEncoder, evaluation_file: Path
+    wish: _Wish, hub: HubClient, encoder: TokenizerEncoder, evaluation_file: Path, census: RowCensus
 ) -> Iterator[CheckedFile]:
     """The dataset, and the one to compare it with. Raises MinerFault for an invalid one."""
 
@@ -151,10 +195,38 @@ def _candidates(
         folder = wish.cache_dir / "compared"
         files[wish.against] = hub.download(repo, commit, folder, max_bytes=rules.limits.max_bytes)
     for name, file in files.items():
-        judgement = judge_dataset(file, rules.limits, rules.contamination, encoder, answers)
+        visitors = [census.add] if wish.rows and file is wish.dataset else []
+        judgement = judge_dataset(
+            file, rules.limits, rules.contamination, encoder, answers, visitors=visitors
+        )
         if judgement.fault is not None:
             raise judgement.fault
         yield CheckedFile(name, file, judgement)
+
+
+def _row_report(
+    wish: _Wish,
+    dataset: CheckedFile,
+    census: RowCensus,
+    encoder: TokenizerEncoder,
+    evaluator: WorkerEvaluator,
+    on_progress: OnProgress,
+    should_stop: Callable[[], bool],
+) -> _RowReport:
+    report, left_out = dataset.judgement.report, dataset.judgement.left_out
+    influence = evaluator.influence(
+        dataset.path,
+        dataset.content_hash,
+        wish.seeds[0],
+        tokens=report.tokens,
+        left_out=left_out,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    numbered = load_numbered_rows(dataset.path, wish.competition.limits, encoder.special_tokens)
+    values = dict(zip(in_training_order(numbered, left_out), influence.rows, strict=True))
+    by_line = {line: values[row] for line, row in numbered if row in values}
+    return _RowReport(census.rows, census.near_repeats(), by_line)
 
 
 def _tokens_in(evaluation_file: Path, rules: Competition, encoder: TokenizerEncoder) -> int:
@@ -244,6 +316,54 @@ def _show_rows(screen: Console, wish: _Wish, base: Measurement, own: list[Measur
     ends = extremes(base, own, _EXTREMES)
     lines = ", ".join(f"line {line} {change:+.1%}" for line, change in ends)
     screen.print(f"evaluation rows changed most, for better and worse: {lines}")
+
+
+def _told_rows(report: _RowReport) -> dict[str, object]:
+
+    best, worst = ends(report.facts, report.values)
+    return {
+        "groups": {
+            name: [asdict(group) | {"verdict": group.verdict} for group in groups]
+            for name, groups in report.groupings.items()
+        },
+        "best_lines": best,
+        "worst_lines": worst,
+        "near_repeats": [asdict(each) for each in report.repeats],
+        "lines": [asdict(row) | {"value": report.values.get(row.line)} for row in report.facts],
+    }
+
+
+def _show_own_rows(screen: Console, report: _RowReport, seed: int) -> None:
+
+    for name, groups in report.groupings.items():
+        made = table(
+            f"Which rows help, by {name}", words=(name,), numbers=("rows", "tokens", "help"), last="so it"
+        )
+        for group in groups:
+            spread_of = "" if group.error is None else f" ± {2 * group.error:.3f}"
+            made.add_row(
+                group.name,
+                f"{group.rows:,}",
+                f"{group.share:.1%}",
+                f"{group.help:+.3f}{spread_of}",
+                group.verdict,
+            )
+        screen.print(made)
+    best, worst = ends(report.facts, report.values)
+    for what, lines in (("most", best), ("least, or harm", worst)):
+        if lines:
+            screen.print(f"lines that help {what}: {', '.join(f'{line:,}' for line in lines)}")
+    if report.repeats:
+        shown = ", ".join(f"{each.line:,} ≈ {each.earlier:,}" for each in report.repeats[:_REPEATS])
+        more = len(report.repeats) - _REPEATS
+        screen.print(
+            f"{counted(len(report.repeats), 'row')} nearly repeat an earlier one: lines {shown}"
+            + (f" and {more:,} more" if more > 0 else ""),
+            soft_wrap=True,
+        )
+    screen.print(HOW_SURE.format(seed=seed), soft_wrap=True)
+    for line in advice(report.groupings, worst, report.repeats):
+        screen.print(line, soft_wrap=True)
 
 
 def _show_duel(screen: Console, wish: _Wish, own: list[Measurement], other: list[Measurement]) -> None:

@@ -14,6 +14,7 @@ from flockoff.dataset.duplicates import (
 )
 from flockoff.dataset.format import file_size, load_numbered_rows, load_rows, read_rows
 from flockoff.dataset.mistakes import FormatCheck, Mistake, check_format
+from flockoff.dataset.near_repeats import NearRepeat, NearRepeats
 from flockoff.dataset.overlap import (
     Borrowed,
     BorrowedAnswer,
@@ -25,6 +26,7 @@ from flockoff.dataset.overlap import (
     near_duplicate_fault,
     stands_against,
 )
+from flockoff.dataset.scripts import script_of
 from flockoff.dataset.sealed import gain, gap_fault, sealed_gap_fault, sealed_margin
 from flockoff.dataset.sketch import Sketch, Sketcher
 
@@ -41,6 +43,8 @@ __all__ = [
     "Holding",
     "Judgement",
     "Mistake",
+    "NearRepeat",
+    "NearRepeats",
     "Owner",
     "Owners",
     "Sketch",
@@ -67,6 +71,7 @@ __all__ = [
     "same_loss_copies",
     "same_loss_fault",
     "same_loss_groups",
+    "script_of",
     "sealed_gap_fault",
     "sealed_margin",
     "stands_against",

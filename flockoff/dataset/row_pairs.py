@@ -177,12 +177,12 @@ class RowPairer:
             return
         lines, tokens, answers, turns = zip(*self._waiting, strict=True)
         self._waiting, self._characters = [], 0
-        rows, hashes = _pairs(answers)
+        rows, hashes = distinct_pairs(answers)
         counts = np.bincount(rows, minlength=len(lines))
         short = np.flatnonzero(counts < LABEL_PAIRS)
         if len(short):
-            of_turns, in_turns = _pairs([turns[place] for place in short])
-            salts = _text_hashes([answers[place] for place in short])
+            of_turns, in_turns = distinct_pairs([turns[place] for place in short])
+            salts = text_hashes([answers[place] for place in short])
             salted = scrambled(in_turns + salts[of_turns])
             enough = np.bincount(of_turns, minlength=len(short)) >= MIN_PAIRS
             salted, of_turns = salted[enough[of_turns]], of_turns[enough[of_turns]]
@@ -196,7 +196,7 @@ class RowPairer:
         self._hashes.append(hashes)
 
 
-def _pairs(texts: Iterable[str]) -> tuple[Places, Numbers]:
+def distinct_pairs(texts: Iterable[str]) -> tuple[Places, Numbers]:
     """Of each different pair of each text, in order, whose it is, and its hash."""
     found = pairs_of(spelled([*texts]), reach=REACH)
     order = np.lexsort((found.hashes, found.texts))
@@ -216,7 +216,7 @@ def probes_of(hashes: Numbers, most_bits: int) -> Counts:
     return probes
 
 
-def _text_hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
+def text_hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
     """(n_texts,): a number for each text's letters, in order."""
     found = spelled([*texts])
     places = np.arange(len(found.letters), dtype=np.uint64)

@@ -12,7 +12,7 @@ from pathlib import Path
 from flockoff.competition import Competition
 from flockoff.errors import EvaluationFault, EvaluationStopped, SetupError
 from flockoff.metrics import WORKER_RESTARTS
-from flockoff.records import Measurement, Progress
+from flockoff.records import Influence, Measurement, Progress
 from flockoff.tokens import load_encoder
 from flockoff.training.limits import AdaptiveLimits, WorkerLimits
 from flockoff.training.messages import Assignment, Request, Saving, WorkerFault
@@ -22,6 +22,7 @@ from flockoff.training.rows import training_rows, write_rows
 log = logging.getLogger(__name__)
 
 _TRIES = 3
+_DEARER = 2  # times a measurement, at the most: the limits of time are for one
 
 OnProgress = Callable[[Progress], None]
 ShouldStop = Callable[[], bool]
@@ -100,7 +101,8 @@ class WorkerEvaluator:
         Raises SetupError, EvaluationFault and EvaluationStopped.
         """
         if self._base is None:
-            measured = self._measured(next(self._tickets), Request(), 0, on_progress, should_stop)
+            measured = self._answered(next(self._tickets), Request(), 0, on_progress, should_stop)
+            assert isinstance(measured, Measurement)
             with self._lock:
                 self._adaptive.note_base(measured.seconds)
             self._base = measured
@@ -125,10 +127,33 @@ class WorkerEvaluator:
         ticket = next(self._tickets)
         with self._read(dataset, content_hash, left_out) as rows:
             request = Request(str(rows), seed)
-            measurement = self._measured(ticket, request, tokens, on_progress, should_stop)
+            measurement = self._answered(ticket, request, tokens, on_progress, should_stop)
+        assert isinstance(measurement, Measurement)
         with self._lock:
             self._adaptive.note(tokens, measurement.seconds)
         return measurement
+
+    def influence(
+        self,
+        dataset: Path,
+        content_hash: str,
+        seed: int,
+        *,
+        tokens: int,
+        left_out: tuple[int, ...] = (),
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
+    ) -> Influence:
+        """Train as ``evaluate`` does, and tell what each row trained on does for the evaluation loss.
+
+        It takes two forward passes over the dataset more. Raises what ``evaluate`` does.
+        """
+        ticket = next(self._tickets)
+        with self._read(dataset, content_hash, left_out) as rows:
+            request = Request(str(rows), seed, influence=True)
+            found = self._answered(ticket, request, _DEARER * tokens, on_progress, should_stop)
+        assert isinstance(found, Influence)
+        return found
 
     def close(self) -> None:
         """Stop all workers; no process is left behind. Nobody may be evaluating."""
@@ -153,9 +178,9 @@ class WorkerEvaluator:
                 ) from error
             yield file
 
-    def _measured(
+    def _answered(
         self, ticket: int, request: Request, tokens: int, on_progress: OnProgress, should_stop: ShouldStop
-    ) -> Measurement:
+    ) -> Measurement | Influence:
         """The answer to ``request``, from up to three workers in turn.
 
         Where memory ran out, or may have, the next worker uses less, for this request only: it computes the
@@ -174,7 +199,7 @@ class WorkerEvaluator:
                     continue
                 with self._lock:
                     limits = self._adaptive.limits(tokens) if request.rows else self._limits
-                return device.measure(request, limits, on_progress, should_stop)
+                return device.answer(request, limits, on_progress, should_stop)
             except WorkerFault as fault:
                 self._note(device, fault, causes)
                 if should_stop():  # a service manager stops the whole process group

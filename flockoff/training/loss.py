@@ -28,12 +28,18 @@ def answer_states(model: LanguageModel, batch: Pack) -> torch.Tensor:
 
 
 def add_step_gradients(
-    model: LanguageModel, rows: Sequence[EncodedRow], rate: float, seed: int, step: int
+    model: LanguageModel,
+    rows: Sequence[EncodedRow],
+    rate: float,
+    seed: int,
+    step: int,
+    on_rows: Callable[[int], None] = lambda done: None,
 ) -> float:
     """Add the gradients of one optimizer step's loss to the adapters'; returns that loss.
 
     It is the mean over all assistant tokens of ``rows``, however they are divided into passes. ``rate``: the
-    adapters' dropout. Rows without any assistant token have a loss of 0 and no gradient.
+    adapters' dropout. Rows without any assistant token have a loss of 0 and no gradient. ``on_rows`` gets the
+    number of rows done.
     """
     batches = [
         (group.start, pack([rows[number] for number in group], model.device))
@@ -47,6 +53,7 @@ def add_step_gradients(
             dropout = RowDropout(rate, seed, step, first, batch.lengths)
             model.adapters.begin_pass(dropout, model.device, again=again)
             losses.append(add_pass_gradients(model, batch, tokens))
+            on_rows(first + len(batch.lengths))
     return fsum(torch.stack(losses).tolist())
 
 

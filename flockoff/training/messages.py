@@ -1,8 +1,8 @@
 """The protocol between the evaluator and its worker: one JSON object a line.
 
 To the worker: first an Assignment, then Requests, one at a time. From the worker: Progress while it works,
-then one Measurement or one error; Ready once after the assignment, when the base model is loaded; and Alive
-every few seconds, whatever else it is doing.
+then one Measurement or Influence, or one error; Ready once after the assignment, when the base model is
+loaded; and Alive every few seconds, whatever else it is doing.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from flockoff.competition import BaseModel, Competition, EvaluationSet, Limits, Lora, SealedSet, Training
 from flockoff.errors import EvaluationFault, FlockoffError, MinerFault, Reason, SetupError
-from flockoff.records import Measurement, Progress
+from flockoff.records import Influence, Measurement, Progress
 
 # Memory saving at the cost of speed. halves: passes of half the size; rows: one row at a time, with gradient
 # checkpointing. The computation is the same in another order, which moves the last digits.
@@ -35,11 +35,12 @@ class Assignment:
 @dataclass(frozen=True, slots=True)
 class Request:
     """Train on the ``rows`` in a file of ``rows.write_rows`` and evaluate under ``seed``; None: evaluate the
-    base model.
+    base model. ``influence``: train, and tell what each row does instead.
     """
 
     rows: str | None = None
     seed: int = 0
+    influence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class WorkerFault(EvaluationFault):
         self.cause: Cause = cause
 
 
-Reply = Ready | Alive | Progress | Measurement | FlockoffError
+Reply = Ready | Alive | Progress | Measurement | Influence | FlockoffError
 
 
 def encode_assignment(assignment: Assignment) -> str:
@@ -117,6 +118,8 @@ def encode_reply(reply: Reply) -> str:
             table = {"kind": "progress", **dataclasses.asdict(reply)}
         case Measurement():
             table = {"kind": "measurement", **dataclasses.asdict(reply)}
+        case Influence():
+            table = {"kind": "influence", **dataclasses.asdict(reply)}
         case MinerFault():
             table = {"kind": "miner_fault", "reason": reply.reason.value, **_texts(reply)}
         case SetupError():
@@ -140,6 +143,8 @@ def decode_reply(line: str) -> Reply:
             return Progress(**table)
         case "measurement":
             return Measurement.from_table(table)
+        case "influence":
+            return Influence(tuple(table["rows"]))
         case "miner_fault":
             return MinerFault(Reason(table["reason"]), table["message"], remedy=table["remedy"])
         case "setup_error":

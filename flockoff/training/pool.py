@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flockoff.errors import EvaluationFault, EvaluationStopped, FlockoffError, MinerFault
 from flockoff.metrics import WORKER_KERNELS, WORKER_MEMORY
-from flockoff.records import Measurement, Progress, device_kind
+from flockoff.records import Influence, Measurement, Progress, device_kind
 from flockoff.training.limits import Watch, WorkerLimits
 from flockoff.training.messages import (
     Alive,
@@ -96,15 +96,15 @@ class PooledDevice:
         assert self.kind is not None, "a ready worker has reported its device"
         return self.kind
 
-    def measure(
+    def answer(
         self, request: Request, limits: WorkerLimits, on_progress: OnProgress, should_stop: ShouldStop
-    ) -> Measurement:
+    ) -> Measurement | Influence:
         """The worker's answer. Raises as ``get_ready``, leaving no worker, and MinerFault, keeping it."""
         assert self._worker is not None, "a device is made ready first"
         with self._closing_unless_answered():
             self._worker.send(encode_request(request))
             reply = self._reply(self._worker, Watch(limits), on_progress, should_stop)
-            assert isinstance(reply, Measurement)
+            assert isinstance(reply, Measurement | Influence)
         self._faults = 0
         return reply
 
@@ -151,7 +151,7 @@ class PooledDevice:
 
     def _reply(
         self, worker: WorkerProcess, patience: Watch, on_progress: OnProgress, should_stop: ShouldStop
-    ) -> Ready | Measurement:
+    ) -> Ready | Measurement | Influence:
         """The worker's answer. Passes progress on and raises the worker's errors."""
         looked = time.monotonic()
         while True:

@@ -12,7 +12,7 @@ from flockoff.competition import Limits
 from flockoff.dataset import canonical_order, content_hash, load_numbered_rows
 from flockoff.errors import EvaluationFault, MinerFault, Reason
 from flockoff.ports import RowEncoder
-from flockoff.records import EncodedRow
+from flockoff.records import EncodedRow, Row
 
 
 def training_rows(
@@ -36,15 +36,20 @@ def training_rows(
             f"The dataset {dataset.name} changed after it was checked: its content hash is {actual}, "
             f"not {expected_hash}."
         )
-    without = set(left_out)
-    excluded = {row for line, row in numbered if line in without}
-    rows = [row for _, row in numbered if row not in excluded]
+    rows = in_training_order(numbered, left_out)
     if not rows:
         raise MinerFault(Reason.NOTHING_TO_LEARN, "All rows of this dataset are left out of the training.")
-    encoded = encoder.encode(canonical_order(rows))
+    encoded = encoder.encode(rows)
     if not all(any(row.assistant) for row in encoded):
         raise MinerFault(Reason.NOTHING_TO_LEARN, "A row has no assistant token within the context.")
     return encoded
+
+
+def in_training_order(numbered: Sequence[tuple[int, Row]], left_out: Collection[int] = ()) -> list[Row]:
+    """The rows in canonical order, without those on the lines ``left_out`` and copies of them."""
+    without = set(left_out)
+    excluded = {row for line, row in numbered if line in without}
+    return canonical_order([row for _, row in numbered if row not in excluded])
 
 
 def write_rows(rows: Sequence[EncodedRow], file: Path) -> None:

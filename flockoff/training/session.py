@@ -12,7 +12,7 @@ from pathlib import Path
 from flockoff import __version__
 from flockoff.competition import BaseModel, Competition
 from flockoff.errors import EvaluationFault
-from flockoff.records import EncodedRow, Measurement, Progress, Provenance
+from flockoff.records import EncodedRow, Influence, Measurement, Progress, Provenance
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.calibration import seconds_per_token
 from flockoff.training.data import evaluation_name, evaluation_rows, sealed_rows
@@ -22,11 +22,12 @@ from flockoff.training.device import (
     device_faults,
     device_text,
 )
+from flockoff.training.influence import row_influence
 from flockoff.training.loss import RowLosses, row_losses
 from flockoff.training.messages import Assignment, Ready, Request
 from flockoff.training.model import LanguageModel, load_model
 from flockoff.training.rows import read_rows
-from flockoff.training.trainer import trained_adapter
+from flockoff.training.trainer import OnStep, trained_adapter
 
 OnProgress = Callable[[Progress], None]
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "tokenizers")
@@ -81,6 +82,29 @@ class Session:
                 return self._measure_base(on_progress)
             return self._measure_dataset(Path(request.rows), request.seed, on_progress)
 
+    def influence(self, request: Request, on_progress: OnProgress) -> Influence:
+        """Train as for a measurement, and tell what each row does for the public evaluation set's loss.
+
+        Raises what ``measure`` does.
+        """
+        assert request.rows is not None, "only a dataset has rows"
+        with device_faults(self.model.device):
+            rows = read_rows(Path(request.rows))
+
+            def on_rows(done: int, total: int) -> None:
+                on_progress(Progress("evaluating", done, total))
+
+            with trained_adapter(
+                self.model, rows, self.competition, request.seed, _telling_steps(on_progress)
+            ):
+                found = row_influence(self.model, rows, self.evaluation_set, on_rows)
+        if not all(map(isfinite, found)):
+            raise EvaluationFault(
+                "What the rows do for the evaluation loss cannot be told: it has no slope.",
+                remedy="Measure without --rows: the loss itself is probably not a number.",
+            )
+        return Influence(found)
+
     @property
     def device(self) -> str:
         """As in provenances."""
@@ -114,10 +138,7 @@ class Session:
     def _measure_dataset(self, file: Path, seed: int, on_progress: OnProgress) -> Measurement:
         start = time.monotonic()
         rows = read_rows(file)
-
-        def on_step(done: int, total: int, loss: float) -> None:
-            on_progress(Progress("training", done, total, loss))
-
+        on_step = _telling_steps(on_progress)
         with trained_adapter(self.model, rows, self.competition, seed, on_step) as steps:
             evaluated = self._evaluate(on_progress)
         if not isfinite(evaluated.loss):
@@ -162,6 +183,10 @@ class Session:
             evaluation_set=evaluation_name(self.competition),
             seed=seed,
         )
+
+
+def _telling_steps(on_progress: OnProgress) -> OnStep:
+    return lambda done, total, loss: on_progress(Progress("training", done, total, loss))
 
 
 def _base_model_name(base: BaseModel) -> str:

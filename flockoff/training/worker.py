@@ -72,7 +72,9 @@ def _load_session(line: str) -> "Session":
 def _serve(session: "Session", line: str, channel: Channel) -> None:
     """Answer one request. A fault that is not the miner's ends the worker, which can no longer be trusted."""
     try:
-        channel.send(session.measure(decode_request(line), channel.send))
+        request = decode_request(line)
+        answer = session.influence if request.influence else session.measure
+        channel.send(answer(request, channel.send))
     except MinerFault as fault:
         channel.send(fault)
 

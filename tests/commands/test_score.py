@@ -19,6 +19,7 @@ from tests.support.tiny_model import row, write_dataset
 pytestmark = pytest.mark.slow
 
 GOOD = [row(f"What is {n}?", "It is " + "so " * n + "and no more.") for n in range(7, 15)]
+STRANGE = [row(f"Say {n}.", "zqj" * n + "!") for n in range(7, 15)]
 OTHER = [row(f"Say {n}.", "No " * n + "never.") for n in range(1, 9)]
 
 
@@ -83,10 +84,30 @@ def test_score_against_another_says_who_would_win(
     repo, _, commit = committed.text.split(":")
     file = tmp_path / "data.jsonl"
     write_dataset(file, GOOD)
-    done = score(str(file), "--against", f"{repo}@{commit}", "--seeds", "2")
+    done = score(str(file), "--against", f"{repo}@{commit}", "--seeds", "2", "--rows")
     assert done.exit_code == 0, done.stderr
     assert "What it helps" in done.stdout
+    for said in ("Which rows help, by lines", "by script", "one turn", "100.0%", "How sure", "under seed 0"):
+        assert said in done.stdout
     assert re.search(rf"Committed later than {repo}@{commit}, it wins under \d of 2 seeds", done.stdout)
+
+
+def test_score_rows_tells_which_help_by_line_and_by_group(
+    score: Callable[..., Result], tmp_path: Path
+) -> None:
+    file = tmp_path / "data.jsonl"
+    write_dataset(file, [*STRANGE, *GOOD])
+    done = score(str(file), "--rows", "--json")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)["rows"]
+    good, strange = told["groups"]["lines"]
+    assert (good["name"], strange["name"]) == ("9 to 16", "1 to 8")
+    assert good["help"] > max(0.0, 2 * strange["help"])
+    assert good["share"] + strange["share"] == pytest.approx(1.0)
+    values = {each["line"]: each["value"] for each in told["lines"]}
+    tokens = sum(each["tokens"] for each in told["lines"] if each["line"] > 8)
+    assert good["help"] == pytest.approx(sum(values[line] for line in range(9, 17)) / tokens)
+    assert max(values, key=lambda line: values[line]) == told["best_lines"][0] > 8
 
 
 def test_score_of_an_invalid_dataset_says_why_before_anything_is_measured(

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from flockoff.competition import BaseModel, Competition, EvaluationSet, Limits, Lora, Training
 from flockoff.errors import EvaluationFault, FlockoffError, MinerFault, Reason, SetupError
-from flockoff.records import Measurement, Precision, Progress, Provenance
+from flockoff.records import Influence, Measurement, Precision, Progress, Provenance
 from flockoff.training.messages import (
     Alive,
     Assignment,
@@ -37,6 +37,7 @@ def test_messages_measurement_arrives_to_the_last_bit(loss: float) -> None:
         Ready("cpu x86_64"),
         Alive(2**33, 2**34),
         Progress("training", 1, 2, 0.5),
+        Influence((0.1, -1e-30, 3.0)),
     ],
 )
 def test_messages_reply_arrives(reply: Reply) -> None:
