@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from flockoff.errors import SetupError
 from flockoff.simulate.game import History
-from flockoff.simulate.population import Miner, Strategy
+from flockoff.simulate.population import Strategy
 
 # tab20 has ten hues, each dark, then light.
 _TAB20 = colormaps["tab20"].colors  # type: ignore[attr-defined]
@@ -20,9 +20,9 @@ _STYLES = ("-", "--", ":", "-.")
 BURNED = "black"
 
 
-def colours_of(miners: Iterable[Miner]) -> dict[Strategy, tuple[float, float, float]]:
-    """The strategies of a game's miners, each with its colour in all charts; different hues come first."""
-    present = {miner.strategy for miner in miners}
+def colours_of(played: Iterable[Strategy]) -> dict[Strategy, tuple[float, float, float]]:
+    """The strategies of a game, each with its colour in all charts; different hues come first."""
+    present = set(played)
     return {
         each: _PALETTE[place % len(_PALETTE)]
         for place, each in enumerate(each for each in Strategy if each in present)
@@ -51,7 +51,7 @@ def draw(history: History, directory: Path) -> list[Path]:
 
 def _incentive(axes: Axes, history: History) -> None:
     epochs = np.arange(1, len(history.incentive) + 1)
-    colours = colours_of(history.miners)
+    colours = colours_of(miner.strategy for miner in history.miners)
     layers = [
         100 * history.incentive[:, [miner.strategy is each for miner in history.miners]].sum(axis=1)
         for each in colours
@@ -70,7 +70,7 @@ def _incentive(axes: Axes, history: History) -> None:
 
 def _quality(axes: Axes, history: History) -> None:
     earned = history.incentive.mean(axis=0)
-    for strategy, colour in colours_of(history.miners).items():
+    for strategy, colour in colours_of(miner.strategy for miner in history.miners).items():
         of = [index for index, miner in enumerate(history.miners) if miner.strategy is strategy]
         changes = [100 * history.miners[index].submissions[-1].dataset.change for index in of]
         axes.scatter(changes, 100 * earned[of], s=14, label=strategy, color=colour)

@@ -129,3 +129,28 @@ def test_convert_of_a_hub_dataset_takes_its_train_files(
     missing = command("convert", "lab/nothing", "-o", str(out), "--overwrite")
     assert missing.exit_code == 1 and "The hub has no dataset lab/nothing" in missing.stderr
     assert "The hub" not in command("convert", "lab/nowhere.jsonl").stderr
+
+
+@pytest.mark.slow
+def test_convert_of_a_hub_dataset_reads_its_parquet_in_several_files(
+    playground: Playground, command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pytest.importorskip("pyarrow").Table
+    kept = [{"messages": [SAID[0], {"role": "assistant", "content": f"Answer {n}."}]} for n in range(250)]
+    api = HfApi(playground.hub.endpoint, token=playground.hub.add_user("lab"))
+    api.create_repo("lab/tables", repo_type="dataset", private=True)
+    operations = []
+    for name, records in (("train-0", kept[:200]), ("train-1", [*kept[200:], {"messages": []}])):
+        file = tmp_path / f"{name}.parquet"
+        parquet.write_table(table.from_pylist(records), file, row_group_size=64)
+        operations.append(CommitOperationAdd(f"data/{file.name}", file))
+    api.create_commit("lab/tables", operations, commit_message="tables", repo_type="dataset")
+    monkeypatch.setenv("HF_ENDPOINT", playground.hub.endpoint)
+    monkeypatch.setenv("HF_TOKEN", playground.hub.add_user("lab"))
+    out = tmp_path / "data.jsonl"
+    done = command("convert", "lab/tables", "-o", str(out), "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["rows"], sum(told["dropped"].values())) == (0, 250, 1), done.stderr
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [row["conversations"] for row in rows] == [each["messages"] for each in kept]
