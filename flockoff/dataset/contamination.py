@@ -18,7 +18,10 @@ nobody's, as above. A row contains an answer when it has ``Contamination.pair_sh
 and no fewer than ``MIN_PAIRS``, within ``SPREAD`` times as many content words as the answer has. That bound
 keeps what long rows have by chance from adding up.
 
-**Pieces** are less than it takes, by the letters rule, of one or several answers.
+**Markup.** A turn that is full of tags, entities, commands or signs within words, or of words written as one,
+is looked at a second time without them (``markup.py``).
+
+**Pieces** are less than it takes of one or several answers.
 
 - A row contains answers in pieces when it has at least ``PIECE_RUNS`` runs of each of several, and
   ``MOSAIC`` times ``Contamination.runs`` in all.
@@ -26,6 +29,9 @@ keeps what long rows have by chance from adding up.
   by themselves, have ``Contamination.together_share`` of its runs between them. However many they are, they
   count together for what they have of the answer, as part of one row: many rows from one template that all
   share the same few words with an answer are one piece of it, not many.
+- So do rows with ``PIECE_PAIRS`` different pairs of an answer within ``PIECE_WORDS`` content words, when all
+  such pairs are ``Contamination.pairs_together_share`` of the answer's. So is found what had its words
+  replaced and was then cut into rows, or into turns between long ones of one's own.
 
 Published work counts overlaps of runs in the same way: 13 words (Brown et al., "Language Models are Few-Shot
 Learners", 2020, appendix C), 70 % of the runs of 8 words (Chowdhery et al., "PaLM", 2022, section 8), 50
@@ -34,13 +40,14 @@ and thresholds tell disguised answers from honest rows is in the room's README.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flockoff.competition import Contamination
 from flockoff.dataset.letters import Codes, Places, Spelled, spelled
+from flockoff.dataset.markup import without_markup
 from flockoff.dataset.pairs import REACH, Vocabulary, letter_sums, pairs_of
 from flockoff.errors import MinerFault, Reason
 from flockoff.records import Row
@@ -52,6 +59,8 @@ SHORT_LETTERS = RUN_LETTERS + MIN_RUNS
 PIECE_RUNS = 6
 MOSAIC = 4
 MIN_PAIRS = 6
+PIECE_PAIRS = 7
+PIECE_WORDS = 8
 SPREAD = 3
 
 _ROWS_IN_A_FAULT = 10
@@ -160,20 +169,28 @@ class AnswerSearch:
         self._waiting: list[tuple[int, str]] = []
         self._characters = 0
         self._found: dict[int, FoundAnswer] = {}
-        self._pieces: list[tuple[int, Places]] = []  # lines with less than it takes, and which runs
-        self._known_runs = np.zeros(len(answers.runs.owners), dtype=np.bool_)  # in rows that were found
+        self._runs = _Pieces(answers.runs, np.maximum(self._needed, rules.together_share * runs))
+        self._pairs = _Pieces(
+            answers.pairs, np.maximum(self._pairs_needed, rules.pairs_together_share * pairs)
+        )
 
     def add(self, line: int, row: Row, _assistant_tokens: int) -> None:
-        text = "\n".join([row.system or "", *[turn.content for turn in row.turns]])
-        self._waiting.append((line, text))
-        self._characters += len(text)
+        texts = [row.system or "", *[turn.content for turn in row.turns]]
+        plain = [*map(without_markup, texts)]
+        for text in {"\n".join(texts): None, "\n".join(plain): None}:
+            self._waiting.append((line, text))
+            self._characters += len(text)
         if self._characters >= _FLUSH_CHARACTERS:
             self._flush()
 
     def found(self) -> tuple[FoundAnswer, ...]:
         """The rows so far that contain answers, in order."""
         self._flush()
-        found = self._found | {each.line: each for each in self._together()}
+        found = dict(self._found)
+        for line, answer, share, counts in (*self._runs.together(), *self._pairs.together()):
+            if line not in self._found and (line not in found or found[line].counts < counts):
+                row = int(self._answers.rows[answer])
+                found[line] = FoundAnswer(line, row, share, whole=False, counts=counts)
         return tuple(found[line] for line in sorted(found))
 
     def _flush(self) -> None:
@@ -203,13 +220,13 @@ class AnswerSearch:
         if (enough := counts >= self._needed).any():
             most = int(np.argmax(np.where(enough, counts / self._needed, 0)))
             self._found[line] = self._as_found(line, most, counts[most], whole=True)
-            self._known_runs[runs] = True
+            self._runs.known[runs] = True
         elif line in self._found:
             return  # by its pairs
         elif counts.sum() >= MOSAIC * self._rules.runs:
             self._found[line] = self._as_found(line, most, counts[most], whole=False)
         elif counts.any():
-            self._pieces.append((line, runs[counts[owners] > 0]))
+            self._runs.add(line, runs[counts[owners] > 0])
 
     def _look_for_pairs(self, lines: Sequence[int], texts: Spelled) -> None:
         every = pairs_of(texts, self._answers.words)
@@ -220,40 +237,66 @@ class AnswerSearch:
         counts = np.bincount(together, minlength=len(lines) * len(self._pairs_needed))
         order = np.argsort(together, kind="stable")
         ends = np.cumsum(counts)
-        for key in np.flatnonzero(counts >= np.tile(self._pairs_needed, len(lines))).tolist():
+        for key in np.flatnonzero(counts >= PIECE_PAIRS).tolist():
             place, answer = divmod(int(key), len(self._pairs_needed))
             here = order[ends[key] - counts[key] : ends[key]]
-            most = _most_within(self._spread[answer], every.words[places[here]], pairs[here])
+            words, mine = every.words[places[here]], pairs[here]
+            most = _most_within(self._spread[answer], words, mine)
             if most < self._pairs_needed[answer]:
+                if len(close := _close_together(words, mine)):
+                    self._pairs.add(lines[place], close)
                 continue
+            self._pairs.known[mine] = True
             share = most / self._answers.pairs.sizes[answer]
             known = self._found.get(lines[place])
             if known is None or known.share < share:
                 row = int(self._answers.rows[answer])
                 self._found[lines[place]] = FoundAnswer(lines[place], row, float(share))
 
-    def _together(self) -> Iterator[FoundAnswer]:
-        """Rows with pieces of answers that together make up the answers, or nearly."""
-        if not self._pieces:
-            return
-        answers, sizes = self._answers.runs, self._answers.runs.sizes
-        every = _once(np.concatenate([runs for _, runs in self._pieces]))
-        have = np.bincount(answers.owners[every], minlength=len(sizes))
-        more = every[~self._known_runs[every]]
-        in_all = np.bincount(answers.owners[self._known_runs], minlength=len(sizes))
-        in_all += np.bincount(answers.owners[more], minlength=len(sizes))
-        whole = in_all >= np.maximum(self._needed, self._rules.together_share * sizes)
-        counts = [np.bincount(answers.owners[runs], minlength=len(sizes)) * whole for _, runs in self._pieces]
-        # What all pieces of an answer have of it is divided among them by what each has.
-        weight = np.divide(have, sizes * np.maximum(1, sum(counts)), where=whole, out=np.zeros(len(sizes)))
-        for (line, _), mine in zip(self._pieces, counts, strict=True):
-            if mine.any():
-                found = self._as_found(line, int(np.argmax(mine)), mine.max(), whole=False)
-                yield replace(found, counts=min(1.0, float(weight @ mine)))
-
     def _as_found(self, line: int, answer: int, runs: int, *, whole: bool) -> FoundAnswer:
         share = float(runs / self._answers.runs.sizes[answer])
         return FoundAnswer(line, int(self._answers.rows[answer]), share, whole)
+
+
+class _Pieces:
+    """What rows have of answers, each less than it takes, that may make up answers together."""
+
+    def __init__(self, owned: _Owned, needed: NDArray[np.float64]) -> None:
+        """``needed``: by answer, how many of its hashes all rows must have between them."""
+        self._owned = owned
+        self._needed = needed
+        self._of_line: dict[int, Places] = {}
+        self.known = np.zeros(len(owned.owners), dtype=np.bool_)  # in rows that were found by themselves
+
+    def add(self, line: int, hashes: Places) -> None:
+        """``hashes``: places in ``owners``, each once."""
+        known = self._of_line.get(line)
+        self._of_line[line] = hashes if known is None else np.union1d(known, hashes)
+
+    def together(self) -> Iterator[tuple[int, int, float, float]]:
+        """Rows with pieces of answers that together make up the answers, or nearly: each one's line, the
+        answer of which it has most, its share of that, and for how much of a row it counts.
+        """
+        if not self._of_line:
+            return
+        owners, sizes = self._owned.owners, self._owned.sizes
+        every = _once(np.concatenate([*self._of_line.values()]))
+        have = np.bincount(owners[every], minlength=len(sizes))
+        more = every[~self.known[every]]
+        in_all = np.bincount(owners[self.known], minlength=len(sizes))
+        in_all += np.bincount(owners[more], minlength=len(sizes))
+        whole = in_all >= self._needed
+        counts = {
+            line: np.bincount(owners[hashes], minlength=len(sizes)) * whole
+            for line, hashes in self._of_line.items()
+        }
+        # What all pieces of an answer have of it is divided among them by what each has.
+        total = np.maximum(1, sum(counts.values()))
+        weight = np.divide(have, sizes * total, where=whole, out=np.zeros(len(sizes)))
+        for line, mine in counts.items():
+            if mine.any():
+                answer = int(np.argmax(mine))
+                yield line, answer, float(mine[answer] / sizes[answer]), min(1.0, float(weight @ mine))
 
 
 def contamination_fault(
@@ -315,6 +358,23 @@ def _most_within(spread: int, words: Places, pairs: Places) -> int:
     again[order[1:]] = (np.diff(pairs[order]) == 0) & (np.diff(words[order]) < spread)
     words = words[~again]
     return int((np.searchsorted(words, words + spread) - np.arange(len(words))).max())
+
+
+def _close_together(words: Places, pairs: Places) -> Places:
+    """The different ``pairs`` that are among ``PIECE_PAIRS`` within ``PIECE_WORDS`` words; ``words``: where
+    each is, in order.
+    """
+    order = np.lexsort((words, pairs))
+    again = np.zeros(len(pairs), dtype=np.bool_)
+    again[order[1:]] = (np.diff(pairs[order]) == 0) & (np.diff(words[order]) < PIECE_WORDS)
+    words, pairs = words[~again], pairs[~again]
+    starts = np.arange(len(words))
+    ends = np.searchsorted(words, words + PIECE_WORDS)
+    enough = ends - starts >= PIECE_PAIRS
+    steps = np.zeros(len(words) + 1, dtype=np.intp)
+    np.add.at(steps, starts[enough], 1)
+    np.add.at(steps, ends[enough], -1)
+    return _once(pairs[np.cumsum(steps[:-1]) > 0])
 
 
 def _once(numbers: Places) -> Places:

@@ -39,8 +39,9 @@ _OTHERS = (
 _THREE = np.array([0, _CODE_POINTS, 2 * _CODE_POINTS], dtype=np.uint32)
 # Cyrillic, Greek and other letters, and digits, as the Latin letter that they pass for.
 _ALIKE = str.maketrans(
-    "авеікмнорстухѕјһԁԛԝѵьαβεζηικνορτυχωıłøđħŧɑɡl01345789@$€",  # noqa: RUF001
-    "abeikmhopctyxsjhdqwvbabezhikvoptyxwiiodhtagioieastbgase",
+    "авеікмнорстухѕјһԁԛԝѵьαβεζηικνορτυχωıłøđħŧɑɡl01345789@$€"  # noqa: RUF001
+    "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀᴛᴜᴠᴡᴢҽհոսօց",
+    "abeikmhopctyxsjhdqwvbabezhikvoptyxwiiodhtagioieastbgaseabcdefghijkimnoprtuvwzehnuog",
 )
 _JOINING = frozenset("-\u2010\u2011'\u2019\u02bc`\u00b4\u2018")
 # Thai, Lao and kana are written without spaces, as ideographs are.

@@ -1,5 +1,7 @@
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from tests.support.contamination_cases import (
     Case,
     Disguise,
     evaluation_rows,
+    every_fourth_word,
     negatives,
     paraphrased_by_hand,
     positives,
@@ -189,6 +192,51 @@ def test_answer_search_pairs_far_apart_are_not_an_answer() -> None:
     apart = [own[900 * place : 900 * place + 900] + group for place, group in enumerate(groups)]
     assert found(of, [row_of("Why?", " . ".join(groups))])
     assert not found(of, [row_of("Why?", " ".join(apart))])
+
+
+def _cut_in_four(answer: str, draw: Random) -> list[Row]:
+    """A row each quarter, every fourth word replaced before."""
+    words = every_fourth_word(answer, draw).split()
+    size = -(-len(words) // 4)
+    return [row_of("Go on.", " ".join(words[at : at + size])) for at in range(0, len(words), size)]
+
+
+def test_answer_search_answers_with_words_replaced_and_cut_into_rows_are_found_together() -> None:
+    rows = [row for case in positives({"": _cut_in_four}, each=20) for row in case.rows]
+    of = EvaluationAnswers(evaluation_rows())
+    together = found(of, rows)
+    assert len(together) > 0.5 * len(rows)
+    assert contamination_fault(together, 20_000, RULES) is not None
+    honest = found(of, [row for case in negatives(each=60) for row in case.rows])
+    assert sum(one.counts for one in honest) < 0.5
+
+
+def _words(change: Callable[[str], str]) -> Disguise:
+    """Each word changed, every fourth replaced before: what the letters rule alone does not find."""
+    return lambda answer, draw: [
+        row_of("Go on.", "".join(map(change, re.findall(r"\S+\s*", every_fourth_word(answer, draw)))))
+    ]
+
+
+MARKED: dict[str, Disguise] = {
+    "tags within words": _words(lambda word: f"{word[:3]}<b></b>{word[3:]}"),
+    "tags with attributes": _words(lambda word: f'<span class="highlight">{word.strip()}</span> '),
+    "LaTeX": _words(lambda word: rf"\textbf{{{word.strip()}}} "),
+    "entities": _words(lambda word: f"{word.strip()}&nbsp;"),
+    "asterisks within words": _words(lambda word: f"{word[:3]}*{word[3:]}"),
+    "joined by capitals": _words(lambda word: re.sub(r"\W", "", word).capitalize()),
+    "joined by hyphens": _words(lambda word: f"{word.strip()}-"),
+}
+
+
+def test_answer_search_markup_and_joined_words_hide_nothing() -> None:
+    shares = _share_found(EvaluationAnswers(evaluation_rows()), positives(MARKED, each=10))
+    assert len(shares) == len(MARKED)
+    assert min(shares.values()) >= 0.8, shares
+
+
+def test_answer_search_markup_that_holds_an_answer_hides_nothing() -> None:
+    assert found(answers(ANSWER), [row_of("Why?", f"<b><a title='{ANSWER}'></b>" + "<i></i>" * 9)])
 
 
 def test_answer_search_pairs_in_questions_and_other_answers_are_nobodys() -> None:

@@ -199,6 +199,9 @@ def _every_word(count: int) -> Callable[[str, Random], str]:
     return change
 
 
+every_fourth_word = _every_word(4)
+
+
 def _content_words(replace: Callable[[int, Random], bool]) -> Callable[[str, Random], str]:
     """Replaces content words, by their number and chance."""
 
