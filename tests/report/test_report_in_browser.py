@@ -81,6 +81,21 @@ def test_report_in_browser_says_when_an_epoch_of_a_chart_began(fresh: Tab, page:
     assert re.fullmatch(r"epoch 7,200, \d{4}-\d\d-\d\d \d\d:\d\d UTC\nbest  2", said)
 
 
+def test_report_in_browser_picture_that_is_hidden_for_a_while_comes_back(fresh: Tab, page: Path) -> None:
+    fresh.open(page.as_uri())
+    fresh.wait(_ALL_DRAWN)
+    fresh.run(
+        """(async () => {
+  const place = document.querySelector("[data-chart=copies]");
+  for (const display of ["none", ""]) {
+    place.style.display = display;
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
+  }
+})()"""
+    )
+    assert fresh.complaints == []
+
+
 def test_report_in_browser_has_colours_that_follow_the_system(fresh: Tab, page: Path) -> None:
     grounds = []
     for scheme in ("light", "dark"):

@@ -40,8 +40,10 @@ function drawPicture(place) {
 const resizes = new ResizeObserver((entries) => {
   for (const { target } of entries) {
     const chart = echarts.getInstanceByDom(target);
-    // The first notice comes for every picture, just after it was drawn.
-    if (chart && (chart.getWidth() !== target.clientWidth || chart.getHeight() !== target.clientHeight)) chart.resize();
+    const { clientWidth: width, clientHeight: height } = target;
+    // The first notice comes for every picture, just after it was drawn. A hidden one has no size, which a graph
+    // cannot be drawn in.
+    if (chart && width && height && (chart.getWidth() !== width || chart.getHeight() !== height)) chart.resize();
   }
 });
 /** What is far from the window is drawn soon after, one picture at a time: a page can be captured whole. */
