@@ -53,4 +53,4 @@ def test_pipelines_without_dropout_come_to_the_same_loss(
     assert trl == pytest.approx(naive, rel=1e-6)
     assert ours == pytest.approx(naive, rel=1e-5)
     assert again == ours
-    assert abs(other - ours) > 1e-3 * ours
+    assert abs(other - ours) > 1e-4 * ours

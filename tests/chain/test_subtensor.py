@@ -125,7 +125,7 @@ def test_block_hash_is_32_bytes_and_stays(opened: OpenChain) -> None:
 def test_block_hash_of_a_block_to_come_is_transient(opened: OpenChain) -> None:
     chain = opened()
 
-    with pytest.raises(ChainTransient, match="not there yet"):
+    with pytest.raises(ChainTransient, match="does not exist yet"):
         chain.block_hash(chain.block() + 1000)
 
 

@@ -68,6 +68,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")  # as .github/docs/cluster.md has it
+        # As for a head that is not started below `uv run`, which these tests are.
+        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         from ray.cluster_utils import Cluster  # reads how to be let in when it is imported
 
         port = free_port()

@@ -89,7 +89,7 @@ def test_sealed_set_lives_from_its_making_to_its_verification(
     checked = as_user("owner", "check", "--competition", str(made))
     assert checked.exit_code == 0 and "shares nothing with the public one" in checked.stdout
     hidden = as_user("anybody", "verify", "--competition", str(made))
-    assert hidden.exit_code == 1 and "The hub does not give" in hidden.stderr
+    assert hidden.exit_code == 1 and "refuses the competition's sealed evaluation set" in hidden.stderr
 
     assert as_user("owner", "publish", "--competition", str(made), "--yes").exit_code == 0
     verified = as_user("anybody", "verify", "--competition", str(made))

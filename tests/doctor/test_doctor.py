@@ -44,6 +44,7 @@ def told(done: Result) -> dict[str, dict[str, str]]:
 
 @pytest.mark.slow
 def test_doctor_of_a_validator_finds_permit_device_and_clock(playground: Playground, doctor: Doctor) -> None:
+    playground.node.advance()  # so that the last block is of now
     done = doctor("validator", playground.subnet.validators[0], "--json", "--device", "cpu")
     found = told(done)
     assert {name for name, finding in found.items() if finding["state"] == "bad"} <= {"device"}

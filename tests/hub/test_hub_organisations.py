@@ -91,6 +91,6 @@ def test_who_is_no_member_or_has_a_token_that_may_only_read_is_told_so(
 
     hub.add_member(acme, alice.name, "write")
     reader = HubClient(hub.add_user(alice.name, role="read"), hub.endpoint, patience=HASTE)
-    with pytest.raises(HubUnauthorized, match="may only read") as caught:
+    with pytest.raises(HubUnauthorized, match="is read-only") as caught:
         reader.upload(f"{acme}/data", data_file)
     assert "HF_TOKEN" in caught.value.remedy
