@@ -301,7 +301,10 @@ class Ledger:
             _insert_sight(connection, model_id, epoch, claim.content_hash)
 
     def unseen(self, epoch: int, most_tries: int) -> list[Commitment]:
-        """Every commitment ever seen whose dataset is not known yet, earliest first, with its first block.
+        """Every commitment ever seen whose dataset is not known yet, with its first block.
+
+        Those that were tried least often come first, the earliest of them first, so that none that always
+        fails holds up the others.
 
         Without those that were tried in ``epoch``, or ``most_tries`` times before it: not to be had, or not
         valid. What became of a ModelId does not depend on who committed it.
@@ -311,7 +314,7 @@ class Ledger:
             "SELECT c.hotkey, c.uid, c.model_id, min(c.block) AS block FROM commitments AS c"
             " LEFT JOIN sights AS s USING (model_id)"
             " WHERE s.model_id IS NULL OR (s.content_hash IS NULL AND s.epoch <> ? AND s.tries < ?)"
-            " GROUP BY c.model_id ORDER BY min(c.block), c.uid",
+            " GROUP BY c.model_id ORDER BY coalesce(s.tries, 0), min(c.block), c.uid",
             (epoch, most_tries),
         )
 

@@ -96,12 +96,15 @@ class FirstSight:
             owner, _ = claim_content(self._validator, commitment, dataset, epoch.start_block)
         except MinerFault as fault:
             is_final = fault.reason not in NOT_THERE
+            if is_final:  # as much as it can have been: what is refused is paid for as well
+                self._bytes_left -= self._validator.competition.limits.max_bytes
             ledger.record_sight(commitment.model_id, epoch.start_block, final=is_final)
             log.debug("%s, looked at before its turn: %s", commitment.model_id, fault)
             return
         except Fault as fault:
             note(fault)
             log.info("%s No more datasets without a place are looked at in this epoch.", fault)
+            ledger.record_sight(commitment.model_id, epoch.start_block, final=False)  # others come first then
             self._waiting = []
             return
         about = event("first_sight", model_id=commitment.model_id, hotkey=owner.hotkey, block=owner.block)

@@ -100,7 +100,11 @@ def test_first_sight_leaves_a_hub_that_fails_alone_until_the_next_epoch(arena: A
     with FirstSight(failing) as sights:
         look_at_all(failing, sights, arena)
         assert not sights.step()
-    assert len(asked) == 1 and not known(arena)
+    assert len(asked) == 1 and [*known(arena).values()] == [None]
+    [first] = known(arena)
+    start = _begin(validator, arena)
+    waiting = validator.ledger.unseen(start, 20)
+    assert len(waiting) == 2 and str(waiting[-1].model_id) == first  # what fails holds up nobody
     with FirstSight(validator) as sights:  # a restart
         look_at_all(validator, sights, arena)
     assert len([content for content in known(arena).values() if content]) == 2
