@@ -99,7 +99,7 @@ def _hashes(answers: Sequence[str], turns: Sequence[str]) -> list[_Numbers]:
 
 
 def _by_text(texts: Sequence[str]) -> list[_Numbers]:
-    places, hashes = distinct_pairs(texts)
+    places, hashes, _ = distinct_pairs(texts)
     ends = np.searchsorted(places, np.arange(1, len(texts)))
     return np.split(hashes, ends)
 

@@ -53,12 +53,15 @@ class Pairs:
     """Pairs of several texts, one after the other, in order of their first word.
 
     ``hashes``: (n_pairs,), the same for the same two words. ``texts``: (n_pairs,), the text's place.
-    ``words``: (n_pairs,), the first word's place among the content words of all texts.
+    ``words``, ``others``: (n_pairs,), where the first and the other word are among the content words of all
+    texts. ``word_hashes``: (n_content_words,).
     """
 
     hashes: Numbers
     texts: Places
     words: Places
+    others: Places
+    word_hashes: Numbers
 
 
 def pairs_of(texts: Spelled, words: "Vocabulary | None" = None, reach: int = REACH) -> Pairs:
@@ -76,8 +79,8 @@ def pairs_of(texts: Spelled, words: "Vocabulary | None" = None, reach: int = REA
     places = np.flatnonzero(are_pairs)
     first = places // reach
     mixed = scrambled(every)
-    hashes = scrambled(mixed[first] + mixed[first + places % reach + 1])
-    return Pairs(hashes, of_text[first], first)
+    other = first + places % reach + 1
+    return Pairs(scrambled(mixed[first] + mixed[other]), of_text[first], first, other, mixed)
 
 
 class Vocabulary:

@@ -5,7 +5,9 @@ fewer than ``LABEL_PAIRS`` pairs, as a label has, and all its turns have ``MIN_P
 turns, and only beside rows with the very same answers. Case, punctuation, look-alikes, accents, leet,
 invisible characters, hyphens, the order of words, their endings and small words make no difference to a pair
 (``pairs.py``). What is in more than ``FORMAT_SHARE`` of a dataset's different rows, and in more than
-``FORMAT_ROWS``, is its format and nobody's.
+``FORMAT_ROWS``, is its format and nobody's; and so is a pair with a word that is in more than
+``FORMAT_WORD_SHARE`` of its rows: what fills a template's slot stands beside the template's own words, again
+and again.
 
 Of a row with many pairs a part is kept: those whose hash begins with ``level`` zero bits, with the smallest
 level, ``MOST_LEVEL`` at most, that leaves some ``KEPT`` or fewer. So two rows keep the same ones of what they
@@ -42,6 +44,7 @@ KEPT = 32
 MOST_LEVEL = 3
 FORMAT_SHARE = 0.01
 FORMAT_ROWS = 8
+FORMAT_WORD_SHARE = 0.25
 MIN_PIECES = 6
 PROBES = 2048
 PROBE_BITS = 10
@@ -135,7 +138,7 @@ class RowPairs:
 class RowPairer:
     """Makes the ``RowPairs`` of rows that come one by one; ``add`` is a ``RowVisitor``.
 
-    Keeps 8 bytes a pair until then: 27 MB for the 64 MiB of the largest dataset.
+    Keeps 16 bytes a pair until then: 54 MB for the 64 MiB of the largest dataset.
     """
 
     def __init__(self) -> None:
@@ -143,6 +146,7 @@ class RowPairer:
         self._characters = 0
         self._tables: list[Hashes] = []  # of each batch: line, tokens, how many
         self._hashes: list[Numbers] = []
+        self._words: list[Hashes] = []  # of each pair, (n_pairs, 2)
 
     def add(self, line: int, row: Row, assistant_tokens: int) -> None:
         answers = "\n".join(turn.content for turn in row.turns if turn.role == "assistant")
@@ -159,7 +163,7 @@ class RowPairer:
             return RowPairs()
         table, hashes = np.concatenate(self._tables), np.concatenate(self._hashes)
         rows = np.repeat(np.arange(len(table)), table[:, 2])
-        own = ~np.isin(hashes, _format_of(hashes, rows, len(table)))
+        own = ~_is_format(hashes, np.concatenate(self._words), rows, len(table))
         rows, hashes = rows[own], hashes[own]
         probes = probes_of(hashes, PROBE_BITS)
         left = np.bincount(rows, minlength=len(table))
@@ -177,33 +181,36 @@ class RowPairer:
             return
         lines, tokens, answers, turns = zip(*self._waiting, strict=True)
         self._waiting, self._characters = [], 0
-        rows, hashes = distinct_pairs(answers)
+        rows, hashes, words = distinct_pairs(answers)
         counts = np.bincount(rows, minlength=len(lines))
         short = np.flatnonzero(counts < LABEL_PAIRS)
         if len(short):
-            of_turns, in_turns = distinct_pairs([turns[place] for place in short])
+            of_turns, in_turns, words_in_turns = distinct_pairs([turns[place] for place in short])
             salts = text_hashes([answers[place] for place in short])
             salted = scrambled(in_turns + salts[of_turns])
             enough = np.bincount(of_turns, minlength=len(short)) >= MIN_PAIRS
-            salted, of_turns = salted[enough[of_turns]], of_turns[enough[of_turns]]
-            of_short = np.isin(rows, short[enough])
-            rows = np.concatenate([rows[~of_short], short[of_turns]])
-            hashes = np.concatenate([hashes[~of_short], salted])
+            kept, left = enough[of_turns], ~np.isin(rows, short[enough])
+            rows = np.concatenate([rows[left], short[of_turns[kept]]])
+            hashes = np.concatenate([hashes[left], salted[kept]])
+            words = np.concatenate([words[left], words_in_turns[kept]])
         order = np.lexsort((hashes, rows))
         rows, hashes = rows[order], hashes[order]
         counts = np.bincount(rows, minlength=len(lines))
         self._tables.append(np.column_stack([lines, tokens, counts]).astype(np.uint32))
         self._hashes.append(hashes)
+        self._words.append(words[order])
 
 
-def distinct_pairs(texts: Iterable[str]) -> tuple[Places, Numbers]:
-    """Of each different pair of each text, in order, whose it is, and its hash."""
+def distinct_pairs(texts: Iterable[str]) -> tuple[Places, Numbers, Hashes]:
+    """Of each different pair of each text, in order, whose it is, its hash, and (n_pairs, 2) of its words."""
     found = pairs_of(spelled([*texts]), reach=REACH)
     order = np.lexsort((found.hashes, found.texts))
     texts_of, hashes = found.texts[order], found.hashes[order]
     is_new = np.ones(len(hashes), dtype=np.bool_)
     is_new[1:] = (hashes[1:] != hashes[:-1]) | (texts_of[1:] != texts_of[:-1])
-    return texts_of[is_new], hashes[is_new]
+    first = order[is_new]
+    words = found.word_hashes[np.column_stack([found.words[first], found.others[first]])]
+    return texts_of[is_new], hashes[is_new], (words >> np.uint64(32)).astype(np.uint32)
 
 
 def probes_of(hashes: Numbers, most_bits: int) -> Counts:
@@ -235,15 +242,21 @@ def _sums(of: RowPairs) -> NDArray[np.uint64]:
     return hashes
 
 
-def _format_of(hashes: Numbers, rows: Places, count: int) -> Numbers:
-    """What is in so many of ``count`` rows that it is their format. Rows of the very same pairs are one."""
+def _is_format(hashes: Numbers, words: Hashes, rows: Places, count: int) -> NDArray[np.bool_]:
+    """(n_pairs,): which are the format of ``count`` rows. Rows of the very same pairs are one."""
     sums = np.append(np.uint64(0), np.cumsum(scrambled(hashes)))
     ends = np.cumsum(np.bincount(rows, minlength=count))
     _, first = np.unique(sums[ends] - sums[np.append(0, ends[:-1])], return_index=True)
     is_first = np.zeros(count, dtype=np.bool_)
     is_first[first] = True
-    known, times = np.unique(hashes[is_first[rows]], return_counts=True)
-    return known[times > max(FORMAT_ROWS, FORMAT_SHARE * len(first))]
+    once = is_first[rows]
+    pairs, times = np.unique(hashes[once], return_counts=True)
+    pairs = pairs[times > max(FORMAT_ROWS, FORMAT_SHARE * len(first))]
+    in_rows = np.unique((rows[once, None] << 32) | words[once]) & 0xFFFFFFFF
+    frequent, times = np.unique(in_rows, return_counts=True)
+    frequent = frequent[times > max(FORMAT_ROWS, FORMAT_WORD_SHARE * len(first))].astype(np.uint32)
+    is_format: NDArray[np.bool_] = np.isin(hashes, pairs) | np.isin(words, frequent).any(axis=1)
+    return is_format
 
 
 class RowMatcher:

@@ -1,7 +1,7 @@
 """Rows by their pairs: disguises that anybody can script are found, honest rows are not, under any key."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -79,6 +79,41 @@ def test_row_pairs_honest_rows_with_much_in_common_are_not(name: str) -> None:
     mine, theirs = HONEST[name]()
     most = 0 if "squatter" in name else 0.02 * len(mine)
     assert len(found(mine, pairs_of_rows(theirs))) <= most
+
+
+def equation(draw: random.Random) -> Row:
+    factor, term, total = (draw.randrange(2, 99) for _ in range(3))
+    left = total - term
+    answer = (
+        f"Take {term} from both sides of the equation, which leaves {factor}x = {left}. Divide both by "
+        f"{factor}: the solution is {left / factor:.2f}. Put into the first equation, {factor}x comes to "
+        f"{left}, and with {term} to {total}, as it should."
+    )
+    return row_of(f"What is x in {factor}x + {term} = {total}?", answer)
+
+
+def function(draw: random.Random) -> Row:
+    name, things, limit = (own_text(draw, 1) for _ in range(3))
+    answer = (
+        f"def {name}({things}, {limit}):\n    found = []\n    for one in {things}:\n"
+        f"        if one % {limit} == {draw.randrange(9)}:\n"
+        f"            found.append(one * {draw.randrange(99)})\n    return found\n\n"
+        f"The loop visits each of the {things} once and compares its remainder with the {limit}."
+    )
+    return row_of(f"Write a function that filters {things} by {limit}.", answer)
+
+
+@pytest.mark.parametrize("template", [equation, function])
+def test_row_pairs_template_with_few_slots_makes_no_copier_of_whoever_has_it_too(
+    template: Callable[[random.Random], Row],
+) -> None:
+    mine, theirs = ([template(random.Random(f"{who} {n}")) for n in range(400)] for who in "ab")
+    known = [Holding(Claim("theirs", "they", 1, 0), sketch_of(theirs))]
+    looked_at = borrowed(sketch_of(mine), Claim("mine", "me", 2, 0), known, RULES)
+    assert len(looked_at.lines) < 0.4 * len(mine)
+    assert near_duplicate_fault(looked_at, RULES, rows_left=1) is None
+    copied = borrowed(sketch_of(theirs[::-1]), Claim("mine", "me", 2, 0), known, RULES)
+    assert len(copied.lines) > 0.95 * len(mine)
 
 
 def test_row_pairs_rows_are_where_they_were_told_to_be() -> None:
