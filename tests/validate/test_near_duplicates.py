@@ -86,8 +86,8 @@ def test_near_duplicate_of_an_earlier_dataset_is_not_even_measured(arena: Arena)
     verdicts = verdicts_by_miner(arena, validator, start)
     assert verdicts[0].standing == "eligible"
     assert (verdicts[1].standing, verdicts[1].reason) == ("at_fault", Reason.NEAR_DUPLICATE)
-    assert f"by hotkey {arena.hotkeys[0]} (block {verdicts[0].block})" in verdicts[1].detail
-    assert verdicts[1].detail.count(" is line ") == 3
+    assert f"by hotkey {arena.hotkeys[0]} (block {verdicts[0].block}; line " in verdicts[1].detail
+    assert verdicts[1].detail.count(" is its line ") == 1
     assert [evaluation.hotkey for evaluation in validator.ledger.evaluations(start)] == [arena.hotkeys[0]]
     assert arena.weights() == {arena.uid(0): 1.0}
 
