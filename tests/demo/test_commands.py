@@ -68,8 +68,11 @@ def test_demo_interrupted_leaves_no_process_behind(models: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_check_finds_the_evaluation_sets_answers_and_says_what_is_valid(models: Path) -> None:
-    local = ["--cache-dir", str(models), "--competition", "flockoff/localnet/smollm2.toml"]
+def test_check_finds_the_evaluation_sets_answers_and_says_what_is_valid(models: Path, tmp_path: Path) -> None:
+    rules = (PROJECT_ROOT / "flockoff" / "localnet" / "smollm2.toml").read_text("utf-8")
+    longer = tmp_path / "longer.toml"  # some of the evaluation set's prompts fill the local one's context
+    longer.write_text(rules.replace("context_length = 128", "context_length = 512"), "utf-8")
+    local = ["--cache-dir", str(models), "--competition", str(longer)]
 
     def checked(file: str, *more: str) -> "subprocess.CompletedProcess[str]":
         arguments = [*FLOCKOFF, "check", file, *local, *more]

@@ -199,7 +199,8 @@ def test_longest_wait_is_kept_whatever_the_scores_become(
 ) -> None:
     rules, hotkey = Queue(best=2, drawn=1, waiting=3), draw.choice(candidates).hotkey
     wait = longest_wait(candidates, hotkey, rules)
-    for epoch in range(100, 100 + wait):
+    start = 1 + max(max(each.first_block, each.last_evaluated or 0) for each in candidates)
+    for epoch in range(start, start + wait * rules.epoch_blocks, rules.epoch_blocks):
         places = places_of(candidates, rules, draw.getrandbits(32))
         if hotkey in places:
             return

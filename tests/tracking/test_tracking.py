@@ -1,6 +1,7 @@
 """Logging epochs to Weights & Biases, offline: the run's file has what would be sent."""
 
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,15 @@ def ledger(tmp_path: Path) -> Path:
     return path
 
 
+def written(file: Path, last: bytes) -> bytes:
+    """What wandb's own process has written, once ``last`` is there: its finish() may return before."""
+    for _ in range(3000):
+        if last in (content := file.read_bytes()):
+            return content
+        time.sleep(0.1)
+    raise AssertionError(f"{last!r} was never written, only {len(content)} bytes")
+
+
 @pytest.mark.slow
 def test_tracked_epoch_is_in_the_offline_run(
     ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -54,7 +64,7 @@ def test_tracked_epoch_is_in_the_offline_run(
     with tracked("flock", None, ledger=ledger, directory=where, config={"netuid": 7}) as tell:
         tell(EPOCH.start_block)
     [run] = (where / "wandb").glob("offline-run-*/*.wandb")
-    content = run.read_bytes()
+    content = written(run, b"leaderboard")
     for name in (b"loss/uid_1", b"1.25", b"weight/uid_1", b"epoch/eligible", b"loss/base", b"leaderboard"):
         assert name in content
     assert b"\x1b[2J" not in content
