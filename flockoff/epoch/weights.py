@@ -43,11 +43,11 @@ def decide_weights(
     epoch.
 
     Without a validator permit nothing is sent: the chain would refuse it and may charge a fee. Where the
-    chain's minimum number of weights is not reached, further hotkeys get the smallest weight it can store.
-    With nothing evaluated the last weights are repeated for the hotkeys still registered. With nothing
-    evaluated for reasons that are not the miners', and no weights to repeat, nothing is sent: a burn would
-    punish the miners. Where nobody has a score everything is burned, provided that the owner's hotkey is
-    registered: on any other uid the weight would pay a stranger.
+    chain's minimum number of weights is not reached, further hotkeys get the smallest weight it can store;
+    where there are not enough hotkeys, nothing is sent. With nothing evaluated the last weights are repeated
+    for the hotkeys still registered. With nothing evaluated for reasons that are not the miners', and no
+    weights to repeat, nothing is sent: a burn would punish the miners. Where nobody has a score everything is
+    burned, provided that the owner's hotkey is registered: on any other uid the weight would pay a stranger.
     """
     if snapshot.neuron(hotkey) is not None and not snapshot.counts(hotkey):
         return WeightsDecision(
@@ -92,7 +92,7 @@ def _burned(snapshot: SubnetSnapshot, repeated: Mapping[str, float]) -> WeightsD
 
 
 def _padded(decision: WeightsDecision, snapshot: SubnetSnapshot, hotkey: str) -> WeightsDecision:
-    """The decision with the chain's minimum number of weights, if there are that many hotkeys.
+    """The decision with the chain's minimum number of weights; HOLD where the subnet has fewer hotkeys.
 
     The chain stores weights in steps of 1/65535 of the largest, and counts those that are not 0. Missing ones
     get one step each: first hotkeys that earn nothing by it (the validator itself, whose own weight does not
@@ -107,6 +107,12 @@ def _padded(decision: WeightsDecision, snapshot: SubnetSnapshot, hotkey: str) ->
     if missing <= 0:
         return decision
     hotkeys = {neuron.uid: neuron.hotkey for neuron in snapshot.neurons}
+    if snapshot.min_allowed_weights > len(hotkeys):
+        return WeightsDecision(
+            Action.HOLD,
+            reason=f"The chain requires {snapshot.min_allowed_weights} weights, and the subnet has only "
+            f"{len(hotkeys)} hotkeys: its owner must lower MinAllowedWeights.",
+        )
     burns = [] if snapshot.burn_uid is None else [hotkeys[snapshot.burn_uid]]
     order = dict.fromkeys([hotkey, *burns, *(hotkeys[uid] for uid in sorted(hotkeys))])
     padding = tuple([each for each in order if each not in kept][:missing])

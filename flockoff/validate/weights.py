@@ -163,9 +163,9 @@ def _by_uid(weights: Mapping[str, float], uids: Mapping[str, int]) -> dict[int, 
 
 def _log_decision(decision: WeightsDecision, uids: Mapping[str, int]) -> None:
     if decision.action is Action.BURN:
-        [owner] = _by_uid(decision.weights, uids)
+        [owner] = decision.weights.keys() - set(decision.padding)
         message = "%s All weight goes to the subnet owner's uid %d (burn)."
-        log.warning(message, decision.reason, owner, extra=event("burn", uid=owner))
+        log.warning(message, decision.reason, uids[owner], extra=event("burn", uid=uids[owner]))
     elif decision.action is Action.REPEAT:
         log.warning("%s Setting the last weights again.", decision.reason, extra=event("weights_repeated"))
     if decision.padding:

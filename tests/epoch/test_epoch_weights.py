@@ -67,7 +67,7 @@ def test_weights_without_a_permit_are_held() -> None:
 
 @pytest.mark.parametrize(
     ("least", "padding"),
-    [(1, ()), (2, (ME,)), (3, (ME, OWNER)), (4, (ME, OWNER, "bob")), (9, (ME, OWNER, "bob"))],
+    [(1, ()), (2, (ME,)), (3, (ME, OWNER)), (4, (ME, OWNER, "bob"))],
 )
 def test_weights_are_as_many_as_the_chain_asks_for_and_pay_the_same(least: int, padding: tuple[str]) -> None:
     subnet = snapshot_of(["ann", "bob", ME], min_allowed_weights=least)
@@ -78,6 +78,16 @@ def test_weights_are_as_many_as_the_chain_asks_for_and_pay_the_same(least: int, 
         hotkey: round(weight / decision.weights["ann"] * 65535) for hotkey, weight in decision.weights.items()
     }
     assert stored == {"ann": 65535} | dict.fromkeys(padding, 1)
+
+
+@pytest.mark.parametrize("scores", [{"ann": 1.0}, {}])
+def test_weights_are_held_where_the_chain_asks_for_more_than_there_are_hotkeys(
+    scores: dict[str, float],
+) -> None:
+    subnet = snapshot_of(["ann", "bob", ME], min_allowed_weights=5)
+    decision = decide_weights([ELIGIBLE], scores, None, subnet, ME, RULES)
+    assert (decision.action, decision.weights) == (Action.HOLD, {})
+    assert "MinAllowedWeights" in decision.reason
 
 
 def test_weights_too_small_for_the_chain_do_not_count_as_weights() -> None:

@@ -105,6 +105,20 @@ def test_validator_evaluates_without_permit_where_that_is_asked_for(arena: Arena
     assert arena.weights() == {}
 
 
+def test_validator_burns_where_the_chain_asks_for_several_weights(arena: Arena, bench: Bench) -> None:
+    least = calls.AdminUtils.sudo_set_min_allowed_weights
+    must(bench.sudo(least(netuid=arena.subnet.netuid, min_allowed_weights=3)))
+    validator = arena.validator()
+    arena.play_epoch(validator)
+    weights = arena.weights()
+    assert len(weights) == 3 and weights[0] > 0.999
+    must(bench.sudo(least(netuid=arena.subnet.netuid, min_allowed_weights=99)))
+    arena.next_epoch()
+    sent = arena.node.requests["author_submitAndWatchExtrinsic"]
+    assert not run_epochs(validator, 1)
+    assert arena.node.requests["author_submitAndWatchExtrinsic"] == sent
+
+
 def test_validator_tells_of_weights_that_are_not_those_it_sent(
     arena: Arena, caplog: pytest.LogCaptureFixture
 ) -> None:
