@@ -6,14 +6,17 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 
 from flockoff import __version__
 from flockoff.chain import resolve_endpoint
 from flockoff.cluster.plans import cluster_plans
 from flockoff.competition import Competition, competition_hash, load_competition
-from flockoff.hub import DatasetCache, HubClient
+from flockoff.hub import HubClient
+from flockoff.hub.datasets import DatasetCache
 from flockoff.launch import require_installed
 from flockoff.ledger import Ledger
+from flockoff.metrics import Metrics
 from flockoff.openers import (
     evaluation_file,
     ledger_path,
@@ -52,7 +55,9 @@ def shown(settings: ValidatorSettings) -> Iterator[None]:
 
 
 @contextmanager
-def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterator[Validator]:
+def open_validator(
+    settings: ValidatorSettings, stop: threading.Event, metrics: Metrics
+) -> Iterator[Validator]:
     """A validator ready for its first epoch; closes everything it opened, however the context ends.
 
     Cheap checks come first; chain and hub are waited for. Raises UsageError, SetupError, NotRegistered,
@@ -62,6 +67,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
     plans = _worker_plans(settings)
     neuron = settings.neuron
     competition = load_competition(neuron.competition)
+    patiently = partial(outlast, stop=stop, note=metrics.note)
     with ExitStack() as stack:
         chain = stack.enter_context(closing(open_subnet(neuron, stop)))
         ledger = stack.enter_context(
@@ -70,13 +76,14 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
                 netuid=neuron.netuid,
                 competition=competition.id,
                 hotkey=chain.hotkey,
-                genesis=outlast(chain.genesis, stop).hex(),
+                genesis=patiently(chain.genesis).hex(),
             )
         )
-        hub = stack.enter_context(closing(open_hub(neuron.credentials, stop)))
-        file = outlast(lambda: evaluation_file(competition, hub, settings.eval_data_dir), stop)
-        sealed = outlast(lambda: sealed_evaluation_file(competition, hub, settings.eval_data_dir), stop)
-        uid = outlast(chain.require_uid, stop)
+        on_retry = metrics.retries.labels(of="hub").inc
+        hub = stack.enter_context(closing(open_hub(neuron.credentials, stop, on_retry=on_retry)))
+        file = patiently(lambda: evaluation_file(competition, hub, settings.eval_data_dir))
+        sealed = patiently(lambda: sealed_evaluation_file(competition, hub, settings.eval_data_dir))
+        uid = patiently(chain.require_uid)
         log.info(
             "flockoff %s: uid %d (hotkey %s) on subnet %d of %s, %s, competition %s (%s).",
             __version__,
@@ -88,11 +95,11 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             competition.id,
             competition_hash(competition)[:12],
         )
-        outlast(hub.account, stop)
-        directory = outlast(lambda: model_directory(competition, hub, settings.cache_dir), stop)
+        patiently(hub.account)
+        directory = patiently(lambda: model_directory(competition, hub, settings.cache_dir))
         encoder = load_encoder(directory, competition.training.context_length)
         key, folder = ledger.sketches.key, settings.eval_data_dir
-        public_sample = outlast(lambda: open_public_sample(competition, hub, folder, encoder, key), stop)
+        public_sample = patiently(lambda: open_public_sample(competition, hub, folder, encoder, key))
         evaluator = WorkerEvaluator(
             competition,
             model_dir=directory,
@@ -101,12 +108,13 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             workers=plans,
             limits=WorkerLimits(dataset=settings.max_seconds_per_miner),
             mixed=settings.allow_mixed_devices,
+            metrics=metrics,
         )
         stack.enter_context(closing(evaluator))
         tell = stack.enter_context(_tracked(settings, chain.hotkey, competition))
         yield Validator(
             chain=chain,
-            datasets=_dataset_cache(settings, hub),
+            datasets=_dataset_cache(settings, hub, metrics),
             evaluator=evaluator,
             ledger=ledger,
             encoder=encoder,
@@ -121,6 +129,7 @@ def open_validator(settings: ValidatorSettings, stop: threading.Event) -> Iterat
             evaluate_without_permit=settings.evaluate_without_permit,
             allow_mixed_devices=settings.allow_mixed_devices,
             after_epoch=(tell,),
+            metrics=metrics,
             stop=stop,
         )
 
@@ -140,12 +149,13 @@ def _devices_in_words(settings: ValidatorSettings, plans: Sequence[WorkerPlan]) 
     return f"device {', '.join(plan.device or found for plan in plans)}"
 
 
-def _dataset_cache(settings: ValidatorSettings, hub: HubClient) -> DatasetCache:
+def _dataset_cache(settings: ValidatorSettings, hub: HubClient, metrics: Metrics) -> DatasetCache:
     return DatasetCache(
         hub,
         settings.data_dir / "datasets",
         max_bytes=int(settings.max_disk_gb * 1e9),
         others=[settings.cache_dir],
+        metrics=metrics,
     )
 
 

@@ -1,6 +1,7 @@
 """Opens what neurons and commands share: hub, subnet, tokenizer, evaluation sets."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from flockoff.chain import SubtensorChain, WalletRef, open_chain, resolve_endpoint
@@ -16,9 +17,14 @@ from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.prepare import resolve_base_model
 
 
-def open_hub(credentials: Credentials, stop: threading.Event | None = None) -> HubClient:
-    """Calls waiting for the hub give up once ``stop`` is set."""
-    return HubClient(token=credentials.hf_token, endpoint=credentials.hf_endpoint, stop=stop)
+def open_hub(
+    credentials: Credentials,
+    stop: threading.Event | None = None,
+    *,
+    on_retry: Callable[[], None] = lambda: None,
+) -> HubClient:
+    """Calls waiting for the hub give up once ``stop`` is set; ``on_retry`` is called before each retry."""
+    return HubClient(credentials.hf_token, credentials.hf_endpoint, stop=stop, on_retry=on_retry)
 
 
 def open_subnet(settings: NeuronSettings, stop: threading.Event | None = None) -> SubtensorChain:

@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from flockoff.errors import ChainTransient, Fault, HubTransient, Interrupted
 from flockoff.logs import event
-from flockoff.metrics import FAULTS
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +25,11 @@ def backoff(tries: int, *, first: float, longest: float) -> float:
     return min(longest, first * 2.0**doublings * random.uniform(0.5, 1.5))
 
 
-def note(fault: Fault) -> None:
-    """Count a fault that is not a miner's."""
-    FAULTS.labels(kind=fault.kind).inc()
+def outlast(step: Callable[[], T], stop: threading.Event, note: Callable[[Fault], None]) -> T:
+    """The result of ``step``, retried for as long as the chain or hub is out of reach.
 
-
-def outlast(step: Callable[[], T], stop: threading.Event) -> T:
-    """The result of ``step``, retried for as long as the chain or hub is out of reach. Raises Interrupted
-    once ``stop`` is set, and every other error of ``step`` immediately.
+    ``note`` is called with each fault waited out. Raises Interrupted once ``stop`` is set, and every other
+    error of ``step`` immediately.
     """
     tries = 0
     while True:

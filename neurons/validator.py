@@ -14,7 +14,7 @@ try:
     from flockoff.errors import Interrupted
     from flockoff.launch import lenient_output, run
     from flockoff.logs import set_up_logging
-    from flockoff.metrics import served
+    from flockoff.metrics import Metrics, served
     from flockoff.settings import ValidatorSettings, validator_settings
     from flockoff.updates import updates_checked
     from flockoff.validate import run_epochs
@@ -36,9 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
     """Returns 0 also when asked to stop, the normal end of a service."""
+    metrics = Metrics()
     try:
         with (
-            served(settings.metrics),
+            served(metrics, settings.metrics),
             updates_checked(settings.check_updates),
             assemble.shown(settings),
             alerting(
@@ -47,7 +48,7 @@ def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
                 name=f"validator on subnet {settings.neuron.netuid}",
                 secrets=settings.secrets,
             ),
-            assemble.open_validator(settings, stop) as validator,
+            assemble.open_validator(settings, stop, metrics) as validator,
         ):
             return 0 if run_epochs(validator, settings.epochs) else 1
     except Interrupted:

@@ -17,7 +17,8 @@ from flockoff.commands.tables import MISSING, console, duration, moment, outside
 from flockoff.competition import Competition, load_competition
 from flockoff.errors import UsageError
 from flockoff.flags import AsJson, CacheDir, CompetitionFile, DataDir, Device, EvalDataDir
-from flockoff.hub import HubClient, cached_dataset
+from flockoff.hub import HubClient
+from flockoff.hub.datasets import cached_dataset
 from flockoff.launch import require_installed, run
 from flockoff.ledger import StoredEvaluation
 from flockoff.logs import say_on_stderr

@@ -53,7 +53,7 @@ class HubClient:
 
     ``endpoint``: the hub's address; None: HF_ENDPOINT, or the public hub. Requests are retried according to
     ``patience``, and only if that is safe. Once ``stop`` is set, calls waiting for the hub raise Interrupted
-    within a moment. Thread-safe.
+    within a moment. ``on_retry`` is called before each retry. Thread-safe.
     """
 
     def __init__(
@@ -63,10 +63,12 @@ class HubClient:
         *,
         patience: Patience | None = None,
         stop: threading.Event | None = None,
+        on_retry: Callable[[], None] = lambda: None,
     ) -> None:
         self._token = token
         self._endpoint = endpoint
         self._patience = patience or Patience()
+        self._on_retry = on_retry
         self._closed = threading.Event()
         self._stop = Stop(stop, self._closed) if stop is not None else Stop(self._closed)
         self._token_was_good_at = -math.inf  # time.monotonic()
@@ -83,7 +85,7 @@ class HubClient:
         return Remote(self._endpoint, self._token, self._patience, self._stop)
 
     def _retrying(self, attempt: Callable[[], T], *, deadline: float | None = None) -> T:
-        return retrying(attempt, self._patience, self._stop, deadline=deadline)
+        return retrying(attempt, self._patience, self._stop, deadline=deadline, on_retry=self._on_retry)
 
     # --- the miner's side --------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from flockoff.errors import SetupError
 from flockoff.hub.files import dataset_key, digest_of, move_into_place
-from flockoff.metrics import DATASET_BYTES, DISK_FREE, DOWNLOADED_BYTES, DOWNLOADS
+from flockoff.metrics import Metrics
 from flockoff.text import counted
 
 _log = logging.getLogger(__name__)
@@ -55,8 +55,17 @@ class DatasetCache:
     one process at a time.
     """
 
-    def __init__(self, hub: Downloads, directory: Path, *, max_bytes: int, others: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        hub: Downloads,
+        directory: Path,
+        *,
+        max_bytes: int,
+        others: Sequence[Path],
+        metrics: Metrics | None = None,
+    ) -> None:
         self._hub = hub
+        self._metrics = metrics or Metrics()
         self._directory = directory
         self._incoming = directory / "incoming"
         self._max_bytes = max_bytes
@@ -158,7 +167,7 @@ class DatasetCache:
                 self._whole[key] = _Whole(target, digest.sha256, digest.size)
                 self._coming[key] = 0  # else the file would count twice until the reservation ends
                 self._show()
-        DOWNLOADED_BYTES.inc(digest.size)
+        self._metrics.downloaded_bytes.inc(digest.size)
         return target
 
     def _fetch(self, namespace: str, commit: str, max_bytes: int) -> Path:
@@ -167,7 +176,7 @@ class DatasetCache:
             path = self._hub.download(namespace, commit, self._incoming, max_bytes=max_bytes)
             outcome = "done"
         finally:
-            DOWNLOADS.labels(outcome=outcome).inc()
+            self._metrics.downloads.labels(outcome=outcome).inc()
         return path
 
     @contextmanager
@@ -223,9 +232,9 @@ class DatasetCache:
         return whole + sum(self._parts.values()) + sum(self._coming.values())
 
     def _show(self) -> None:
-        DATASET_BYTES.set(sum(file.size for file in self._whole.values()))
+        self._metrics.dataset_bytes.set(sum(file.size for file in self._whole.values()))
         if self._directory.is_dir():
-            DISK_FREE.set(shutil.disk_usage(self._directory).free)
+            self._metrics.disk_free.set(shutil.disk_usage(self._directory).free)
 
     def _free(self) -> int:
         """Bytes on the disk not reserved for downloads in progress."""

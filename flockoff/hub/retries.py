@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flockoff.errors import HubTransient, Interrupted
-from flockoff.metrics import RETRIES
 from flockoff.retry import backoff
 
 _log = logging.getLogger(__name__)
@@ -54,8 +53,15 @@ class Stop:
             self.check()
 
 
-def retrying(attempt: Callable[[], T], patience: Patience, stop: Stop, *, deadline: float | None = None) -> T:
-    """Call ``attempt`` until it succeeds, at most ``patience.tries`` times.
+def retrying(
+    attempt: Callable[[], T],
+    patience: Patience,
+    stop: Stop,
+    *,
+    deadline: float | None = None,
+    on_retry: Callable[[], None] = lambda: None,
+) -> T:
+    """Call ``attempt`` until it succeeds, at most ``patience.tries`` times; ``on_retry`` before each retry.
 
     HubTransient leads to another try, after the pause that the hub asks for or an exponential one. It is
     raised when tries, patience or ``deadline`` (monotonic) are used up. Raises Interrupted at a ``stop``.
@@ -71,7 +77,7 @@ def retrying(attempt: Callable[[], T], patience: Patience, stop: Stop, *, deadli
             if tried == patience.tries or too_long or too_late:
                 raise
             _log.info("%s Trying again in %.1f s.", error.message, pause)
-            RETRIES.labels(of="hub").inc()
+            on_retry()
             stop.wait(pause)
     raise AssertionError("a loop of at least one try returns or raises")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flockoff.competition import Competition
 from flockoff.errors import EvaluationFault, EvaluationStopped, SetupError
-from flockoff.metrics import WORKER_RESTARTS
+from flockoff.metrics import Metrics
 from flockoff.records import Influence, Measurement, Progress
 from flockoff.tokens import load_encoder
 from flockoff.training.limits import AdaptiveLimits, WorkerLimits
@@ -56,6 +56,7 @@ class WorkerEvaluator:
         log_file: Path | None = None,
         limits: WorkerLimits | None = None,
         mixed: bool = False,
+        metrics: Metrics | None = None,
     ) -> None:
         """``workers``: one for each device; without any, one on ``device`` with ``threads``.
 
@@ -74,9 +75,17 @@ class WorkerEvaluator:
         self._encoder = cache(partial(load_encoder, model_dir, competition.training.context_length))
         self._limits = limits or WorkerLimits()
         self._mixed = mixed
+        self._metrics = metrics = metrics or Metrics()
         self._pool = WorkerPool(
             [
-                PooledDevice(number, plan, assignment, log_file=log_file, memory_limit=self._limits.memory)
+                PooledDevice(
+                    number,
+                    plan,
+                    assignment,
+                    log_file=log_file,
+                    memory_limit=self._limits.memory,
+                    metrics=metrics,
+                )
                 for number, plan in enumerate(workers or [WorkerPlan(device, threads)])
             ]
         )
@@ -215,7 +224,7 @@ class WorkerEvaluator:
 
     def _note(self, device: PooledDevice, fault: WorkerFault, causes: list[str]) -> None:
         """Record a worker's failure in ``causes``. Raises EvaluationFault for the third."""
-        WORKER_RESTARTS.labels(cause=fault.cause).inc()
+        self._metrics.worker_restarts.labels(cause=fault.cause).inc()
         if fault.cause == "absent":
             device.rest(at_once=True)
             log.warning("%s", fault)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flockoff.errors import EvaluationFault, EvaluationStopped, FlockoffError, MinerFault
-from flockoff.metrics import WORKER_KERNELS, WORKER_MEMORY
+from flockoff.metrics import Metrics
 from flockoff.records import Influence, Measurement, Progress, device_kind
 from flockoff.training.limits import Watch, WorkerLimits
 from flockoff.training.messages import (
@@ -60,6 +60,7 @@ class PooledDevice:
         *,
         log_file: Path | None,
         memory_limit: int | None,
+        metrics: Metrics,
     ) -> None:
         self.number = number
         self.kind: str | None = None  # of the device, once its worker has reported it
@@ -71,6 +72,7 @@ class PooledDevice:
         self._assignment = replace(assignment, device=plan.device, threads=plan.threads)
         self._log_file = log_file
         self._memory_limit = memory_limit
+        self._metrics = metrics
         self._worker: WorkerProcess | None = None
         self._saving: Saving = "none"  # of the current worker
 
@@ -179,7 +181,8 @@ class PooledDevice:
 
     def _report_kernels(self, ready: Ready) -> None:
         for path in _KERNEL_PATHS if ready.fused or ready.refused else ():
-            WORKER_KERNELS.labels(worker=str(self.number), path=path).set(path in ready.fused)
+            worker = str(self.number)
+            self._metrics.worker_kernels.labels(worker=worker, path=path).set(path in ready.fused)
         if ready.refused:
             log.warning(
                 "Worker %d trains without some of the GPU kernels, and so more slowly: %s.",
@@ -188,7 +191,7 @@ class PooledDevice:
             )
 
     def _check_memory(self, alive: Alive) -> None:
-        WORKER_MEMORY.labels(worker=str(self.number)).set(alive.memory)
+        self._metrics.worker_memory.labels(worker=str(self.number)).set(alive.memory)
         limit = self._memory_limit or alive.limit
         if alive.memory > limit:
             raise WorkerFault(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from flockoff.errors import ChainTransient
-from flockoff.metrics import CHAIN_BLOCK
+from flockoff.metrics import Metrics
 from flockoff.ports import Chain
 from flockoff.records import Epoch, EpochStatus
 from flockoff.scoring import epoch_of
@@ -33,6 +33,7 @@ class EpochClock:
         threshold: int,
         blocks_per_epoch: int | None,
         stop: threading.Event,
+        metrics: Metrics,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """``status``: the chain's state now."""
@@ -42,6 +43,7 @@ class EpochClock:
         self._threshold = threshold
         self._blocks_per_epoch = blocks_per_epoch
         self._stop = stop
+        self._metrics = metrics
         self._now = now
         self._end_block = epoch.end_block
         self._block = status.block
@@ -65,7 +67,7 @@ class EpochClock:
             self._ask()
             self._ask_again_at = self._next_look()
         block = self._estimate()
-        CHAIN_BLOCK.set(block)
+        self._metrics.chain_block.set(block)
         return max(0, self._end_block - block)
 
     def seconds_left(self) -> float:

@@ -10,7 +10,6 @@ from typing import Self
 from flockoff.epoch.blame import may_compare
 from flockoff.errors import EvaluationFault
 from flockoff.logs import TRACE, event
-from flockoff.metrics import EVALUATION_SECONDS, TRAINED_TOKENS
 from flockoff.records import Commitment, Epoch, Measurement, Progress, device_kind
 from flockoff.validate.preparation import Dataset
 from flockoff.validate.validator import Validator
@@ -114,8 +113,9 @@ class Evaluations:
                 remedy="The next epoch measures all on one kind; check whether a device is missing.",
             )
         self._kinds.add(kind)
-        EVALUATION_SECONDS.observe(found.seconds)
-        TRAINED_TOKENS.inc(found.train_tokens * self._validator.competition.training.epochs)
+        metrics = self._validator.metrics
+        metrics.evaluation_seconds.observe(found.seconds)
+        metrics.trained_tokens.inc(found.train_tokens * self._validator.competition.training.epochs)
         return found
 
     def _evaluate(self, job: Job, dataset: Dataset) -> Measurement:

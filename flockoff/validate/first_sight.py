@@ -15,7 +15,6 @@ from flockoff.epoch.blame import NOT_THERE
 from flockoff.errors import Fault, LedgerUnavailable, MinerFault
 from flockoff.logs import event
 from flockoff.records import Commitment, Epoch, ModelId
-from flockoff.retry import note
 from flockoff.validate.claims import claim_content
 from flockoff.validate.preparation import Dataset, Preparer
 from flockoff.validate.validator import Validator
@@ -66,7 +65,7 @@ class FirstSight:
         try:
             return self._step(self._epoch)
         except LedgerUnavailable as fault:
-            note(fault)
+            self._validator.metrics.note(fault)
             log.warning("%s Datasets without a place are not looked at for now.", fault)
             self._waiting, self._running = [], None
             return False
@@ -102,7 +101,7 @@ class FirstSight:
             log.debug("%s, looked at before its turn: %s", commitment.model_id, fault)
             return
         except Fault as fault:
-            note(fault)
+            self._validator.metrics.note(fault)
             log.info("%s No more datasets without a place are looked at in this epoch.", fault)
             ledger.record_sight(commitment.model_id, epoch.start_block, final=False)  # others come first then
             self._waiting = []

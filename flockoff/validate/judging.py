@@ -26,9 +26,8 @@ from flockoff.errors import (
     SetupError,
 )
 from flockoff.logs import event
-from flockoff.metrics import EVAL_LOSS, JUDGED, RETRIES, SECONDS_LEFT, VERDICTS
+from flockoff.metrics import Metrics
 from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Verdict
-from flockoff.retry import note
 from flockoff.text import duration, short_hotkey
 from flockoff.validate.claims import claim_content
 from flockoff.validate.clock import EpochClock
@@ -123,7 +122,7 @@ class _Judge:
         try:
             log_forecast(self._validator, self._epoch, self._queue, self._clock, sizes)
         except LedgerUnavailable as fault:  # evaluation continues without it
-            note(fault)
+            self._validator.metrics.note(fault)
             log.warning("%s No forecast from the datasets' sizes.", fault)
 
     def _next(self, evaluations: Evaluations) -> Job | None:
@@ -152,7 +151,7 @@ class _Judge:
             self._validator.stop.wait(min(max(soonest, 0.0), _LOOK_SECONDS))
 
     def _hold(self, fault: LedgerUnavailable) -> None:
-        note(fault)
+        self._validator.metrics.note(fault)
         log.warning("%s Trying again in %.0f s.", fault, self._validator.fault_pause)
         self._validator.stop.wait(self._validator.fault_pause)
 
@@ -249,7 +248,7 @@ class _Judge:
 
     def _blame(self, job: Job, fault: MinerFault | Fault) -> None:
         if isinstance(fault, Fault) and not isinstance(fault, EvaluationStopped):
-            note(fault)
+            self._validator.metrics.note(fault)
         is_last_try = job.tries >= len(self._validator.retry_pauses)
         verdict = blamed(
             self._epoch,
@@ -269,18 +268,18 @@ class _Judge:
         if pause > self._clock.seconds_left():  # waiting would be pointless
             self._done(job, verdict)
             return
-        log_verdict(verdict)
-        RETRIES.labels(of="dataset").inc()
+        log_verdict(verdict, self._validator.metrics)
+        self._validator.metrics.retries.labels(of="dataset").inc()
         about = event("retry", uid=verdict.uid, hotkey=short_hotkey(verdict.hotkey), seconds=pause)
         log.info("uid %d: trying again in %.0f s.", verdict.uid, pause, extra=about)
         job.try_later(time.monotonic() + pause)
 
     def _done(self, job: Job, verdict: Verdict) -> None:
-        log_verdict(verdict)
+        log_verdict(verdict, self._validator.metrics)
         self._jobs.remove(job)
         judged, left = len(self._queue) - len(self._jobs), self._clock.seconds_left()
-        JUDGED.set(judged)
-        SECONDS_LEFT.set(left)
+        self._validator.metrics.judged.set(judged)
+        self._validator.metrics.seconds_left.set(left)
         log.info(
             "Epoch %d: %d of %d datasets have a verdict, %s left for evaluating.",
             self._epoch.start_block,
@@ -310,7 +309,7 @@ class _Judge:
             except LedgerUnavailable as fault:
                 if evaluation is None or self._clock.over():
                     raise
-                note(fault)
+                self._validator.metrics.note(fault)
                 pause = self._validator.fault_pause
                 message = "%s A finished evaluation is waiting to be stored: trying again every %.0f s."
                 log.error(message, fault, pause, extra=event("fault", fault=fault.kind, seconds=pause))
@@ -321,10 +320,10 @@ class _Judge:
                 return
 
 
-def log_verdict(verdict: Verdict) -> None:
+def log_verdict(verdict: Verdict, metrics: Metrics) -> None:
     """Log a verdict, for people and collectors, and count it."""
     uid, reason = verdict.uid, verdict.reason or verdict.fault or ""
-    VERDICTS.labels(standing=verdict.standing, reason=reason).inc()
+    metrics.verdicts.labels(standing=verdict.standing, reason=reason).inc()
     about = event(
         "verdict",
         epoch=verdict.epoch,
@@ -338,7 +337,7 @@ def log_verdict(verdict: Verdict) -> None:
     )
     if verdict.standing == "eligible":
         assert verdict.loss is not None, "an eligible dataset was measured"
-        EVAL_LOSS.labels(uid=uid).set(verdict.loss)
+        metrics.eval_loss.labels(uid=uid).set(verdict.loss)
         log.info("uid %d: eval loss %.6f, %s", uid, verdict.loss, verdict.model_id, extra=about)
     elif verdict.standing == "at_fault":
         log.info("uid %d: at fault (%s): %s", uid, verdict.reason, verdict.detail, extra=about)

@@ -9,9 +9,8 @@ import time
 
 from flockoff.errors import ChainPruned, ChainTransient, Fault, Interrupted, LedgerUnavailable, UsageError
 from flockoff.logs import event
-from flockoff.metrics import EPOCHS_WITHOUT_WEIGHTS, RETRIES
 from flockoff.records import Epoch, EpochStatus
-from flockoff.retry import backoff, note
+from flockoff.retry import backoff
 from flockoff.scoring import epoch_of, epoch_seed
 from flockoff.text import counted
 from flockoff.validate.clock import EpochClock
@@ -40,13 +39,13 @@ def run_epochs(validator: Validator, epochs: int | None) -> bool:
 
 
 def _run_epochs(validator: Validator, epochs: int | None, sights: FirstSight) -> bool:
-    run = _Run()
+    run = _Run(validator)
     tries = 0
     while epochs is None or run.finished < epochs:
         try:
             status = validator.chain.epoch_status()
             epoch = _epoch(validator, status)
-            clock = run.enter(validator, epoch, status)
+            clock = run.enter(epoch, status)
             if clock is not None:
                 outcome = run_epoch(validator, epoch, clock, sights)
                 run.leave(outcome)
@@ -62,7 +61,8 @@ def _run_epochs(validator: Validator, epochs: int | None, sights: FirstSight) ->
                 _wait_for_block(validator, epoch.end_block, status.seconds_per_block, sights)
         except (ChainTransient, ChainPruned, LedgerUnavailable) as fault:
             tries += 1
-            RETRIES.labels(of="ledger" if isinstance(fault, LedgerUnavailable) else "chain").inc()
+            what = "ledger" if isinstance(fault, LedgerUnavailable) else "chain"
+            validator.metrics.retries.labels(of=what).inc()
             pause = backoff(
                 tries, first=validator.fault_pause, longest=_LONGEST_PAUSE * validator.fault_pause
             )
@@ -74,13 +74,14 @@ def _run_epochs(validator: Validator, epochs: int | None, sights: FirstSight) ->
 class _Run:
     """The loop's state: the current epoch, and the outcome of those before."""
 
-    def __init__(self) -> None:
+    def __init__(self, validator: Validator) -> None:
+        self._validator = validator
         self.finished = 0
         self.all_set = True
         self._last: int | None = None  # start block of the last epoch left
         self._clock: EpochClock | None = None  # of the current epoch
 
-    def enter(self, validator: Validator, epoch: Epoch, status: EpochStatus) -> EpochClock | None:
+    def enter(self, epoch: Epoch, status: EpochStatus) -> EpochClock | None:
         """The clock of ``epoch``, or None if it was already left."""
         if self._clock is not None and self._clock.epoch.start_block < epoch.start_block:
             ended = self._clock.epoch.start_block
@@ -88,6 +89,7 @@ class _Run:
             self.leave(False)
         if epoch.start_block == self._last:
             return None
+        validator = self._validator
         self._clock = EpochClock(
             validator.chain,
             epoch,
@@ -95,6 +97,7 @@ class _Run:
             threshold=validator.block_threshold,
             blocks_per_epoch=validator.blocks_per_epoch,
             stop=validator.stop,
+            metrics=validator.metrics,
         )
         return self._clock
 
@@ -103,14 +106,14 @@ class _Run:
         assert self._clock is not None
         self._last, self._clock = self._clock.epoch.start_block, None
         if outcome is False:
-            EPOCHS_WITHOUT_WEIGHTS.inc()
+            self._validator.metrics.epochs_without_weights.inc()
         if outcome is not None:
             self.finished += 1
             self.all_set &= outcome
 
     def say(self, fault: Fault, pause: float, tries: int) -> None:
         """Log a fault that is being waited out: as an error if weights are due."""
-        note(fault)
+        self._validator.metrics.note(fault)
         if self._clock is not None and self._clock.late():
             why = "WEIGHTS NOT SET, and the epoch ends soon: %s Trying again in %.0f s."
             log.error(why, fault, pause, extra=event(NOT_SET, fault=fault.kind, seconds=pause))

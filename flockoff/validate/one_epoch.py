@@ -14,21 +14,8 @@ from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import settle
 from flockoff.errors import ChainPruned, EvaluationFault, EvaluationStopped, Interrupted, SetupError
 from flockoff.logs import event
-from flockoff.metrics import (
-    BASE_LOSS,
-    COMPETITION,
-    EPOCH_END,
-    EPOCH_START,
-    JUDGED,
-    PERMIT,
-    PLACES,
-    QUEUE_AGE,
-    SCORE,
-    STAKE,
-    show_by_uid,
-)
+from flockoff.metrics import show_by_uid
 from flockoff.records import Commitment, Epoch, Progress, SubnetSnapshot, Verdict
-from flockoff.retry import note
 from flockoff.text import counted
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.first_sight import FirstSight
@@ -60,10 +47,10 @@ def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock, sights: Fir
             queue = _begin(validator, epoch)
             if queue is None:
                 return None
-        EPOCH_START.set(epoch.start_block)
-        EPOCH_END.set(epoch.end_block)
-        PLACES.set(len(queue))
-        JUDGED.set(0)
+        validator.metrics.epoch_start.set(epoch.start_block)
+        validator.metrics.epoch_end.set(epoch.end_block)
+        validator.metrics.places.set(len(queue))
+        validator.metrics.judged.set(0)
         sights.begin(epoch, [commitment.model_id for commitment in queue])
         if queue:
             _make_room(validator, queue)
@@ -96,12 +83,12 @@ def _begin(validator: Validator, epoch: Epoch) -> Sequence[Commitment] | None:
     entries = enter(snapshot, epoch, memory, validator.competition.id)
     queue = form_queue(entries.counting, memory, validator.queue, epoch)
     rules = competition_hash(validator.competition)
-    COMPETITION.labels(id=validator.competition.id, rules=rules).set(1)
+    validator.metrics.competition.labels(id=validator.competition.id, rules=rules).set(1)
     coldkeys = {neuron.hotkey: neuron.coldkey for neuron in snapshot.neurons}
     ledger.begin_epoch(epoch, queue.places, entries.verdicts, entries.seen, coldkeys, rules)
-    QUEUE_AGE.set(queue.age)
+    validator.metrics.queue_age.set(queue.age)
     for verdict in entries.verdicts:
-        log_verdict(verdict)
+        log_verdict(verdict, validator.metrics)
     log.info(
         "Epoch %d to %d: places for %d of %s with a dataset, seed %d, rules %s.",
         epoch.start_block,
@@ -126,8 +113,8 @@ def _may_set_weights(validator: Validator, snapshot: SubnetSnapshot) -> bool:
     hotkey = validator.chain.hotkey
     counts, neuron = snapshot.counts(hotkey), snapshot.neuron(hotkey)
     stake = neuron.stake if neuron is not None else 0.0
-    PERMIT.set(counts)
-    STAKE.set(stake)
+    validator.metrics.permit.set(counts)
+    validator.metrics.stake.set(stake)
     if counts:
         return True
     log.warning(
@@ -150,7 +137,7 @@ def _make_room(validator: Validator, queue: Sequence[Commitment]) -> None:
     try:
         validator.datasets.begin(needed)
     except SetupError as fault:
-        note(fault)
+        validator.metrics.note(fault)
         told = "%s Going on with what can be read and written."
         log.error(told, fault, extra=event("disk", fault=fault.kind))
 
@@ -183,7 +170,7 @@ def _measure_base_loss(validator: Validator, clock: EpochClock) -> None:
         return
     if base != validator.ledger.base_loss():
         validator.ledger.record_base_loss(base)
-    BASE_LOSS.set(base.loss)
+    validator.metrics.base_loss.set(base.loss)
     about = event("base_loss", loss=base.loss, tokens=base.eval_tokens)
     log.info("base model: eval loss %.6f over %d assistant tokens", base.loss, base.eval_tokens, extra=about)
 
@@ -203,10 +190,12 @@ def _close(validator: Validator, start_block: int) -> None:
         ledger.evidence(verdicts, borrowed),
     )
     ledger.close_epoch(settlement, block=snapshot.block, borrowed=borrowed)
-    show_by_uid(SCORE, settlement.scores, {neuron.hotkey: neuron.uid for neuron in snapshot.neurons})
+    show_by_uid(
+        validator.metrics.score, settlement.scores, {neuron.hotkey: neuron.uid for neuron in snapshot.neurons}
+    )
     _record_shown_commitments(validator, snapshot)
     for verdict in settlement.copies:
-        log_verdict(verdict)
+        log_verdict(verdict, validator.metrics)
     about = event("epoch_closed", epoch=start_block, eligible=len(settlement.shares))
     competed = counted(len(settlement.shares), "dataset")
     log.info("Epoch %d: %s competed.", start_block, competed, extra=about)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from flockoff.competition import Competition, Queue
 from flockoff.dataset import EvaluationAnswers, Sketch
 from flockoff.ledger import Ledger
+from flockoff.metrics import Metrics
 from flockoff.ports import Chain, Datasets, Evaluator, RowEncoder
 
 
@@ -32,6 +33,7 @@ class Validator:
     retry_pauses: tuple[float, ...] = (60.0, 300.0)  # seconds before each retry within an epoch
     fault_pause: float = 10.0  # seconds after a fault of chain or ledger; doubles at first
     after_epoch: tuple[Callable[[int], None], ...] = ()  # called with each finished epoch's start block
+    metrics: Metrics = field(default_factory=Metrics)
     stop: threading.Event = field(default_factory=threading.Event)
     told: set[int] = field(default_factory=set)  # epochs whose weights were said not to be those on chain
 

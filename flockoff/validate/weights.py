@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from flockoff.epoch.weights import Action, WeightsDecision, decide_weights
 from flockoff.errors import ChainCooldown, ChainError, ChainFatal, ChainTransient, Interrupted, NoFunds
 from flockoff.logs import event
-from flockoff.metrics import WEIGHT, WEIGHTS_DIFFER, WEIGHTS_LATE, WEIGHTS_SET_AT, show_by_uid
+from flockoff.metrics import Metrics, show_by_uid
 from flockoff.records import Epoch, Receipt, SubnetSnapshot, WeightsSet
-from flockoff.retry import note
 from flockoff.text import counted
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.validator import Validator
@@ -48,8 +47,8 @@ def set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
             extra=event(NOT_SET, epoch=epoch.start_block),
         )
         return False
-    WEIGHTS_SET_AT.set_to_current_time()
-    show_by_uid(WEIGHT, chosen, uids)
+    validator.metrics.weights_set_at.set_to_current_time()
+    show_by_uid(validator.metrics.weight, chosen, uids)
     ledger.record_weights(WeightsSet(epoch.start_block, receipt.block, receipt.extrinsic, chosen))
     shown = _shown(chosen, uids)
     about = event("weights_set", epoch=epoch.start_block, block=receipt.block, weights=shown)
@@ -98,7 +97,7 @@ def check_last_weights(validator: Validator, snapshot: SubnetSnapshot) -> None:
     if on_chain.are(sent, gone=left.values()):
         return
     validator.told.add(last.epoch)
-    WEIGHTS_DIFFER.inc()
+    validator.metrics.weights_differ.inc()
     log.error(
         "The weights on chain are not those that were set in block %s, for epoch %d. Check whether another "
         "program uses this hotkey and, on a subnet with commit-reveal, whether the chain had the Drand "
@@ -136,13 +135,13 @@ def _submit(
             return validator.chain.set_weights(weights, since=since)
         except ChainCooldown as fault:
             blocks = fault.blocks_left or _PAUSE_BLOCKS
-            _log_fault(fault, blocks, clock)
+            _log_fault(fault, blocks, clock, validator.metrics)
         except ChainTransient as fault:
             blocks = _PAUSE_BLOCKS
-            _log_fault(fault, blocks, clock)
+            _log_fault(fault, blocks, clock, validator.metrics)
         except (ChainFatal, NoFunds) as fault:
             blocks = _LONG_PAUSE_BLOCKS
-            _log_fault(fault, blocks, clock)
+            _log_fault(fault, blocks, clock, validator.metrics)
         if clock.ended():
             return None
         if validator.stop.wait(min(blocks, clock.blocks_left() + 1) * clock.seconds_per_block):
@@ -179,12 +178,12 @@ def _shown(weights: Mapping[str, float], uids: Mapping[str, int]) -> str:
     return ", ".join(f"uid {uids.get(hotkey, '-')} {weight:.4f}" for hotkey, weight in ranked)
 
 
-def _log_fault(fault: ChainError, blocks: int, clock: EpochClock) -> None:
+def _log_fault(fault: ChainError, blocks: int, clock: EpochClock, metrics: Metrics) -> None:
     """Log a warning while there is time; an error once the weights are due, or if somebody has to act."""
-    note(fault)
+    metrics.note(fault)
     late = clock.late()
     if late:
-        WEIGHTS_LATE.inc()
+        metrics.weights_late.inc()
     level = logging.ERROR if late or isinstance(fault, (ChainFatal, NoFunds)) else logging.WARNING
     log.log(
         level,

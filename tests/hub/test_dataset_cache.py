@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flockoff.errors import HubTransient, MinerFault, Reason, SetupError
-from flockoff.hub import DatasetCache, cached_dataset
-from flockoff.metrics import REGISTRY
+from flockoff.hub.datasets import DatasetCache, cached_dataset
+from flockoff.metrics import Metrics
 
 COMMIT = "c" * 40
 
@@ -88,27 +88,17 @@ def test_get_keeps_the_file_under_its_key_and_hash(
     assert sizes_in(tmp_path) == [5]
 
 
-def test_get_counts_downloads_and_what_they_take(open_cache: Callable[..., DatasetCache]) -> None:
-    cache, before = open_cache(1000), {name: counted(name) for name in DOWNLOAD_METRICS}
+def test_get_counts_downloads_and_what_they_take(shelf: Shelf, tmp_path: Path) -> None:
+    metrics = Metrics()
+    cache = DatasetCache(shelf, tmp_path / "datasets", max_bytes=1000, others=(), metrics=metrics)
     get(cache, 5, 7, 5)
     with pytest.raises(MinerFault):
         get(cache, -1, max_bytes=1)
-    grown = [counted(name) - value for name, value in before.items()]
-    assert grown == [2, 1, 12]
-    assert counted("flockoff_dataset_bytes") == 12
-    assert counted("flockoff_disk_free_bytes") > 0
-
-
-DOWNLOAD_METRICS = (
-    "flockoff_downloads_total done",
-    "flockoff_downloads_total failed",
-    "flockoff_downloaded_bytes_total",
-)
-
-
-def counted(metric: str) -> float:
-    name, _, outcome = metric.partition(" ")
-    return REGISTRY.get_sample_value(name, {"outcome": outcome} if outcome else {}) or 0.0
+    shown = metrics.registry.get_sample_value
+    assert shown("flockoff_downloads_total", {"outcome": "done"}) == 2
+    assert shown("flockoff_downloads_total", {"outcome": "failed"}) == 1
+    assert shown("flockoff_downloaded_bytes_total") == shown("flockoff_dataset_bytes") == 12
+    assert (shown("flockoff_disk_free_bytes") or 0) > 0
 
 
 def test_begin_removes_the_least_recently_used_first(

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from flockoff.errors import HubTransient, SetupError
-from flockoff.hub import DatasetCache, HubClient
+from flockoff.hub import HubClient
+from flockoff.hub.datasets import DatasetCache
 from flockoff.localnet.hub import HubServer, cut, drip
 from tests.support.file_limit import no_file_beyond
 from tests.support.hub_users import HASTE, Owner
@@ -20,7 +21,8 @@ from tests.support.hub_users import HASTE, Owner
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes
 DOWNLOAD = """
 import sys, pathlib
-from flockoff.hub import DatasetCache, HubClient
+from flockoff.hub import HubClient
+from flockoff.hub.datasets import DatasetCache
 endpoint, folder, repo, commit = sys.argv[1:]
 cache = DatasetCache(HubClient(None, endpoint), pathlib.Path(folder), max_bytes=1 << 24, others=[])
 cache.begin([(repo, commit)])

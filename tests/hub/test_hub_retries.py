@@ -21,15 +21,16 @@ def never(retry_after: float | None = None) -> None:
 
 def test_retrying_doubles_its_pauses_give_or_take_half(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    seen = set()
+    seen, retries = set(), list[None]()
     for _ in range(3):
         caplog.clear()
         with pytest.raises(HubTransient):
-            retrying(never, Patience(tries=3, backoff=0.2), Stop(threading.Event()))
+            patience, stop = Patience(tries=3, backoff=0.2), Stop(threading.Event())
+            retrying(never, patience, stop, on_retry=lambda: retries.append(None))
         first, second = pauses_told(caplog)
         assert 0.1 <= first <= 0.3 and 0.2 <= second <= 0.6
         seen.add((first, second))
-    assert len(seen) > 1
+    assert len(seen) > 1 and len(retries) == 6
 
 
 def test_retrying_waits_at_least_as_long_as_told(caplog: pytest.LogCaptureFixture) -> None:

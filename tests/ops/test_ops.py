@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flockoff.metrics import REGISTRY
+from flockoff.metrics import Metrics
 from flockoff.settings import miner_settings, validator_settings
 
 ROOT = Path(__file__).parents[2]
@@ -130,7 +130,9 @@ def test_ops_prometheus_takes_its_rules() -> None:
 def test_ops_expressions_name_metrics_that_there_are(file: str) -> None:
     text = (OPS / file).read_text(encoding="utf-8")
     named = set(re.findall(r"\b(?:flockoff|process)_\w+", text)) - {"flockoff_subnet"}
-    offered = {sample for metric in REGISTRY.collect() for sample in sample_names(metric.name, metric.type)}
+    offered = {
+        sample for metric in Metrics().registry.collect() for sample in sample_names(metric.name, metric.type)
+    }
     assert len(named) > 5
     assert named <= offered
 

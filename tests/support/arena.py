@@ -11,7 +11,8 @@ from typing import Any
 from flockoff.chain import SubtensorChain, WalletRef, hotkey_address, open_chain
 from flockoff.competition import Competition, Limits
 from flockoff.dataset import EvaluationAnswers, content_hash, load_rows
-from flockoff.hub import DatasetCache, HubClient, Patience
+from flockoff.hub import HubClient, Patience
+from flockoff.hub.datasets import DatasetCache
 from flockoff.ledger import Ledger
 from flockoff.localnet.hub import HubServer, HubSettings
 from flockoff.localnet.node import Node, NodeSettings

@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 from flockoff import assemble, openers
 from flockoff.dataset import EvaluationAnswers
-from flockoff.hub import DatasetCache
+from flockoff.hub.datasets import DatasetCache
 from flockoff.ledger import Ledger
 from neurons import miner, validator
 from tests.support.arena import EVALUATION_ROWS

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flockoff.errors import EvaluationFault
-from flockoff.hub import DatasetCache, HubClient, Patience
+from flockoff.hub import HubClient, Patience
+from flockoff.hub.datasets import DatasetCache
 from flockoff.validate import Validator, run_epochs
 from tests.support.arena import Arena
 

@@ -8,6 +8,7 @@ import pytest
 
 from flockoff.competition import Competition
 from flockoff.errors import EvaluationStopped, UsageError
+from flockoff.metrics import Metrics
 from flockoff.training.messages import Assignment
 from flockoff.training.plans import local_plans, usable_cores, visible_gpus
 from flockoff.training.pool import PooledDevice, WorkerPlan, WorkerPool
@@ -16,9 +17,10 @@ ASSIGNMENT = Assignment(Competition(), "model", "evaluation.jsonl")
 
 
 def pool(count: int) -> WorkerPool:
+    plan = WorkerPlan("cpu", 1)
     return WorkerPool(
         [
-            PooledDevice(number, WorkerPlan("cpu", 1), ASSIGNMENT, log_file=None, memory_limit=None)
+            PooledDevice(number, plan, ASSIGNMENT, log_file=None, memory_limit=None, metrics=Metrics())
             for number in range(count)
         ]
     )

@@ -11,10 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from prometheus_client import Counter
 
 from flockoff.errors import EvaluationFault, EvaluationTooSlow
-from flockoff.metrics import WORKER_RESTARTS
+from flockoff.metrics import Metrics
 from flockoff.records import Measurement, Progress
 from flockoff.training.device import device_fault
 from flockoff.training.evaluator import WorkerEvaluator
@@ -25,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 ROWS = [row(f"Say {n}.", "yes " * n) for n in range(1, 20)]
 CPU = torch.device("cpu")
+METRICS = Metrics()
 
 OnProgress = Callable[[Progress], None]
 
@@ -36,6 +36,7 @@ def limited(limits: WorkerLimits, model_dir: Path, evaluation_file: Path) -> Wor
         evaluation_file=evaluation_file,
         device="cpu",
         limits=limits,
+        metrics=METRICS,
     )
 
 
@@ -69,8 +70,8 @@ def measure(
 
 
 def replaced(cause: str) -> float:
-    counter: Counter = WORKER_RESTARTS.labels(cause=cause)
-    return float(counter._value.get())
+    shown = METRICS.registry.get_sample_value("flockoff_worker_restarts_total", {"cause": cause})
+    return shown or 0.0
 
 
 class When:

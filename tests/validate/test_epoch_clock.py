@@ -3,6 +3,7 @@ import threading
 import pytest
 
 from flockoff.errors import ChainTransient
+from flockoff.metrics import Metrics
 from flockoff.records import Epoch, EpochStatus
 from flockoff.validate.clock import EpochClock
 
@@ -45,6 +46,7 @@ def clock_at(
         threshold=50,
         blocks_per_epoch=blocks_per_epoch,
         stop=stop or threading.Event(),
+        metrics=Metrics(),
         now=time,
     )
 

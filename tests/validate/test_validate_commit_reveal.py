@@ -8,7 +8,7 @@ import bittensor
 import bittensor_core
 import pytest
 
-from flockoff.metrics import REGISTRY
+from flockoff.validate import Validator
 from flockoff.validate.weights import check_last_weights
 from tests.support.arena import Arena, running_arena
 from tests.support.local_chain import Bench, close_client
@@ -40,8 +40,8 @@ def bench(arena: Arena) -> Iterator[Bench]:
     close_client(client)
 
 
-def differ() -> float:
-    return REGISTRY.get_sample_value("flockoff_weights_differ_total") or 0
+def differ(validator: Validator) -> float | None:
+    return validator.metrics.registry.get_sample_value("flockoff_weights_differ_total")
 
 
 def sealed_blocks(arena: Arena) -> tuple[int, ...]:
@@ -53,7 +53,7 @@ def test_validator_compares_revealed_weights_with_those_it_sealed(
 ) -> None:
     arena.submit(0, "good", loss=1.0)
     arena.submit(1, "other", loss=1.2)
-    validator, before = arena.validator(), differ()
+    validator = arena.validator()
     publish_pulse(bench)
 
     first = arena.play_epoch(validator)
@@ -63,13 +63,13 @@ def test_validator_compares_revealed_weights_with_those_it_sealed(
     set_first = validator.ledger.weights_of_epoch(first.start_block)
     assert set_first is not None
     assert arena.weights() == pytest.approx(seen(arena, set_first.weights), abs=1e-4)
-    assert differ() == before
+    assert differ(validator) == 0
 
     overwrite(arena, bench)  # waits behind the validator's own, and is revealed after it
     arena.next_epoch()
     for _ in range(2):  # told of once
         check_last_weights(validator, validator.chain.snapshot())
-        assert differ() == before + 1
+        assert differ(validator) == 1
     [said] = [record for record in caplog.records if "not those that were set" in record.getMessage()]
     assert said.levelno == logging.ERROR
     assert "another program" in said.getMessage()
@@ -80,15 +80,15 @@ def test_validator_finds_what_was_never_revealed_though_newer_weights_wait(
     arena: Arena, caplog: pytest.LogCaptureFixture
 ) -> None:
     arena.submit(0, "good", loss=1.0)
-    validator, before = arena.validator(), differ()
+    validator = arena.validator()
 
     for sealed in (1, 2):  # the pulse does not come, and the first expire when the third epoch begins
         arena.play_epoch(validator)
         assert len(sealed_blocks(arena)) == sealed
-        assert differ() == before
+        assert differ(validator) == 0
     for times in (1, 2):
         arena.play_epoch(validator)
-        assert differ() == before + times
+        assert differ(validator) == times
         assert caplog.text.count("not those that were set") == times
 
 

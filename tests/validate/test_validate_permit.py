@@ -9,10 +9,9 @@ import bittensor_core
 import pytest
 
 from flockoff.alerts import alerting
-from flockoff.metrics import REGISTRY
 from flockoff.ports import Chain
 from flockoff.records import ChainWeights
-from flockoff.validate import run_epochs
+from flockoff.validate import Validator, run_epochs
 from tests.support.arena import Arena
 from tests.support.local_chain import Bench, calls, close_client, must
 from tests.support.post import running_post
@@ -42,8 +41,8 @@ class OnWaiting:
         return self._chain.block()
 
 
-def permit() -> float | None:
-    return REGISTRY.get_sample_value("flockoff_validator_permit")
+def shown(validator: Validator, name: str) -> float | None:
+    return validator.metrics.registry.get_sample_value(name)
 
 
 def ask_for_stake(bench: Bench, rao: int) -> None:
@@ -67,7 +66,7 @@ def test_validator_with_too_little_stake_sends_nothing_and_goes_on_once_it_has_e
 
     def heal() -> None:
         assert validator.ledger.epoch(first) is None
-        assert permit() == 0
+        assert shown(validator, "flockoff_validator_permit") == 0
         assert arena.node.requests["author_submitAndWatchExtrinsic"] == sent
         ask_for_stake(bench, 0)
         arena.next_epoch()
@@ -81,7 +80,7 @@ def test_validator_with_too_little_stake_sends_nothing_and_goes_on_once_it_has_e
             "v: permit: well again",
         ]
     assert "less stake than required" in caplog.text
-    assert permit() == 1
+    assert shown(validator, "flockoff_validator_permit") == 1
     assert arena.weights() == {arena.uid(0): 1.0}
 
 
@@ -125,15 +124,14 @@ def test_validator_tells_of_weights_that_are_not_those_it_sent(
     arena.submit(0, "good", loss=1.0)
     arena.submit(1, "other", loss=1.2)
     validator = arena.validator()
-    before = REGISTRY.get_sample_value("flockoff_weights_differ_total") or 0
     arena.play_epoch(validator)
     arena.play_epoch(validator)
-    assert REGISTRY.get_sample_value("flockoff_weights_differ_total") == before
+    assert shown(validator, "flockoff_weights_differ_total") == 0
     # Another program with the same hotkey, that turns them round.
     other = arena.chain(arena.subnet.validators[0])
     arena.node.advance(10)
     other.set_weights({arena.uid(0): 0.1, arena.uid(1): 0.9})
     assert isinstance(other.weights_on_chain(), ChainWeights)
     arena.play_epoch(validator)
-    assert REGISTRY.get_sample_value("flockoff_weights_differ_total") == before + 1
+    assert shown(validator, "flockoff_weights_differ_total") == 1
     assert "not those that were set" in caplog.text

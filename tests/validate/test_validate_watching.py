@@ -4,12 +4,7 @@ import logging
 
 import pytest
 
-from flockoff.metrics import REGISTRY
 from tests.support.arena import Arena
-
-
-def value(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(f"flockoff_{name}", labels) or 0.0
 
 
 def test_epoch_shows_in_metrics_and_events(arena: Arena, caplog: pytest.LogCaptureFixture) -> None:
@@ -17,13 +12,12 @@ def test_epoch_shows_in_metrics_and_events(arena: Arena, caplog: pytest.LogCaptu
     told: list[int] = []
     arena.submit(0, "good", loss=1.0)
     arena.submit(1, "broken", rows='{"conversations": [}\n')
-    before = {
-        "eligible": value("verdicts_total", standing="eligible", reason=""),
-        "broken": value("verdicts_total", standing="at_fault", reason="not_json"),
-        "measured": value("evaluation_seconds_count"),
-    }
+    validator = arena.validator(after_epoch=(told.append,))
 
-    epoch = arena.play_epoch(arena.validator(after_epoch=(told.append,)))
+    epoch = arena.play_epoch(validator)
+
+    def value(name: str, **labels: str) -> float:
+        return validator.metrics.registry.get_sample_value(f"flockoff_{name}", labels) or 0.0
 
     assert told == [epoch.start_block]
     assert value("epoch_start_block") == epoch.start_block
@@ -33,14 +27,15 @@ def test_epoch_shows_in_metrics_and_events(arena: Arena, caplog: pytest.LogCaptu
     assert value("queue_age_blocks") > 0
     assert value("eval_loss", uid=str(arena.uid(0))) == 1.0
     assert value("weight", uid=str(arena.uid(0))) == 1.0
-    assert REGISTRY.get_sample_value("flockoff_weight", {"uid": str(arena.uid(1))}) is None
+    weight_shown = validator.metrics.registry.get_sample_value("flockoff_weight", {"uid": str(arena.uid(1))})
+    assert weight_shown is None
     assert value("score", uid=str(arena.uid(0))) > 0 and value("stake") > 100
     assert value("evaluating_seconds_left") > 0
     assert f"Epoch {epoch.start_block}: 2 of 2 datasets have a verdict, " in caplog.text
     assert value("base_loss") == 2.0
-    assert value("verdicts_total", standing="eligible", reason="") == before["eligible"] + 1
-    assert value("verdicts_total", standing="at_fault", reason="not_json") == before["broken"] + 1
-    assert value("evaluation_seconds_count") == before["measured"] + 1
+    assert value("verdicts_total", standing="eligible", reason="") == 1
+    assert value("verdicts_total", standing="at_fault", reason="not_json") == 1
+    assert value("evaluation_seconds_count") == 1
     events = [record.event for record in caplog.records if hasattr(record, "event")]
     assert "how long the queue will take is unknown" in caplog.text
     for name in (
