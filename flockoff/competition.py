@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from flockoff.errors import UsageError
+from flockoff.files import hand_written
 
 T = TypeVar("T")
 
@@ -350,13 +351,20 @@ def load_competition(path: Path | None) -> Competition:
     """
     if path is None:
         return Competition()
+    text = hand_written(path)
+    if text is None:
+        raise UsageError(f"There is no competition file {path}.", remedy="Check --competition.")
+    return from_table(Competition, toml_table(text, str(path)), str(path))
+
+
+def toml_table(text: str, where: str) -> dict[str, Any]:
+    """The table that the TOML ``text`` describes. Raises UsageError, which names ``where``."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"Cannot read the competition file {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.") from error
-    return from_table(Competition, table, str(path))
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(
+            f"{where} is not valid TOML: {error}.", remedy="Correct it, or name another file."
+        ) from error
 
 
 def from_table(kind: type[T], table: dict[str, Any], where: str) -> T:

@@ -1,6 +1,5 @@
 """How this project's programs start and end: one clear message and the right exit status."""
 
-import errno
 import importlib.util
 import json
 import logging
@@ -13,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from io import TextIOWrapper
-from pathlib import Path
 from types import FrameType
 
 from flockoff.errors import FlockoffError, Interrupted, SetupError
+from flockoff.files import OF_THE_MACHINE, remedy_for
 from flockoff.logs import as_logged
 
 log = logging.getLogger(__name__)
@@ -30,23 +29,6 @@ _BUG = "This is a bug: %s. Nothing stored is lost: a restart continues from ther
 _JSON_ASKED: ContextVar[bool] = ContextVar("json_asked", default=False)
 _ECHO_SECONDS = 0.5
 
-_REMEDIES = {
-    errno.EACCES: "Let this user read it, or run this as its owner.",
-    errno.EPERM: "Let this user use it, or run this as its owner.",
-    errno.ENOENT: "Check its name, and that the folder exists.",
-    errno.EISDIR: "Give a file; this is a folder.",
-    errno.ENOTDIR: "Give a folder; a part of this path is a file.",
-    errno.EROFS: "Its disk is mounted read-only: choose another place.",
-    errno.ENOSPC: "The disk is full: free some space, or choose another place.",
-    errno.EDQUOT: "Your quota on this disk is used up: free some space, or choose another place.",
-    errno.ENAMETOOLONG: "Choose a shorter path.",
-    errno.ELOOP: "Its symbolic links form a loop.",
-    errno.EMFILE: "Too many files are open: raise the limit (ulimit -n).",
-    errno.EIO: "The disk fails: look at the system's log.",
-}
-# Errors that cannot be this program's bug; a missing file may be.
-_OF_THE_MACHINE = frozenset(_REMEDIES) - {errno.ENOENT}
-
 
 def require_installed(*modules: str, extra: str | None = None) -> None:
     """Raise SetupError for a module missing from a minimal installation, without importing any. ``extra``:
@@ -56,22 +38,6 @@ def require_installed(*modules: str, extra: str | None = None) -> None:
     for module in modules:
         if importlib.util.find_spec(module) is None:
             raise SetupError(f"This needs {module}, which is not installed.", remedy=f"Run: {command}")
-
-
-def remedy_for(error: OSError, path: object) -> str:
-    """What to do about a file that cannot be used; names the users if it is another one's."""
-    remedy = _REMEDIES.get(error.errno or 0, "Check it.")
-    if error.errno not in (errno.EACCES, errno.EPERM) or not hasattr(os, "geteuid"):
-        return remedy
-    for place in (Path(str(path)), *Path(str(path)).parents):
-        try:
-            owner = place.stat().st_uid
-        except OSError:
-            continue
-        wanted = os.R_OK | (os.X_OK if place.is_dir() else 0)
-        if not os.access(place, wanted, effective_ids=os.access in os.supports_effective_ids):
-            return f"{place} belongs to user {owner}, and this program runs as user {os.geteuid()}. {remedy}"
-    return remedy
 
 
 def lenient_output() -> None:
@@ -137,7 +103,7 @@ def run(program: Callable[[threading.Event], int]) -> int:
         log.warning("Stopped on request. Start it again to continue.")
         return INTERRUPTED
     except OSError as error:
-        if error.errno not in _OF_THE_MACHINE:
+        if error.errno not in OF_THE_MACHINE:
             log.critical(_BUG, _REPORT, exc_info=True)
             return _bug(error)
         where = error.filename if error.filename is not None else "the output"

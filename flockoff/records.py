@@ -13,6 +13,7 @@ U16_MAX = 65535  # the largest weight, as the chain stores it
 _PART = r"\w(?:\w|-(?!-)|\.(?!\.))*(?<![-.])"
 _REPO_ID = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_COMMIT_AGAIN = "Commit again, with neurons/miner.py or flockoff submit."
 _COMPETITION_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
@@ -43,7 +44,9 @@ class ModelId:
         elif len(str(self).encode()) > MAX_COMMITMENT_BYTES:
             problem = f"{self} is longer than the {MAX_COMMITMENT_BYTES} bytes that the chain stores"
         if problem:
-            raise MinerFault(Reason.COMMITMENT_MALFORMED, f"Malformed commitment: {problem}.")
+            raise MinerFault(
+                Reason.COMMITMENT_MALFORMED, f"Malformed commitment: {problem}.", remedy=_COMMIT_AGAIN
+            )
 
     def __str__(self) -> str:
         return f"{self.namespace}:{self.competition_id}:{self.commit}"
@@ -56,6 +59,7 @@ class ModelId:
             raise MinerFault(
                 Reason.COMMITMENT_MALFORMED,
                 f"Malformed commitment: {text[:MAX_COMMITMENT_BYTES]!r} is not namespace:competition:commit.",
+                remedy=_COMMIT_AGAIN,
             )
         return cls(*parts)
 

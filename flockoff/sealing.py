@@ -16,6 +16,7 @@ from flockoff.dataset import (
     sealed_margin,
 )
 from flockoff.errors import MinerFault, SetupError, UsageError
+from flockoff.files import hand_written, remedy_for
 from flockoff.hub import HubClient
 from flockoff.hub.files import digest_of
 from flockoff.ports import RowEncoder
@@ -124,14 +125,14 @@ def write_sealed_competition(
     Raises UsageError for a ``path`` that exists, and where ``old`` writes its sealed set in a way that cannot
     be replaced; SetupError where it cannot be written.
     """
-    text = old.read_text(encoding="utf-8") if old is not None else ""
+    text = hand_written(old) or "" if old is not None else ""
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(with_sealed_set(text, sealed))
     except FileExistsError as error:
         raise UsageError(f"{path} exists.", remedy="Name a new file.") from error
     except OSError as error:
-        raise SetupError(f"Cannot write {path}: {error.strerror}.") from error
+        raise SetupError(f"Cannot write {path}: {error.strerror}.", remedy=remedy_for(error, path)) from error
     written = load_competition(path)
     if written != dataclasses.replace(rules, sealed=sealed):
         raise UsageError(

@@ -15,9 +15,10 @@ import typer
 
 from flockoff import flags
 from flockoff.errors import UsageError
+from flockoff.files import hand_written
 from flockoff.flags import PROJECT_ROOT
 from flockoff.logs import TRACE
-from flockoff.stored import stored_variables, text_of
+from flockoff.stored import stored_variables
 from flockoff.text import secrets_in
 
 _SECRET_CHARACTERS = 6
@@ -58,7 +59,7 @@ def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | 
     token, source = value("HF_TOKEN"), "HF_TOKEN"
     if token is None and endpoint is None:
         login = login_file(environ)
-        token, source = text_of(login).strip() or None, str(login)
+        token, source = (hand_written(login) or "").strip() or None, str(login)
     if token is not None:
         check_token(token, source)
     alerts = tuple((value("FLOCKOFF_ALERTS") or "").split())

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from flockoff.errors import UsageError
-from flockoff.launch import remedy_for
+from flockoff.files import hand_written
 
 
 def stored_variables(folders: Sequence[Path]) -> dict[str, str]:
@@ -16,7 +15,7 @@ def stored_variables(folders: Sequence[Path]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for folder in reversed(folders):
-        found |= variables_in(text_of(folder / ".env"))
+        found |= variables_in(hand_written(folder / ".env") or "")
     return found
 
 
@@ -24,15 +23,3 @@ def variables_in(text: str) -> dict[str, str]:
     """The variables that a ``.env``'s text sets to a non-empty value."""
     values = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value.strip() for name, value in values.items() if value and value.strip()}
-
-
-def text_of(file: Path) -> str:
-    """The content of a hand-written text file; empty if there is none. Raises UsageError."""
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except UnicodeDecodeError:
-        raise UsageError(f"{file} is not UTF-8 text.", remedy="Save it as UTF-8.") from None
-    except OSError as error:
-        raise UsageError(f"Cannot read {file}: {error.strerror}.", remedy=remedy_for(error, file)) from error

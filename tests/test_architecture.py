@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A room imports only rooms of the lines above its own.
 LAYERS = (
     ("errors", "text"),
+    ("files",),
     ("logs", "metrics"),
     ("records", "competition", "launch", "retry", "updates"),
     ("stored",),
@@ -35,7 +36,7 @@ LAYERS = (
     ("cli", "neurons"),
 )
 PURE_ROOMS = ("scoring", "dataset", "planner", "yuma", "epoch", "standings", "watching")
-OPEN_TO_PURE_ROOMS = {"errors", "records", "competition", "ports", "text", "numpy"}
+OPEN_TO_PURE_ROOMS = {"errors", "files", "records", "competition", "ports", "text", "numpy"}
 BELOW = {
     "epoch": {"scoring", "dataset"},
     "standings": {"epoch"},
@@ -199,7 +200,7 @@ def test_architecture_command_starts_without_any_room_or_heavy_library(arguments
     assert done.returncode == 0 and "flockoff.cli" in loaded
     assert loaded & {*OWNERS, "numpy", "rich"} == set()
     rooms = {name.split(".")[1] for name in loaded if name.startswith("flockoff.")}
-    assert rooms == {"cli", "errors", "flags", "launch", "logs", "records", "stored", "text"}
+    assert rooms == {"cli", "errors", "files", "flags", "launch", "logs", "records", "stored", "text"}
 
 
 def test_architecture_private_parts_of_the_hubs_libraries_are_used_in_one_file() -> None:

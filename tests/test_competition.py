@@ -141,7 +141,7 @@ def test_competition_file_wrong_is_a_usage_error_that_says_why(tmp_path: Path, t
 
 
 def test_competition_file_missing_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Cannot read"):
+    with pytest.raises(UsageError, match="There is no competition file"):
         load_competition(tmp_path / "none.toml")
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from bittensor.keyfiles import Keyfile
 
 PASSWORD_VARIABLE = "BT_WALLET_PASSWORD"  # btcli's
+_MAX_KEY_BYTES = 1 << 16
+_RESTORE = "Check the file and its permissions; to restore keys, see: uv run btcli wallet --help"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,12 @@ def hotkey_address(ref: WalletRef) -> str:
 
 def _check_present(ref: WalletRef, wallet: "Wallet") -> None:
     coldkey, hotkey = (Path(file.path) for file in (wallet.coldkeypub_file, wallet.hotkey_file))
+    if ref.path.exists() and not ref.path.is_dir():
+        raise SetupError(f"{ref.path} is not a folder.", remedy="Give the folder of the wallets' folders.")
     if coldkey.exists() and hotkey.exists():
+        for file in (coldkey, hotkey):
+            if not file.is_file() or file.stat().st_size > _MAX_KEY_BYTES:
+                raise SetupError(f"{file} is not a key file.", remedy=_RESTORE)  # do not even read it
         return
     if coldkey.exists():
         missing, command = hotkey, "new-hotkey"
@@ -95,5 +102,5 @@ def _load_key(ref: WalletRef, file: "Keyfile", load: Callable[[], object], passw
             ) from error
         raise SetupError(
             f"The key in {file.path} cannot be used: {error}.",
-            remedy="Check the file and its permissions; to restore keys, see: uv run btcli wallet --help",
+            remedy=_RESTORE,
         ) from error

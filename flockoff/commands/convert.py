@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import tempfile
 import threading
 from collections import Counter
@@ -17,6 +18,7 @@ from flockoff import openers
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.dataset import file_size
 from flockoff.dataset.conversion import NotARow, row_of
+from flockoff.dataset.format import foreign_format
 from flockoff.errors import UsageError
 from flockoff.flags import AsJson
 from flockoff.hub import HubClient
@@ -27,6 +29,8 @@ from flockoff.settings import read_credentials
 from flockoff.text import counted
 
 _MAX_FIELD = 2**24  # characters of a CSV file's cell
+_MAX_LINE = 2**26  # characters
+_MAX_ARRAY = 2**29  # bytes of a JSON array, which is read whole
 _SUFFIXES = frozenset({".parquet", ".jsonl", ".json", ".csv", ".tsv", ".txt"})
 
 
@@ -156,12 +160,20 @@ def _records(source: Path) -> Iterator[object]:
     """The records of a file, streamed except from a JSON array. Raises UsageError for other files."""
     with source.open("rb") as file:
         start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"PAR1"):
+        yield from _of_parquet(source)
+        return
+    if found := foreign_format(start):
+        raise UsageError(f"{source} is {found}.", remedy="Unpack it, or save it as UTF-8.")
     try:
-        if start.startswith(b"PAR1"):
-            yield from _of_parquet(source)
-        elif source.suffix.lower() in (".csv", ".tsv"):
+        if source.suffix.lower() in (".csv", ".tsv"):
             yield from _of_csv(source)
         elif start.startswith(b"["):
+            if source.stat().st_size > _MAX_ARRAY:
+                raise UsageError(
+                    f"{source} is a JSON array of more than {_MAX_ARRAY // 2**20} MiB.",
+                    remedy=f"Write one record a line: jq -c '.[]' {shlex.quote(str(source))} > records.jsonl",
+                )
             yield from json.loads(source.read_text(encoding="utf-8-sig"))
         else:
             yield from _of_lines(source)
@@ -175,7 +187,12 @@ def _records(source: Path) -> Iterator[object]:
 
 def _of_lines(source: Path) -> Iterator[object]:
     with source.open(encoding="utf-8-sig") as file:
-        for line in file:
+        while line := file.readline(_MAX_LINE):
+            if len(line) == _MAX_LINE:
+                raise UsageError(
+                    f"{source} has a line of more than {_MAX_LINE // 2**20} million characters.",
+                    remedy="Write one record a line.",
+                )
             if line.strip():
                 try:
                     yield json.loads(line)
@@ -191,9 +208,15 @@ def _of_csv(source: Path) -> Iterator[object]:
 
 def _of_parquet(source: Path) -> Iterator[object]:
     require_installed("pyarrow")
-    parquet = import_module("pyarrow.parquet")
-    for batch in parquet.ParquetFile(source).iter_batches(batch_size=256):
-        yield from batch.to_pylist()
+    parquet, broken = import_module("pyarrow.parquet"), import_module("pyarrow").ArrowException
+    try:
+        for batch in parquet.ParquetFile(source).iter_batches(batch_size=256):
+            yield from batch.to_pylist()
+    except broken as error:
+        said = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+        raise UsageError(
+            f"{source} cannot be read: {said}.", remedy="Download or write it again: it seems to be cut off."
+        ) from error
 
 
 def _show(out: Path, kept: int, dropped: Counter[str]) -> None:

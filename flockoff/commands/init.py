@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ import typer
 
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.errors import SetupError, UsageError
+from flockoff.files import hand_written, remedy_for
 from flockoff.flags import (
     AsJson,
     CompetitionFile,
@@ -22,10 +24,10 @@ from flockoff.flags import (
     WalletName,
     WalletPath,
 )
-from flockoff.launch import remedy_for, run
+from flockoff.launch import run
 from flockoff.logs import say_on_stderr
-from flockoff.settings import check_token
-from flockoff.stored import text_of, variables_in
+from flockoff.settings import check_token, read_credentials
+from flockoff.stored import variables_in
 
 _PLAIN = re.compile(r"[\w./:@~+=,-]+", re.ASCII)
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=")
@@ -71,9 +73,10 @@ def init(
         if competition is not None:
             wanted["FLOCKOFF_COMPETITION"] = str(competition.absolute())
         file = (directory / ".env").absolute()
-        before = text_of(file)
+        before = hand_written(file) or ""
         stored = variables_in(before)
-        wanted |= _hub_settings(os.environ, stored)
+        known = read_credentials(os.environ, directory).hf_token  # a login's, too
+        wanted |= _hub_settings(os.environ, known)
         changed = sorted(name for name, value in wanted.items() if stored.get(name) not in (None, value))
         added = sorted(name for name in wanted if name not in stored)
         if changed and not overwrite and not _agreed(file, changed):
@@ -83,15 +86,16 @@ def init(
         if as_json:
             print_json({"file": str(file), "added": added, "changed": changed})
         else:
-            _show(file, added, changed, has_token=_TOKEN in wanted or _TOKEN in stored)
+            _show(file, added, changed, has_token=_TOKEN in wanted or known is not None)
         return 0
 
     raise typer.Exit(run(program))
 
 
-def _hub_settings(environ: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
+def _hub_settings(environ: Mapping[str, str], known: str | None) -> dict[str, str]:
+    """The hub's, from the environment. The token is asked for only if none is ``known``."""
     found = {name: environ[name].strip() for name in (_TOKEN, _ENDPOINT) if environ.get(name, "").strip()}
-    if _TOKEN not in found and _TOKEN not in stored and sys.stdin.isatty():
+    if _TOKEN not in found and known is None and sys.stdin.isatty():
         asked = "Hugging Face token with write access (not shown; empty: none)"
         token = typer.prompt(asked, default="", hide_input=True, show_default=False, err=True).strip()
         found |= {_TOKEN: token} if token else {}
@@ -143,7 +147,8 @@ def _write(file: Path, text: str) -> None:
             made.write(text)
         new.replace(target)
     except OSError as error:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):  # it, or its folder, may not exist
+            new.unlink()
         raise SetupError(f"Cannot write {file}: {error.strerror}.", remedy=remedy_for(error, file)) from error
 
 

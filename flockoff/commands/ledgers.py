@@ -1,14 +1,17 @@
 """Opens ledgers for commands, and finds hotkeys and epochs in them."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from flockoff.competition import Competition
 from flockoff.errors import SetupError, UsageError
 from flockoff.ledger import Ledger
 from flockoff.openers import ledger_path
+from flockoff.records import Neuron
 from flockoff.text import short_hotkey
 
+_ADDRESS = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,48}")
 _CANDIDATES = 10
 
 
@@ -24,6 +27,19 @@ def look(data_dir: Path) -> Ledger:
             remedy="A validator creates one when it starts; give its data folder with --data-dir.",
         )
     return Ledger.look(path)
+
+
+def look_if_of(data_dir: Path, netuid: int, competition: str) -> Ledger | None:
+    """As ``look``; None where there is no ledger of this subnet and competition."""
+    path = ledger_path(data_dir)
+    if not path.exists():
+        return None
+    ledger = Ledger.look(path)
+    identity = ledger.identity()
+    if (identity.netuid, identity.competition) == (netuid, competition):
+        return ledger
+    ledger.close()
+    return None
 
 
 def require_rules(ledger: Ledger, competition: Competition) -> None:
@@ -49,15 +65,24 @@ def require_hotkey(ledger: Ledger, who: str) -> str:
     return found[0]
 
 
-def hotkey_among(who: str, uids: Mapping[str, int]) -> str:
-    """The one of these hotkeys that ``who`` means: an address, its beginning, or a uid.
+def is_address(who: str) -> bool:
+    """Whether it is a whole address, known or not."""
+    return _ADDRESS.fullmatch(who) is not None
 
-    Raises UsageError for none, and for several.
+
+def hotkey_among(who: str, neurons: Sequence[Neuron], gone: Collection[str] = ()) -> str:
+    """The hotkey that ``who`` means: an address, or the beginning of one or the uid of a neuron's.
+
+    ``gone``: hotkeys that may be meant though they are not on the subnet any more. Raises UsageError for
+    nobody, and for several.
     """
+    if is_address(who):
+        return who
+    uids = {neuron.hotkey: neuron.uid for neuron in neurons}
     if who.isdecimal():
-        found = [hotkey for hotkey, uid in uids.items() if str(uid) == who]
+        found = [hotkey for hotkey, uid in uids.items() if uid == int(who)]
     else:
-        found = sorted(hotkey for hotkey in uids if hotkey.startswith(who))
+        found = sorted(hotkey for hotkey in {*uids, *gone} if hotkey.startswith(who))
     if not found:
         raise UsageError(
             f"Nobody on the subnet has the {'uid' if who.isdecimal() else 'hotkey'} {who!r}.",

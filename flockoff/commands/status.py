@@ -1,16 +1,15 @@
 """``flockoff status``: where a miner stands, by the chain and by a validator's ledger where there is one."""
 
-import re
 import threading
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flockoff.chain import WalletRef, hotkey_address, open_chain, resolve_endpoint
-from flockoff.commands.ledgers import hotkey_among
+from flockoff.chain import WalletRef, hotkey_address
+from flockoff.commands.ledgers import hotkey_among, is_address, look_if_of
+from flockoff.commands.subnets import reading
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.competition import Competition, load_competition
 from flockoff.epoch.entries import Entries, enter
@@ -30,11 +29,8 @@ from flockoff.flags import (
 from flockoff.launch import run
 from flockoff.ledger import Ledger, Result
 from flockoff.logs import say_on_stderr
-from flockoff.openers import ledger_path
 from flockoff.records import Epoch, EpochStatus, ModelId, SubnetSnapshot
 from flockoff.text import counted, secrets_in, short_names
-
-_ADDRESS = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,48}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +86,16 @@ def status(
 
     Of a wallet's hotkey, or of anybody's. A ledger is read where --data-dir has one.
     """
-    secrets = secrets_in(network) | secrets_in(endpoint or "")
-    say_on_stderr(secrets)
+    say_on_stderr(secrets_in(network) | secrets_in(endpoint or ""))
 
     def program(stop: threading.Event) -> int:
-
         rules = load_competition(competition)
-        address = _address_of(who or hotkey, WalletRef(wallet_name, hotkey, wallet_path), named=bool(who))
-        node = resolve_endpoint(network, endpoint)
-        with closing(open_chain(endpoint=node, netuid=netuid, wallet=None, stop=stop)) as chain:
+        meant = who or hotkey
+        if not who and not is_address(hotkey):
+            meant = hotkey_address(WalletRef(wallet_name, hotkey, wallet_path))
+        with reading(netuid, network, endpoint, stop) as chain:
             epoch, snapshot = chain.epoch_status(), chain.snapshot()
-        if address is None:
-            address = hotkey_among(who or hotkey, {each.hotkey: each.uid for each in snapshot.neurons})
+        address = hotkey_among(meant, snapshot.neurons)
         on_chain = standing_on_chain(address, snapshot, epoch, rules)
         in_ledger = _standing_in_ledger(address, data_dir, netuid, snapshot, epoch, rules)
         if as_json:
@@ -114,13 +108,6 @@ def status(
         return 0 if on_chain.uid is not None else 1
 
     raise typer.Exit(run(program))
-
-
-def _address_of(who: str, wallet: WalletRef, *, named: bool) -> str | None:
-    """The address that is meant; None where only the chain can tell. Raises as ``hotkey_address``."""
-    if _ADDRESS.fullmatch(who):
-        return who
-    return None if named else hotkey_address(wallet)
 
 
 def standing_on_chain(
@@ -168,12 +155,10 @@ def _standing_in_ledger(
     epoch: EpochStatus,
     rules: Competition,
 ) -> LedgerStanding | None:
-    if not ledger_path(data_dir).exists():
+    found = look_if_of(data_dir, netuid, rules.id)
+    if found is None:
         return None
-    with Ledger.look(ledger_path(data_dir)) as ledger:
-        identity = ledger.identity()
-        if (identity.netuid, identity.competition) != (netuid, rules.id):
-            return None
+    with found as ledger:
         memory = ledger.memory(snapshot=snapshot)
         entries = _next_entries(snapshot, epoch, memory, rules)
         waits = epochs_to_wait({each.hotkey: each.block for each in entries.counting}, memory, rules.queue)

@@ -6,7 +6,6 @@ import logging
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,9 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from flockoff.alerts import Notice, check_alerts, deliver, kind_of, read_memory, write_memory
-from flockoff.chain import SubtensorChain, WalletRef, hotkey_address, open_chain, resolve_endpoint
+from flockoff.chain import SubtensorChain, WalletRef, hotkey_address, resolve_endpoint
+from flockoff.commands.ledgers import hotkey_among, look_if_of
+from flockoff.commands.subnets import reading
 from flockoff.competition import Competition, load_competition
-from flockoff.errors import ChainTransient, Interrupted, SetupError, UsageError
+from flockoff.errors import ChainTransient, Interrupted, SetupError
+from flockoff.files import remedy_for
 from flockoff.flags import (
     Alert,
     AsJson,
@@ -29,11 +31,8 @@ from flockoff.flags import (
     WalletName,
     WalletPath,
 )
-from flockoff.launch import remedy_for, run
-from flockoff.ledger import Ledger
+from flockoff.launch import run
 from flockoff.logs import say_on_stderr
-from flockoff.openers import ledger_path
-from flockoff.records import SubnetSnapshot
 from flockoff.report.published import PublishedReport, read_report
 from flockoff.settings import alert_secrets, read_credentials
 from flockoff.standings import standings
@@ -121,7 +120,7 @@ def watch(
         rules, node = load_competition(competition), resolve_endpoint(network, endpoint)
         wanted = who or [hotkey_address(WalletRef(wallet_name, wallet_hotkey, wallet_path))]
         memory = _load(_memory_path(data_dir, netuid, node))
-        with closing(open_chain(endpoint=node, netuid=netuid, wallet=None, stop=stop)) as chain:
+        with reading(netuid, network, endpoint, stop) as chain:
             while True:
                 try:
                     _round(chain, wanted, rules, data_dir, reports or [], memory, as_lines=as_lines)
@@ -155,7 +154,8 @@ def _round(
     for report in published:
         if report.problem is not None:
             log.warning("No report from %s: %s", report.source, report.problem)
-    for hotkey in dict.fromkeys(_hotkey(each, view.snapshot, memory) for each in wanted):
+    hotkeys = [hotkey_among(each, view.snapshot.neurons, gone=memory.seen) for each in wanted]
+    for hotkey in dict.fromkeys(hotkeys):
         turns = _turns(hotkey, data_dir, view.snapshot.netuid, rules.id, published)
         before, now = memory.seen.get(hotkey), look(hotkey, view.snapshot, found, turns)
         fresh = news(before, now)
@@ -188,23 +188,6 @@ def _send(urls: Sequence[str], memory: _Memory) -> None:
         memory.save()
 
 
-def _hotkey(who: str, snapshot: SubnetSnapshot, memory: _Memory) -> str:
-    """Whom ``who`` means. Raises UsageError for none, and for several."""
-    if who.isdecimal():
-        found = [neuron.hotkey for neuron in snapshot.neurons if neuron.uid == int(who)]
-    elif len(who) >= 46:  # also of who is gone
-        return who
-    else:
-        known = {neuron.hotkey for neuron in snapshot.neurons} | memory.seen.keys()
-        found = sorted(hotkey for hotkey in known if hotkey.startswith(who))
-    if len(found) != 1:
-        raise UsageError(
-            f"{who!r} is {'nobody' if not found else 'several hotkeys'} on subnet {snapshot.netuid}.",
-            remedy="Give the hotkey's address, enough of its beginning, or the uid.",
-        )
-    return found[0]
-
-
 def _turns(
     hotkey: str, data_dir: Path, netuid: int, competition: str, published: Sequence[PublishedReport]
 ) -> dict[str, LastTurn]:
@@ -214,12 +197,10 @@ def _turns(
         if miner is not None and miner.epoch is not None:
             turn = LastTurn(miner.epoch, miner.standing, miner.reason, "", miner.loss)
             turns[report.source] = turn
-    path = ledger_path(data_dir)
-    if path.exists():
-        with Ledger.look(path) as ledger:
-            identity = ledger.identity()
-            same = (identity.netuid, identity.competition) == (netuid, competition)
-            results = ledger.views.results_of(hotkey, 1) if same else []
+    found = look_if_of(data_dir, netuid, competition)
+    if found is not None:
+        with found as ledger:
+            results = ledger.views.results_of(hotkey, 1)
         for last in results:
             if last.epoch is not None and last.standing is not None:
                 detail = printable(last.detail, _LINE_CHARACTERS)

@@ -22,6 +22,7 @@ from typing import Literal, NoReturn
 
 from flockoff.competition import Limits
 from flockoff.errors import MinerFault, Reason, SetupError
+from flockoff.files import remedy_for
 from flockoff.records import Row, RowProblem, Turn
 from flockoff.text import printable
 
@@ -143,7 +144,7 @@ def _reject(reason: Reason, detail: str) -> NoReturn:
 def _unreadable(path: Path, error: OSError) -> SetupError:
     return SetupError(
         f"Cannot read the dataset {path}: {error.strerror or error}.",
-        remedy="Check the path and its permissions.",
+        remedy=remedy_for(error, path),
     )
 
 
@@ -170,10 +171,14 @@ def _blocks(path: Path, max_bytes: int) -> Iterator[bytes]:
         raise _unreadable(path, error) from error
 
 
+def foreign_format(start: bytes) -> str | None:
+    """What a file that begins so is ("gzip-compressed"); None if it may be UTF-8 text."""
+    return next((name for magic, name in _FOREIGN_FORMATS if start.startswith(magic)), None)
+
+
 def _refuse_foreign_format(start: bytes) -> None:
-    for magic, name in _FOREIGN_FORMATS:
-        if start.startswith(magic):
-            _reject(Reason.NOT_UTF8, f"the file is {name}; data.jsonl must be plain UTF-8 text")
+    if name := foreign_format(start):
+        _reject(Reason.NOT_UTF8, f"the file is {name}; data.jsonl must be plain UTF-8 text")
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[tuple[int, bytes | None]]:

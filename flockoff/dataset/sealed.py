@@ -69,8 +69,8 @@ def gap_fault(public: float, sealed: float, margin: float) -> MinerFault | None:
         return None
     return MinerFault(
         Reason.CONTAMINATED,
-        f"Training on the dataset takes {public:.1%} of the loss on the public evaluation set away, but"
-        f" {sealed:.1%} of that on the sealed one: {100 * (public - sealed):.1f} points apart, where"
-        f" {100 * margin:.1f} are allowed. It teaches answers of the public set rather than how to answer.",
+        "The dataset teaches answers of the public evaluation set rather than how to answer: training on it"
+        f" takes {public:.1%} off the loss there, but {sealed:.1%} off that on the sealed set,"
+        f" {100 * (public - sealed):.1f} points apart where {100 * margin:.1f} are allowed.",
         remedy="Remove what was made from the public evaluation set, in whatever words, and commit again.",
     )

@@ -66,7 +66,9 @@ def _commitment(neuron: Neuron, raw: RawCommitment | None, competition_id: str) 
 
 def _withdrawn() -> MinerFault:
     return MinerFault(
-        Reason.COMMITMENT_MISSING, "The chain shows no commitment of this hotkey to this competition."
+        Reason.COMMITMENT_MISSING,
+        "The chain shows no commitment of this hotkey to this competition.",
+        remedy="Commit a dataset to it.",
     )
 
 

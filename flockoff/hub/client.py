@@ -202,6 +202,7 @@ class HubClient:
             raise MinerFault(
                 Reason.TOO_LARGE,
                 f"{DATA_FILE} of {namespace} has {file.size:,} bytes; {max_bytes:,} are allowed.",
+                remedy="Commit a smaller dataset.",
             )
         self._fetch(file, target)
 

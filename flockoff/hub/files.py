@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flockoff.errors import HubFatal, HubTransient, Reason, SetupError
+from flockoff.files import remedy_for
 from flockoff.hub.retries import Stop
 
 _CHUNK = 1 << 20
@@ -63,7 +64,7 @@ def digest_of(path: Path, stop: Stop | None = None) -> Digest:
                 sha256.update(chunk)
                 git_sha1.update(chunk)
     except OSError as error:
-        raise SetupError(f"Cannot read {path}: {error.strerror}.") from error
+        raise SetupError(f"Cannot read {path}: {error.strerror}.", remedy=remedy_for(error, path)) from error
     return Digest(size, sha256.hexdigest(), git_sha1.hexdigest())
 
 

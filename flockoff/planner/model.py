@@ -119,7 +119,10 @@ def read_size(directory: Path) -> ModelSize:
     try:
         return size_of(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError) as error:
-        raise SetupError(f"Cannot read the model's sizes from {file}: {error}.") from error
+        raise SetupError(
+            f"Cannot read the model's sizes from {file}: {error}.",
+            remedy="Check that it is a model's folder.",
+        ) from error
 
 
 def base_size(base: BaseModel) -> ModelSize:

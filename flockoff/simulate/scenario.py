@@ -1,12 +1,12 @@
 """Scenarios: who plays, under which rules, for how long."""
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flockoff.competition import Competition, Overlap, Queue, Scoring, SealedSet, from_table
+from flockoff.competition import Competition, Overlap, Queue, Scoring, SealedSet, from_table, toml_table
 from flockoff.errors import UsageError
+from flockoff.files import hand_written
 from flockoff.simulate.checks import require
 from flockoff.simulate.noise import NoiseModel
 
@@ -251,13 +251,9 @@ def load_scenario(name: str) -> Scenario:
     """
     if name in PRESETS:
         return PRESETS[name]
-    try:
-        table = tomllib.loads(Path(name).read_text(encoding="utf-8"))
-    except OSError as error:
+    text = hand_written(Path(name))
+    if text is None:
         raise UsageError(
-            f"There is no scenario {name!r}: {error.strerror}.",
-            remedy=f"Give a TOML file, or one of: {', '.join(PRESETS)}.",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{name} is not valid TOML: {error}.") from error
-    return from_table(Scenario, table, name)
+            f"There is no scenario {name!r}.", remedy=f"Give a TOML file, or one of: {', '.join(PRESETS)}."
+        )
+    return from_table(Scenario, toml_table(text, name), name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flockoff.competition import BaseModel
 from flockoff.errors import SetupError
-from flockoff.launch import remedy_for
+from flockoff.files import remedy_for
 from flockoff.pinned import PinnedFile
 
 _FORMAT = 1  # increment when the conversion's output changes

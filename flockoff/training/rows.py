@@ -38,10 +38,19 @@ def training_rows(
         )
     rows = in_training_order(numbered, left_out)
     if not rows:
-        raise MinerFault(Reason.NOTHING_TO_LEARN, "All rows of this dataset are left out of the training.")
+        raise MinerFault(
+            Reason.NOTHING_TO_LEARN,
+            "All rows of this dataset are left out of the training, since they hold answers of the evaluation"
+            " set.",
+            remedy="Commit rows of your own.",
+        )
     encoded = encoder.encode(rows)
     if not all(any(row.assistant) for row in encoded):
-        raise MinerFault(Reason.NOTHING_TO_LEARN, "A row has no assistant token within the context.")
+        raise MinerFault(
+            Reason.NOTHING_TO_LEARN,
+            "A row has no assistant token within the context.",
+            remedy="Shorten what comes before the answer, and commit again.",
+        )
     return encoded
 
 

@@ -68,13 +68,23 @@ def test_load_wallet_hotkey_without_its_secret_is_a_setup_error(new_wallet: NewW
         load_wallet(ref)
 
 
-def test_load_wallet_directory_for_a_hotkey_is_a_setup_error(new_wallet: NewWallet) -> None:
+@pytest.mark.parametrize("instead", [".", "/dev/zero", "pipe", "large"])
+def test_load_wallet_what_can_be_no_key_is_not_even_read(new_wallet: NewWallet, instead: str) -> None:
     ref = new_wallet("alice")
+    os.mkfifo(ref.path / "pipe")
+    (ref.path / "large").write_bytes(bytes(1 << 17))
     hotkey_file(ref).unlink()
-    hotkey_file(ref).mkdir()
+    hotkey_file(ref).symlink_to(ref.path / instead)
 
-    with pytest.raises(SetupError):
+    with pytest.raises(SetupError, match=f"{hotkey_file(ref)} is not a key file"):
         load_wallet(ref)
+
+
+def test_load_wallet_file_for_the_wallets_folder_is_a_setup_error(tmp_path: Path) -> None:
+    (tmp_path / "wallets").write_bytes(b"")
+
+    with pytest.raises(SetupError, match="wallets is not a folder"):
+        load_wallet(WalletRef("alice", "default", tmp_path / "wallets"))
 
 
 @pytest.mark.skipif(

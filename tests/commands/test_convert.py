@@ -9,6 +9,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from typer.testing import Result
 
+from flockoff.commands import convert
 from flockoff.competition import Limits
 from flockoff.dataset import check_format
 from tests.support.playground import Playground
@@ -98,14 +99,32 @@ def test_convert_replaces_nothing_unasked_and_leaves_nothing_behind(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.jsonl", "source.jsonl"]
 
 
-@pytest.mark.parametrize("content", [b"[1,", b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[1,", "cannot be read: Expecting value"),
+        (b"\xff\xfe\x00", "is UTF-16 text. Unpack it, or save it as UTF-8."),
+        (b"\x1f\x8b\x08", "is gzip-compressed. Unpack it, or save it as UTF-8."),
+        ("[é]".encode("latin-1"), "is not UTF-8 text. Save it as UTF-8."),
+        (b"PAR1 and then the connection broke", "cannot be read: Parquet magic bytes not found in footer"),
+        (b"a" * 1000, "has a line of more than"),
+        (b"[1, " + b"2" * 100 + b"]", "is a JSON array of more than 0 MiB. Write one record a line: jq"),
+    ],
+)
 def test_convert_of_what_is_no_data_says_so(
-    content: bytes, command: Callable[..., Result], tmp_path: Path
+    content: bytes,
+    said: str,
+    command: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    source = tmp_path / "source.json"
+    monkeypatch.setattr(convert, "_MAX_LINE", 500)
+    monkeypatch.setattr(convert, "_MAX_ARRAY", 100)
+    source, out = tmp_path / "source.json", tmp_path / "out.jsonl"
     source.write_bytes(content)
-    done = command("convert", str(source), "--out", str(tmp_path / "out.jsonl"))
-    assert done.exit_code == 2 and str(source) in done.stderr
+    done = command("convert", str(source), "--out", str(out))
+    assert done.exit_code == 2 and done.stderr.startswith(f"{source} {said}"), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["source.json"]
 
 
 def test_convert_of_a_hub_dataset_takes_its_train_files(

@@ -14,7 +14,7 @@ from flockoff.competition import ORIGINAL_COMPETITION_ID
 from flockoff.errors import UsageError
 from flockoff.ledger import Ledger
 from flockoff.openers import ledger_path
-from flockoff.records import Commitment, ModelId
+from flockoff.records import Commitment, ModelId, Neuron
 from tests.support.playground import Playground
 
 MODEL_ID = ModelId("ann/data", ORIGINAL_COMPETITION_ID, "c" * 40)
@@ -57,14 +57,17 @@ def test_status_of_anybody_by_uid_or_the_beginning_of_an_address(
 
 
 def test_beginning_of_several_hotkeys_lists_them_by_uid() -> None:
-    uids = {"5Ann": 3, "5Anna": 4, "5Bob": 53}
+    neurons = [
+        Neuron(uid, hotkey, "cold", 0.0, False, 0, 0.0, 0.0, 0.0)
+        for uid, hotkey in ((3, "5Ann"), (4, "5Anna"), (53, "5Bob"))
+    ]
     with pytest.raises(UsageError, match=r"uid 3 .*, uid 4 .*Give more"):
-        hotkey_among("5A", uids)
-    assert (hotkey_among("5B", uids), hotkey_among("53", uids), hotkey_among("3", uids)) == (
-        "5Bob",
-        "5Bob",
-        "5Ann",
-    )
+        hotkey_among("5A", neurons)
+    meant = [hotkey_among(who, neurons) for who in ("5B", "53", "053", "3")]
+    assert meant == ["5Bob", "5Bob", "5Bob", "5Ann"]
+    assert hotkey_among("5C", neurons, gone=["5Carl"]) == "5Carl"
+    unknown = "5" + "F" * 47
+    assert hotkey_among(unknown, neurons) == unknown
 
 
 def test_status_of_a_malformed_commitment_says_what_is_wrong(

@@ -145,6 +145,9 @@ def test_init_keeps_what_is_there_and_overwrites_only_when_told(
     if sys.platform != "win32":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "has all of this already" in command("init", *init_flags(playground)).stdout
+    missing = command("init", *init_flags(playground), "--directory", str(file / "below"))
+    assert missing.exit_code == 1
+    assert missing.stderr.startswith(f"Cannot write {file / 'below' / '.env'}: "), missing.stderr
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_watch_of_a_wallet_and_of_nobody(busy: BusySubnet, watch: Flockoff) -> N
     flags = ["--wallet-name", wallet.name, "--hotkey", wallet.hotkey, "--wallet-path", str(wallet.path)]
     assert watch(*flags).exit_code == 0
     done = watch("77")
-    assert done.exit_code == 2 and "'77' is nobody on subnet" in done.stderr
+    assert done.exit_code == 2 and "Nobody on the subnet has the uid '77'" in done.stderr
     gone = watch("5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY")
     assert "is not registered on the subnet" in gone.stdout
     refused = watch("--alert", "nonsense://topsecret", "1")
