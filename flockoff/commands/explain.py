@@ -53,7 +53,7 @@ class WeightStory:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An epoch's outcome for one hotkey. ``verdict`` is None if it was not its turn."""
+    """An epoch's outcome for one hotkey. ``verdict`` is None without a place, or if the epoch ended first."""
 
     epoch: int
     hotkey: str
@@ -66,6 +66,7 @@ class Explanation:
     score: float
     weight: float | None  # as set; None: none was set
     story: WeightStory | None  # None if the weights were not computed from this epoch's scores
+    place: int | None = None  # in the evaluation queue, from 1
     burned: bool = False  # the weight is the subnet owner's, and burns: nobody had a score
 
 
@@ -108,7 +109,7 @@ def explained(ledger: Ledger, hotkey: str, epoch: int, rules: Scoring) -> Explan
     """The explanation of a closed epoch, recomputed from its verdicts by the same functions."""
     views = ledger.views
     results = {result.hotkey: result for result in views.leaderboard(epoch)}
-    verdicts = ledger.verdicts(epoch)
+    verdicts, places = ledger.verdicts(epoch), ledger.epoch_plan(epoch) or []
     weights, base, result = ledger.weights_of_epoch(epoch), ledger.base_loss(), results.get(hotkey)
     scores = {each: found.score for each, found in results.items() if found.score is not None}
     return Explanation(
@@ -123,6 +124,7 @@ def explained(ledger: Ledger, hotkey: str, epoch: int, rules: Scoring) -> Explan
         score=scores.get(hotkey, 0.0),
         weight=weights.weights.get(hotkey, 0.0) if weights else None,
         story=_story(hotkey, scores, views.consensus(epoch), rules),
+        place=next((at for at, each in enumerate(places, start=1) if each.hotkey == hotkey), None),
         burned=ledger.views.burned_to(list(results.values())) == hotkey,
     )
 
@@ -172,8 +174,11 @@ def explanation_lines(explanation: Explanation, rules: Scoring, uids: Mapping[st
 
 def _told_verdict(explanation: Explanation, uids: Mapping[str, int]) -> Iterator[str]:
     verdict = explanation.verdict
-    if verdict is None:
+    if verdict is None and explanation.place is None:
         yield "verdict   none: it had no place in this epoch"
+        return
+    if verdict is None:
+        yield f"verdict   none: the epoch ended before place {explanation.place} was evaluated; it stays due"
         return
     yield f"dataset   {verdict.model_id}, first committed in block {verdict.block:,}"
     why = f": {short_names(verdict.detail, uids)}" if verdict.detail else ""

@@ -7,6 +7,7 @@ from enum import StrEnum
 from flockoff.competition import Scoring
 from flockoff.records import U16_MAX, SubnetSnapshot, Verdict, WeightsSet
 from flockoff.scoring import weights_from_scores
+from flockoff.text import counted
 
 
 class Action(StrEnum):
@@ -38,22 +39,25 @@ def decide_weights(
     snapshot: SubnetSnapshot,
     hotkey: str,
     rules: Scoring,
+    *,
+    unjudged: int = 0,
 ) -> WeightsDecision:
     """The weights of ``hotkey`` after an epoch with these ``verdicts``. ``scores``: by hotkey, after the
-    epoch.
+    epoch. ``unjudged``: how many datasets had a place and got no verdict, since the epoch ended first.
 
     Without a validator permit nothing is sent: the chain would refuse it and may charge a fee. Where the
     chain's minimum number of weights is not reached, further hotkeys get the smallest weight it can store;
     where there are not enough hotkeys, nothing is sent. With nothing evaluated the last weights are repeated
-    for the hotkeys still registered. With nothing evaluated for reasons that are not the miners', and no
-    weights to repeat, nothing is sent: a burn would punish the miners. Where nobody has a score everything is
-    burned, provided that the owner's hotkey is registered: on any other uid the weight would pay a stranger.
+    for the hotkeys still registered. With no score, no weights to repeat, and a dataset not evaluated for a
+    reason that is not its miner's, nothing is sent: a burn would punish that miner. Otherwise, where nobody
+    has a score, everything is burned, provided that the owner's hotkey is registered: on any other uid the
+    weight would pay a stranger.
     """
     if snapshot.neuron(hotkey) is not None and not snapshot.counts(hotkey):
         return WeightsDecision(
             Action.HOLD, reason="This hotkey has no validator permit, or less stake than the chain requires."
         )
-    return _padded(_decided(list(verdicts), scores, last, snapshot, rules), snapshot, hotkey)
+    return _padded(_decided(list(verdicts), scores, last, snapshot, rules, unjudged), snapshot, hotkey)
 
 
 def _decided(
@@ -62,22 +66,22 @@ def _decided(
     last: WeightsSet | None,
     snapshot: SubnetSnapshot,
     rules: Scoring,
+    unjudged: int,
 ) -> WeightsDecision:
     evaluated = any(verdict.standing != "not_evaluated" for verdict in verdicts)
-    failed = any(verdict.standing == "not_evaluated" and verdict.reason is None for verdict in verdicts)
     repeated = _repeated(last, snapshot)
     if not evaluated and repeated:
         return WeightsDecision(Action.REPEAT, repeated, reason="No dataset was evaluated in this epoch.")
-    if not evaluated and failed and last is None:
-        return WeightsDecision(
-            Action.HOLD, reason="No dataset could be evaluated, and there are no earlier weights to repeat."
-        )
     hotkeys = {neuron.uid: neuron.hotkey for neuron in snapshot.neurons}
     consensus = {neuron.uid: neuron.consensus for neuron in snapshot.neurons}
     weights = weights_from_scores(scores, hotkeys, consensus, rules)
     if weights is not None:
         shown = {hotkeys[uid]: value for uid, value in consensus.items() if value > 0}
         return WeightsDecision(Action.SET, {hotkeys[uid]: each for uid, each in weights.items()}, shown)
+    failed = unjudged + sum(each.standing == "not_evaluated" and each.reason is None for each in verdicts)
+    if failed and last is None:
+        why = f"{counted(failed, 'dataset')} could not be evaluated, and no earlier weights can be repeated."
+        return WeightsDecision(Action.HOLD, reason=why)
     return _burned(snapshot, repeated)
 
 

@@ -111,13 +111,17 @@ def check_last_weights(validator: Validator, snapshot: SubnetSnapshot) -> None:
 def _decide(validator: Validator, epoch: Epoch, snapshot: SubnetSnapshot) -> WeightsDecision:
     ledger = validator.ledger
     memory = ledger.memory()
+    verdicts = ledger.verdicts(epoch.start_block)
+    judged = {verdict.hotkey for verdict in verdicts}
+    places = ledger.epoch_plan(epoch.start_block) or []
     return decide_weights(
-        ledger.verdicts(epoch.start_block),
+        verdicts,
         memory.scores,
         memory.last_weights,
         snapshot,
         validator.chain.hotkey,
         validator.competition.scoring,
+        unjudged=sum(place.hotkey not in judged for place in places),
     )
 
 

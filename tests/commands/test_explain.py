@@ -90,3 +90,22 @@ def test_explain_of_a_ledger_of_another_competition_is_refused(
 )
 def test_explain_of_others_says_why(flockoff: Callable[..., Result], who: str, expected: str) -> None:
     assert expected in flockoff("explain", who).stdout
+
+
+@pytest.mark.parametrize(
+    ("who", "expected"),
+    [("carlotta", "the epoch ended before place 3 was evaluated"), ("daniella", "it had no place")],
+)
+def test_explain_without_a_verdict_tells_a_lost_race_from_no_place(
+    flockoff: Callable[..., Result], tmp_path: Path, who: str, expected: str
+) -> None:
+    names = ("annabel", "bobbybob", "carlotta", "daniella")
+    with Ledger.open(ledger_path(tmp_path / "cut"), netuid=1, competition=ORIGINAL_COMPETITION_ID) as ledger:
+        model_id = ModelId("a/b", ORIGINAL_COMPETITION_ID, "c" * 40)
+        ledger.record_commitments([Commitment(name, uid, model_id, 90) for uid, name in enumerate(names)])
+        begin(ledger, names[:3])
+        judge(ledger, eligible("annabel"))
+        ledger.close_epoch(settlement(EPOCH.start_block, scores={"annabel": 0.2}), block=EPOCH.end_block)
+    assert (
+        f"verdict   none: {expected}" in flockoff("explain", who, "--data-dir", str(tmp_path / "cut")).stdout
+    )

@@ -38,7 +38,16 @@ def test_weights_with_nothing_evaluated_are_the_last_ones_of_those_who_are_there
 def test_weights_with_nothing_evaluated_through_our_own_fault_and_none_before_are_held() -> None:
     decision = decide_weights([OURS], {}, None, SUBNET, ME, RULES)
     assert (decision.action, decision.weights) == (Action.HOLD, {})
-    assert "could be evaluated" in decision.reason
+    assert "could not be evaluated" in decision.reason
+
+
+def test_weights_are_not_burned_while_a_first_dataset_waits_for_this_validator() -> None:
+    malformed = replace(ELIGIBLE, standing="at_fault", loss=None, reason=Reason.COMMITMENT_MALFORMED)
+    for verdicts in ([], [malformed]):
+        held = decide_weights(verdicts, {"ann": 0.0}, None, SUBNET, ME, RULES, unjudged=1)
+        assert (held.action, held.reason[:9]) == (Action.HOLD, "1 dataset")
+    burned = WeightsSet(0, 300, "300-1", {OWNER: 1.0})  # the first ones: no more guessing then
+    assert decide_weights([malformed], {}, burned, SUBNET, ME, RULES, unjudged=1).action is Action.BURN
 
 
 @pytest.mark.parametrize("verdicts", [[], [ABSENT]])
