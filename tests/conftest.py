@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from tests.support.examples import QUICK, WHOLE
+from tests.support.warm_workers import close_server, forked_workers, server_address
 
 # Two processes test at once, on two cores: with two threads each, they would mostly wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -68,6 +69,14 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("HOME", "USERPROFILE"):
             patch.setenv(name, str(home))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_workers(isolated_home: None) -> Iterator[None]:
+    """Evaluation workers are forked from one process that has imported what all of them need."""
+    with forked_workers(server_address):
+        yield
+    close_server()
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+import psutil
+
 from flockoff.errors import FlockoffError, MinerFault
 from flockoff.records import Progress
 from flockoff.training.limits import machine_memory_limit
@@ -51,9 +53,10 @@ def main() -> int:
     channel = take_stdout()
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_stdin, args=(lines,), daemon=True).start()
-    threading.Thread(target=_send_alive, args=(channel,), daemon=True).start()
     try:
         channel.send(Progress("loading", 0, 1))
+        channel.send(_alive())  # before anything is loaded: its memory is checked however short its work is
+        threading.Thread(target=_send_alive, args=(channel,), daemon=True).start()
         session = _load_session(lines.get())
         channel.send(session.ready)
         while True:
@@ -92,16 +95,17 @@ def _prefer_oom_kill() -> None:
         Path("/proc/self/oom_score_adj").write_text("900", encoding="ascii")
 
 
-def _send_alive(channel: Channel) -> None:
-    import psutil
+def _alive() -> Alive:
+    return Alive(psutil.Process().memory_info().rss, machine_memory_limit())
 
-    process, limit = psutil.Process(), machine_memory_limit()
+
+def _send_alive(channel: Channel) -> None:
     while True:
+        time.sleep(_ALIVE_SECONDS)
         try:
-            channel.send(Alive(process.memory_info().rss, limit))
+            channel.send(_alive())
         except OSError:  # the parent is gone; the other thread ends the process
             return
-        time.sleep(_ALIVE_SECONDS)
 
 
 def _read_stdin(lines: queue.SimpleQueue[str]) -> None:

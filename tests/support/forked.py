@@ -11,9 +11,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from unittest.mock import patch
+
+from tests.support.warm_workers import forked_workers, started_workers
 
 IMPORTED_ONCE = [
     "pytest",
@@ -40,13 +43,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Program:
-    """``main`` with ``arguments``; what it returns is the exit status. All has to be picklable."""
+    """``main`` with ``arguments``; what it returns is the exit status. All has to be picklable.
+
+    ``workers``: the address of who forks its evaluation workers, or None, and they are started.
+    """
 
     main: Callable[[Sequence[str]], object]
     arguments: Sequence[str]
     environment: Mapping[str, str]
     output: Path
     errors: Path
+    workers: str | None = None
 
 
 def run_forked(
@@ -55,12 +62,16 @@ def run_forked(
     environment: Mapping[str, str],
     *,
     apart: bool = False,
+    workers: str | None = None,
 ) -> Outcome:
-    """Run a program to its end. ``environment`` is all that it has; ``apart``: stderr goes to ``errors``."""
+    """Run a program to its end. ``environment`` is all that it has; ``apart``: stderr goes to ``errors``.
+
+    ``workers`` as in ``Program``.
+    """
     with tempfile.TemporaryDirectory(prefix="flockoff-forked-") as folder:
         output = Path(folder) / "output"
         errors = output.with_name("errors") if apart else output
-        process = start_forked(_run, Program(main, arguments, dict(environment), output, errors))
+        process = start_forked(_run, Program(main, arguments, dict(environment), output, errors, workers))
         process.join(TIMEOUT_SECONDS)
         late = process.exitcode is None
         if late:
@@ -96,4 +107,5 @@ def _run(program: Program) -> None:
     os.environ.clear()
     os.environ.update(program.environment)
     sys.argv = ["program", *program.arguments]
-    sys.exit(program.main(program.arguments))  # type: ignore[arg-type]
+    with started_workers() if program.workers is None else forked_workers(partial(str, program.workers)):
+        sys.exit(program.main(program.arguments))  # type: ignore[arg-type]

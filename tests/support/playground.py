@@ -20,6 +20,7 @@ from neurons import miner, validator
 from tests.support.forked import TIMEOUT_SECONDS, Outcome, run_forked
 from tests.support.local_subnet import UNHURRIED, enter_next_epoch, local_subnet
 from tests.support.tiny_model import row, write_dataset, write_tiny_model
+from tests.support.warm_workers import server_address
 
 
 @dataclass
@@ -76,7 +77,8 @@ class Playground:
 
     def validate(self, data_dir: Path, *more: str) -> Outcome:
         arguments = [*self.validator_arguments(data_dir), *more]
-        return run_forked(validator.main, arguments, self.environment(self.reader()))
+        environment = self.environment(self.reader())
+        return run_forked(validator.main, arguments, environment, workers=server_address())
 
     def start_validator(self, data_dir: Path, *more: str, number: int = 0) -> "subprocess.Popen[str]":
         arguments = [*self.validator_arguments(data_dir, number), *more]

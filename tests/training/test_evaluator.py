@@ -1,4 +1,4 @@
-"""The evaluator with real workers; starting one takes about ten seconds, so the tests share two."""
+"""The evaluator with real workers: the first is started, those that replace it are forked."""
 
 import os
 import signal
@@ -19,6 +19,7 @@ from flockoff.ports import Evaluator
 from flockoff.records import Measurement, Progress
 from flockoff.training.evaluator import WorkerEvaluator
 from tests.support.tiny_model import row, rules, write_dataset
+from tests.support.warm_workers import started_workers, workers_of
 
 pytestmark = pytest.mark.slow
 
@@ -85,18 +86,11 @@ def evaluate(
     )
 
 
-def workers() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "flockoff.training.worker" in " ".join(child.cmdline())
-    ]
-
-
 @pytest.fixture(scope="module")
 def first(evaluator: WorkerEvaluator, good: Dataset) -> Measurement:
-    """The good dataset's measurement by the first worker, before it did anything else."""
-    return evaluate(evaluator, good, 7)
+    """The good dataset's measurement by the first worker, which is really started, before anything else."""
+    with started_workers():
+        return evaluate(evaluator, good, 7)
 
 
 def test_evaluator_measures_with_progress_and_provenance(
@@ -144,16 +138,16 @@ def test_evaluator_same_content_and_seed_give_the_same_bits_in_any_order(
 def test_evaluator_miner_fault_leaves_the_worker_in_use(
     evaluator: WorkerEvaluator, first: Measurement, good: Dataset, tmp_path: Path
 ) -> None:
-    (worker,) = workers()
+    (worker,) = workers_of()
     long = tmp_path / "long.jsonl"
     with pytest.raises(MinerFault) as caught:
         evaluate(evaluator, Dataset(long, write_dataset(long, [row("a" * 500, "b")])), 7)
     assert caught.value.reason is Reason.NOTHING_TO_LEARN
-    assert workers() == [worker]
+    assert workers_of() == [worker]
 
 
 def test_evaluator_worker_inherits_no_secret(evaluator: WorkerEvaluator, first: Measurement) -> None:
-    (worker,) = workers()
+    (worker,) = workers_of()
     environment = worker.environ()
     assert "secret" not in "".join(environment.values())
     assert environment["HF_HUB_OFFLINE"] == "1"
@@ -167,7 +161,7 @@ def test_evaluator_dead_worker_is_replaced_and_the_next_gives_the_same_bits(
     log_file: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    (worker,) = workers()
+    (worker,) = workers_of()
     worker.send_signal(signal.SIGINT)  # as Ctrl-C does to the whole group: not the worker's business
     assert evaluate(evaluator, good, 7).loss == first.loss
     with log_file.open("a", encoding="utf-8") as log:
@@ -180,7 +174,7 @@ def test_evaluator_dead_worker_is_replaced_and_the_next_gives_the_same_bits(
             worker.kill()
 
     assert evaluate(evaluator, good, 7, kill_once).loss == first.loss
-    (other,) = workers()
+    (other,) = workers_of()
     assert other != worker
     assert "signal 9); last log line: the last words." in caplog.text
 
@@ -196,7 +190,7 @@ def test_evaluator_stopped_leaves_no_process_or_thread(
 
     with pytest.raises(EvaluationStopped):
         evaluate(evaluator, good, 9, slowly, should_stop=lambda: bool(seen))
-    assert not workers()
+    assert not workers_of()
     assert not [one for one in threading.enumerate() if one.name == "evaluation-worker-reader"]
     evaluator.close()
 
@@ -207,7 +201,7 @@ def test_evaluator_setup_error_of_the_worker_is_raised(model_dir: Path, evaluati
     )
     with pytest.raises(SetupError, match="is not the competition's evaluation set"):
         one.base_loss(on_progress=ignore, should_stop=never)
-    assert not workers()
+    assert not workers_of()
 
 
 PARENT = """

@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
@@ -19,6 +18,7 @@ from flockoff.training.device import device_fault
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.limits import WorkerLimits
 from tests.support.tiny_model import row, rules, write_dataset
+from tests.support.warm_workers import workers_of
 
 pytestmark = pytest.mark.slow
 
@@ -44,20 +44,12 @@ def limited(limits: WorkerLimits, model_dir: Path, evaluation_file: Path) -> Wor
 def evaluator(model_dir: Path, evaluation_file: Path) -> Iterator[WorkerEvaluator]:
     with closing(limited(WorkerLimits(frozen=8), model_dir, evaluation_file)) as one:
         yield one
-    assert not workers()
+    assert not workers_of()
 
 
 @pytest.fixture(scope="module")
 def undisturbed(evaluator: WorkerEvaluator, tmp_path_factory: pytest.TempPathFactory) -> Measurement:
     return measure(evaluator, tmp_path_factory.mktemp("undisturbed"))
-
-
-def workers() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "flockoff.training.worker" in " ".join(child.cmdline())
-    ]
 
 
 def measure(
@@ -93,7 +85,7 @@ def test_supervision_frozen_worker_is_replaced_and_nothing_is_lost(
     evaluator: WorkerEvaluator, undisturbed: Measurement, tmp_path: Path
 ) -> None:
     before = replaced("hung")
-    (frozen,) = workers()
+    (frozen,) = workers_of()
 
     disturbed = measure(evaluator, tmp_path, When("training", lambda: frozen.send_signal(signal.SIGSTOP)))
 
@@ -120,7 +112,7 @@ def test_supervision_out_of_memory_is_tried_again_in_less_memory(
     assert undisturbed.provenance.precision.pass_tokens == 2048
     assert (saving.steps, saving.train_rows) == (undisturbed.steps, undisturbed.train_rows)
     assert saving.loss == pytest.approx(undisturbed.loss, rel=1e-5)  # the same numbers are dropped
-    assert not workers()  # the next dataset gets an ordinary one
+    assert not workers_of()  # the next dataset gets an ordinary one
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -131,10 +123,10 @@ def test_supervision_dataset_on_which_three_workers_die_is_a_fault(
     before = replaced("killed")
 
     with pytest.raises(EvaluationFault, match="3 workers failed on it"):
-        measure(evaluator, tmp_path, When("loading", lambda: workers()[0].kill(), times=4))
+        measure(evaluator, tmp_path, When("loading", lambda: workers_of()[0].kill(), times=4))
 
     assert replaced("killed") == before + 3
-    assert not workers()
+    assert not workers_of()
 
 
 def test_supervision_too_slow_is_told_apart_and_not_tried_again(
@@ -146,7 +138,7 @@ def test_supervision_too_slow_is_told_apart_and_not_tried_again(
     with pytest.raises(EvaluationTooSlow, match=r"stopped after \d+ s.*max_seconds_per_miner"):
         measure(evaluator, tmp_path, seen.append)
 
-    assert not workers()
+    assert not workers_of()
     assert [one.phase for one in seen].count("loading") == 1
     assert not [one for one in threading.enumerate() if one.name == "evaluation-worker-reader"]
 

@@ -8,13 +8,13 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from flockoff.records import Measurement, Progress
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.pool import WorkerPlan
 from tests.support.tiny_model import row, rules, write_dataset
+from tests.support.warm_workers import started_workers, workers_of
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +47,7 @@ def evaluator(model_dir: Path, evaluation_file: Path, workers: int) -> WorkerEva
 def pair(model_dir: Path, evaluation_file: Path) -> Iterator[WorkerEvaluator]:
     with closing(evaluator(model_dir, evaluation_file, 2)) as two:
         yield two
-    assert not workers()
+    assert not workers_of()
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +74,6 @@ def measure_all(
         return [one.result() for one in measured]
 
 
-def workers() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "flockoff.training.worker" in " ".join(child.cmdline())
-    ]
-
-
 def without_seconds(measured: Sequence[Measurement]) -> list[Measurement]:
     return [replace(one, seconds=0.0) for one in measured]
 
@@ -90,7 +82,7 @@ def test_workers_two_at_once_measure_the_bits_that_one_measures(
     pair: WorkerEvaluator, alone: list[Measurement], datasets: Datasets
 ) -> None:
     measured = measure_all(pair, datasets)
-    assert len(workers()) == 2
+    assert len(workers_of()) == 2
     assert without_seconds(measured) == without_seconds(alone)
     assert len({one.loss for one in measured}) == len(datasets)
 
@@ -100,7 +92,7 @@ def test_workers_one_killed_in_mid_epoch_loses_nothing(
     pair: WorkerEvaluator, alone: list[Measurement], datasets: Datasets, caplog: pytest.LogCaptureFixture
 ) -> None:
     measure_all(pair, datasets[:2])
-    victims = workers()[:1]
+    victims = workers_of()[:1]
 
     def kill(progress: Progress) -> None:
         if progress.phase == "training" and victims:
@@ -120,7 +112,8 @@ def test_workers_other_kind_of_device_stands_idle(
     pair.close()
     measure(pair, datasets[0])  # the first kind under this seed
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")  # for the worker that is started now
-    measured = measure_all(pair, datasets[:3], lambda _: time.sleep(0.05))
+    with started_workers():  # the CPU's abilities are looked at when torch is imported
+        measured = measure_all(pair, datasets[:3], lambda _: time.sleep(0.05))
     assert {one.provenance.device for one in measured} == {alone[0].provenance.device}
     if "DEFAULT" not in alone[0].provenance.device:
         assert "its device is of another kind" in caplog.text
