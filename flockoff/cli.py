@@ -16,7 +16,7 @@ _UsageError: Any = typer.BadParameter.__mro__[1]  # Typer does not export it und
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CommandEntry:
     """A command defined in ``module`` under its own name. ``summary`` is also its help's first line."""
 
     name: str
@@ -24,48 +24,48 @@ class Entry:
     summary: str
 
 
-COMMANDS: dict[str, tuple[Entry, ...]] = {
+COMMANDS: dict[str, tuple[CommandEntry, ...]] = {
     "To begin": (
-        Entry(
+        CommandEntry(
             "demo",
             "flockoff.commands.demo",
             "Play one whole competition epoch on this machine: four miners, one validator, a local chain and "
             "hub.",
         ),
-        Entry(
+        CommandEntry(
             "doctor",
             "flockoff.commands.doctor",
             "Examine this machine: what it has, what it lacks, and the remedy for each.",
         ),
     ),
     "Mining": (
-        Entry(
+        CommandEntry(
             "init",
             "flockoff.commands.init",
             "Store wallet, network, subnet, repo and Hugging Face token in .env, for all other commands.",
         ),
-        Entry(
+        CommandEntry(
             "convert",
             "flockoff.commands.convert",
             "Convert OpenAI messages, ShareGPT, Alpaca or question-answer pairs to the competition's format.",
         ),
-        Entry(
+        CommandEntry(
             "check",
             "flockoff.commands.check",
             "Check a dataset as a validator will: format, limits, contamination; with line numbers and "
             "reasons.",
         ),
-        Entry(
+        CommandEntry(
             "score",
             "flockoff.commands.score",
             "Train on a dataset and measure the loss it leaves: a validator's number, to the last bit.",
         ),
-        Entry(
+        CommandEntry(
             "submit",
             "flockoff.commands.submit",
             "Submit a dataset: check everything, upload it, commit it on chain, and say what comes next.",
         ),
-        Entry(
+        CommandEntry(
             "status",
             "flockoff.commands.status",
             "Show where a miner stands: commitment, place in the queue, last verdict, score, weight, "
@@ -73,68 +73,68 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
         ),
     ),
     "Validating": (
-        Entry(
+        CommandEntry(
             "plan",
             "flockoff.commands.plan",
             "Estimate how many datasets a GPU evaluates in an epoch.",
         ),
-        Entry(
+        CommandEntry(
             "history",
             "flockoff.commands.history",
             "Show the last epochs in a validator's ledger, or how one miner fared in them.",
         ),
-        Entry(
+        CommandEntry(
             "explain",
             "flockoff.commands.explain",
             "Explain a weight: loss, wins, win rate, share, score, blend, from a validator's ledger.",
         ),
-        Entry(
+        CommandEntry(
             "report",
             "flockoff.commands.report",
             "Write one page to look at from a validator's ledger: leaderboard, verdicts, losses, wins, "
             "weights …",
         ),
-        Entry(
+        CommandEntry(
             "replay",
             "flockoff.commands.replay",
             "Train a stored evaluation again from its provenance: is the number in the ledger the right one?",
         ),
     ),
     "Watching a subnet": (
-        Entry(
+        CommandEntry(
             "leaderboard",
             "flockoff.commands.leaderboard",
             "Show who leads, by the chain or by a validator's ledger, with the reason for each verdict.",
         ),
-        Entry(
+        CommandEntry(
             "subnet",
             "flockoff.commands.subnet",
             "Show a subnet at a glance, from the chain: validators, queue, the worth of a share, the next "
             "epoch.",
         ),
-        Entry(
+        CommandEntry(
             "watch",
             "flockoff.commands.watch",
             "Watch miners and report events: evaluated, beaten, at fault, deregistered, weight gone.",
         ),
-        Entry(
+        CommandEntry(
             "site",
             "flockoff.commands.site",
             "Write a subnet's leaderboard from the chain as one static page, to host and to refresh by cron.",
         ),
     ),
     "Owning and developing": (
-        Entry(
+        CommandEntry(
             "competition",
             "flockoff.commands.competition",
             "Show a competition's rules and hash; seal an evaluation set, publish and verify a retired one.",
         ),
-        Entry(
+        CommandEntry(
             "simulate",
             "flockoff.simulate.command",
             "Play the game many epochs ahead: real scoring, queue and consensus, noise in place of training.",
         ),
-        Entry(
+        CommandEntry(
             "localnet",
             "flockoff.localnet.command",
             "Run a local chain and a local hub, and print the commands to try on them. Ends with Ctrl-C.",
@@ -146,7 +146,7 @@ COMMANDS: dict[str, tuple[Entry, ...]] = {
 class Deferred(TyperCommand):
     """Stands in for a command until it is invoked, or its help or completion is needed."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: CommandEntry) -> None:
         super().__init__(entry.name, short_help=entry.summary, rich_markup_mode=None)
         self._entry = entry
 

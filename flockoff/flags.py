@@ -19,10 +19,10 @@ from platformdirs import user_cache_path, user_data_path
 from typer.core import TyperCommand, TyperGroup
 
 from flockoff import __version__
+from flockoff.env_files import stored_variables
 from flockoff.errors import FlockoffError
 from flockoff.launch import tell_error
 from flockoff.records import is_repo_id
-from flockoff.stored import stored_variables
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = ("finney", "test", "local")

@@ -14,11 +14,11 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from flockoff import flags
+from flockoff.env_files import stored_variables
 from flockoff.errors import UsageError
 from flockoff.files import hand_written
 from flockoff.flags import PROJECT_ROOT
 from flockoff.logs import TRACE
-from flockoff.stored import stored_variables
 from flockoff.text import secrets_in
 
 _SECRET_CHARACTERS = 6

@@ -1,6 +1,7 @@
 """Imports go one way, foreign libraries stay behind their adapters, and the neurons stay thin."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ LAYERS = (
     ("files",),
     ("logs", "metrics"),
     ("records", "competition", "launch", "retry", "updates"),
-    ("stored",),
+    ("env_files",),
     ("ports", "flags", "pinned"),
     ("settings",),
     ("alerts",),
@@ -110,9 +111,26 @@ def imports() -> Iterator[tuple[str, str, str]]:
             yield from ((path, room, name) for name in imported(tree) if name != room)
 
 
+def test_architecture_public_class_names_are_unique() -> None:
+    places: dict[str, list[str]] = {}
+    for path, tree in modules().items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path)
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
 def test_architecture_every_room_has_its_layer() -> None:
     rooms = {room_of(path) for path in modules()} - {"__init__"}
     assert rooms <= {room for layer in LAYERS for room in layer}
+
+
+def test_architecture_readmes_tree_names_every_room() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = text[text.index("neurons/miner.py   ") :]
+    named = set(re.findall(r"^flockoff/(\w+)[./]", tree, re.MULTILINE)) | {"text"}  # which shares a line
+    rooms = {room_of(path) for path in modules()} - {"__init__", "neurons"}
+    assert named == rooms | {"ops"}
 
 
 def test_architecture_imports_go_down_only() -> None:
@@ -200,7 +218,7 @@ def test_architecture_command_starts_without_any_room_or_heavy_library(arguments
     assert done.returncode == 0 and "flockoff.cli" in loaded
     assert loaded & {*OWNERS, "numpy", "rich"} == set()
     rooms = {name.split(".")[1] for name in loaded if name.startswith("flockoff.")}
-    assert rooms == {"cli", "errors", "files", "flags", "launch", "logs", "records", "stored", "text"}
+    assert rooms == {"cli", "env_files", "errors", "files", "flags", "launch", "logs", "records", "text"}
 
 
 def test_architecture_private_parts_of_the_hubs_libraries_are_used_in_one_file() -> None:

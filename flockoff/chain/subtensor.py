@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flockoff.chain.connection import Access, Connection, Operation, T
-from flockoff.chain.faults import (
+from flockoff.chain.translation import (
     Circumstances,
     is_unknown_block,
     no_block,

@@ -42,7 +42,7 @@ from flockoff.settings import Credentials, NeuronSettings, read_credentials
 from flockoff.text import without_key
 
 
-class Role(StrEnum):
+class NeuronRole(StrEnum):
     MINER = "miner"
     VALIDATOR = "validator"
 
@@ -53,7 +53,7 @@ def doctor(
     data_dir: DataDir,
     wallet_path: WalletPath,
     role: Annotated[
-        Role | None, typer.Argument(help="Default: validator, or miner if PyTorch is not installed.")
+        NeuronRole | None, typer.Argument(help="Default: validator, or miner if PyTorch is not installed.")
     ] = None,
     netuid: Annotated[
         int | None,
@@ -105,7 +105,7 @@ def doctor(
 
     def program(_stop: threading.Event) -> int:
         there = importlib.util.find_spec("torch") is not None
-        chosen = role or (Role.VALIDATOR if there else Role.MINER)
+        chosen = role or (NeuronRole.VALIDATOR if there else NeuronRole.MINER)
         findings = _findings(chosen, neuron, credentials, competition, cache_dir, data_dir, device)
         if as_json:
             found = list(findings)

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from flockoff.commands.tables import console, outside, print_json
+from flockoff.env_files import variables_in
 from flockoff.errors import SetupError, UsageError
 from flockoff.files import hand_written, remedy_for
 from flockoff.flags import (
@@ -27,7 +28,6 @@ from flockoff.flags import (
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
 from flockoff.settings import check_token, read_credentials
-from flockoff.stored import variables_in
 
 _PLAIN = re.compile(r"[\w./:@~+=,-]+", re.ASCII)
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=")

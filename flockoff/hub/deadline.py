@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class HubCall:
     """One attempt at one operation, of one or more requests."""
 
     doing: str  # "download alice/x", for messages
@@ -46,15 +46,15 @@ class Call:
             raise HubTransient(f"Could not {self.doing}: the hub took too long.")
 
 
-_current: ContextVar[Call | None] = ContextVar("_current", default=None)
+_current: ContextVar[HubCall | None] = ContextVar("_current", default=None)
 
 
-def current_call() -> Call | None:
+def current_call() -> HubCall | None:
     return _current.get()
 
 
 @contextmanager
-def under_way(call: Call) -> Iterator[None]:
+def under_way(call: HubCall) -> Iterator[None]:
     """Assign this thread's requests to ``call``."""
     call.check()
     token = _current.set(call)

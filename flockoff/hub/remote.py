@@ -14,13 +14,13 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import DatasetInfo, RepoFile
 
 from flockoff.errors import HubFatal, Reason
-from flockoff.hub.deadline import Call, under_way
-from flockoff.hub.faults import translated
+from flockoff.hub.deadline import HubCall, under_way
 from flockoff.hub.files import Missing, RemoteFile
 from flockoff.hub.library import build_hf_headers
 from flockoff.hub.retries import Patience, Stop
 from flockoff.hub.session import configure_library
 from flockoff.hub.transfer import Transfer, fetch
+from flockoff.hub.translation import translated
 from flockoff.logs import TRACE
 from flockoff.records import RepoState, is_repo_id
 from flockoff.text import without_key
@@ -59,7 +59,7 @@ class Remote:
         log.log(TRACE, "hub: %s", doing)
         with translated(doing):
             home = httpx2.URL(self._endpoint)
-            with under_way(Call(doing, self._stop, self._patience.deadline(size), home)):
+            with under_way(HubCall(doing, self._stop, self._patience.deadline(size), home)):
                 yield
 
     def whoami(self) -> Mapping[str, Any]:

@@ -12,8 +12,8 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 
 from flockoff.errors import HubTransient, SetupError
 from flockoff.hub.deadline import current_call, watch
-from flockoff.hub.faults import reason_of, retry_after, translate
 from flockoff.hub.surroundings import connecting
+from flockoff.hub.translation import reason_of, retry_after, translate
 
 # Seconds of silence. By default huggingface_hub waits for ever for whoami, create or commit.
 _TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
@@ -21,7 +21,7 @@ _configuring = threading.Lock()
 
 
 def session() -> httpx2.Client:
-    """The client, created on first use. No request outlives its ``deadline.Call``."""
+    """The client, created on first use. No request outlives its ``deadline.HubCall``."""
     configure_library()
     return get_session()
 

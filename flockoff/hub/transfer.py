@@ -12,12 +12,12 @@ from typing import BinaryIO
 import httpx2
 
 from flockoff.errors import HubTransient, SetupError
-from flockoff.hub.deadline import Call, under_way
-from flockoff.hub.faults import translated
+from flockoff.hub.deadline import HubCall, under_way
 from flockoff.hub.files import ContentGone, RemoteFile, digest_of, move_into_place
 from flockoff.hub.library import hf_raise_for_status
 from flockoff.hub.retries import Stop
 from flockoff.hub.session import check_scheme, session
+from flockoff.hub.translation import translated
 
 _MAX_REDIRECTS = 5
 _GONE = frozenset({404, 410})
@@ -45,7 +45,7 @@ def fetch(remote: RemoteFile, target: Path, transfer: Transfer) -> None:
     other kinds, and Interrupted.
     """
     doing = f"download {remote.path}"
-    with translated(doing), under_way(Call(doing, transfer.stop, transfer.deadline, home=None)):
+    with translated(doing), under_way(HubCall(doing, transfer.stop, transfer.deadline, home=None)):
         target.parent.mkdir(parents=True, exist_ok=True)
         with _part_of(target) as part:
             with part.open("ab") as file:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flockoff.chain import WalletRef
 from flockoff.chain.connection import Access, Connection, Operation, T
-from flockoff.chain.faults import Circumstances, translate
+from flockoff.chain.translation import Circumstances, translate
 from flockoff.errors import ChainFatal, FlockoffError, LocalnetError, SetupError
 from flockoff.text import counted
 

@@ -11,7 +11,7 @@ from flockoff.errors import MinerFault
 from flockoff.ledger import Result
 from flockoff.ledger.views import Timing
 from flockoff.records import ModelId
-from flockoff.report.facts import Entry, Facts
+from flockoff.report.facts import BoardEntry, Facts
 from flockoff.text import printable, short_hotkey
 
 MOST_COMPETITORS = 64  # in the win matrix: more squares would be too small to see
@@ -55,7 +55,7 @@ def page_data(facts: Facts) -> Json:
     }
 
 
-def _miner(entry: Entry, details: dict[str, int]) -> Json:
+def _miner(entry: BoardEntry, details: dict[str, int]) -> Json:
     return {
         "hotkey": entry.hotkey,
         "short": short_hotkey(entry.hotkey),
@@ -74,7 +74,7 @@ def _miner(entry: Entry, details: dict[str, int]) -> Json:
     }
 
 
-def _hub_path(entry: Entry) -> str | None:
+def _hub_path(entry: BoardEntry) -> str | None:
     """The dataset's path on the Hub; None for a malformed commitment."""
     try:
         model_id = ModelId.parse((entry.turns[0].model_id if entry.turns else None) or entry.model_id)
@@ -146,7 +146,7 @@ def _trends(facts: Facts, places: dict[str, int]) -> Json:
     }
 
 
-def _noise(board: Iterable[Entry], places: dict[str, int]) -> list[list[Any]]:
+def _noise(board: Iterable[BoardEntry], places: dict[str, int]) -> list[list[Any]]:
     """Each miner's losses of its current content under several epochs' seeds: [[epoch, loss], …]."""
     found: list[list[Any]] = []
     for entry in board:

@@ -27,7 +27,7 @@ Standing = Literal["eligible", "at_fault", "not_evaluated", "no_turn"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BoardEntry:
     """One miner on the leaderboard. ``last``: its latest turn, in any epoch; the first of ``turns``. Win
     rate, share and weight are of the epoch shown; the score is the one after it.
     """
@@ -82,7 +82,7 @@ class Facts:
     running: EpochSummary | None
     places: tuple[Place, ...]  # of the current epoch
     strip: tuple[EpochSummary, ...]  # the last epochs, oldest first
-    board: tuple[Entry, ...]
+    board: tuple[BoardEntry, ...]
     contest: Contest  # of the eligible of the epoch shown
     base: Measurement | None
     trends: Trends
@@ -92,7 +92,7 @@ class Facts:
     epsilon: float
 
     @property
-    def burn(self) -> Entry | None:
+    def burn(self) -> BoardEntry | None:
         return next((entry for entry in self.board if entry.burn), None)
 
     @property
@@ -157,7 +157,7 @@ def _board(
     turns: Mapping[str, tuple[Result, ...]],
     epoch: int,
     burn: str | None,
-) -> tuple[Entry, ...]:
+) -> tuple[BoardEntry, ...]:
     """Everybody in the epoch, in the leaderboard's order, then other committers."""
     listed = {row.hotkey for row in rows}
     others = [
@@ -172,11 +172,11 @@ def _board(
     )
 
 
-def _entry(row: Result, turns: tuple[Result, ...], epoch: int, known: Collection[str]) -> Entry:
+def _entry(row: Result, turns: tuple[Result, ...], epoch: int, known: Collection[str]) -> BoardEntry:
     # Turns in the current epoch are shown with that epoch.
     settled = tuple(turn for turn in turns if turn.epoch <= epoch)
     last = settled[0] if settled else None
-    return Entry(
+    return BoardEntry(
         hotkey=row.hotkey,
         uid=row.uid,
         model_id=printable((last.model_id if last else row.model_id) or "", _MODEL_ID_CHARACTERS),

@@ -23,7 +23,7 @@ _COMMITMENT_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SiteRow:
     """A line of the leaderboard. ``standing`` and ``label`` are the chip's, ``why`` the words beside it."""
 
     of: Standing
@@ -77,7 +77,7 @@ def render_site(found: Standings, reports: Sequence[PublishedReport]) -> str:
     )
 
 
-def _row(each: Standing, found: Standings) -> Row:
+def _row(each: Standing, found: Standings) -> SiteRow:
     if each.burn:
         standing, label, why = "no_turn", "burn", "The owner's: the chain does not pay it out."
     elif each.problem is not None:
@@ -89,7 +89,7 @@ def _row(each: Standing, found: Standings) -> Row:
     else:
         standing, label, why = "eligible", "counts", f"Committed in block {each.block:,}."
     weights = each.weights.values()
-    return Row(
+    return SiteRow(
         of=each,
         commitment=printable(each.commitment or "", _COMMITMENT_CHARACTERS),
         standing=standing,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from flockoff.report.facts import Entry, Facts
+from flockoff.report.facts import BoardEntry, Facts
 from flockoff.text import short_names
 
 _MINUS, _NONE = "\N{MINUS SIGN}", "\N{EN DASH}"
@@ -17,7 +17,7 @@ _STANDINGS = {
 _SPARK_WIDTH, _SPARK_HEIGHT, _SPARK_POINTS = 72, 18, 36
 
 
-def verdict_words(entry: Entry, facts: Facts) -> tuple[str, str]:
+def verdict_words(entry: BoardEntry, facts: Facts) -> tuple[str, str]:
     """The verdict in one or two words, and its reason, which is never empty."""
     if entry.burn:
         return "burn", "Nobody has a score: all weight is the subnet owner's, whom the chain does not pay."
@@ -41,7 +41,7 @@ def _named(detail: str, facts: Facts) -> str:
     return short_names(detail, {entry.hotkey: entry.uid for entry in facts.board if entry.uid is not None})
 
 
-def _waiting_words(entry: Entry, facts: Facts) -> str:
+def _waiting_words(entry: BoardEntry, facts: Facts) -> str:
     for waiting in facts.queue:
         if waiting.hotkey == entry.hotkey:
             epochs = "the next epoch" if waiting.at_the_latest == 1 else f"{waiting.at_the_latest} epochs"

@@ -20,7 +20,7 @@ from flockoff.records import Commitment, Epoch, ModelId, Neuron, SubnetSnapshot,
 from flockoff.scoring import epoch_seed
 from flockoff.simulate.noise import on_hardware, seed_losses
 from flockoff.simulate.ownership import Library
-from flockoff.simulate.population import Dataset, Miner, Strategy, Submission, populate, public_rows
+from flockoff.simulate.population import GameDataset, Miner, Move, Strategy, populate, public_rows
 from flockoff.simulate.scenario import Scenario
 from flockoff.yuma import YumaInputs, YumaResult, as_u16, run_epoch
 
@@ -42,7 +42,7 @@ _CONTAMINATED = MinerFault(Reason.CONTAMINATED, "Rows contain answers of the eva
 _ENDLESS = EvaluationTooSlow("No worker finishes it.")
 
 
-class Role(StrEnum):
+class ValidatorRole(StrEnum):
     HONEST = "honest"
     WEIGHT_COPIER = "weight copier"
     DISHONEST = "dishonest"
@@ -54,7 +54,7 @@ class History:
     """What the chain decided in each epoch. Rows are epochs, from the first one."""
 
     miners: tuple[Miner, ...]
-    roles: tuple[Role, ...]  # of the validators
+    roles: tuple[ValidatorRole, ...]  # of the validators
     incentive: Matrix  # (epochs, miners)
     burned: Matrix  # (epochs,), incentive of the subnet owner
     validator_trust: Matrix  # (epochs, validators)
@@ -147,9 +147,9 @@ class _Game:
         for number, role in enumerate(self.roles):
             measured = on_hardware(self.scenario.noise, losses, rng)
             down = rng.random() < 0.5
-            if role is Role.WEIGHT_COPIER:
+            if role is ValidatorRole.WEIGHT_COPIER:
                 self._set_weights(number, epoch, self.consensus)
-            elif role is not Role.FLAKY or not down:
+            elif role is not ValidatorRole.FLAKY or not down:
                 measure = dict(
                     zip((dataset.name for dataset in self.datasets), measured.tolist(), strict=True)
                 )
@@ -210,7 +210,7 @@ class _Game:
         return settlement.verdicts
 
     def _measured(
-        self, epoch: Epoch, commitment: Commitment, dataset: Dataset, loss: float, library: Library
+        self, epoch: Epoch, commitment: Commitment, dataset: GameDataset, loss: float, library: Library
     ) -> Verdict:
         """The verdict on a trainable dataset; ``loss`` is that of all its rows."""
         base, fault = self.scenario.noise.base_loss, None
@@ -252,7 +252,7 @@ class _Game:
         row = np.zeros(len(self.hotkeys))
         for hotkey, weight in decision.weights.items():
             row[uids[hotkey]] = weight
-        if self.roles[number] is Role.DISHONEST and self.friend is not None:
+        if self.roles[number] is ValidatorRole.DISHONEST and self.friend is not None:
             row *= 1 - self.scenario.validators.favour
             row[self.friend] += self.scenario.validators.favour
         return row
@@ -307,13 +307,13 @@ class _Game:
         return result
 
 
-def _roles(scenario: Scenario) -> tuple[Role, ...]:
+def _roles(scenario: Scenario) -> tuple[ValidatorRole, ...]:
     counts = scenario.validators
     return (
-        *[Role.HONEST] * counts.honest,
-        *[Role.FLAKY] * counts.flaky,
-        *[Role.WEIGHT_COPIER] * counts.weight_copiers,
-        *[Role.DISHONEST] * counts.dishonest,
+        *[ValidatorRole.HONEST] * counts.honest,
+        *[ValidatorRole.FLAKY] * counts.flaky,
+        *[ValidatorRole.WEIGHT_COPIER] * counts.weight_copiers,
+        *[ValidatorRole.DISHONEST] * counts.dishonest,
     )
 
 
@@ -322,7 +322,7 @@ def _friend_uid(miners: Iterable[Miner], first_uid: int) -> int | None:
     return next(uids, None)
 
 
-def _datasets(miners: Iterable[Miner]) -> list[Dataset]:
+def _datasets(miners: Iterable[Miner]) -> list[GameDataset]:
     """Every dataset once, by name, so that an epoch's noise does not depend on the miners' order."""
     found = {
         submission.dataset.name: submission.dataset for miner in miners for submission in miner.submissions
@@ -335,7 +335,7 @@ class _Entry:
     """A counting commitment's dataset."""
 
     commitment: Commitment
-    dataset: Dataset
+    dataset: GameDataset
 
 
 def _entry(miner: Miner, uid: int, epoch: int) -> _Entry | None:
@@ -349,9 +349,9 @@ def _entry(miner: Miner, uid: int, epoch: int) -> _Entry | None:
     return _Entry(Commitment(miner.hotkey, uid, model_id, _block(counting[-1])), dataset)
 
 
-def _claim(commitment: Commitment, dataset: Dataset) -> Claim:
+def _claim(commitment: Commitment, dataset: GameDataset) -> Claim:
     return Claim(dataset.content, commitment.hotkey, commitment.block, commitment.uid)
 
 
-def _block(submission: Submission) -> int:
+def _block(submission: Move) -> int:
     return submission.epoch * TEMPO + submission.offset

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flockoff.simulate.game import History, Matrix, Role
+from flockoff.simulate.game import History, Matrix, ValidatorRole
 from flockoff.simulate.population import CHEATS, Strategy
 from flockoff.simulate.scenario import Scenario
 
@@ -20,7 +20,7 @@ FINAL_EPOCHS = 20  # over which the newcomer's final share is averaged
 class ValidatorOutcome:
     """``trust`` and ``dividends`` are means over all epochs, ``low_trust`` is the 5th percentile of trust."""
 
-    role: Role
+    role: ValidatorRole
     trust: float
     low_trust: float
     dividends: float
@@ -58,7 +58,7 @@ def measure(scenario: Scenario, history: History) -> Outcome:
     tau = kendall_tau(-changes[honest], earned[honest], min_gap=2 * scenario.noise.seed)
     newcomer_share, newcomer_epochs = _newcomer(scenario, history)
     validators = _validators(history)
-    trust = min((each.trust for each in validators if each.role is Role.HONEST), default=None)
+    trust = min((each.trust for each in validators if each.role is ValidatorRole.HONEST), default=None)
     return Outcome(
         shares=shares,
         hotkeys={strategy: int(of[strategy].sum()) for strategy in present},

@@ -57,7 +57,7 @@ LARGEST_TOKENS = 5_120_000
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
+class GameDataset:
     """``change``: of the loss, relative to the base model's, averaged over seeds. ``content``: its identity
     to duplicate detection: a detected copy has its original's.
     """
@@ -73,19 +73,19 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class Move:
     """A commitment, made in ``epoch`` and counting from the next one; 0 is before the game."""
 
     epoch: int
     offset: int  # blocks after the epoch's start
-    dataset: Dataset
+    dataset: GameDataset
 
 
 @dataclass(frozen=True, slots=True)
 class Miner:
     hotkey: str
     strategy: Strategy
-    submissions: tuple[Submission, ...]  # in order of epoch, at least one
+    submissions: tuple[Move, ...]  # in order of epoch, at least one
 
 
 def populate(scenario: Scenario, seed: int) -> list[Miner]:
@@ -139,30 +139,30 @@ def _spammers(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
 
 
 def _sybils(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
-    dataset = Dataset("sybil", scenario.data.middling, "sybil")
+    dataset = GameDataset("sybil", scenario.data.middling, "sybil")
     for number, offset in enumerate(sorted(next(offsets) for _ in range(scenario.miners.sybils))):
         strategy = Strategy.SYBIL if number else Strategy.FIRST_SYBIL
-        yield Miner(_hotkey(strategy, number), strategy, (Submission(0, offset, dataset),))
+        yield Miner(_hotkey(strategy, number), strategy, (Move(0, offset, dataset),))
 
 
 def _contaminators(scenario: Scenario, offsets: Iterator[int], rng: np.random.Generator) -> Iterator[Miner]:
     for number in range(scenario.miners.contaminators):
         hotkey = _hotkey(Strategy.CONTAMINATOR, number)
         found = bool(rng.random() < scenario.data.contamination_recall)
-        dataset = Dataset(
+        dataset = GameDataset(
             hotkey,
             scenario.data.contaminated,
             hotkey,
             contaminated=found,
             sealed_change=scenario.data.contaminated_sealed,
         )
-        yield Miner(hotkey, Strategy.CONTAMINATOR, (Submission(0, next(offsets), dataset),))
+        yield Miner(hotkey, Strategy.CONTAMINATOR, (Move(0, next(offsets), dataset),))
 
 
 def _exact_copiers(scenario: Scenario, offsets: Iterator[int], honest: Sequence[Miner]) -> Iterator[Miner]:
     for number in range(scenario.miners.exact_copiers):
         offset = next(offsets)
-        copies = [Submission(epoch, offset, dataset) for epoch, dataset in _worth_copying(honest)]
+        copies = [Move(epoch, offset, dataset) for epoch, dataset in _worth_copying(honest)]
         yield Miner(_hotkey(Strategy.EXACT_COPIER, number), Strategy.EXACT_COPIER, tuple(copies))
 
 
@@ -175,10 +175,10 @@ def _disguised_copiers(
         for epoch, original in _worth_copying(honest):
             found = rng.random() < scenario.data.copy_recall
             name = f"{hotkey}-{epoch}"
-            dataset = Dataset(
+            dataset = GameDataset(
                 name, original.change + scenario.data.copy_costs, original.content if found else name
             )
-            copies.append(Submission(epoch, offset, dataset))
+            copies.append(Move(epoch, offset, dataset))
         yield Miner(hotkey, Strategy.DISGUISED_COPIER, tuple(copies))
 
 
@@ -198,12 +198,10 @@ def _swappers(scenario: Scenario, offsets: Iterator[int]) -> Iterator[Miner]:
     for number in range(scenario.miners.swappers):
         offset, hotkey = next(offsets), _hotkey(Strategy.SWAPPER, number)
         change = scenario.data.best - scenario.data.ahead
-        good = Dataset(f"{hotkey}-good", change, f"{hotkey}-good")
+        good = GameDataset(f"{hotkey}-good", change, f"{hotkey}-good")
         endless = replace(good, name=f"{hotkey}-endless", content=f"{hotkey}-endless", endless=True)
         turn = scenario.miners.sleepers_turn
-        yield Miner(
-            hotkey, Strategy.SWAPPER, (Submission(0, offset, good), Submission(turn, offset, endless))
-        )
+        yield Miner(hotkey, Strategy.SWAPPER, (Move(0, offset, good), Move(turn, offset, endless)))
 
 
 def _thefts(scenario: Scenario, offsets: Iterator[int], seed: int) -> Iterator[Miner]:
@@ -265,12 +263,12 @@ def _committing(
     return Miner(hotkey, strategy, (_with_rows(hotkey, epoch, offset, change, rows),))
 
 
-def _with_rows(who: str, epoch: int, offset: int, change: float, rows: tuple[Row, ...]) -> Submission:
+def _with_rows(who: str, epoch: int, offset: int, change: float, rows: tuple[Row, ...]) -> Move:
     name = f"{who}-{epoch}"
-    return Submission(epoch, offset, Dataset(name, change, name, rows=rows))
+    return Move(epoch, offset, GameDataset(name, change, name, rows=rows))
 
 
-def _worth_copying(honest: Sequence[Miner]) -> Iterator[tuple[int, Dataset]]:
+def _worth_copying(honest: Sequence[Miner]) -> Iterator[tuple[int, GameDataset]]:
     """Each dataset that is better than all before it, with the epoch after its commitment.
 
     It is public by then. A thief cannot know which is truly the best.
@@ -298,7 +296,7 @@ def _miner(
     submissions = []
     for epoch, offset, change in plan:
         name = f"{hotkey}-{epoch}"
-        submissions.append(Submission(epoch, offset, Dataset(name, change, name, tokens=tokens)))
+        submissions.append(Move(epoch, offset, GameDataset(name, change, name, tokens=tokens)))
     return Miner(hotkey, strategy, tuple(submissions))
 
 

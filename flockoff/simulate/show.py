@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from flockoff.simulate.game import Role
+from flockoff.simulate.game import ValidatorRole
 from flockoff.simulate.outcome import Outcome
 from flockoff.simulate.sweep import Trial
 from flockoff.text import counted
@@ -49,7 +49,7 @@ def show_comparison(console: Console, outcomes: Mapping[str, Outcome]) -> None:
         table.add_row("newcomer's final share", *(MISSING if s is None else f"{s:.1%}" for s in shares))
         table.add_row("epochs to half of that", *epochs)
     trust = [
-        min((each.trust for each in outcome.validators if each.role is Role.HONEST), default=None)
+        min((each.trust for each in outcome.validators if each.role is ValidatorRole.HONEST), default=None)
         for outcome in outcomes.values()
     ]
     table.add_row("vtrust of the worst honest validator", *map(_number, trust))

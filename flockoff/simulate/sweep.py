@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flockoff.simulate.game import Role, play
+from flockoff.simulate.game import ValidatorRole, play
 from flockoff.simulate.outcome import Outcome, measure
 from flockoff.simulate.scenario import Scenario
 
@@ -55,7 +55,9 @@ def sweep(
 
 
 def _trial(constant: str, value: float, default: bool, outcomes: Sequence[Outcome]) -> Trial:
-    trust = [each.trust for outcome in outcomes for each in outcome.validators if each.role is Role.HONEST]
+    trust = [
+        each.trust for outcome in outcomes for each in outcome.validators if each.role is ValidatorRole.HONEST
+    ]
     return Trial(
         constant=constant,
         value=value,

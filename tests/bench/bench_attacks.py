@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from flockoff.simulate.game import Role, play
+from flockoff.simulate.game import ValidatorRole, play
 from flockoff.simulate.outcome import measure
 from flockoff.simulate.population import Strategy
 from flockoff.simulate.scenario import PRESETS
@@ -43,7 +43,9 @@ def line(name: str, games: int) -> str:
     tau = [outcome.tau for outcome in outcomes if outcome.tau is not None]
     share = [outcome.newcomer_share for outcome in outcomes if outcome.newcomer_share is not None]
     epochs = [outcome.newcomer_epochs for outcome in outcomes if outcome.newcomer_epochs is not None]
-    trust = [each.trust for outcome in outcomes for each in outcome.validators if each.role is Role.HONEST]
+    trust = [
+        each.trust for outcome in outcomes for each in outcome.validators if each.role is ValidatorRole.HONEST
+    ]
     cells = (
         f"`{name}`",
         f"{np.mean(earned):.1%}",

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from flockoff.competition import Queue, Scoring
-from flockoff.simulate.game import Role, play
+from flockoff.simulate.game import ValidatorRole, play
 from flockoff.simulate.noise import NoiseModel
 from flockoff.simulate.outcome import Outcome, measure
 from flockoff.simulate.scenario import PRESETS, Data, Scenario
@@ -72,7 +72,9 @@ def queues() -> Iterator[tuple[str, Scenario]]:
 
 
 def line(name: str, outcomes: list[Outcome]) -> str:
-    trust = [each.trust for outcome in outcomes for each in outcome.validators if each.role is Role.HONEST]
+    trust = [
+        each.trust for outcome in outcomes for each in outcome.validators if each.role is ValidatorRole.HONEST
+    ]
     cheats = [outcome.cheats for outcome in outcomes]
     tau = [outcome.tau for outcome in outcomes if outcome.tau is not None]
     share = [outcome.newcomer_share for outcome in outcomes if outcome.newcomer_share is not None]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flockoff.chain.faults import BY_CODE, BY_NAME, Circumstances, no_subnet, translate
+from flockoff.chain.translation import BY_CODE, BY_NAME, Circumstances, no_subnet, translate
 from flockoff.chain.wallets import WalletRef
 from flockoff.errors import ChainCooldown, ChainError, ChainFatal, ChainTransient, NoFunds, NotRegistered
 

@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.testing import Result
 
 from flockoff import __version__
-from flockoff.cli import COMMANDS, Deferred, Entry, app, main
+from flockoff.cli import COMMANDS, CommandEntry, Deferred, app, main
 from flockoff.launch import errors_as_json, tell_error
 from flockoff.logs import say_on_stderr
 from tests.support.forked import run_forked
@@ -42,7 +42,7 @@ def test_every_command_has_json_and_a_help_with_an_example(
 
 
 @pytest.mark.parametrize("entry", [entry for group in COMMANDS.values() for entry in group])
-def test_every_command_begins_its_help_with_the_summary_that_lists_it(entry: Entry) -> None:
+def test_every_command_begins_its_help_with_the_summary_that_lists_it(entry: CommandEntry) -> None:
     assert (Deferred(entry).load().help or "").partition("\n\n")[0] == entry.summary
 
 
@@ -151,11 +151,11 @@ def test_command_that_lacks_a_package_says_how_to_get_it(
     (tmp_path / "broken.py").write_text("import flockoff.module_that_is_not_there", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(typer.Exit):
-        Deferred(Entry("lacking", "lacking", "")).load()
+        Deferred(CommandEntry("lacking", "lacking", "")).load()
     said = "This needs package_that_nobody_has, which is not installed. Run: uv sync\n"
     assert capsys.readouterr().err == said
     with pytest.raises(ModuleNotFoundError, match=r"flockoff\.module"):  # a bug, not an installation
-        Deferred(Entry("broken", "broken", "")).load()
+        Deferred(CommandEntry("broken", "broken", "")).load()
 
 
 def test_fault_list_is_json_for_machines(command: Callable[..., Result]) -> None:

@@ -12,7 +12,7 @@ from typer.testing import Result
 
 from flockoff.commands.init import merged
 from flockoff.competition import ORIGINAL_COMPETITION_ID
-from flockoff.stored import variables_in
+from flockoff.env_files import variables_in
 from tests.support.playground import Playground
 
 Command = Callable[..., Result]

@@ -17,7 +17,7 @@ from flockoff.hub import HubClient
 from flockoff.hub.files import digest_of
 from flockoff.hub.rights import can_write, writable_owners
 from flockoff.localnet.hub import HubServer, altered, answer, cut
-from flockoff.localnet.hub.faults import Behaviour
+from flockoff.localnet.hub.script import Behaviour
 from flockoff.logs import TRACE
 from flockoff.ports import Hub
 from flockoff.records import HubAccount, RepoState

@@ -22,8 +22,8 @@ from flockoff.errors import (
     Reason,
     SetupError,
 )
-from flockoff.hub.faults import FOREIGN, RULES, retry_after, rule_for, translate, translated
 from flockoff.hub.files import Missing
+from flockoff.hub.translation import FOREIGN, RULES, retry_after, rule_for, translate, translated
 
 REQUEST = httpx2.Request("GET", "http://hub/x", headers={"Authorization": "Bearer hf_secret"})
 

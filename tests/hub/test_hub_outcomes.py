@@ -10,7 +10,7 @@ import pytest
 from flockoff.errors import Fault, FlockoffError, HubTransient, MinerFault, Reason, SetupError
 from flockoff.hub import HubClient
 from flockoff.localnet.hub import HubServer, HubSettings
-from flockoff.localnet.hub.faults import answer
+from flockoff.localnet.hub.script import answer
 from tests.support.hub_operations import CONTENT, OPERATIONS, Ground, prepare_ground
 from tests.support.hub_users import HASTE, Owner
 

@@ -16,7 +16,7 @@ from flockoff.errors import FlockoffError, HubTransient, MinerFault
 from flockoff.hub import HubClient
 from flockoff.hub.files import digest_of
 from flockoff.localnet.hub import HubServer, HubSettings, altered, answer
-from flockoff.localnet.hub.faults import Behaviour
+from flockoff.localnet.hub.script import Behaviour
 from tests.support.examples import examples
 from tests.support.hub_operations import OPERATIONS, Ground
 from tests.support.hub_users import HASTE, Owner

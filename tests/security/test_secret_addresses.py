@@ -15,7 +15,7 @@ from flockoff.hub import HubClient, Patience
 from flockoff.hub.retries import Stop
 from flockoff.hub.transfer import Transfer
 from flockoff.localnet.hub import HubServer, HubSettings
-from flockoff.localnet.hub.faults import answer
+from flockoff.localnet.hub.script import answer
 from flockoff.settings import Credentials, miner_settings, read_credentials
 
 PASSWORD = "hub-password-41fe"

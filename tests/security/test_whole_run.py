@@ -20,7 +20,7 @@ import pytest
 from flockoff.chain import WalletRef
 from flockoff.hub import HubClient
 from flockoff.ledger import Ledger
-from flockoff.localnet.hub.faults import answer
+from flockoff.localnet.hub.script import answer
 from flockoff.openers import ledger_path
 from flockoff.records import ModelId, Verdict
 from tests.support.forked import TIMEOUT_SECONDS, Outcome

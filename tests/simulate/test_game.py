@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flockoff.simulate.game import Role, play
-from flockoff.simulate.population import USUAL_TOKENS, Dataset, Miner, Strategy, Submission, populate
+from flockoff.simulate.game import ValidatorRole, play
+from flockoff.simulate.population import USUAL_TOKENS, GameDataset, Miner, Move, Strategy, populate
 from flockoff.simulate.scenario import PRESETS, Data, Miners, Scenario, Validators
 from tests.support.examples import examples
 from tests.support.small_games import earned, honest_validators, miner, silent_game
@@ -74,8 +74,8 @@ def test_game_copy_committed_before_its_original_was_evaluated_loses_what_it_won
 
 
 def test_game_contaminated_dataset_that_is_found_out_earns_nothing() -> None:
-    cheat = Dataset("cheat", -0.5, "cheat", contaminated=True)
-    miners = [Miner("cheat", Strategy.CONTAMINATOR, (Submission(0, 0, cheat),)), miner("fair", -0.01)]
+    cheat = GameDataset("cheat", -0.5, "cheat", contaminated=True)
+    miners = [Miner("cheat", Strategy.CONTAMINATOR, (Move(0, 0, cheat),)), miner("fair", -0.01)]
 
     history = play(silent_game(5), 0, miners=miners)
 
@@ -105,7 +105,7 @@ def test_game_weight_copier_follows_one_epoch_behind() -> None:
 
     history = play(silent_game(61, validators, consensus_blend=0.0, max_vtrust_loss=1.0), 0, miners=miners)
 
-    assert history.roles == (Role.HONEST, Role.HONEST, Role.WEIGHT_COPIER)
+    assert history.roles == (ValidatorRole.HONEST, ValidatorRole.HONEST, ValidatorRole.WEIGHT_COPIER)
     # The others moved .2 from the old to the new one; the copier still has all on the old one.
     np.testing.assert_allclose(history.validator_trust[60], [1.0, 1.0, 0.8], atol=1e-4)
 
@@ -116,7 +116,7 @@ def test_game_flaky_validator_that_was_away_recovers() -> None:
 
     history = play(silent_game(60, validators), 0, miners=miners)
 
-    assert history.roles[-1] is Role.FLAKY
+    assert history.roles[-1] is ValidatorRole.FLAKY
     assert history.validator_trust[-1, -1] > 0.99
 
 
@@ -222,11 +222,11 @@ def test_game_slow_validators_come_to_everyone_in_turn() -> None:
 
 def test_game_swapper_keeps_its_score_only_where_nothing_thaws() -> None:
     other = miner("other", -0.04)
-    good = Dataset("good", -0.06, "good")
+    good = GameDataset("good", -0.06, "good")
     swapper = Miner(
         "swapper",
         Strategy.SWAPPER,
-        (Submission(0, 0, good), Submission(5, 0, replace(good, name="x", content="x", endless=True))),
+        (Move(0, 0, good), Move(5, 0, replace(good, name="x", content="x", endless=True))),
     )
 
     frozen, thawed = (

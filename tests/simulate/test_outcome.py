@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flockoff.simulate.game import History, Role, play
+from flockoff.simulate.game import History, ValidatorRole, play
 from flockoff.simulate.outcome import Outcome, epochs_until, kendall_tau, measure
 from flockoff.simulate.population import Strategy
 from flockoff.simulate.scenario import PRESETS, Data, Scenario
@@ -65,7 +65,7 @@ def test_measure_small_history_gives_the_hand_computed_outcome() -> None:
     )
     history = History(
         miners,
-        (Role.HONEST,),
+        (ValidatorRole.HONEST,),
         incentive=np.array([[0.3, 0.15, 0.05], [0.6, 0.3, 0.1]]),
         burned=np.array([0.5, 0.0]),
         validator_trust=np.array([[0.5], [1.0]]),

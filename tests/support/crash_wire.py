@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from flockoff.localnet.hub import HubServer
-from flockoff.localnet.hub.faults import ANY
+from flockoff.localnet.hub.script import ANY
 from tests.support.crash_steps import Steps
 
 _START_SECONDS = 300.0

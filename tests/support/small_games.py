@@ -5,7 +5,7 @@ from typing import Any
 
 from flockoff.competition import Scoring
 from flockoff.simulate.noise import NoiseModel
-from flockoff.simulate.population import Dataset, Miner, Strategy, Submission
+from flockoff.simulate.population import GameDataset, Miner, Move, Strategy
 from flockoff.simulate.scenario import Miners, Scenario, Validators
 
 NO_NOISE = NoiseModel(seed=0.0, harm=0.0, correlation=0.0, hardware=0.0)
@@ -46,7 +46,7 @@ def miner(
     strategy: Strategy = Strategy.HONEST,
 ) -> Miner:
     """A miner with one dataset, called like itself; its content is its own unless told otherwise."""
-    return Miner(name, strategy, (Submission(epoch, offset, Dataset(name, change, content or name)),))
+    return Miner(name, strategy, (Move(epoch, offset, GameDataset(name, change, content or name)),))
 
 
 def earned(history_miners: Sequence[Miner], incentive: Sequence[float]) -> dict[str, float]:

@@ -5,7 +5,7 @@ more), branches, file listings, commit logs, downloads with ranges. Not supporte
 Xet storage, pull requests, revisions with a slash in them.
 """
 
-from flockoff.localnet.hub.faults import FaultScript, altered, answer, cut, drip, silence
+from flockoff.localnet.hub.script import FaultScript, altered, answer, cut, drip, silence
 from flockoff.localnet.hub.server import HubServer, HubSettings
 from flockoff.localnet.hub.switches import FAULTS, HubSwitches
 

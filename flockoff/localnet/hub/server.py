@@ -12,8 +12,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flockoff.errors import LocalnetError
-from flockoff.localnet.hub.faults import FaultScript
 from flockoff.localnet.hub.routes import build_app
+from flockoff.localnet.hub.script import FaultScript
 from flockoff.localnet.hub.store import HubStore, OrgRole, Role
 from flockoff.localnet.hub.switches import HubSwitches
 

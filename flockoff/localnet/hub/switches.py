@@ -4,9 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 
 from flockoff.errors import LocalnetError
-from flockoff.localnet.faults import inject
 from flockoff.localnet.hub import git
-from flockoff.localnet.hub.faults import (
+from flockoff.localnet.hub.script import (
     ANY,
     Behaviour,
     FaultScript,
@@ -18,6 +17,7 @@ from flockoff.localnet.hub.faults import (
     silence,
 )
 from flockoff.localnet.hub.store import HubStore, RepoMeta
+from flockoff.localnet.injection import inject
 
 # What each fault does and its arguments. ``times``: for how many requests, "inf" for all until "heal";
 # ``path``: a regular expression searched in request paths; ``repo``: owner/name of a dataset repo.

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
-from flockoff.localnet.faults import inject
+from flockoff.localnet.injection import inject
 from flockoff.localnet.node import calls, subnets
 from flockoff.localnet.node.chain import LocalChain
 from flockoff.localnet.node.context import Context
