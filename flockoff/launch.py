@@ -41,7 +41,17 @@ def require_installed(*modules: str, extra: str | None = None) -> None:
 
 
 def lenient_output() -> None:
-    """Escape characters that the terminal's encoding lacks instead of failing on them."""
+    """Let the standard streams take whatever is written: characters that the terminal's encoding lacks are
+    escaped, and a stream that was closed before the start leads to the null device.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            # Left closed, its number would be that of the next file to be opened.
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

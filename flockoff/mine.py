@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from flockoff.competition import Competition
 from flockoff.dataset import EvaluationAnswers, judge_dataset
+from flockoff.dataset.format import described
 from flockoff.errors import (
     ChainCooldown,
     ChainTransient,
@@ -61,7 +62,7 @@ def checked_dataset(
     judgement = judge_dataset(submission.dataset, rules.limits, rules.contamination, encoder, answers)
     report = judgement.report
     for problem in report.problems:
-        log.error("%s line %d: %s (%s)", submission.dataset, problem.line, problem.detail, problem.reason)
+        log.error("%s: %s (%s)", submission.dataset, described(problem), problem.reason)
     for found in judgement.answers:
         log.warning(
             "%s line %d: holds %d %% of an answer in row %d of the evaluation set and is not trained on.",

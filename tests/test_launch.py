@@ -13,7 +13,7 @@ from flockoff.errors import SetupError
 from flockoff.launch import require_installed
 
 PROGRAM = """
-import logging, sys, threading, time
+import logging, os, sys, threading, time
 from flockoff.errors import Interrupted, SetupError, UsageError
 from flockoff.launch import run
 from flockoff.logs import set_up_logging
@@ -73,6 +73,13 @@ def prints_what_not_every_terminal_has(stop):
     lenient_output()
     print("5EZt7\u2026WL9N \u2588")
     return 0
+
+def works_without_streams(stop):
+    from flockoff.launch import lenient_output
+    lenient_output()
+    sys.stdout.write("nobody sees this")
+    with open(os.devnull, "rb") as file:
+        return file.fileno() <= 2 or sys.stdin.read() != ""
 
 def works(stop):
     for number in range(100):
@@ -197,6 +204,12 @@ def test_program_without_a_terminal_ends_as_otherwise(what: str, status: int) ->
     with started(what, stderr=None, preexec_fn=lambda: os.close(2)) as process:
         process.communicate(timeout=300)
     assert process.returncode == status
+
+
+def test_program_without_any_stream_ends_as_otherwise() -> None:
+    with started("works_without_streams", preexec_fn=lambda: os.closerange(0, 3)) as process:
+        process.communicate(timeout=300)
+    assert process.returncode == 0
 
 
 def test_program_whose_terminal_goes_away_goes_on() -> None:

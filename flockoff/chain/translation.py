@@ -35,9 +35,10 @@ _REGISTER = "Register the hotkey: uv run btcli subnets register --netuid {netuid
 _FUND = (
     "Send TAO to its coldkey {coldkey}. To see what it has: uv run btcli wallet balance {network} {wallet}"
 )
+# Unlike a registration's fee, how much to stake is the owner's to decide: no command to paste.
 _STAKE = (
-    "The hotkey needs more stake on subnet {netuid} to set weights, and the permit that comes with the next "
-    "epoch: uv run btcli stake add --amount-tao AMOUNT --netuid {netuid} {network} {wallet}"
+    "Add stake to this hotkey on subnet {netuid}, with btcli or in a wallet's app; the permit comes with the "
+    "next epoch, to the highest stakes."
 )
 _SUBNET = "Check --netuid and --subtensor.network. To list subnets: uv run btcli subnets list {network}"
 _LANDED = "It may be on chain anyway: read the chain before sending it again."

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flockoff.errors import SetupError, UsageError
+from flockoff.files import remedy_for
 
 if TYPE_CHECKING:
     from bittensor import Wallet
@@ -47,7 +48,13 @@ def load_wallet(ref: WalletRef, environ: Mapping[str, str] = os.environ) -> "Wal
         if name in ("", ".", "..") or Path(name).name != name:
             raise UsageError(f"{name!r} is not the name of a {what}.")
     wallet = Wallet(ref.name, ref.hotkey, path=str(ref.path))
-    _check_present(ref, wallet)
+    try:
+        _check_present(ref, wallet)
+    except OSError as error:  # a folder that this user may not enter
+        place = error.filename or ref.path
+        raise SetupError(
+            f"Cannot use the wallet {place}: {error.strerror}.", remedy=remedy_for(error, place)
+        ) from error
     password = environ.get(PASSWORD_VARIABLE) or None
     known = password is not None or wallet.hotkey_file.env_var_name() in environ
     _load_key(ref, wallet.coldkeypub_file, lambda: wallet.coldkeypub, known)

@@ -62,8 +62,8 @@ def _hotkey(settings: NeuronSettings, role: str) -> Iterator[Finding]:
             return
         stake, permit = f"stake {neuron.stake:,.1f}", neuron.validator_permit
         remedy = (
-            "Weights of a hotkey without a permit are refused. Permits go to the highest stakes: "
-            f"uv run btcli stake add --netuid {settings.netuid}"
+            f"Add stake on subnet {settings.netuid}, with btcli or in a wallet's app: permits go to the "
+            "highest stakes, and weights of a hotkey without one are refused."
         )
         if permit:
             yield Finding("stake and permit", "good", f"{stake}, a validator permit")

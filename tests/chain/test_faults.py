@@ -116,7 +116,7 @@ def test_translate_cooldown_without_blocks_leaves_them_open() -> None:
             "uv run btcli subnets register --netuid 7 --network ws://node:9944 --wallet alice",
         ),
         ("Payment", "coldkey 5Cold"),
-        ("NeuronNoValidatorPermit", "uv run btcli stake add --amount-tao AMOUNT --netuid 7 --network"),
+        ("NeuronNoValidatorPermit", "Add stake to this hotkey on subnet 7"),
         ("SubnetNotExists", "uv run btcli subnets list --network ws://node:9944"),
     ],
 )

@@ -80,6 +80,11 @@ def test_load_wallet_what_can_be_no_key_is_not_even_read(new_wallet: NewWallet, 
         load_wallet(ref)
 
 
+def test_load_wallet_path_that_no_disk_takes_is_a_setup_error(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"Cannot use the wallet .*: File name too long. Choose a shorter"):
+        load_wallet(WalletRef("alice", "default", tmp_path / ("x" * 300)))
+
+
 def test_load_wallet_file_for_the_wallets_folder_is_a_setup_error(tmp_path: Path) -> None:
     (tmp_path / "wallets").write_bytes(b"")
 
