@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from flockoff.flags import CONTEXT, Version, command_of
-from flockoff.launch import errors_as_json, lenient_output, tell_error
+from flockoff.launch import errors_as_json, lenient_output, output_may_fail, tell_error
 
 _UsageError: Any = typer.BadParameter.__mro__[1]  # Typer does not export it under its own name
 
@@ -220,4 +220,5 @@ def flockoff(
 
 def main() -> None:
     lenient_output()
-    app()
+    with output_may_fail():
+        app()

@@ -21,7 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 from flockoff import __version__
 from flockoff.env_files import stored_variables
 from flockoff.errors import FlockoffError
-from flockoff.launch import tell_error
+from flockoff.launch import output_may_fail, tell_error
 from flockoff.records import is_repo_id
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -548,7 +548,8 @@ def parsed(record: type[T], argv: Sequence[str] | None, *, program: str, about: 
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(help=about, cls=FlagCommand, context_settings=CONTEXT)(take)
     try:
-        app(args=None if argv is None else list(argv), prog_name=program)
+        with output_may_fail():
+            app(args=None if argv is None else list(argv), prog_name=program)
     except SystemExit:
         if not found:
             raise

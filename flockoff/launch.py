@@ -88,6 +88,23 @@ def _discard_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+@contextmanager
+def output_may_fail() -> Iterator[None]:
+    """Within it a parser may print help: a closed pipe or a full disk ends the process as in ``run``."""
+    try:
+        yield
+    except BrokenPipeError:
+        _discard_stdout()
+        sys.exit(PIPE_CLOSED)
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE or error.filename is not None:
+            raise
+        _discard_stdout()
+        with suppress(OSError):
+            sys.stderr.write(f"Cannot use the output: {error.strerror}. {remedy_for(error, '')}\n")
+        sys.exit(1)
+
+
 def run(program: Callable[[threading.Event], int]) -> int:
     """Run ``program`` and return its exit status; a FlockoffError becomes one logged line, not a traceback.
 

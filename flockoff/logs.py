@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from flockoff.surroundings import proxy_secrets
 from flockoff.text import printable, without
 
 TRACE = 5  # below DEBUG: every request and every optimizer step
@@ -95,7 +96,7 @@ def _shows_colours(stream: TextIO | None) -> bool:
 class _SafeFormatter(logging.Formatter):
     def __init__(self, secrets: Collection[str], form: str = _FORMAT) -> None:
         super().__init__(form)
-        self._secrets = frozenset(secrets)
+        self._secrets = proxy_secrets() | frozenset(secrets)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return self.safe(super().formatMessage(record))

@@ -22,6 +22,8 @@ from flockoff.logs import TRACE
 from flockoff.text import secrets_in
 
 _SECRET_CHARACTERS = 6
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")  # what RFC 6750 allows
+_SECONDS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
 # Alerts' addresses whose host is a machine's name; all others keep a key there.
 _WITH_HOST = frozenset(
     {"json", "jsons", "xml", "xmls", "form", "forms", "mailto", "mailtos", "http", "https"}
@@ -47,8 +49,8 @@ def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | 
     """HF_TOKEN, HF_ENDPOINT and FLOCKOFF_ALERTS from ``environ``, else from ``.env``.
 
     That is in ``directory``, or in the project root. Empty values count as unset. Without a token, that of
-    ``hf auth login`` is used, on the public hub only. Raises UsageError for an unreadable ``.env`` and,
-    without showing it, for a malformed token.
+    ``hf auth login`` is used, on the public hub only. Raises UsageError for an unreadable ``.env``, for an
+    address or a timeout of the hub that is none and, without showing it, for a malformed token.
     """
     stored = stored_variables([directory or Path.cwd(), PROJECT_ROOT])
 
@@ -56,7 +58,9 @@ def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | 
         return (environ.get(name) or "").strip() or stored.get(name)
 
     endpoint = value("HF_ENDPOINT")
-    token, source = value("HF_TOKEN"), "HF_TOKEN"
+    _check_hub_settings(endpoint, environ)
+    source = "HF_TOKEN" if value("HF_TOKEN") else "HUGGING_FACE_HUB_TOKEN"  # its older name
+    token = value(source)
     if token is None and endpoint is None:
         login = login_file(environ)
         token, source = (hand_written(login) or "").strip() or None, str(login)
@@ -64,6 +68,24 @@ def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | 
         check_token(token, source)
     alerts = tuple((value("FLOCKOFF_ALERTS") or "").split())
     return Credentials(hf_token=token, hf_endpoint=endpoint, alerts=alerts)
+
+
+def _check_hub_settings(endpoint: str | None, environ: Mapping[str, str]) -> None:
+    """Raise UsageError for what the hub's library would fail on when it is imported."""
+    for name in _SECONDS:
+        text = (environ.get(name) or "0").strip()
+        if not text.lstrip("+-").isdecimal():
+            raise UsageError(f"{name} is not a whole number of seconds.", remedy="Correct or unset it.")
+    try:
+        parts = urlsplit(endpoint or "https://huggingface.co")
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(
+            "HF_ENDPOINT is not an http:// or https:// address.",
+            remedy="Correct it, or unset it for huggingface.co.",
+        )
 
 
 def alert_secrets(urls: Collection[str]) -> frozenset[str]:
@@ -91,10 +113,10 @@ def login_file(environ: Mapping[str, str]) -> Path:
 
 def check_token(token: str, source: str) -> None:
     """Raise UsageError, which does not show it, for a ``token`` that cannot be one."""
-    if not (token.isascii() and token.isprintable()) or " " in token:
+    if not _TOKEN.fullmatch(token):
         raise UsageError(
-            f"The value of {source} is not a Hugging Face token: it has white space, control characters or "
-            "letters that no token has, as if two lines or a whole sentence had been pasted.",
+            f"The value of {source} is not a Hugging Face token: it has quotation marks, white space or "
+            "other characters that no token has, as if more than the token had been pasted.",
             remedy="Copy only the token, from https://huggingface.co/settings/tokens.",
         )
 

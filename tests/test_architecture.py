@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A room imports only rooms of the lines above its own.
 LAYERS = (
     ("errors", "text"),
-    ("files",),
+    ("files", "surroundings"),
     ("logs", "metrics"),
     ("records", "competition", "launch", "retry", "updates"),
     ("env_files",),
@@ -218,7 +218,18 @@ def test_architecture_command_starts_without_any_room_or_heavy_library(arguments
     assert done.returncode == 0 and "flockoff.cli" in loaded
     assert loaded & {*OWNERS, "numpy", "rich"} == set()
     rooms = {name.split(".")[1] for name in loaded if name.startswith("flockoff.")}
-    assert rooms == {"cli", "env_files", "errors", "files", "flags", "launch", "logs", "records", "text"}
+    assert rooms == {
+        "cli",
+        "errors",
+        "files",
+        "flags",
+        "launch",
+        "logs",
+        "records",
+        "env_files",
+        "surroundings",
+        "text",
+    }
 
 
 def test_architecture_private_parts_of_the_hubs_libraries_are_used_in_one_file() -> None:

@@ -178,7 +178,10 @@ def test_credentials_login_is_where_huggingface_hub_has_it(variables: dict[str, 
     assert Path(done.stdout.strip()).expanduser() == login_file(variables)
 
 
-@pytest.mark.parametrize("token", ["hf_one\nhf_two", "hf_a b", "hf_\u00e9", "hf_\x1b[31m", "hf_\u200b"])
+@pytest.mark.parametrize(
+    "token",
+    ["hf_one\nhf_two", "hf_a b", "hf_\u00e9", "hf_\x1b[31m", "hf_\u200b", '"hf_quoted"', "Bearer hf_x"],
+)
 def test_credentials_that_cannot_be_a_token_are_refused_and_not_shown(token: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="The value of HF_TOKEN is not a Hugging Face token") as caught:
         read_credentials({"HF_TOKEN": token}, tmp_path)
@@ -214,6 +217,31 @@ def test_credentials_file_of_another_user_is_said(
         UsageError, match=f"belongs to user [0-9]+, and this program runs as user {os.geteuid()}"
     ):
         read_credentials({}, tmp_path)
+
+
+def test_credentials_under_the_older_name_of_the_variable_count_last(tmp_path: Path) -> None:
+    older = {"HUGGING_FACE_HUB_TOKEN": "hf_older"}
+    assert read_credentials(older, tmp_path).hf_token == "hf_older"
+    (tmp_path / ".env").write_text("HF_TOKEN=hf_from_file\n", encoding="utf-8")
+    assert read_credentials(older, tmp_path).hf_token == "hf_from_file"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "ten", "is not a whole number of seconds"),
+        ("HF_HUB_ETAG_TIMEOUT", "1.5", "is not a whole number of seconds"),
+        ("HF_ENDPOINT", "http://user:hidden-word@[::1", "is not an http:// or https:// address"),
+        ("HF_ENDPOINT", "127.0.0.1:9945", "is not an http:// or https:// address"),
+        ("HF_ENDPOINT", "http://", "is not an http:// or https:// address"),
+    ],
+)
+def test_credentials_beside_what_the_hubs_library_cannot_even_be_imported_with_say_so(
+    name: str, value: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=f"{name} {said}") as caught:
+        read_credentials({name: value}, tmp_path)
+    assert "hidden-word" not in str(caught.value)
 
 
 def test_settings_tell_of_a_bad_token_without_a_traceback(

@@ -23,7 +23,8 @@ from flockoff.errors import (
     NoFunds,
     NotRegistered,
 )
-from flockoff.text import printable
+from flockoff.surroundings import connecting, proxy_secrets
+from flockoff.text import printable, without
 
 if TYPE_CHECKING:
     from bittensor import ChainError as SdkError
@@ -138,7 +139,8 @@ def _translate(error: Exception, action: str, where: Circumstances) -> ChainErro
         )
     if isinstance(error, (bt.RpcConnectionError, OSError)):
         return ChainTransient(
-            f"Cannot {action}: no connection to the node at {where.endpoint} ({_said(error)}).", remedy=_NODE
+            f"Cannot {action}: no connection to the node at {where.endpoint} ({_said(error)}).",
+            remedy=_unreachable(where),
         )
     if isinstance(error, bt.ChainError):
         return _from_chain(error, action, where)
@@ -150,7 +152,13 @@ def _translate(error: Exception, action: str, where: Circumstances) -> ChainErro
 
 def _said(error: Exception) -> str:
     """What an error says, in one line and without the web page that a proxy may have answered with."""
-    return printable(_PAGE.sub("", str(error)), _MOST_SAID)
+    return printable(without(_PAGE.sub("", str(error)), proxy_secrets()), _MOST_SAID)
+
+
+def _unreachable(where: Circumstances) -> str:
+    """The remedy, with the environment's proxies: the SDK connects through them without saying so."""
+    names = connecting(tls=where.endpoint.startswith("wss:"))
+    return f"{_NODE} Also check {', '.join(names)}, set in the environment." if names else _NODE
 
 
 def no_subnet(where: Circumstances) -> ChainFatal:

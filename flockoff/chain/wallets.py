@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flockoff.errors import SetupError, UsageError
-from flockoff.files import remedy_for
+from flockoff.files import hand_written, remedy_for
 
 if TYPE_CHECKING:
     from bittensor import Wallet
     from bittensor.keyfiles import Keyfile
 
-PASSWORD_VARIABLE = "BT_WALLET_PASSWORD"  # btcli's
+# btcli's
+PASSWORD_VARIABLE = "BT_WALLET_PASSWORD"
+_PASSWORD_FILE_VARIABLE = "BT_WALLET_PASSWORD_FILE"
 _MAX_KEY_BYTES = 1 << 16
 _RESTORE = "Check the file and its permissions; to restore keys, see: uv run btcli wallet --help"
 
@@ -37,10 +39,11 @@ class WalletRef:
 def load_wallet(ref: WalletRef, environ: Mapping[str, str] = os.environ) -> "Wallet":
     """The wallet with its hotkey unlocked. Nothing is asked for and the coldkey's secret is not touched.
 
-    A hotkey with a password is unlocked by BT_WALLET_PASSWORD in ``environ``, or by the variable that the SDK
-    itself keeps for that one key. Raises SetupError where the hotkey or the coldkey's public file is missing,
-    unreadable or not a key, or where nothing unlocks it (a neuron runs unattended); UsageError for an
-    impossible name.
+    A hotkey with a password is unlocked by BT_WALLET_PASSWORD in ``environ``, by the variable that the SDK
+    itself keeps for that one key, or by the file that BT_WALLET_PASSWORD_FILE names. Raises SetupError where
+    the hotkey or the coldkey's public file is missing, unreadable or not a key, or where nothing unlocks it
+    (a neuron runs unattended); UsageError for an impossible name, and for a password's file that cannot be
+    read.
     """
     from bittensor import Wallet
 
@@ -55,11 +58,29 @@ def load_wallet(ref: WalletRef, environ: Mapping[str, str] = os.environ) -> "Wal
         raise SetupError(
             f"Cannot use the wallet {place}: {error.strerror}.", remedy=remedy_for(error, place)
         ) from error
-    password = environ.get(PASSWORD_VARIABLE) or None
-    known = password is not None or wallet.hotkey_file.env_var_name() in environ
+    variables = (PASSWORD_VARIABLE, _PASSWORD_FILE_VARIABLE, wallet.hotkey_file.env_var_name())
+    known = any(environ.get(name) for name in variables)
+
+    def sign() -> None:
+        password = _password(environ) if wallet.hotkey_file.is_encrypted() else None
+        wallet.get_hotkey(password).sign(b"flockoff")
+
     _load_key(ref, wallet.coldkeypub_file, lambda: wallet.coldkeypub, known)
-    _load_key(ref, wallet.hotkey_file, lambda: wallet.get_hotkey(password).sign(b"flockoff"), known)
+    _load_key(ref, wallet.hotkey_file, sign, known)
     return wallet
+
+
+def _password(environ: Mapping[str, str]) -> str | None:
+    """As btcli finds it: in a variable, or in the file that another one names."""
+    given, named = environ.get(PASSWORD_VARIABLE), environ.get(_PASSWORD_FILE_VARIABLE)
+    if given or not named:
+        return given or None
+    text = hand_written(Path(named))
+    if text is None:
+        raise UsageError(
+            f"There is no {named}.", remedy=f"Correct {_PASSWORD_FILE_VARIABLE}, or set {PASSWORD_VARIABLE}."
+        )
+    return text.strip()
 
 
 def hotkey_address(ref: WalletRef) -> str:

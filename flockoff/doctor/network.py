@@ -9,8 +9,8 @@ from flockoff.alerts import check_alerts, kind_of
 from flockoff.chain import open_chain, resolve_endpoint
 from flockoff.doctor.finding import Finding
 from flockoff.errors import FlockoffError
-from flockoff.hub import steering
 from flockoff.settings import Credentials, NeuronSettings
+from flockoff.surroundings import steering
 from flockoff.text import without_key
 
 _BLOCKS_BEHIND = 10  # at most, of a node in sync

@@ -7,12 +7,10 @@ validator's store of datasets is ``flockoff.hub.datasets``.
 from flockoff.hub.client import HubClient, cached_base_model
 from flockoff.hub.retries import Patience
 from flockoff.hub.rights import require_write
-from flockoff.hub.surroundings import steering
 
 __all__ = [
     "HubClient",
     "Patience",
     "cached_base_model",
     "require_write",
-    "steering",
 ]

@@ -12,8 +12,9 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 
 from flockoff.errors import HubTransient, SetupError
 from flockoff.hub.deadline import current_call, watch
-from flockoff.hub.surroundings import connecting
 from flockoff.hub.translation import reason_of, retry_after, translate
+from flockoff.surroundings import connecting, proxy_secrets
+from flockoff.text import without
 
 # Seconds of silence. By default huggingface_hub waits for ever for whoami, create or commit.
 _TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
@@ -64,9 +65,10 @@ class _Client(httpx2.Client):
                 timeout=_TIMEOUT,
             )
         except (ValueError, ImportError, OSError) as error:  # an SSLError is an OSError
-            names = ", ".join(name for name in connecting() if name != "HF_ENDPOINT")
+            names = ", ".join(connecting())
+            said = without(str(error), proxy_secrets())
             raise SetupError(
-                f"The environment's settings allow no connection to a hub: {error}.",
+                f"The environment's settings allow no connection to a hub: {said}.",
                 remedy=f"Correct or unset {names or 'what names proxies and certificates'}. "
                 "A proxy is an http://, https:// or socks5:// address.",
             ) from error

@@ -28,7 +28,7 @@ from flockoff.errors import (
 )
 from flockoff.hub.files import Missing
 from flockoff.hub.library import parse_ratelimit_headers
-from flockoff.hub.surroundings import connecting
+from flockoff.surroundings import connecting
 from flockoff.text import without
 
 FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, KeyError, TypeError, RuntimeError)
@@ -62,7 +62,7 @@ def _transient(message: str, error: Exception) -> FlockoffError:
 
 
 def _unreachable(message: str, _: Exception) -> FlockoffError:
-    names = connecting()
+    names = connecting(hub=True)
     set_here = f", and {', '.join(names)}, set in the environment" if names else ""
     return HubTransient(message, remedy=f"Check this machine's network connection{set_here}.")
 

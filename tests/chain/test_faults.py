@@ -126,6 +126,19 @@ def test_translate_remedy_names_subnet_and_wallet(name: str, expected: str) -> N
     assert expected in translate(bt.ChainError("no", name), "commit", WHERE).remedy
 
 
+def test_translate_unreachable_node_names_the_proxies_without_their_passwords(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import bittensor as bt
+
+    monkeypatch.setenv("http_proxy", "ftp://user:hidden-word@127.0.0.1:9")
+    quoted = bt.RpcConnectionError("ftp://user:hidden-word@127.0.0.1:9 isn't a valid proxy")
+    fault = translate(quoted, "read the subnet", WHERE)
+
+    assert type(fault) is ChainTransient and "(*** isn't a valid proxy)" in fault.message
+    assert "Also check http_proxy" in fault.remedy and "hidden-word" not in str(fault)
+
+
 def test_translate_lost_submission_says_it_may_have_landed() -> None:
     import bittensor as bt
 

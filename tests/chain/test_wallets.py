@@ -115,13 +115,27 @@ def test_load_wallet_locked_hotkey_is_a_setup_error_and_asks_nobody(new_wallet: 
 
 
 @pytest.mark.slow
-def test_load_wallet_password_that_does_not_fit_is_a_setup_error(new_wallet: NewWallet) -> None:
+@pytest.mark.parametrize("variable", ["BT_WALLET_PASSWORD", "BT_WALLET_PASSWORD_FILE"])
+def test_load_wallet_password_that_does_not_fit_is_a_setup_error(
+    new_wallet: NewWallet, variable: str, tmp_path: Path
+) -> None:
     ref = new_wallet("alice")
     hotkey_file(ref).write_bytes(b"$NACL" + bytes(64))
+    file = tmp_path / "password"
+    file.write_text("guessed\n", encoding="utf-8")
 
     with pytest.raises(SetupError, match="BT_WALLET_PASSWORD") as caught:
-        load_wallet(ref, {"BT_WALLET_PASSWORD": "guessed"})
+        load_wallet(ref, {variable: str(file) if variable.endswith("FILE") else "guessed"})
     assert "guessed" not in str(caught.value)
+
+
+def test_load_wallet_file_of_a_password_is_read_only_where_it_is_needed(new_wallet: NewWallet) -> None:
+    ref, environ = new_wallet("alice"), {"BT_WALLET_PASSWORD_FILE": "/no/such/file"}
+    load_wallet(ref, environ)
+    hotkey_file(ref).write_bytes(b"$NACL" + bytes(64))
+
+    with pytest.raises(UsageError, match=r"There is no /no/such/file. Correct BT_WALLET_PASSWORD_FILE"):
+        load_wallet(ref, environ)
 
 
 @pytest.mark.parametrize(("name", "hotkey"), [("", "default"), ("a/b", "default"), ("a", ".."), ("a", "b/c")])

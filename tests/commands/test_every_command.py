@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -156,6 +158,16 @@ def test_command_that_lacks_a_package_says_how_to_get_it(
     assert capsys.readouterr().err == said
     with pytest.raises(ModuleNotFoundError, match=r"flockoff\.module"):  # a bug, not an installation
         Deferred(CommandEntry("broken", "broken", "")).load()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+@pytest.mark.parametrize("asked", ["--help", "--version", "plan --help"])
+def test_help_to_a_full_disk_is_one_line(asked: str) -> None:
+    command = [sys.executable, "-c", "from flockoff.cli import main; main()", *asked.split()]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+    said = "Cannot use the output: No space left on device. The disk is full: free some space"
+    assert done.returncode == 1 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
 def test_fault_list_is_json_for_machines(command: Callable[..., Result]) -> None:

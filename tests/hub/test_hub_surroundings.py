@@ -6,8 +6,9 @@ import pytest
 from huggingface_hub import close_session
 
 from flockoff.errors import HubTransient, SetupError
-from flockoff.hub import HubClient, steering
+from flockoff.hub import HubClient
 from flockoff.hub.session import _Client
+from flockoff.surroundings import proxy_secrets, steering
 from tests.support.hub_users import HASTE
 
 
@@ -47,6 +48,17 @@ def test_surroundings_are_named_where_nothing_is_reached(monkeypatch: pytest.Mon
     with pytest.raises(HubTransient, match="and HTTP_PROXY, set in the environment") as caught:
         HubClient("hf_token", "http://flockoff.invalid", patience=HASTE).account()
     assert "hidden-word" not in str(caught.value)
+
+
+def test_surroundings_that_a_library_quotes_keep_their_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks://user:hidden-word@127.0.0.1:9")
+    with pytest.raises(SetupError) as caught:
+        _Client()
+    assert "hidden-word" not in str(caught.value)
+    assert proxy_secrets({"https_proxy": "user:hidden-word@proxy:80", "NO_PROXY": "localhost"}) == {
+        "user:hidden-word@proxy:80",
+        "hidden-word@proxy:80",
+    }
 
 
 def test_surroundings_list_names_alone() -> None:
