@@ -41,6 +41,7 @@ and thresholds tell disguised answers from honest rows is in the room's README.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,8 @@ SPREAD = 3
 _ROWS_IN_A_FAULT = 10
 _FLUSH_CHARACTERS = 32 * 1024  # what fits a processor's cache is looked at several times as fast
 _SLOT_BITS = 21
+_MARK_BITS = 19
+_MARK_SHIFT = np.uint64(64 - _MARK_BITS)
 
 Numbers = NDArray[np.uint64]
 
@@ -110,19 +113,22 @@ class _Owned:
         for hashes in nobodys:
             owners.update(dict.fromkeys(hashes.tolist(), -1))
         theirs = {each: owner for each, owner in owners.items() if owner >= 0}
-        self._hashes = np.array([*theirs], dtype=np.uint64)
+        self._hashes = np.array([*theirs, 0], dtype=np.uint64)
+        self._marks = np.zeros(1 << _MARK_BITS, dtype=np.bool_)  # a filter that fits a processor's cache
+        self._marks[self._hashes[:-1] >> _MARK_SHIFT] = True
         self._slots = np.full(1 << _SLOT_BITS, -1, dtype=np.int32)
-        self._slots[_slots_of(self._hashes)] = np.arange(len(theirs))
-        kept = self._slots[_slots_of(self._hashes)] == np.arange(len(theirs))
+        slots = _slots_of(self._hashes[:-1])
+        self._slots[slots] = np.arange(len(theirs))
+        kept = self._slots[slots] == np.arange(len(theirs))
         self.owners = np.array([*theirs.values()], dtype=np.intp)  # by place here: the answer
         self.sizes = np.bincount(self.owners[kept], minlength=len(answers))  # by answer: how many
 
     def find(self, hashes: Numbers) -> tuple[Places, Places]:
         """Which of ``hashes`` belong to answers, in order, and each one's place in ``owners``."""
-        slots = self._slots[_slots_of(hashes)]
-        places = np.flatnonzero(slots >= 0)
-        same = self._hashes[slots[places]] == hashes[places]
-        return places[same], slots[places[same]].astype(np.intp)
+        places = np.flatnonzero(self._marks[(hashes >> _MARK_SHIFT).astype(np.uint32)])
+        slots = self._slots[_slots_of(hashes[places])]
+        same = self._hashes[slots] == hashes[places]  # the last one's, where there is none
+        return places[same], slots[same].astype(np.intp)
 
 
 class EvaluationAnswers:
@@ -166,7 +172,7 @@ class AnswerSearch:
         self._needed = np.maximum(MIN_RUNS, np.where(answers.whole, runs, enough))
         self._pairs_needed = np.maximum(MIN_PAIRS, rules.pair_share * pairs)
         self._spread = np.maximum(1, SPREAD * pairs // REACH)  # content words
-        self._waiting: list[tuple[int, str]] = []
+        self._waiting: list[tuple[int, list[str]]] = []
         self._characters = 0
         self._found: dict[int, FoundAnswer] = {}
         self._runs = _Pieces(answers.runs, np.maximum(self._needed, rules.together_share * runs))
@@ -176,10 +182,8 @@ class AnswerSearch:
 
     def add(self, line: int, row: Row, _assistant_tokens: int) -> None:
         texts = [row.system or "", *[turn.content for turn in row.turns]]
-        plain = [*map(without_markup, texts)]
-        for text in {"\n".join(texts): None, "\n".join(plain): None}:
-            self._waiting.append((line, text))
-            self._characters += len(text)
+        self._waiting.append((line, texts))
+        self._characters += sum(map(len, texts))
         if self._characters >= _FLUSH_CHARACTERS:
             self._flush()
 
@@ -194,7 +198,12 @@ class AnswerSearch:
         return tuple(found[line] for line in sorted(found))
 
     def _flush(self) -> None:
-        lines, texts = [line for line, _ in self._waiting], [text for _, text in self._waiting]
+        lines, texts = [], []
+        plain = iter(without_markup([text for _, of_row in self._waiting for text in of_row]))
+        for line, of_row in self._waiting:
+            for text in {"\n".join(of_row): None, "\n".join(islice(plain, len(of_row))): None}:
+                lines.append(line)
+                texts.append(text)
         self._waiting, self._characters = [], 0
         spelling = spelled(texts)
         self._look_for_pairs(lines, spelling)
@@ -226,32 +235,34 @@ class AnswerSearch:
         elif counts.sum() >= MOSAIC * self._rules.runs:
             self._found[line] = self._as_found(line, most, counts[most], whole=False)
         elif counts.any():
-            self._runs.add(line, runs[counts[owners] > 0])
+            pieces = runs[counts[owners] > 0]
+            self._runs.add(np.full(len(pieces), line), pieces)
 
     def _look_for_pairs(self, lines: Sequence[int], texts: Spelled) -> None:
         every = pairs_of(texts, self._answers.words)
         places, pairs = self._answers.pairs.find(every.hashes)
-        answers = self._answers.pairs.owners[pairs]
-        # This filters out nearly every row: too few pairs of any answer, counting repetitions.
-        together = every.texts[places] * len(self._pairs_needed) + answers
-        counts = np.bincount(together, minlength=len(lines) * len(self._pairs_needed))
-        order = np.argsort(together, kind="stable")
-        ends = np.cumsum(counts)
-        for key in np.flatnonzero(counts >= PIECE_PAIRS).tolist():
-            place, answer = divmod(int(key), len(self._pairs_needed))
-            here = order[ends[key] - counts[key] : ends[key]]
-            words, mine = every.words[places[here]], pairs[here]
-            most = _most_within(self._spread[answer], words, mine)
-            if most < self._pairs_needed[answer]:
-                if len(close := _close_together(words, mine)):
-                    self._pairs.add(lines[place], close)
-                continue
-            self._pairs.known[mine] = True
-            share = most / self._answers.pairs.sizes[answer]
-            known = self._found.get(lines[place])
+        # A key is a text and an answer. Nearly all are filtered out here: too few pairs, with repetitions.
+        count = len(self._pairs_needed)
+        keys = every.texts[places] * count + self._answers.pairs.owners[pairs]
+        many = np.bincount(keys, minlength=len(lines) * count) >= PIECE_PAIRS
+        if not many.any():
+            return
+        of_many = many[keys]
+        order = np.argsort(keys[of_many], kind="stable")
+        keys, words, pairs = (each[of_many][order] for each in (keys, every.words[places], pairs))
+        starts, most = _most_within(self._spread[keys % count], keys, words, pairs)
+        texts_of, answers = np.divmod(keys[starts], count)
+        enough = most >= self._pairs_needed[answers]
+        in_enough = np.repeat(enough, np.diff(starts, append=len(keys)))
+        self._pairs.known[pairs[in_enough]] = True
+        shares = most / self._answers.pairs.sizes[answers]
+        for place in np.flatnonzero(enough).tolist():
+            line, share = lines[texts_of[place]], float(shares[place])
+            known = self._found.get(line)
             if known is None or known.share < share:
-                row = int(self._answers.rows[answer])
-                self._found[lines[place]] = FoundAnswer(lines[place], row, float(share))
+                self._found[line] = FoundAnswer(line, int(self._answers.rows[answers[place]]), share)
+        keys, close = _close_together(*(each[~in_enough] for each in (keys, words, pairs)))
+        self._pairs.add(np.array(lines)[keys // count], close)
 
     def _as_found(self, line: int, answer: int, runs: int, *, whole: bool) -> FoundAnswer:
         share = float(runs / self._answers.runs.sizes[answer])
@@ -265,38 +276,46 @@ class _Pieces:
         """``needed``: by answer, how many of its hashes all rows must have between them."""
         self._owned = owned
         self._needed = needed
-        self._of_line: dict[int, Places] = {}
+        self._added: list[Places] = []  # each a line times how many hashes there are, plus one of them
         self.known = np.zeros(len(owned.owners), dtype=np.bool_)  # in rows that were found by themselves
 
-    def add(self, line: int, hashes: Places) -> None:
-        """``hashes``: places in ``owners``, each once."""
-        known = self._of_line.get(line)
-        self._of_line[line] = hashes if known is None else np.union1d(known, hashes)
+    def add(self, lines: Places, hashes: Places) -> None:
+        """``hashes``: (n,), places in ``owners``; ``lines``: (n,), where each is."""
+        if len(hashes):
+            self._added.append(_once(lines * len(self.known) + hashes))
 
     def together(self) -> Iterator[tuple[int, int, float, float]]:
         """Rows with pieces of answers that together make up the answers, or nearly: each one's line, the
         answer of which it has most, its share of that, and for how much of a row it counts.
         """
-        if not self._of_line:
+        if not self._added:
             return
         owners, sizes = self._owned.owners, self._owned.sizes
-        every = _once(np.concatenate([*self._of_line.values()]))
+        lines, hashes = np.divmod(_once(np.concatenate(self._added)), len(self.known))
+        every = _once(hashes)
         have = np.bincount(owners[every], minlength=len(sizes))
-        more = every[~self.known[every]]
         in_all = np.bincount(owners[self.known], minlength=len(sizes))
-        in_all += np.bincount(owners[more], minlength=len(sizes))
+        in_all += np.bincount(owners[every[~self.known[every]]], minlength=len(sizes))
         whole = in_all >= self._needed
-        counts = {
-            line: np.bincount(owners[hashes], minlength=len(sizes)) * whole
-            for line, hashes in self._of_line.items()
-        }
+        of_whole = whole[owners[hashes]]
+        lines, hashes = lines[of_whole], hashes[of_whole]
+        if not len(lines):
+            return
+        cells, counts = np.unique(lines * len(sizes) + owners[hashes], return_counts=True)
+        lines, answers = np.divmod(cells, len(sizes))
         # What all pieces of an answer have of it is divided among them by what each has.
-        total = np.maximum(1, sum(counts.values()))
-        weight = np.divide(have, sizes * total, where=whole, out=np.zeros(len(sizes)))
-        for line, mine in counts.items():
-            if mine.any():
-                answer = int(np.argmax(mine))
-                yield line, answer, float(mine[answer] / sizes[answer]), min(1.0, float(weight @ mine))
+        total = np.bincount(answers, counts, minlength=len(sizes))
+        weights = counts * have[answers] / (sizes * total)[answers]
+        starts = np.flatnonzero(np.diff(lines, prepend=-1))
+        most = np.lexsort((answers, -counts, lines))[starts]
+        for line, answer, count, weight in zip(
+            lines[starts].tolist(),
+            answers[most].tolist(),
+            counts[most].tolist(),
+            np.add.reduceat(weights, starts).tolist(),
+            strict=True,
+        ):
+            yield line, answer, float(count / sizes[answer]), min(1.0, weight)
 
 
 def contamination_fault(
@@ -348,33 +367,48 @@ def _runs(letters: Codes) -> Numbers:
     return (sums[RUN_LETTERS:] - sums[:count]) * inverses[:count]
 
 
-def _most_within(spread: int, words: Places, pairs: Places) -> int:
-    """How many different ``pairs`` there are at most within ``spread`` words.
+def _most_within(spreads: Places, keys: Places, words: Places, pairs: Places) -> tuple[Places, Places]:
+    """How many different ``pairs`` of each key there are at most within its ``spreads`` of words.
 
-    ``words``: where each is, in order. One that comes again within ``spread`` words does not count again.
+    All (n,), in the order of ``keys`` and, within one, of ``words``, which says where each pair is. One that
+    comes again within the spread does not count again. Returns where each key begins, and (n_keys,) counts.
     """
-    order = np.lexsort((words, pairs))
-    again = np.zeros(len(pairs), dtype=np.bool_)
-    again[order[1:]] = (np.diff(pairs[order]) == 0) & (np.diff(words[order]) < spread)
-    words = words[~again]
-    return int((np.searchsorted(words, words + spread) - np.arange(len(words))).max())
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    ends = _window_ends(spreads, keys, words)
+    new = np.append(0, np.cumsum(~_again(spreads, keys, words, pairs)))
+    return starts, np.maximum.reduceat(new[ends] - new[:-1], starts)
 
 
-def _close_together(words: Places, pairs: Places) -> Places:
-    """The different ``pairs`` that are among ``PIECE_PAIRS`` within ``PIECE_WORDS`` words; ``words``: where
-    each is, in order.
+def _close_together(keys: Places, words: Places, pairs: Places) -> tuple[Places, Places]:
+    """The pairs that are among ``PIECE_PAIRS`` different ones of their key within ``PIECE_WORDS`` words, and
+    the key of each. All as for ``_most_within``.
     """
-    order = np.lexsort((words, pairs))
-    again = np.zeros(len(pairs), dtype=np.bool_)
-    again[order[1:]] = (np.diff(pairs[order]) == 0) & (np.diff(words[order]) < PIECE_WORDS)
-    words, pairs = words[~again], pairs[~again]
-    starts = np.arange(len(words))
-    ends = np.searchsorted(words, words + PIECE_WORDS)
-    enough = ends - starts >= PIECE_PAIRS
-    steps = np.zeros(len(words) + 1, dtype=np.intp)
-    np.add.at(steps, starts[enough], 1)
-    np.add.at(steps, ends[enough], -1)
-    return _once(pairs[np.cumsum(steps[:-1]) > 0])
+    spreads = np.full(len(keys), PIECE_WORDS)
+    new = ~_again(spreads, keys, words, pairs)
+    keys, words, pairs = keys[new], words[new], pairs[new]
+    begin = np.arange(len(keys))
+    end = _window_ends(spreads[new], keys, words)
+    enough = end - begin >= PIECE_PAIRS
+    steps = np.bincount(begin[enough], minlength=len(keys) + 1)
+    steps -= np.bincount(end[enough], minlength=len(keys) + 1)
+    close = np.cumsum(steps[:-1]) > 0
+    return keys[close], pairs[close]
+
+
+def _window_ends(spreads: Places, keys: Places, words: Places) -> Places:
+    """By place: the first one after it of another key, or so many words away."""
+    width = int(words.max(initial=0)) + int(spreads.max(initial=0)) + 1
+    along = keys * width + words
+    return np.searchsorted(along, along + spreads)
+
+
+def _again(spreads: Places, keys: Places, words: Places, pairs: Places) -> NDArray[np.bool_]:
+    """By place: whether the same pair of the same key is within the spread before it."""
+    order = np.lexsort((words, pairs, keys))
+    keys, words, pairs = keys[order], words[order], pairs[order]
+    again = np.zeros(len(keys), dtype=np.bool_)
+    again[order[1:]] = (np.diff(keys) == 0) & (np.diff(pairs) == 0) & (np.diff(words) < spreads[order[1:]])
+    return again
 
 
 def _once(numbers: Places) -> Places:

@@ -267,7 +267,8 @@ class _Matcher:
     """Finds what of one dataset is in others: first its answers, by their shingles, then its rows, by pairs.
 
     ``lines``, ``tokens``: (count,), of each. ``agreed``: (count,), whether every validator finds it: a row,
-    and an answer in a row without pairs, which nothing else can tell.
+    and an answer in a row without pairs, which nothing else can tell. Where a row's pairs are all its
+    dataset's format, as with one template, its answers may match by chance: that is left out, and no fault.
     """
 
     def __init__(self, sketch: Sketch, rules: Overlap) -> None:
@@ -278,7 +279,7 @@ class _Matcher:
         self._answers = _AnswerMatcher(sketch)
         self._rows = RowMatcher(rows, rules)
         self._is_row = np.arange(self.count) >= len(sketch.table)
-        paired = rows.lines[rows.table[:, 3] >= rules.row_pairs]
+        paired = rows.lines[rows.totals >= rules.row_pairs]
         self.agreed = self._is_row | ~np.isin(self.lines, paired)
 
     def matches(self, other: Sketch) -> tuple[Places, Table]:

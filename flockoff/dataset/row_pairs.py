@@ -3,11 +3,11 @@
 A row counts by its answers, all one after the other, however they are divided into turns. Where these have
 fewer than ``LABEL_PAIRS`` pairs, as a label has, and all its turns have ``MIN_PAIRS``, it counts by all
 turns, and only beside rows with the very same answers. Case, punctuation, look-alikes, accents, leet,
-invisible characters, hyphens, the order of words, their endings and small words make no difference to a pair
-(``pairs.py``). What is in more than ``FORMAT_SHARE`` of a dataset's different rows, and in more than
-``FORMAT_ROWS``, is its format and nobody's; and so is a pair with a word that is in more than
-``FORMAT_WORD_SHARE`` of its rows: what fills a template's slot stands beside the template's own words, again
-and again.
+invisible characters, hyphens, the order of words, their endings and small words make no difference to a
+pair (``pairs.py``), nor do tags, entities, signs within words or words written as one (``markup.py``). What
+is in more than ``FORMAT_SHARE`` of a dataset's different rows, and in more than ``FORMAT_ROWS``, is its
+format and nobody's; and so is a pair with a word that is in more than ``FORMAT_WORD_SHARE`` of its rows:
+what fills a template's slot stands beside the template's own words, again and again.
 
 Of a row with many pairs a part is kept: those whose hash begins with ``level`` zero bits, with the smallest
 level, ``MOST_LEVEL`` at most, that leaves some ``KEPT`` or fewer. So two rows keep the same ones of what they
@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from flockoff.competition import Overlap
 from flockoff.dataset.letters import spelled
+from flockoff.dataset.markup import without_markup
 from flockoff.dataset.pairs import pairs_of, scrambled
 from flockoff.records import Row
 
@@ -157,7 +158,7 @@ class RowPairer:
             self._flush()
 
     def pairs(self) -> RowPairs:
-        """Of the rows so far, those that have enough pairs of their own."""
+        """Of the rows so far, those that have pairs, be they all their dataset's format."""
         self._flush()
         if not self._tables:
             return RowPairs()
@@ -172,15 +173,16 @@ class RowPairer:
         kept = (begin >> np.uint32(1) >> (31 - levels[rows]).astype(np.uint32)) == 0
         rows, begin = rows[kept], begin[kept]
         counts = np.bincount(rows, minlength=len(table))
-        enough = counts > 0
+        enough = table[:, 2] > 0
         whole = np.column_stack([table[:, :2], levels, counts, table[:, 2]]).astype(np.uint32)
         return RowPairs(whole[enough], begin, probes)
 
     def _flush(self) -> None:
         if not self._waiting:
             return
-        lines, tokens, answers, turns = zip(*self._waiting, strict=True)
+        lines, tokens, *texts = zip(*self._waiting, strict=True)
         self._waiting, self._characters = [], 0
+        answers, turns = map(without_markup, texts)
         rows, hashes, words = distinct_pairs(answers)
         counts = np.bincount(rows, minlength=len(lines))
         short = np.flatnonzero(counts < LABEL_PAIRS)

@@ -77,7 +77,7 @@ class Sketch:
 
     def probes(self) -> Places:
         """Numbers by which this dataset is found: those of its rows, and of the answers in rows without."""
-        unpaired = ~np.isin(self.lines, self.rows.lines)
+        unpaired = ~np.isin(self.lines, self.rows.lines[self.rows.table[:, 3] > 0])
         return np.concatenate([self.rows.probes, _answer_probes(self.hashes[unpaired])])
 
     def lookups(self) -> Places:

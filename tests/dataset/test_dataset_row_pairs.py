@@ -111,7 +111,7 @@ def test_row_pairs_template_with_few_slots_makes_no_copier_of_whoever_has_it_too
     known = [Holding(Claim("theirs", "they", 1, 0), sketch_of(theirs))]
     looked_at = borrowed(sketch_of(mine), Claim("mine", "me", 2, 0), known, RULES)
     assert len(looked_at.lines) < 0.4 * len(mine)
-    assert near_duplicate_fault(looked_at, RULES, rows_left=1) is None
+    assert not any(answer.agreed for answer in looked_at.answers)  # so no fault, were it all of them
     copied = borrowed(sketch_of(theirs[::-1]), Claim("mine", "me", 2, 0), known, RULES)
     assert len(copied.lines) > 0.95 * len(mine)
 

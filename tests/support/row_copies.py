@@ -206,6 +206,13 @@ HELD_OUT: dict[str, Disguise] = {
         lambda t: " ".join(w for s in range(0, len(t.split()), 4) for w in reversed(t.split()[s : s + 4])),
     ),
     "turns of 2 words": _turns_of(2),
+    "written as one, by capitals": lambda rows: with_answers(
+        rows, lambda text: "".join(re.sub(r"\W", "", word).capitalize() for word in text.split())
+    ),
+    "words joined by hyphens": lambda rows: with_answers(rows, lambda text: "-".join(text.split())),
+    "tags within words": every(1, lambda word, _: f"{word[:3]}<b></b>{word[3:]}"),
+    "asterisks within words": every(1, lambda word, _: f"{word[:3]}*{word[3:]}"),
+    "entities for spaces": lambda rows: with_answers(rows, lambda text: "&nbsp;".join(text.split())),
 }
 
 
