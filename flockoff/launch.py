@@ -84,7 +84,7 @@ def tell_error(message: str, remedy: str = "") -> None:
 
 def _discard_stdout() -> None:
     """Discard buffered output, which would fail once more when the process ends."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError):  # stdout may be closed already
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

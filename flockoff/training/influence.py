@@ -14,6 +14,7 @@ import torch
 from flockoff.records import EncodedRow
 from flockoff.training.loss import add_step_gradients, row_losses
 from flockoff.training.model import LanguageModel
+from flockoff.training.together import add_each, copy_each
 
 _MOVED = 0.01  # nats per token of the evaluation set: far above rounding, and the slope is still straight
 
@@ -52,12 +53,12 @@ def row_influence(
         for place, side in enumerate((step, -step)):
             before = first + place * len(rows)
             with torch.no_grad():
-                torch._foreach_copy_(parameters, kept)
-                torch._foreach_add_(parameters, gradients, alpha=side)
+                copy_each(parameters, kept)
+                add_each(parameters, gradients, times=side)
             sides.append(row_losses(model, rows, lambda done, at=before: on_rows(at + done, total)).nll)  # type: ignore[misc]
     finally:
         with torch.no_grad():
-            torch._foreach_copy_(parameters, kept)
+            copy_each(parameters, kept)
     return tuple((up - down) / (2 * _MOVED) for up, down in zip(*sides, strict=True))
 
 

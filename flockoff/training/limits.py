@@ -131,7 +131,7 @@ def machine_memory_limit() -> int:
 def _container_limit() -> int | None:
     """The Linux cgroup's limit; None where there is none (version 1 then reports a huge number)."""
     for file in _CONTROL_GROUPS:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # another version of cgroups, or another system
             text = Path(file).read_text(encoding="ascii").strip()
             return int(text) if text.isdecimal() else None
     return None

@@ -26,6 +26,7 @@ from flockoff.competition import Lora
 from flockoff.training.dropout import RowDropout, keep_probability, levels_dropped
 from flockoff.training.fused import FusedLayer, FusedPass, Kernels
 from flockoff.training.layers import Passing, replace_layers
+from flockoff.training.together import copy_each
 
 _NAME = "default"  # PEFT's name of the only adapter
 
@@ -151,7 +152,7 @@ class Adapters:
         if compute != torch.float32 or self._fuses(compute):
             self._make_copies(compute)
             with torch.no_grad():
-                torch._foreach_copy_(self._working.copies, list(self.parameters()))
+                copy_each(self._working.copies, list(self.parameters()))
         self.passing.compute = self._working.precision = compute
         try:
             yield

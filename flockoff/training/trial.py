@@ -87,7 +87,7 @@ def _problem(rehearsal: "_Rehearsal", plain: Outcome, plain_seconds: float) -> s
         seconds = rehearsal.seconds()
     except torch.AcceleratorError:
         raise
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - whatever a kernel raises, the plain path remains
         return _brief(error)
     if seconds > _SLOWER * plain_seconds:
         return f"takes {seconds / plain_seconds:.1f} times as long as the plain path"

@@ -91,7 +91,7 @@ def take_stdout() -> Channel:
 
 def _prefer_oom_kill() -> None:
     """On Linux, make this process, not the one with the state, the OOM killer's first choice."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # no such file on other systems
         Path("/proc/self/oom_score_adj").write_text("900", encoding="ascii")
 
 

@@ -13,8 +13,6 @@ from flockoff.scoring import epoch_of
 
 log = logging.getLogger(__name__)
 
-_LONGEST_PAUSE = 60.0  # seconds between two queries of the chain
-
 
 class EpochClock:
     """How much of ``epoch`` is left. Evaluation ends ``threshold`` blocks before the epoch's end.
@@ -34,9 +32,10 @@ class EpochClock:
         blocks_per_epoch: int | None,
         stop: threading.Event,
         metrics: Metrics,
+        longest_pause: float = 60.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``status``: the chain's state now."""
+        """``status``: the chain's state now. ``longest_pause``: seconds between two queries of the chain."""
         self.epoch = epoch
         self.seconds_per_block = status.seconds_per_block
         self._chain = chain
@@ -44,6 +43,7 @@ class EpochClock:
         self._blocks_per_epoch = blocks_per_epoch
         self._stop = stop
         self._metrics = metrics
+        self._longest_pause = longest_pause
         self._now = now
         self._end_block = epoch.end_block
         self._block = status.block
@@ -90,7 +90,7 @@ class EpochClock:
     def _next_look(self) -> float:
         left = self._end_block - self._estimate()
         to_limit = left - self._threshold if left > self._threshold else left
-        return self._now() + min(max(1.0, to_limit / 2) * self.seconds_per_block, _LONGEST_PAUSE)
+        return self._now() + min(max(1.0, to_limit / 2) * self.seconds_per_block, self._longest_pause)
 
     def _estimate(self) -> int:
         return self._block + int((self._now() - self._asked_at) / self.seconds_per_block)

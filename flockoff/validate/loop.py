@@ -98,6 +98,7 @@ class _Run:
             blocks_per_epoch=validator.blocks_per_epoch,
             stop=validator.stop,
             metrics=validator.metrics,
+            longest_pause=validator.clock_pause,
         )
         return self._clock
 

@@ -31,6 +31,7 @@ class Validator:
     evaluate_without_permit: bool = False  # although the chain would accept no weights
     allow_mixed_devices: bool = False  # compare losses of different kinds of device
     retry_pauses: tuple[float, ...] = (60.0, 300.0)  # seconds before each retry within an epoch
+    clock_pause: float = 60.0  # seconds between two queries of the chain's height, at most
     fault_pause: float = 10.0  # seconds after a fault of chain or ledger; doubles at first
     after_epoch: tuple[Callable[[int], None], ...] = ()  # called with each finished epoch's start block
     metrics: Metrics = field(default_factory=Metrics)

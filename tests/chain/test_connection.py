@@ -275,7 +275,7 @@ def test_node_at_localhost_is_reached_where_only_one_of_its_addresses_listens(
     ask = socket.getaddrinfo
 
     def both(name: Any, *args: Any, **options: Any) -> Any:
-        """What most machines have in /etc/hosts."""
+        """What most machines have in /etc/hosts, which no test may edit."""
         names = ("::1", "127.0.0.1") if name == "localhost" else (name,)
         return [found for each in names for found in ask(each, *args, **options)]
 

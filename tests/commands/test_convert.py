@@ -118,6 +118,7 @@ def test_convert_of_what_is_no_data_says_so(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Small limits, because files beyond the real ones take seconds to write and read.
     monkeypatch.setattr(convert, "_MAX_LINE", 500)
     monkeypatch.setattr(convert, "_MAX_ARRAY", 100)
     source, out = tmp_path / "source.json", tmp_path / "out.jsonl"

@@ -73,7 +73,7 @@ def test_doctor_without_the_wallet_says_how_to_make_it(playground: Playground, d
 def test_doctor_node_that_stands_still_is_not_in_sync(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = time.time()
+    now = time.time()  # patched, because no test may set the machine's clock
     monkeypatch.setattr(time, "time", lambda: now + 3600)
     [first, *_] = chain(settings_of(playground), "miner")
     assert (first.subject, first.state) == ("clock and chain", "bad")

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from flockoff.epoch.blame import CUT_OFF, blamed, eligible, is_settled, may_try_again, took_its_turn
+from flockoff.epoch.blame import (
+    CUT_OFF,
+    blamed,
+    eligible,
+    is_settled,
+    may_compare,
+    may_try_again,
+    took_its_turn,
+)
 from flockoff.errors import (
     EvaluationFault,
     EvaluationStopped,
@@ -17,6 +25,7 @@ from flockoff.errors import (
     SetupError,
 )
 from flockoff.records import Commitment, Epoch, Verdict
+from tests.support.ledger_records import measurement
 from tests.support.subnets import model_id
 
 EPOCH = Epoch(3600, 3960, seed=11)
@@ -58,6 +67,9 @@ def test_blamed_a_missing_dataset_is_believed_at_the_last_try_and_not_while_it_m
     waited = judged(GONE, by=FRESH, final=True)
     assert (waited.standing, waited.reason) == ("not_evaluated", Reason.REPO_MISSING)
     assert judged(GONE, by=FRESH, final=True, last=waited).standing == "at_fault"  # once only
+    just = replace(FRESH, block=EPOCH.start_block - EPOCH.blocks)
+    assert judged(GONE, by=just, final=True).standing == "not_evaluated"
+    assert judged(GONE, by=replace(just, block=just.block - 1), final=True).standing == "at_fault"
     elsewhere = replace(waited, reason=None, fault=FaultKind.HUB_TRANSIENT)
     assert judged(GONE, by=FRESH, final=True, last=elsewhere).standing == "not_evaluated"
 
@@ -85,3 +97,11 @@ def test_took_its_turn_a_failure_keeps_the_place_once_and_the_epochs_end_always(
     assert took_its_turn(hub, hub)
     assert not took_its_turn(hub, cut)
     assert not any(took_its_turn(cut, last) for last in (None, measured, hub, cut))
+
+
+def test_may_compare_losses_of_one_kind_of_device_unless_mixing_is_allowed() -> None:
+    on_cpu = measurement(device="cpu x86_64 (8 threads)")
+    assert may_compare(on_cpu, set(), mixed=False)
+    assert may_compare(on_cpu, {"cpu x86_64"}, mixed=False)
+    assert not may_compare(on_cpu, {"cuda NVIDIA A100"}, mixed=False)
+    assert may_compare(on_cpu, {"cuda NVIDIA A100"}, mixed=True)

@@ -54,4 +54,5 @@ def test_enter_nothing_committed_is_at_fault_only_with_a_score() -> None:
         ("ann", Reason.COMMITMENT_MISSING),
         ("bob", Reason.COMMITMENT_MISSING),
     ]
+    assert [(each.model_id, each.block) for each in entries.verdicts] == [("", 0), (str(FOREIGN), 5)]
     assert entries.counting == ()

@@ -30,6 +30,12 @@ def test_contest_says_who_beats_whom_and_by_which_margin() -> None:
     assert sum(found.shares_by_hotkey.values()) == pytest.approx(1.0)
 
 
+def test_contest_a_loss_of_zero_wins_by_no_margin() -> None:
+    found = contest([measured("ann", 0.0), measured("bob", 1.0)], Scoring())
+    assert found.wins.tolist() == [[False, True], [False, False]]
+    assert found.margins.tolist() == [[0.0, 0.0], [-1.0, 0.0]]
+
+
 def test_contest_of_nobody_is_empty() -> None:
     found = contest([], Scoring())
     assert (found.verdicts, found.rates_by_hotkey, found.shares_by_hotkey) == ((), {}, {})

@@ -196,7 +196,7 @@ def test_without_the_right_to_write_is_refused_until_it_is_given(path: Path, wha
 def test_lock_of_another_program_is_waited_for_and_then_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flockoff.ledger.database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(flockoff.ledger.database, "BUSY_SECONDS", 0.05)  # nothing will release the lock
     with open_ledger(path) as ledger:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")

@@ -101,6 +101,7 @@ def test_doctor_says_of_the_ledger_folder_what_is_weak_and_the_remedy() -> None:
 def test_ledger_on_a_network_file_system_is_opened_with_a_warning_of_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # Patched, because no test can mount a network file system.
     monkeypatch.setattr(database, "mounts", lambda: [Mount(tmp_path.resolve(), "nfs4")])
     for _ in range(2):
         Ledger.open(tmp_path / "ledger.sqlite", netuid=1, competition="f127", hotkey="one").close()
@@ -113,7 +114,9 @@ def test_ledger_on_a_network_file_system_is_opened_with_a_warning_of_one_line(
 def test_ledger_where_sqlite_is_refused_its_log_says_so_and_leaves_no_doubt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite keeps its older journal then, and says so only to who asks."""
+    """SQLite then keeps its older journal, and says so only if asked. It does the same with its own file
+    layer without locks, ``unix-none``, which stands here for such a file system.
+    """
 
     def connect(location: Path, *, read_only: bool) -> sqlite3.Connection:
         connection = sqlite3.connect(f"file:{location}?vfs=unix-none", uri=True, isolation_level=None)

@@ -106,6 +106,7 @@ def test_trial_takes_the_plain_path_where_kernels_are_slower(
     model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = iter([1.0] * 5 + [2.0] * 5)  # the rounds of the plain path, then of dropout's
+    # Patched, because real times would make the outcome depend on the machine.
     monkeypatch.setattr(trial, "_timed", lambda work, device: next(seconds))
     monkeypatch.setitem(
         sys.modules,

@@ -20,7 +20,6 @@ from flockoff.ports import Chain
 from flockoff.records import Commitment, ModelId, Receipt, Verdict
 from flockoff.scoring import epoch_seed
 from flockoff.validate import run_epochs
-from flockoff.validate.clock import EpochClock
 from tests.support.arena import EVALUATION_ANSWER, Arena, rows_about
 
 SHORT = 60  # blocks of an epoch whose end is waited for: fifteen seconds
@@ -247,16 +246,13 @@ def test_epoch_commitment_for_another_competition_is_left_alone(arena: Arena) ->
     assert list(by_uid(validator.ledger.verdicts(epoch.start_block))) == [arena.uid(1)]
 
 
-def test_epoch_ends_with_what_was_evaluated_by_the_threshold(
-    arena: Arena, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(EpochClock, "_next_look", lambda clock: clock._now())  # it asks the chain each time
+def test_epoch_ends_with_what_was_evaluated_by_the_threshold(arena: Arena) -> None:
     arena.submit(0, "quick", loss=1.0)
     arena.submit(1, "slow", loss=1.1)
     arena.next_epoch()
     epoch = arena.epoch()
     left = 200  # blocks for evaluating: far more than it takes to begin
-    validator = arena.validator(block_threshold=epoch.blocks - left)
+    validator = arena.validator(block_threshold=epoch.blocks - left, clock_pause=0.0)
 
     def time_flies(content: str, seed: int) -> float:
         arena.node.advance(left)
