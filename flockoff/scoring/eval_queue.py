@@ -61,7 +61,8 @@ def assign_places(candidates: Iterable[Candidate], rules: Queue, seed: int) -> P
     - best: the highest scores, the longest due first; never hotkeys without a score.
     - waiting: the longest due among the rest (``due_blocks``); they also fill places that others leave empty.
     - drawn: without replacement among the rest, rank r (0 for the highest score) with a probability
-      proportional to exp(-r / ``rules.rank_scale``) and to 1 / cost.
+      proportional to exp(-r / ``rules.rank_scale``) and to 1 / cost. One never evaluated has no rank yet, and
+      counts as r = 0: what it is worth is best found out soon.
 
     Ties go to the earlier ``first_block``, then to the lower hotkey. The result depends only on
     ``candidates``, not on their order, and ``seed`` (not negative). Raises ValueError for a hotkey that
@@ -165,10 +166,11 @@ def _draw(ranked: Sequence[Candidate], rules: Queue, seed: int) -> list[Candidat
     other with probability proportional to weight among those left (the Gumbel-top-k trick: Yellott 1977;
     Kool, van Hoof & Welling, "Stochastic Beams and Where to Find Them", 2019).
     """
-    luck = [
-        _gumbel(seed, candidate.hotkey) - rank / rules.rank_scale - math.log(_cost(candidate, rules))
-        for rank, candidate in enumerate(ranked)
-    ]
+    luck = []
+    for place, candidate in enumerate(ranked):
+        rank = 0 if candidate.last_evaluated is None else place
+        weight = -rank / rules.rank_scale - math.log(_cost(candidate, rules))
+        luck.append(_gumbel(seed, candidate.hotkey) + weight)
     order = sorted(range(len(ranked)), key=lambda rank: (-luck[rank], rank))
     return [ranked[rank] for rank in order[: rules.drawn]]
 

@@ -1,5 +1,6 @@
 """The game: validators judge, the chain runs consensus on their weights, and the next epoch begins."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -124,6 +125,7 @@ class _Game:
             Library(f"validator {number}".encode(), scenario.overlap, public)
             for number in range(len(self.roles))
         ]
+        self.entries = [_entries(miner, uid) for uid, miner in enumerate(miners, len(self.roles))]
         self.datasets = _datasets(miners)
         self.changes = np.array([dataset.change for dataset in self.datasets])
         n = len(self.hotkeys)
@@ -138,8 +140,8 @@ class _Game:
         rng = np.random.default_rng((self.seed, epoch))
         entries = {
             entry.commitment.hotkey: entry
-            for uid, miner in enumerate(self.miners, len(self.roles))
-            if (entry := _entry(miner, uid, epoch)) is not None
+            for entries in self.entries
+            if (entry := _counting(entries, epoch)) is not None
         }
         losses = seed_losses(self.scenario.noise, self.changes, rng)
         block_hash = blake2b(f"{self.seed}:{epoch}".encode(), digest_size=32).digest()
@@ -332,21 +334,28 @@ def _datasets(miners: Iterable[Miner]) -> list[GameDataset]:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A counting commitment's dataset."""
+    """A commitment and its dataset; it counts after ``epoch``."""
 
+    epoch: int
     commitment: Commitment
     dataset: GameDataset
 
 
-def _entry(miner: Miner, uid: int, epoch: int) -> _Entry | None:
-    """What counts in ``epoch``: the last commitment before it, or None."""
-    counting = [submission for submission in miner.submissions if submission.epoch < epoch]
-    if not counting:
-        return None
-    dataset = counting[-1].dataset
-    commit = blake2b(dataset.name.encode(), digest_size=20).hexdigest()
-    model_id = ModelId("simulated/data", ORIGINAL_COMPETITION_ID, commit)
-    return _Entry(Commitment(miner.hotkey, uid, model_id, _block(counting[-1])), dataset)
+def _entries(miner: Miner, uid: int) -> list[_Entry]:
+    """The miner's commitments, first to last."""
+    found = []
+    for submission in miner.submissions:
+        commit = blake2b(submission.dataset.name.encode(), digest_size=20).hexdigest()
+        model_id = ModelId("simulated/data", ORIGINAL_COMPETITION_ID, commit)
+        commitment = Commitment(miner.hotkey, uid, model_id, _block(submission))
+        found.append(_Entry(submission.epoch, commitment, submission.dataset))
+    return found
+
+
+def _counting(entries: Sequence[_Entry], epoch: int) -> _Entry | None:
+    """The last of ``entries`` made before ``epoch``, or None."""
+    before = bisect_left(entries, epoch, key=lambda entry: entry.epoch)
+    return entries[before - 1] if before else None
 
 
 def _claim(commitment: Commitment, dataset: GameDataset) -> Claim:

@@ -73,7 +73,7 @@ def test_plan_other_seed_draws_others_only() -> None:
 
 def test_plan_known_seed_is_as_recorded() -> None:
     rules = Queue(best=2, drawn=4, waiting=2, rank_scale=4.0)
-    plan = places_of(crowd(16, scored=16), rules, 3823750022)
+    plan = places_of([replace(each, last_evaluated=0) for each in crowd(16, scored=16)], rules, 3823750022)
     assert plan == ["h000", "h001", "h002", "h003", "h005", "h004", "h007", "h006"]
 
 
@@ -131,8 +131,8 @@ def test_plan_draw_follows_its_probabilities() -> None:
     # One waits. Ranks 0, 1, 2 of the others have weights 1, e^-1, e^-2, the last half of that because it
     # costs twice as much: 30 tokens, and 10 for the place. Two are drawn, the second among those left.
     rules = Queue(best=0, drawn=2, waiting=1, rank_scale=1.0, epoch_tokens=30)
-    others = [replace(each, tokens=10) for each in crowd(3)]
-    candidates = [*others[:2], replace(others[2], tokens=30), Candidate("waiting", -1.0, 0, None, 0)]
+    others = [replace(each, tokens=10, last_evaluated=9) for each in crowd(3)]
+    candidates = [*others[:2], replace(others[2], tokens=30), Candidate("waiting", -1.0, 0, 0, 0)]
     draws = 6000
     found = Counter(assign_places(candidates, rules, seed).drawn for seed in range(draws))
     weight = [1.0, math.exp(-1), math.exp(-2) / 2]
@@ -141,6 +141,15 @@ def test_plan_draw_follows_its_probabilities() -> None:
             expected = weight[first] / sum(weight) * weight[second] / (sum(weight) - weight[first])
             share = found[f"h{first:03}", f"h{second:03}"] / draws
             assert share == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / draws))
+
+
+def test_plan_of_a_new_subnet_nearly_all_are_evaluated_before_others_are_drawn_again() -> None:
+    """Not only the 8 who wait longest have their first turn, but most of the 16 drawn too."""
+    line = {each.hotkey: each for each in crowd(256)}
+    for epoch in range(1, 13):
+        for place, hotkey in enumerate(places_of(line.values(), RULES, epoch)):
+            line[hotkey] = replace(line[hotkey], score=1 / (2 + place), last_evaluated=360 * epoch)
+    assert sum(each.last_evaluated is None for each in line.values()) <= 16
 
 
 @pytest.mark.parametrize("bad", [Candidate("h000", 0.1, 1, None), Candidate("x", math.nan, 1, None)])
