@@ -151,13 +151,6 @@ class EvaluationAnswers:
         self.rows = np.array([answer.row for answer in answers], dtype=np.intp)
         self.whole = np.array([answer.whole for answer in answers], dtype=np.bool_)
 
-    def contaminated_rows(self, rows: Iterable[Row], rules: Contamination | None = None) -> list[int]:
-        """The 0-based indices of rows with answers."""
-        search = AnswerSearch(self, rules or Contamination())
-        for place, row in enumerate(rows):
-            search.add(place, row, 0)
-        return [found.line for found in search.found()]
-
 
 class AnswerSearch:
     """Searches streamed rows for answers; ``add`` is a ``RowVisitor``. Keeps at most some 2 kB of each row

@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
 
 # Thai, Lao, kana and Han, which are written without spaces: each letter counts as a word.
 _UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -19,8 +18,3 @@ def words_of(text: str) -> list[str]:
         text = _PIECE.sub(lambda piece: unicodedata.normalize("NFKC", piece[0]), text)
         text = _INVISIBLE.sub("", text)
     return _WORD.findall(text.casefold())
-
-
-def windows(words: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
-    """Every run of ``length`` words, in order."""
-    return zip(*(words[start:] for start in range(length)), strict=False)

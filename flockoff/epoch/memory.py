@@ -1,13 +1,9 @@
 """What a validator remembers when an epoch begins."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from flockoff.records import Commitment, Verdict, WeightsSet
-
-if TYPE_CHECKING:
-    from flockoff.epoch.settle import Settlement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +27,3 @@ class Memory:
     # By (hotkey, ModelId as text): the lowest block in which it was ever seen to commit it.
     first_seen: Mapping[tuple[str, str], int] = field(default_factory=dict)
     last_weights: WeightsSet | None = None
-
-    def after(self, settlement: "Settlement") -> "Memory":
-        """The memory after ``settlement``, except for commitments and weights."""
-        turns = dict.fromkeys(settlement.turns, settlement.epoch)
-        verdicts = {verdict.hotkey: verdict for verdict in settlement.verdicts}
-        return replace(
-            self,
-            scores=settlement.scores,
-            missed=settlement.missed,
-            last_evaluated={**self.last_evaluated, **turns},
-            last_verdicts={**self.last_verdicts, **verdicts},
-        )

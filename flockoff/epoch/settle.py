@@ -66,6 +66,19 @@ class Settlement:
     witnesses: Mapping[str, str]
 
 
+def remember(memory: Memory, settlement: Settlement) -> Memory:
+    """``memory`` after the settled epoch, except for commitments and weights."""
+    turns = dict.fromkeys(settlement.turns, settlement.epoch)
+    verdicts = {verdict.hotkey: verdict for verdict in settlement.verdicts}
+    return replace(
+        memory,
+        scores=settlement.scores,
+        missed=settlement.missed,
+        last_evaluated={**memory.last_evaluated, **turns},
+        last_verdicts={**memory.last_verdicts, **verdicts},
+    )
+
+
 def settle(
     epoch: int,
     verdicts: Sequence[Verdict],

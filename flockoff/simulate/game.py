@@ -14,7 +14,7 @@ from flockoff.dataset import Claim, gain, gap_fault, near_duplicate_fault, owner
 from flockoff.epoch.blame import blamed, eligible
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import form_queue
-from flockoff.epoch.settle import Evidence, settle
+from flockoff.epoch.settle import Evidence, remember, settle
 from flockoff.epoch.weights import decide_weights
 from flockoff.errors import EvaluationTooSlow, MinerFault, Reason
 from flockoff.records import Commitment, Epoch, ModelId, Neuron, SubnetSnapshot, Verdict, WeightsSet
@@ -208,7 +208,7 @@ class _Game:
         )
         judged = [verdict.hotkey for verdict in settlement.verdicts if verdict.standing != "not_evaluated"]
         library.settled(judged, settlement.win_rates, settlement.witnesses)
-        self.memories[number] = replace(memory.after(settlement), tokens=tokens)
+        self.memories[number] = replace(remember(memory, settlement), tokens=tokens)
         return settlement.verdicts
 
     def _measured(

@@ -1,7 +1,7 @@
 """Getting an epoch's weights onto the chain before it ends."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from flockoff.epoch.weights import Action, WeightsDecision, decide_weights
 from flockoff.errors import ChainCooldown, ChainError, ChainFatal, ChainTransient, Interrupted, NoFunds
@@ -40,7 +40,10 @@ def set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
         _log_decision(decision, uids)
         chosen = decision.weights
         ledger.record_choice(epoch.start_block, chosen, decision.consensus)
-        receipt = receipt or _submit(validator, _by_uid(chosen, uids), clock, since=closed_block)
+        by_uid = {uids[hotkey]: weight for hotkey, weight in chosen.items()}
+        receipt = receipt or _landing(
+            lambda: validator.chain.set_weights(by_uid, since=closed_block), validator, clock
+        )
     if receipt is None:
         log.error(
             "WEIGHTS NOT SET: the epoch ended first. They are set again in the next one.",
@@ -125,18 +128,16 @@ def _decide(validator: Validator, epoch: Epoch, snapshot: SubnetSnapshot) -> Wei
     )
 
 
-def _submit(
-    validator: Validator, weights: Mapping[int, float], clock: EpochClock, *, since: int
-) -> Receipt | None:
-    """Set ``weights``, retrying until the chain has them or the epoch has ended.
+def _landing(submit: Callable[[], Receipt], validator: Validator, clock: EpochClock) -> Receipt | None:
+    """The result of ``submit``, retried until the chain has the weights or the epoch has ended.
 
     Whether a submission landed may be unknown, here or after a crash: weights that the chain shows as set
-    after block ``since`` are these. Returns None if the epoch ended without them. Raises NotRegistered, and
-    Interrupted when the validator is asked to stop.
+    after the epoch was closed are these. Returns None if the epoch ended without them. Raises NotRegistered,
+    and Interrupted when the validator is asked to stop.
     """
     while True:
         try:
-            return validator.chain.set_weights(weights, since=since)
+            return submit()
         except ChainCooldown as fault:
             blocks = fault.blocks_left or _PAUSE_BLOCKS
             _log_fault(fault, blocks, clock, validator.metrics)
@@ -158,10 +159,6 @@ def _landed(snapshot: SubnetSnapshot, hotkey: str, since: int) -> Receipt | None
         if neuron.hotkey == hotkey and neuron.last_update > since:
             return Receipt(extrinsic="", block=neuron.last_update)
     return None
-
-
-def _by_uid(weights: Mapping[str, float], uids: Mapping[str, int]) -> dict[int, float]:
-    return {uids[hotkey]: weight for hotkey, weight in weights.items()}
 
 
 def _log_decision(decision: WeightsDecision, uids: Mapping[str, int]) -> None:

@@ -28,10 +28,11 @@ import numpy as np
 from flockoff.competition import Overlap
 from flockoff.dataset import Borrowed, Claim, Holding, Sketch, Sketcher, borrowed
 from flockoff.dataset.sketch import HASHES, SHINGLE_WORDS
-from flockoff.dataset.words import windows, words_of
+from flockoff.dataset.words import words_of
 from flockoff.ledger import Ledger
 from flockoff.records import Epoch, ModelId, Row, Turn
 from tests.support.lone_check import MIB, peak_memory, start_peak
+from tests.support.row_copies import windows
 
 WORDS = 100  # of an answer
 TOKENS = 130

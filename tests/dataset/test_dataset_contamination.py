@@ -268,10 +268,6 @@ def test_answer_search_empty_evaluation_set_finds_nothing() -> None:
     assert found(answers(ANSWER), []) == ()
 
 
-def test_contaminated_rows_are_places_from_zero() -> None:
-    assert answers(ANSWER).contaminated_rows([row_of("a", "b"), row_of("Why?", ANSWER)]) == [1]
-
-
 @EXAMPLES
 @given(st.lists(CONTENT, max_size=4), CONTENT, CONTENT)
 def test_answer_search_text_around_an_answer_hides_nothing(some: list[str], before: str, after: str) -> None:

@@ -1,8 +1,8 @@
 import json
 from pathlib import Path
 
-from flockoff.competition import Limits
-from flockoff.dataset import EvaluationAnswers, content_hash, load_rows
+from flockoff.competition import Contamination, Limits
+from flockoff.dataset import AnswerSearch, EvaluationAnswers, content_hash, load_rows
 from flockoff.flags import PROJECT_ROOT
 from flockoff.localnet.sample_data import write_sample_datasets
 from flockoff.records import Row
@@ -43,4 +43,7 @@ def test_sample_datasets_contain_nothing_of_the_evaluation_set(tmp_path: Path) -
     evaluation = load_rows(PROJECT_ROOT / "eval_data" / "data.jsonl", Limits(), frozenset())
     answers = EvaluationAnswers(evaluation)
     for rows in samples(tmp_path).values():
-        assert answers.contaminated_rows(rows) == []
+        search = AnswerSearch(answers, Contamination())
+        for line, row in enumerate(rows, start=1):
+            search.add(line, row, 0)
+        assert search.found() == ()

@@ -6,7 +6,7 @@ from flockoff.competition import Competition, Queue
 from flockoff.epoch.blame import blamed, eligible
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import candidates, epochs_to_wait, form_queue
-from flockoff.epoch.settle import Evidence, settle
+from flockoff.epoch.settle import Evidence, remember, settle
 from flockoff.errors import EvaluationStopped, FaultKind
 from flockoff.records import Commitment, Epoch, Verdict
 from flockoff.scoring import plan_epoch
@@ -75,6 +75,6 @@ def test_nobody_waits_over_one_and_a_half_rounds_of_a_validator_that_never_finis
                 cut_off = EvaluationStopped("over")
                 verdicts.append(blamed(epoch, each, cut_off, content_hash=None, last=None, final=True))
         settlement = settle(epoch.start_block, verdicts, memory, coldkeys, rules, Evidence())
-        memory = memory.after(settlement)
+        memory = remember(memory, settlement)
     unseen = {hotkey: 150 - last for hotkey, last in seen.items()}
     assert max(*waits.values(), *unseen.values()) <= 1.5 * 256 / 8.5

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flockoff.epoch.memory import Memory
+from flockoff.epoch.settle import remember
 from flockoff.epoch.weights import Action, decide_weights
 from flockoff.ledger import Ledger
 from flockoff.records import SubnetSnapshot, WeightsSet
@@ -67,7 +68,7 @@ def test_replayed_epochs_decide_what_the_ledger_holds(history: Sequence[Played])
             assert ledger.memory().scores == settlement.scores
             assert decide(ledger, epoch, shown).win_rates == settlement.win_rates
             # Remembering without a ledger comes to the same.
-            memory = memory.after(settlement)
+            memory = remember(memory, settlement)
             known = ledger.memory()
             assert (memory.scores, memory.last_evaluated) == (known.scores, known.last_evaluated)
             assert memory.last_verdicts == known.last_verdicts

@@ -9,7 +9,7 @@ from flockoff.competition import Competition, Scoring
 from flockoff.dataset import Borrowed, BorrowedAnswer, Claim, Owner
 from flockoff.epoch.contest import contest, later_beats
 from flockoff.epoch.memory import Memory
-from flockoff.epoch.settle import Evidence, settle
+from flockoff.epoch.settle import Evidence, remember, settle
 from flockoff.errors import FaultKind, Reason
 from flockoff.records import Verdict
 
@@ -56,7 +56,7 @@ def test_settle_moves_the_scores_of_those_who_competed_and_of_those_at_fault() -
     found = settle(360, verdicts, memory, COLDKEYS, RULES, Evidence())
     assert found.scores == pytest.approx({"ann": 0.8 * 0.5 + 0.2, "bob": 0.0, "cyd": 0.5})
     assert found.turns == ("ann", "bob")
-    assert memory.after(found).last_evaluated == {"ann": 360, "bob": 360}
+    assert remember(memory, found).last_evaluated == {"ann": 360, "bob": 360}
 
 
 def test_settle_finds_content_that_is_anothers_and_says_whose() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from flockoff.competition import Competition
 from flockoff.epoch.memory import Memory
-from flockoff.epoch.settle import Evidence, settle
+from flockoff.epoch.settle import Evidence, remember, settle
 from flockoff.errors import FaultKind
 from flockoff.records import Verdict
 
@@ -33,7 +33,8 @@ def score_after(epochs: Iterable[tuple[FaultKind | None, bool]]) -> float:
         verdicts = [verdict("leader", start, fault)]
         verdicts.append(verdict("other", start, None if others else FaultKind.HUB_TRANSIENT))
         coldkeys = {"leader": "a", "other": "b"}
-        memory = memory.after(settle(start, verdicts, memory, coldkeys, Competition(), Evidence()))
+        found = settle(start, verdicts, memory, coldkeys, Competition(), Evidence())
+        memory = remember(memory, found)
     return memory.scores["leader"]
 
 

@@ -10,7 +10,7 @@ from flockoff.epoch.blame import blamed, eligible
 from flockoff.epoch.entries import enter
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import form_queue
-from flockoff.epoch.settle import Evidence, Settlement, settle
+from flockoff.epoch.settle import Evidence, Settlement, remember, settle
 from flockoff.errors import EvaluationFault, EvaluationStopped, Fault, HubTransient, MinerFault, Reason
 from flockoff.ledger import Ledger
 from flockoff.records import Commitment, Epoch, Evaluation, SubnetSnapshot
@@ -109,7 +109,7 @@ def require_replays(ledger: Ledger) -> Memory:
         }
         assert found.shares == {hotkey: row.share for hotkey, row in stored.items() if row.share is not None}
         assert {hotkey: score for hotkey, score in found.scores.items() if hotkey in scores} == scores
-        memory = replace(memory.after(found), scores=scores)
+        memory = replace(remember(memory, found), scores=scores)
         consensus = ledger.views.consensus(start)
         if consensus is not None:
             hotkeys = dict(enumerate(sorted({*scores, *consensus})))

@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 
-from flockoff.dataset.words import windows, words_of
+from flockoff.dataset.words import words_of
 from flockoff.records import Row, Turn
 from tests.support.near_copies import conversations, with_answers
 
@@ -228,6 +228,11 @@ def _documented(module: ModuleType) -> Iterator[str]:
         for text in (inspect.getdoc(each) for each in (one, *members)):
             if text and len(text.split()) >= 12:
                 yield text
+
+
+def windows(words: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
+    """Every run of ``length`` words, in order."""
+    return zip(*(words[start:] for start in range(length)), strict=False)
 
 
 def docstrings(libraries: Sequence[str] = _LIBRARIES) -> list[Row]:
