@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """A quick run does not even import a module that is slow as a whole: many of these import torch."""
+    """A quick run does not even import modules that are slow as a whole: many of them import torch."""
     if not _is_quick(config) or collection_path.suffix != ".py":
         return None
     return bool(_SLOW_AS_A_WHOLE.search(collection_path.read_text(encoding="utf-8"))) or None

@@ -1,4 +1,4 @@
-"""What lines of a log look like, whatever is logged and wherever it goes."""
+"""The form of log lines, whatever is logged and wherever it goes."""
 
 import json
 import logging

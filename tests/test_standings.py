@@ -1,4 +1,4 @@
-"""What the chain alone says of a subnet."""
+"""A subnet's standings from the chain alone."""
 
 import math
 from dataclasses import replace

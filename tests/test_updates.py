@@ -1,4 +1,4 @@
-"""Newer releases: asked for only where that is wished, and never in anybody's way."""
+"""Newer releases: checked for only on request, and never in the way."""
 
 import json
 import logging

@@ -52,7 +52,7 @@ class LocalMiner:
 
 @dataclass(frozen=True, slots=True)
 class Localnet:
-    """A running local network. The hub tokens are good for its own hub only."""
+    """A running local network. The hub tokens only work on its own hub."""
 
     node: Node
     hub: HubServer
@@ -96,9 +96,9 @@ class Localnet:
 
 @contextmanager
 def running_localnet(settings: LocalnetSettings, on_progress: Callable[[str], None]) -> Iterator[Localnet]:
-    """Start everything, yield it, and stop everything however the context ends.
+    """Start everything, and stop it however the context ends.
 
-    Raises LocalnetError where a port is taken, or where the directory cannot be written or is another's.
+    Raises LocalnetError if a port is taken, or if the directory cannot be written or is in use.
     """
     node = Node(
         NodeSettings(

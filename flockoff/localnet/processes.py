@@ -1,4 +1,4 @@
-"""Running the neurons as a person would: as processes of their own, followed line by line."""
+"""Runs the neurons as a person would: as separate processes, whose output is followed line by line."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ class Program:
             self._process.wait()
 
     def follow(self, on_line: Callable[[str], None], stop: threading.Event) -> int:
-        """Hand every line to ``on_line`` as it comes and return the exit status.
+        """Pass every line to ``on_line`` as it arrives; returns the exit status.
 
         Raises Interrupted once ``stop`` is set.
         """

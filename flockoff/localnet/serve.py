@@ -24,7 +24,7 @@ FAULTS: Mapping[str, str] = {
 def serve_localnet(
     settings: LocalnetSettings, control_port: int, stop: threading.Event, *, as_json: bool = False
 ) -> int:
-    """Run the network until ``stop`` is set, and let it be told its faults; returns the exit status.
+    """Run the network, and inject faults on request, until ``stop`` is set; returns the exit status.
 
     ``as_json``: once it runs, one JSON object says where everything is, in place of the words for people.
     Raises what ``running_localnet`` does, and LocalnetError where ``control_port`` is taken.
@@ -123,5 +123,5 @@ def _command(
 
 
 def _print_command(console: Console, command: str) -> None:
-    """In one unbroken line, so that it can be copied whole."""
+    """On one unbroken line, so that it can be copied as a whole."""
     console.print(command, soft_wrap=True, markup=False, style="cyan")

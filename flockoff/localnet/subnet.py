@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bittensor import Wallet, calls
 
 STEP_SECONDS = 120.0
-SETUP_TEMPO = 4  # blocks; permits come with an epoch, and nobody wants to wait for a long one
+SETUP_TEMPO = 4  # blocks; permits are given at an epoch's end, so the first one is short
 RAO = 10**9
 ALLOWANCE = 200 * RAO  # for every coldkey: registration and fees
 STAKE = 1000 * RAO  # for every validator
@@ -53,9 +53,9 @@ class PreparedSubnet:
 
 
 def prepare_subnet(plan: SubnetPlan, *, on_progress: Callable[[str], None]) -> PreparedSubnet:
-    """Create a subnet to ``plan``; ``on_progress`` is told each step as it is done.
+    """Create a subnet to ``plan``; ``on_progress`` is called with each finished step.
 
-    Raises LocalnetError where the endpoint is not a development chain, SetupError where the wallets cannot be
+    Raises LocalnetError if the endpoint is not a development chain, SetupError where the wallets cannot be
     written, ChainError's kinds where the chain cannot be reached or refuses.
     """
     steps = _Steps(plan)
@@ -214,7 +214,7 @@ async def _configure(node: Access, plan: SubnetPlan, netuid: int, owner: "Wallet
 async def _register(
     node: Access, netuid: int, miners: "Sequence[Wallet]", validators: "Sequence[Wallet]"
 ) -> None:
-    """Each by its own coldkey, all at once; validators stake in the same extrinsic.
+    """Each by its own coldkey, concurrently; validators stake in the same extrinsic.
 
     Not the SDK's BurnedRegister: it insists on an encrypted mempool, which a local chain need not have.
     """
@@ -269,8 +269,8 @@ async def _as_root(node: Access, parts: "Sequence[calls.Call]") -> "calls.Call":
 
 
 async def _composed(node: Access, call: "calls.Call") -> Any:
-    """A call as it is carried inside another one."""
-    client: Any = node.client  # the SDK leaves this method without types
+    """A call in the form in which another one contains it."""
+    client: Any = node.client  # this method of the SDK is untyped
     return await client.compose(call)
 
 

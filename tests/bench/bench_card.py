@@ -60,7 +60,7 @@ GIB = 2**30
 
 @dataclass(slots=True)
 class Bench:
-    """What is measured on, what was found, and until when there is time (``time.monotonic``)."""
+    """What to measure on, the findings so far, and the deadline (``time.monotonic``)."""
 
     device: torch.device
     directory: Path

@@ -1,7 +1,7 @@
 """Which comparison of two datasets best separates a real difference from training noise?
 
 ``python -m tests.bench comparison RESULTS.jsonl``, of which every line is one evaluation:
-``{"dataset": NAME, "seed": NUMBER, "row_nll": [nats of each evaluation row, ...]}`` and whatever else.
+``{"dataset": NAME, "seed": NUMBER, "row_nll": [nats of each evaluation row, ...]}`` and possibly more.
 
 Each way to compare two datasets makes one number of their rows' losses under one seed, positive where the
 first is better:
@@ -11,7 +11,7 @@ first is better:
 - signed ranks: Wilcoxon's statistic of the rows' differences, standardised;
 - rows won: the share of rows with a lower loss, less one half.
 
-A way decides well if its number varies little from seed to seed next to how far it is from nought. So for
+A way decides well if its number varies little from seed to seed relative to its distance from zero. So for
 each pair of datasets: d' = |mean over the seeds| / standard deviation over the seeds. And over all pairs,
 after a threshold that lets a dataset beat its equal in 5 % of comparisons: how often the better one, being
 the later, beats the worse one. Equals are the same pairs under the same seeds, the worse one's rows scaled

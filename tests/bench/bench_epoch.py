@@ -4,10 +4,10 @@
     python -m tests.bench epoch --miners 8 64 254 --datasets 8 --rows 24
 
 The first part evaluates datasets as a validator does, in as many threads as the evaluator has slots, on one
-device. A worker tells how long it worked on each; what else passed between the first one's beginning and the
-last one's end the device has waited. The second part runs an epoch on the local doubles of chain and hub,
-with given losses, and counts the requests to the chain; while it lasts the chain is also asked what time it
-is, which goes with seconds and not with miners.
+device. The worker reports how long it worked on each; for the rest of the time between the first one's start
+and the last one's end, the device was idle. The second part runs an epoch on the local doubles of chain and
+hub, with given losses, and counts the requests to the chain; meanwhile the validator also asks for the
+chain's height, which depends on seconds and not on miners.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a look costs as the index grows: ``python -m tests.bench index [--days …] [--miners N] [--rows N]``.
+"""A lookup's cost as the index grows: ``python -m tests.bench index [--days …] [--miners N] [--rows N]``.
 
 For each of --days a ledger as it is after that many days in which each of --miners committed a dataset of
 --rows wholly new rows a day. Sketches are of random numbers, which cost what real ones do. All have their

@@ -1,4 +1,4 @@
-"""Which cheap figure tells what a group of rows is worth? Predicted against measured gains of groups.
+"""Which cheap figure predicts what a group of rows is worth? Predicted against measured gains of groups.
 
 ``python -m tests.bench influence [MODEL_DIR]`` makes a dataset of six groups of rows (two of the evaluation
 set's kind, two of public text, one with shuffled answers, one of random letters) and measures what each is

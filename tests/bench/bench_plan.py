@@ -3,10 +3,10 @@
     python -m tests.bench plan
     python -m tests.bench plan --model qwen2 --repeats 5
 
-Datasets of different shapes take turns. What each takes is then told from the others alone: from the seconds
-a token that they took, as a validator does before an epoch (flockoff/planner/forecast.py), and from the
-operations a second that they reached, as ``flockoff plan`` does (flockoff/planner/flops.py). The memory that
-training added to the process is set against flockoff/planner/memory.py.
+Datasets of different shapes take turns. What each takes is then predicted from the others alone: from their
+seconds a token, as a validator does before an epoch (flockoff/planner/forecast.py), and from their operations
+a second, as ``flockoff plan`` does (flockoff/planner/flops.py). The memory that training added to the process
+is compared with flockoff/planner/memory.py.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def measure(session: Session, request: Request) -> Measurement:
 
 
 def middle(measurements: Sequence[Measurement]) -> Measurement:
-    """Like each of them, with the median of their seconds."""
+    """Each of them, with the median of its seconds."""
     return replace(measurements[0], seconds=median(one.seconds for one in measurements))
 
 

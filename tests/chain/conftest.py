@@ -51,7 +51,7 @@ def opened(subnet: PreparedSubnet) -> Iterator[OpenChain]:
 
 @pytest.fixture
 def double_only(request: pytest.FixtureRequest, isolated_home: None) -> None:
-    """For tests that start node doubles of their own, with switches that a real node does not have."""
+    """For tests that start their own node doubles, with switches that a real node lacks."""
     if request.config.getoption("--subtensor"):
         pytest.skip("tests the node double's own switches")
 

@@ -85,7 +85,7 @@ def chain(bench: Bench) -> Iterator[SubtensorChain]:
 
 
 def within(seconds: float, ask: Callable[[], bool]) -> bool:
-    """Whether it comes true in time; while the node is away it is not."""
+    """Whether it becomes true in time; it is not while the node is away."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         try:
@@ -189,7 +189,7 @@ def test_snapshot_of_a_pruned_block_says_so_and_the_latest_is_still_there(
 
     bench.node.faults.prune(blocks=2)
 
-    for _ in range(2):  # whatever the client remembers of it
+    for _ in range(2):  # whatever the client has cached
         with pytest.raises(ChainPruned, match="no longer has that block's state") as caught:
             chain.snapshot(past)
         assert "--state-pruning" in caught.value.remedy

@@ -24,7 +24,7 @@ from tests.support.local_subnet import UNHURRIED, local_subnet
 
 @pytest.fixture
 def silent_endpoint() -> Iterator[str]:
-    """Takes connections and never says a word."""
+    """Accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
 

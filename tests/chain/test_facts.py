@@ -1,9 +1,9 @@
 """This project's assumptions about the chain, checked against the node double or ``--subtensor URL``.
 
-``AGREED`` are 28 facts that the double has had all along, ``MENDED`` those that it had wrong, by their number
-in what was found against an executed runtime; ``flockoff/localnet/node/README.md`` has what still differs. A
-fact that fails on a real node has moved: the double, and whatever builds on it, has to follow. Each fact
-leaves the subnet as it found it, also where it fails, so that the next one can be told from it.
+``AGREED`` are 28 facts that the double has had right all along, ``MENDED`` those that it once had wrong,
+numbered as in the comparison with an executed runtime; ``flockoff/localnet/node/README.md`` lists what still
+differs. A fact that fails on a real node has moved: the double, and whatever builds on it, must follow. Each
+fact leaves the subnet as it found it, even if it fails, so that the next one is independent of it.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -74,7 +74,7 @@ class Ground:
         return self.changed(switch(self.netuid, True), switch(self.netuid, False))
 
     def stake_threshold(self) -> Any:
-        """With a stake asked for that nobody has."""
+        """With a stake threshold that nobody meets."""
         threshold = admin.sudo_set_stake_threshold
         return self.changed(threshold(10**6 * RAO), threshold(0))
 
@@ -99,7 +99,7 @@ class Ground:
         return uid
 
     def weigh(self, by: Any, weights: Mapping[int, int], *, version_key: int = 0) -> str:
-        """Send whole numbers as they are, in the clear."""
+        """Send integer weights unchanged, in the clear."""
         return self.weigh_lists(by, list(weights), list(weights.values()), version_key=version_key)
 
     def weigh_lists(self, by: Any, dests: list[int], values: list[int], *, version_key: int = 0) -> str:
@@ -110,7 +110,7 @@ class Ground:
         return dict(self.read(item, self.netuid, self.uid(wallet)))
 
     def next_epoch(self) -> int:
-        """Wait until the next epoch is over; gives its block."""
+        """Wait until the next epoch is over; returns its block."""
         status = self.epoch()
         start: int = status["next_epoch_start_block"]
         seconds = (start - status["block"]) * self.ask(lambda client: client.block_time())

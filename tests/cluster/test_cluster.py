@@ -143,7 +143,7 @@ def test_cluster_node_lost_in_mid_epoch_loses_no_score_and_moves_no_bit(
     met: set[int] = set()
 
     def meet(progress: Progress) -> None:
-        """Nobody takes the second dataset while the other node's worker is still being started."""
+        """The second dataset waits while the other node's worker is still starting."""
         if progress.phase == "training" and threading.get_ident() not in met:
             met.add(threading.get_ident())
             both_train.wait()

@@ -1,4 +1,4 @@
-"""What is attached to a report of a fault has no secret in it, wherever one was."""
+"""A bug report's attachment contains no secret, wherever there was one."""
 
 import os
 from collections.abc import Callable

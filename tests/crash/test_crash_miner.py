@@ -37,7 +37,7 @@ def requests(mine: Mine, every_step: bool) -> list[str]:
 
 
 def finish(submission: Submission) -> None:
-    """Start the miner once more: it does what is left to do, and nothing twice."""
+    """Restart the miner: it does what is left to do, and nothing twice."""
     run = submission.run()
     assert run.status == 0, run.said
     assert submission.traces() == DONE

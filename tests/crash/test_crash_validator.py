@@ -16,7 +16,7 @@ def court(tmp_path_factory: pytest.TempPathFactory, isolated_home: None) -> Iter
 
 @pytest.fixture(scope="module")
 def undisturbed(court: Court) -> tuple[list[str], Outcome]:
-    """The steps of a run that nothing disturbs, and what it comes to."""
+    """The steps of an undisturbed run, and its outcome."""
     trial = court.trial()
     run = trial.run()
     assert run.status == 0, run.said
@@ -33,7 +33,7 @@ def goal(undisturbed: tuple[list[str], Outcome]) -> Outcome:
 def calls(undisturbed: tuple[list[str], Outcome], every_step: bool) -> list[str]:
     """After every call of chain, hub and evaluator, and after everything that changed the ledger.
 
-    What the ledger is asked changes nothing, and before a call is after the one before it: only
+    Reading the ledger changes nothing, and before a call is after the previous one: only
     ``--every-step`` takes these too.
     """
     steps, _ = undisturbed
@@ -54,7 +54,7 @@ def requests(court: Court, goal: Outcome, every_step: bool) -> list[str]:
 
 
 def finish(trial: Trial, goal: Outcome) -> None:
-    """Start the validator once more: it comes to the same as if nothing had happened."""
+    """Restart the validator: the outcome is the same as if nothing had happened."""
     run = trial.run()
     assert run.status == 0, run.said
     assert trial.outcome() == goal

@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Callable[[bytes], Path]:
-    """Writes a dataset's bytes and gives its path."""
+    """Writes a dataset's bytes; returns its path."""
 
     def write(content: bytes) -> Path:
         path = tmp_path / "data.jsonl"

@@ -184,7 +184,7 @@ def test_answer_search_pieces_of_many_answers_count_as_whole_rows_do() -> None:
 
 
 def test_answer_search_pairs_far_apart_are_not_an_answer() -> None:
-    """What a long text has of an answer's words here and there does not add up."""
+    """An answer's words scattered over a long text do not add up."""
     answer = evaluation_rows()[54].turns[-1].content
     of = EvaluationAnswers(evaluation_rows())
     groups = [" ".join(answer.split()[start : start + 4]) for start in range(0, 40, 4)]

@@ -137,7 +137,7 @@ def test_sketch_of_any_words_is_the_same_however_they_are_written(words: list[st
     ],
 )
 def test_sketch_match_has_the_stated_probability(common: float, expected: float) -> None:
-    """Of words in no order, ``common`` of all shingles of two answers are in both."""
+    """Random words; ``common``: the part of two answers' shingles that both have."""
     numbers = np.random.default_rng(1)
 
     def words(count: int) -> list[str]:

@@ -19,7 +19,7 @@ FLOCKOFF = [sys.executable, "-c", "from flockoff.cli import main; main()"]
 
 
 def leftovers(directory: Path) -> list[str]:
-    """The command lines of processes that still work in ``directory``."""
+    """The command lines of processes still working in ``directory``."""
     return [
         " ".join(process.info["cmdline"])
         for process in psutil.process_iter(["cmdline"])
@@ -134,7 +134,7 @@ def test_localnet_prints_commands_that_work(models: Path, tmp_path: Path) -> Non
 
 
 def make_it_misbehave(said: str, arguments: Sequence[str]) -> None:
-    """As a shell does, with the local network running that has said this, started with these arguments."""
+    """As a shell would, while a local network with this output and these arguments is running."""
     found = re.search(r"flockoff (localnet fault --port \d+) node\.stall seconds=20", said)
     assert found, said
     fault = found[1].split()

@@ -91,7 +91,7 @@ def clone(playground: Playground, directory: Path) -> Path:
 
 
 def run_guide(name: str, folder: Path, playground: Playground, token: str, **values: str) -> str:
-    """Run a guide's commands in ``folder``; returns all that they said."""
+    """Run a guide's commands in ``folder``; returns their output."""
     script = _NAMES.sub("", blocks(DOCS / name, "bash"))
     home = folder / "home"
     values |= {

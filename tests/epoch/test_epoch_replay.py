@@ -67,7 +67,7 @@ def test_replayed_epochs_decide_what_the_ledger_holds(history: Sequence[Played])
             assert ledger.verdicts(epoch.start_block) == list(settlement.verdicts)
             assert ledger.memory().scores == settlement.scores
             assert decide(ledger, epoch, shown).win_rates == settlement.win_rates
-            # Remembering without a ledger comes to the same.
+            # Remembering without a ledger gives the same.
             memory = remember(memory, settlement)
             known = ledger.memory()
             assert (memory.scores, memory.last_evaluated) == (known.scores, known.last_evaluated)

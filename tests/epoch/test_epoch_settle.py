@@ -93,6 +93,13 @@ def test_settle_only_the_better_half_with_mostly_rows_of_its_own_bears_witness()
     assert found.witnesses == {"of bob": "coldkey of bob"}
 
 
+def test_settle_whoever_left_bears_no_witness() -> None:
+    evidence = Evidence(borrowed_shares={"of ann": 0.0, "of eve": 0.0})
+    found = settle(360, [measured("ann", 1.0), measured("eve", 0.9)], Memory(), COLDKEYS, RULES, evidence)
+    assert found.win_rates == {"ann": 0.0, "eve": 1.0}
+    assert found.witnesses == {} and "eve" not in found.scores
+
+
 def owner(**about: object) -> Owner:
     known = {
         "coldkey": "cold",

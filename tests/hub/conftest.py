@@ -61,7 +61,7 @@ def common_ground(running_hub: HubServer, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def ground(hub: HubServer, common_ground: Ground, tmp_path: Path) -> Ground:
-    """What no test may delete or hide; a folder of its own for every test."""
+    """Shared data that no test may delete or hide; a separate folder for every test."""
     return replace(common_ground, directory=tmp_path / "downloads")
 
 

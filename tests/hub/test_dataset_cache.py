@@ -57,7 +57,7 @@ def get(cache: DatasetCache, *sizes: int, max_bytes: int | None = None) -> list[
 
 
 def age(path: Path, seconds: float) -> None:
-    """Let the file have been used that long ago."""
+    """Make the file look last used that long ago."""
     now = path.stat().st_mtime
     os.utime(path, (now - seconds, now - seconds))
 

@@ -23,7 +23,7 @@ from tests.support.hub_users import HASTE, Owner
 
 
 def noted(headers: list[dict[bytes, bytes]]) -> Behaviour:
-    """The true answer; the request's headers go into ``headers``."""
+    """The real answer; records the request's headers in ``headers``."""
 
     def wrap(app: ASGIApp) -> ASGIApp:
         async def noting(scope: Scope, receive: Receive, send: Send) -> None:

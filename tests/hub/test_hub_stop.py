@@ -94,7 +94,7 @@ def test_stop_ends_an_upload_that_the_hub_does_not_read(hub: HubServer, alice: O
 
 @pytest.fixture
 def mute() -> Iterator[socket.socket]:
-    """A listener that never says a word."""
+    """A listener that never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)

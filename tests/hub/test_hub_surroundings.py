@@ -14,7 +14,7 @@ from tests.support.hub_users import HASTE
 
 @pytest.fixture(autouse=True)
 def plain_surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """None of this machine's own; and no client of one test is left to the next."""
+    """None of this machine's own, and no client is shared between tests."""
     for name in steering():
         monkeypatch.delenv(name)
     close_session()

@@ -226,7 +226,7 @@ def test_last_verdict_is_the_latest_before_a_block(ledger: Ledger) -> None:
         ("fef", 1),
         ("fe", 0),
         ("f-f", 2),  # had no place in between
-        ("hfh", 1),  # the hub's doing says nothing of the worker
+        ("hfh", 1),  # a hub fault says nothing about the worker
     ],
 )
 def test_evaluation_faults_are_counted_since_the_last_evaluation(

@@ -176,7 +176,7 @@ def test_log_with_a_byte_changed_loses_at_most_what_came_after(healthy: bytes, p
 
 @pytest.fixture
 def spoilt(healthy: bytes, path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to spoil a ledger with, without SQLite noticing."""
+    """A connection for damaging a ledger unnoticed by SQLite."""
     path.write_bytes(healthy)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection

@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def close(ledger: Ledger, start: int = START) -> None:
-    """Store what an epoch of 256 miners came to: the largest transaction of all."""
+    """Store the outcome of an epoch of 256 miners: the largest transaction of all."""
     everyone = dict.fromkeys(HOTKEYS, 1 / 256)
     ledger.close_epoch(settlement(start, scores=everyone, evaluated=HOTKEYS, shares=everyone), block=700)
 

@@ -148,7 +148,7 @@ except Exception as error:
 
 
 def other_process(path: Path) -> "subprocess.Popen[str]":
-    """A process that opens the ledger for writing, says how that went, and holds it until its input ends."""
+    """A process that opens the ledger for writing, reports the outcome, and holds it until its input ends."""
     arguments = [sys.executable, "-c", HOLD, str(path), str(PROJECT_ROOT)]
     return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

@@ -50,7 +50,7 @@ with open_ledger(Path(sys.argv[1])) as ledger, ledger._database.transaction() as
 
 
 def play_and_kill(path: Path, seconds: float) -> list[tuple[str, int]]:
-    """What a validator said that it had stored before it was killed, ``seconds`` after its first word."""
+    """What a validator reported stored before it was killed, ``seconds`` after its first word."""
     arguments = [sys.executable, "-c", PLAY, str(path), str(PROJECT_ROOT)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

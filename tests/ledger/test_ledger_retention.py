@@ -25,7 +25,7 @@ KEPT = 5
 
 @dataclass
 class Life:
-    """The same random epochs told to ledgers that keep more and less of them.
+    """The same random epochs recorded by ledgers that keep more and fewer of them.
 
     At first 12 hotkeys; now and then one of them leaves and a new one comes, or commits something new.
     """
@@ -106,7 +106,7 @@ def life() -> Iterator[Life]:
 
 
 def needed_later(ledger: Ledger, life: Life) -> list[object]:
-    """All that a validator asks its ledger for in the epochs that follow."""
+    """Everything that a validator reads from its ledger in the epochs that follow."""
     now = BLOCKS * life.played + 1
     everyone = [f"hotkey {number}" for number in range(life.born + 1)]
     contents = [f"hash of {hotkey} {letter}" for hotkey in everyone for letter in "abcdef"]

@@ -80,7 +80,7 @@ def prepared_of(
 def subnet_of(
     bench_of: Callable[..., Bench], prepared_of: Callable[[NodeSettings], Subnet]
 ) -> Callable[[NodeSettings], Subnet]:
-    """Start a node that goes on from where a subnet has been prepared. Its wallets are others' as well."""
+    """Start a node that continues from a prepared subnet. Its wallets are shared."""
 
     def make(settings: NodeSettings) -> Subnet:
         prepared = prepared_of(settings)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def btcli(subnet: Subnet, *arguments: str) -> Any:
-    """Run a command against the node; gives its JSON output."""
+    """Run a command against the node; returns its JSON output."""
     program = Path(sys.executable).parent / "btcli"
     command = [str(program), "--network", subnet.node.endpoint, "--json", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)

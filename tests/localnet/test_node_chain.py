@@ -43,7 +43,7 @@ def raw(run_node: Callable[[NodeSettings], Node]) -> Iterator[Connection]:
 
 
 def ask(socket_: Connection, method: str, *params: Any) -> Any:
-    """Send one request, give the whole answer to it."""
+    """Send one request; returns the whole answer."""
     socket_.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
     while "id" not in (answer := json.loads(socket_.recv(timeout=300))):
         pass
@@ -102,7 +102,7 @@ def test_submit_signed_by_another_key_is_refused_as_bad_proof(bench: Bench) -> N
 
 
 def test_submit_born_in_an_unknown_block_is_refused(bench: Bench) -> None:
-    """The signature covers the hash of the block it was born in, so one of another chain does not count."""
+    """The signature covers the hash of the block it was born in, so another chain's is invalid."""
     unsigned = bench.client.prepare_call(calls.System.remark(remark=b"x"), address=ALICE, period=8)
     bench.node.advance(16)  # two periods later the birth block is another one
 

@@ -17,7 +17,7 @@ ROWS = [row("What is two?", "It is one and one."), row("What is three?", "It is 
 
 
 def refused(outcome: Outcome, status: int, *said: str) -> None:
-    """The outcome of something that a person can mend: one clear message and no traceback."""
+    """The outcome of a fault that a person can fix: one clear message and no traceback."""
     assert outcome.status == status, outcome.said
     assert "Traceback" not in outcome.said
     for text in said:

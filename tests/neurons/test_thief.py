@@ -114,7 +114,7 @@ def test_thief_sees_nothing_in_a_miners_whole_run_until_the_commitment_is_final(
     assert publishing.was_final == [True]
     assert {each.final for each in rounds if each.seen} == {True}
     loot = rounds[-1].seen
-    assert len(loot) == 2 * len(WAYS)  # the thief knows its trade
+    assert len(loot) == 2 * len(WAYS)  # the thief can do it
     written = (playground.directory / "miner1-second.jsonl").read_text(encoding="utf-8")
     assert loot["nobody: download"] == loot["thief: download"] == [written]
     assert loot["nobody: clone"] == loot["thief: clone"] == [written]

@@ -69,7 +69,7 @@ def playground(tmp_path_factory: pytest.TempPathFactory, isolated_home: None) ->
 
 
 def lock_coldkey(wallet: WalletRef) -> None:
-    """How a locked key begins: whoever tries to use this one is asked for a password, and fails."""
+    """The beginning of a locked key: whoever tries to use it is asked for a password, and fails."""
     (wallet.path / wallet.name / "coldkey").write_bytes(b"$NACL" + bytes(64))
 
 

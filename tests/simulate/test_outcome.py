@@ -134,7 +134,7 @@ def test_mechanism_spammer_earns_no_more_than_an_equal_that_commits_once() -> No
 
 @pytest.mark.slow
 def test_mechanism_undetected_copies_earn_what_detection_must_keep_from_them() -> None:
-    """Scoring alone does not stop a copy: where nothing finds it, the promise is broken and said to be."""
+    """Scoring alone does not stop a copy: an undetected one breaks the promise, and the outcome says so."""
     outcome = outcome_of(PRESETS["undetected"], 0)
 
     assert outcome.cheats > 0.1

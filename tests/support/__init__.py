@@ -1,1 +1,1 @@
-"""What tests share: doubles, builders, sample data. Imported from here, nothing is collected."""
+"""What tests share: doubles, builders, sample data. Nothing here is collected as a test."""

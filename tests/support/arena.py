@@ -142,7 +142,7 @@ class Arena:
         self.chain(self.subnet.miners[miner]).commit(text)
 
     def next_epoch(self) -> int:
-        """Let the chain run into its next epoch; returns that epoch's start block."""
+        """Advance the chain into its next epoch; returns that epoch's start block."""
         chain = self.chain(None)
         left = chain.epoch_status().blocks_left
         if self.whole_epochs:
@@ -201,14 +201,14 @@ class Arena:
         return Validator(**(parts | changes))
 
     def weights(self) -> dict[int, float]:
-        """What the validator's weights are on chain, by uid."""
+        """The validator's weights on chain, by uid."""
         validator = self.chain(self.subnet.validators[0])
         uid = validator.uid()
         assert uid is not None
         return validator.weights().get(uid, {})
 
     def play_epoch(self, validator: Validator) -> Epoch:
-        """Go into the next epoch and have ``validator`` run it; its weights are set when this returns."""
+        """Advance to the next epoch and have ``validator`` run it; its weights are set when this returns."""
         self.next_epoch()
         epoch = self.epoch()
         assert run_epochs(validator, 1)

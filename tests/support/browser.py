@@ -40,7 +40,7 @@ class Tab:
     _numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One DevTools command and its answer; events that come in between are noted."""
+        """One DevTools command and its answer; events in between are recorded."""
         number = next(self._numbers)
         self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
@@ -75,7 +75,7 @@ class Tab:
         return told["result"].get("value")
 
     def wait(self, condition: Any) -> None:
-        """Until ``condition()`` holds, or the JavaScript expression that it is."""
+        """Wait until ``condition()``, or a JavaScript expression, is true."""
         deadline = time.monotonic() + _SECONDS
         while not (condition() if callable(condition) else self.run(condition)):
             assert time.monotonic() < deadline, f"never came true: {condition}"

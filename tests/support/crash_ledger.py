@@ -1,4 +1,4 @@
-"""What a ledger says, without when and in which order it was told."""
+"""A ledger's content, without times and the order of recording."""
 
 import sqlite3
 from collections.abc import Mapping

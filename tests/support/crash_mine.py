@@ -26,7 +26,7 @@ from tests.support.local_subnet import local_subnet
 
 @dataclass(frozen=True)
 class Traces:
-    """What there is of a submission. ``signed``: how many extrinsics the hotkey has sent for it."""
+    """The traces of a submission. ``signed``: how many extrinsics the hotkey has sent for it."""
 
     commits: int  # of the repo, the one of its creation included; 0 without a repo
     private: bool
@@ -45,7 +45,7 @@ class Mine:
     numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     def submission(self) -> "Submission":
-        """One of new data to a new repo; nothing of it is done yet."""
+        """A submission of new data to a new repo, not begun yet."""
         number = next(self.numbers)
         directory = self.directory / f"submission-{number}"
         directory.mkdir()

@@ -1,4 +1,4 @@
-"""A validator in one long epoch, any number of times from an empty ledger, and what each time comes to."""
+"""A validator in one long epoch, any number of times from an empty ledger, and each outcome."""
 
 import signal
 from collections import Counter
@@ -25,7 +25,7 @@ TEMPO = 30_000  # blocks: all that is played here fits into one epoch, so that a
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an epoch comes to. ``signed``: how many extrinsics the validator's hotkey has sent for it."""
+    """An epoch's outcome. ``signed``: how many extrinsics the validator's hotkey has sent for it."""
 
     ledger: Mapping[str, list[Row]]
     weights: Mapping[int, float]

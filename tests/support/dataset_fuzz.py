@@ -13,7 +13,7 @@ from flockoff.records import DatasetReport, Row, Turn
 from tests.support.dataset_texts import shows
 from tests.support.toy_encoder import SPECIAL_TOKENS, CharacterEncoder
 
-# So small that a small file can be over each of them.
+# So small that a small file can exceed each of them.
 LIMITS = Limits(max_rows=6, max_bytes=5000, max_tokens=350)
 CONTEXT = 100
 _ENCODER = CharacterEncoder(CONTEXT)
@@ -77,7 +77,7 @@ def _line(draw: Random) -> bytes:
     ascii_only = draw.random() < 0.5 or "\\ud" in json.dumps(row)
     separators = draw.choice(((",", ":"), (", ", ": "), ("\t,\r", " : ")))
     text = json.dumps(row, ensure_ascii=ascii_only, separators=separators)
-    if draw.random() < 0.03:  # a key twice, all else as it should be: no damage by chance comes upon that
+    if draw.random() < 0.03:  # a duplicate key in a valid row, which random damage never produces
         text = text.replace('{"role"', '{"role":"user","role"', 1)
     return text.encode()
 
@@ -228,7 +228,7 @@ def _another_spelling(row: Row) -> bytes:
 
 
 def rows_by_the_book(content: bytes) -> list[Row] | None:
-    """The file's rows by the README's rules, said a second time without regard to speed; None if invalid."""
+    """The file's rows by the README's rules, implemented again, however slowly; None if invalid."""
     if len(content) > LIMITS.max_bytes:
         return None
     try:

@@ -1,8 +1,8 @@
-"""How many examples a property is tried on."""
+"""How many examples a property is tested with."""
 
 from hypothesis import settings
 
-WHOLE, QUICK = 100, 20  # what a property gets that asks for no number, in a whole and in a quick run
+WHOLE, QUICK = 100, 20  # by default, in a whole and in a quick run
 
 
 def examples(number: int) -> int:

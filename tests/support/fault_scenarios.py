@@ -1,4 +1,4 @@
-"""What can go wrong around a validator within an epoch, and what the epoch must come to all the same."""
+"""What can go wrong around a validator within an epoch, and the outcome that the epoch must have anyway."""
 
 import sqlite3
 import threading
@@ -54,7 +54,7 @@ class Scenario:
     blamed: frozenset[int] = frozenset()
     spared: int = 0
     heal: Callable[[Stage], object] = lambda stage: None
-    once: bool = False  # it cannot be undone: the last of its stage
+    once: bool = False  # cannot be undone, so nothing follows on its stage
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_file_beyond(size: int) -> Iterator[None]:
-    """For all of this process, writing beyond the first ``size`` bytes of any file fails. Not on Windows."""
+    """Make writing beyond the first ``size`` bytes of any file fail in this process. Not on Windows."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

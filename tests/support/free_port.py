@@ -1,9 +1,9 @@
-"""A port for a server that is told which one to take."""
+"""A port for a server that must be given one."""
 
 import socket
 
 
 def free_port() -> int:
-    """One that nobody listens on at this moment."""
+    """A port that nobody is listening on now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

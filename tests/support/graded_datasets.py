@@ -1,4 +1,4 @@
-"""Five datasets from good to harmful for the evaluation set, made of what is at hand, the same every time."""
+"""Five datasets from good to harmful for the evaluation set, from local material, the same every time."""
 
 import pydoc_data.topics
 import random

@@ -1,4 +1,4 @@
-"""Datasets made to hurt: each kind would like to cost a validator its time, its memory or its process."""
+"""Hostile datasets: each kind is aimed at a validator's time, memory or process."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Everything that the hub client does, as functions of the same shape, to try each under the same fault."""
+"""All of the hub client's operations, as functions of one shape, to test each under the same fault."""
 
 import hashlib
 from collections.abc import Callable

@@ -62,7 +62,7 @@ def begin(ledger: Ledger, hotkeys: Sequence[str] = ("ann", "bob"), epoch: Epoch 
 
 
 def judge(ledger: Ledger, verdict: Verdict) -> None:
-    """Store a verdict, with the evaluation that its loss is of where that is not stored yet."""
+    """Store a verdict, with its evaluation unless that is stored already."""
     stored = [each.hotkey for each in ledger.evaluations(verdict.epoch)]
     is_new = verdict.loss is not None and verdict.hotkey not in stored
     ledger.record_verdict(verdict, _evaluation_of(verdict) if is_new else None)
@@ -75,7 +75,7 @@ def _evaluation_of(verdict: Verdict) -> Evaluation:
 
 
 def evaluate(ledger: Ledger, made: Evaluation) -> int:
-    """Store an evaluation, with the verdict that it leads to; returns the evaluation's id."""
+    """Store an evaluation and its verdict; returns the evaluation's id."""
     verdict = Verdict(
         epoch=made.epoch,
         hotkey=made.hotkey,
@@ -101,12 +101,12 @@ def settlement(
     win_rates: Mapping[str, float] | None = None,
     shares: Mapping[str, float] | None = None,
 ) -> Settlement:
-    """What an epoch came to, without verdicts."""
+    """An epoch's outcome, without verdicts."""
     return Settlement(start_block, (), (), win_rates or {}, shares or {}, scores, {}, tuple(evaluated), {})
 
 
 def claim(ledger: Ledger, content_hash: str, hotkey: str, block: int, uid: int) -> None:
-    """Say, in the epoch under way, that ``hotkey`` committed a content in ``block``, whatever is in it."""
+    """Record, in the running epoch, that ``hotkey`` committed some content in ``block``."""
     made = Claim(content_hash, hotkey, block, uid)
     empty = Sketcher(ledger.sketches.key).sketch()
     ledger.remember_dataset(made, model_id(), empty, ledger.open_epochs()[-1], Borrowed(0))

@@ -19,13 +19,13 @@ calls: Any = bittensor.calls
 
 
 def must(result: Any) -> Any:
-    """The result, which has to be a success."""
+    """The result, which must be a success."""
     assert result.success, result.message
     return result
 
 
 def error_of(result: Any) -> str:
-    """The name of the error of a result, which has to be a failure."""
+    """The error's name of a result that must be a failure."""
     assert not result.success
     name: str = result.error.name
     return name
@@ -69,7 +69,7 @@ class Bench:
         return int(account["data"]["free"])
 
     def next_epoch(self, *, after: int = 0) -> int:
-        """Go to ``after`` blocks into subnet 1's next epoch; gives the epoch's first block."""
+        """Go to ``after`` blocks into subnet 1's next epoch; returns the epoch's first block."""
         start: int = self.client.epochs.epoch_status(1)["next_epoch_start_block"]
         self.node.advance(max(0, start + after - self.node.block))
         return start
@@ -112,7 +112,7 @@ def block_of(result: Any) -> int:
 
 
 def prepare_subnet(bench: Bench, owner: Any, validator: Any, miner: Any) -> Subnet:
-    """Make subnet 1 with the calls that make one on a real local Subtensor."""
+    """Create subnet 1 with the calls that create one on a real local Subtensor."""
     bench.fund(owner, validator, miner)
     must(bench.client.execute(bittensor.RegisterSubnet(), owner))
     must(bench.client.execute(bittensor.StartCall(netuid=1), owner))

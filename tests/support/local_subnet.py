@@ -54,7 +54,7 @@ def local_subnet(
 def enter_next_epoch(node: Node, netuid: int, blocks_left: int) -> None:
     """Go into the next epoch, which comes early unless few blocks are left, and is as long as any other.
 
-    So no test makes a thousand blocks that mean nothing to it.
+    So no test makes a thousand irrelevant blocks.
     """
     if blocks_left > SOON:
         node.advance(SOON)

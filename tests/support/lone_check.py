@@ -1,4 +1,4 @@
-"""One check of a dataset in a process of its own: how long it took, and in how much memory.
+"""One check of a dataset in a separate process: its time and memory.
 
 ``python -m tests.support.lone_check MODEL_DIR FILE MIB`` prints what ``check_alone`` reads.
 """
@@ -57,7 +57,7 @@ def _check(model_dir: Path, file: Path, mib: float) -> LoneCheck:
 
 
 def start_peak() -> int:
-    """Set this process's peak of memory back to what is resident now; that, in bytes."""
+    """Reset this process's memory peak to what is resident now; returns that, in bytes."""
     if _STATUS.exists():
         Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")

@@ -18,7 +18,7 @@ TOKENS_A_WORD = 1.3
 
 @cache
 def conversations() -> tuple[Row, ...]:
-    """Some 330 rows by people, of several kinds, in an order of no meaning."""
+    """Some 330 rows by people, of several kinds, in arbitrary order."""
     rows = [row for file in _FILES for row in load_rows(_ROOT / file, Limits(), frozenset())]
     random.Random(0).shuffle(rows)
     return tuple(rows)

@@ -1,4 +1,4 @@
-"""What repeated measurements say of noise: how far losses move with the seed, and who wins because of it.
+"""What repeated measurements show about noise: how far the seed moves losses, and who wins by it.
 
 Losses are compared by the logarithm of their ratio, which is their relative difference as long as that is
 small. A dataset's own part of the noise and of that logarithm are taken to be normal.

@@ -128,14 +128,14 @@ def start(script: str, arguments: Sequence[str], environment: Mapping[str, str])
 
 
 def terminated(process: "subprocess.Popen[str]") -> Outcome:
-    """Ask a process to end as a service manager does, and wait for it."""
+    """End a process as a service manager does, and wait for it."""
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=TIMEOUT_SECONDS)
     return Outcome(process.returncode, said)
 
 
 def until_it_waits(process: "subprocess.Popen[str]") -> str:
-    """The line in which a miner says that it waits."""
+    """The line that a waiting miner logs."""
     assert process.stdout is not None
     while "Trying again" not in (line := process.stdout.readline()):
         assert line, "the miner ended without waiting"

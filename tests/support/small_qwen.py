@@ -22,7 +22,7 @@ NOT_SPECIAL = (
 
 
 def qwen_template() -> str:
-    """The template that TRL carries for Qwen2.5; read as a file, for importing trl takes seconds."""
+    """The template that TRL carries for Qwen2.5; read as a file, because importing trl takes seconds."""
     spec = importlib.util.find_spec("trl")
     assert spec is not None and spec.origin is not None
     return (Path(spec.origin).parent / "chat_templates" / "qwen2_5.jinja").read_text(encoding="utf-8")

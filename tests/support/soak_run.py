@@ -66,7 +66,7 @@ class Soak:
             list(pool.map(self.submit, miners))
 
     def submit(self, miner: int) -> None:
-        """Put a dataset that there was not before on the hub and commit it."""
+        """Upload and commit a new dataset."""
         arena, wallet = self.arena, self.arena.subnet.miners[miner]
         topic = f"topic {next(self.submitted)}"
         file = arena.write(rows_about(topic), topic)

@@ -45,7 +45,7 @@ class StandInEvaluator:
         return _measurement(loss, seed=seed, steps=1)
 
     def close(self) -> None:
-        """Nothing to stop."""
+        """There is nothing to stop."""
 
 
 def _measurement(loss: float, *, seed: int, steps: int) -> Measurement:

@@ -1,4 +1,4 @@
-"""A row encoder that can be counted by hand: a mark before each turn, then one token a character."""
+"""A row encoder whose tokens can be counted by hand: a mark before each turn, then one token a character."""
 
 from collections.abc import Sequence
 

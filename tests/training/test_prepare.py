@@ -12,7 +12,7 @@ from flockoff.training.prepare import _move_into_place, resolve_base_model
 
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BaseModel:
-    """A package with a file that is no GGUF."""
+    """A package with a file that is not GGUF."""
     package = tmp_path / "site" / "carrier"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise SystemExit('was imported')", encoding="utf-8")

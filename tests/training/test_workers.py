@@ -52,7 +52,7 @@ def pair(model_dir: Path, evaluation_file: Path) -> Iterator[WorkerEvaluator]:
 
 @pytest.fixture(scope="module")
 def alone(model_dir: Path, evaluation_file: Path, datasets: Datasets) -> list[Measurement]:
-    """What one worker makes of the datasets, one after the other."""
+    """One worker's measurements of the datasets, one after the other."""
     with closing(evaluator(model_dir, evaluation_file, 1)) as one:
         return [measure(one, dataset) for dataset in datasets]
 

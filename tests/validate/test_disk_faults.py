@@ -74,7 +74,7 @@ def test_disk_that_fails_in_mid_epoch_costs_nothing(arena: Arena, caplog: pytest
     for miner in range(MINERS):
         arena.submit(miner, f"topic-{miner}", loss=1.0 + miner / 10)
     validator = arena.validator(fault_pause=FAULT_PAUSE)
-    arena.play_epoch(validator)  # the first one also stores what the datasets consist of
+    arena.play_epoch(validator)  # the first one also stores the datasets' sketches
     sizes: list[int] = []
     at_the_first_evaluation(arena, lambda: sizes.append(log_of(arena).stat().st_size))
     arena.play_epoch(validator)

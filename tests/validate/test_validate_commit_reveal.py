@@ -67,7 +67,7 @@ def test_validator_compares_revealed_weights_with_those_it_sealed(
 
     overwrite(arena, bench)  # waits behind the validator's own, and is revealed after it
     arena.next_epoch()
-    for _ in range(2):  # told of once
+    for _ in range(2):  # reported once
         check_last_weights(validator, validator.chain.snapshot())
         assert differ(validator) == 1
     [said] = [record for record in caplog.records if "not those that were set" in record.getMessage()]
@@ -93,7 +93,7 @@ def test_validator_finds_what_was_never_revealed_though_newer_weights_wait(
 
 
 def seen(arena: Arena, weights: Mapping[str, float]) -> dict[int, float]:
-    """By uid, those that are more than the chain rounds to nothing."""
+    """By uid, those that the chain does not round to zero."""
     return {
         arena.uid(arena.hotkeys.index(hotkey)): weight for hotkey, weight in weights.items() if weight > 1e-5
     }

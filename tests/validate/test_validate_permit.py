@@ -56,7 +56,7 @@ short_epochs = pytest.mark.parametrize("arena", [80], indirect=True)
 def test_validator_with_too_little_stake_sends_nothing_and_goes_on_once_it_has_enough(
     arena: Arena, bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who is to be alerted hears of it once, and once that it is well again."""
+    """One alert says so, and one that it is well again."""
     caplog.set_level(logging.INFO, "flockoff")
     arena.submit(0, "good", loss=1.0)
     ask_for_stake(bench, 10**18)

@@ -10,14 +10,14 @@ from flockoff.localnet.hub.store import Account, HubStore, RepoMeta
 
 
 class Refusal(Exception):
-    """An answer with an error status. ``code`` is what huggingface_hub chooses its exception by."""
+    """An answer with an error status. ``code``: by which huggingface_hub chooses its exception."""
 
     def __init__(self, status: int, message: str, *, code: str = "", url: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code
-        self.url = url  # of the repository that exists already
+        self.url = url  # of the existing repository
 
 
 async def refusal_response(_: Request, refusal: Exception) -> Response:
@@ -36,7 +36,7 @@ def store_of(request: Request) -> HubStore:
 
 
 def caller(request: Request) -> Account | None:
-    """The account of the request's token, None where it carries none. Refuses an unknown token."""
+    """The account of the request's token; None without one. Refuses an unknown token."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if not scheme:
         return None
@@ -48,7 +48,7 @@ def caller(request: Request) -> Account | None:
 
 
 def _password(credentials: str) -> str:
-    """git sends the token as the password of a user."""
+    """git sends the token as a user's password."""
     try:
         return base64.b64decode(credentials).decode().partition(":")[2]
     except ValueError:

@@ -11,11 +11,11 @@ from starlette.responses import Response
 from flockoff.localnet.hub.access import Refusal, readable_repo, store_of
 
 _SERVICE = "git-upload-pack"
-_REPO = "/"  # the repository that an answer is about
+_REPO = "/"  # the answer's repository
 
 
 def advertise_refs(request: Request) -> Response:
-    """The branches, with which a client begins. Pushing goes through the hub's commit API only."""
+    """The branches, which a client asks for first. Pushing goes through the hub's commit API only."""
     if request.query_params.get("service") != _SERVICE:
         raise Refusal(403, "This hub takes no pushes")
     return _answer(request, b"", advertise=True)
@@ -32,7 +32,7 @@ def _answer(request: Request, body: bytes, *, advertise: bool) -> Response:
     except Refusal as refusal:
         if "authorization" in request.headers:
             raise
-        # git sends what it knows of a user only when it is asked to.
+        # git sends credentials only on request.
         return Response(refusal.message, 401, {"WWW-Authenticate": 'Basic realm="FLock OFF local hub"'})
     out = io.BytesIO()
     protocol = ReceivableProtocol(io.BytesIO(body).read, out.write)

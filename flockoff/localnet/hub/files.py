@@ -22,7 +22,7 @@ def file_response(request: Request, content: bytes, headers: dict[str, str], *, 
 
 
 def _range(header: str | None, size: int) -> tuple[int, int] | None:
-    """First byte and end of the range asked for; None where the whole file is. Raises Refusal (416)."""
+    """First byte and end of the requested range; None for the whole file. Raises Refusal (416)."""
     match = _RANGE.fullmatch(header or "")
     if match is None or not any(match.groups()):
         return None

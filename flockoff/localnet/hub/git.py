@@ -78,7 +78,7 @@ def _branch(name: str) -> Ref:
 
 
 def branches(path: Path) -> dict[str, str]:
-    """The commit of every branch by its name."""
+    """The commit of every branch, by name."""
     with _opened(path) as repo:
         return {
             name.decode(): repo.refs[Ref(b"refs/heads/" + name)].decode()
@@ -174,7 +174,7 @@ def _tree(repo: Repo, oid: ObjectID) -> Tree:
 
 
 def _changed(repo: Repo, tree: Tree, changes: Mapping[str, bytes | None]) -> ObjectID:
-    """Write ``tree`` with ``changes`` applied; folders that become empty disappear, as git has none."""
+    """Write ``tree`` with ``changes`` applied; empty folders disappear, since git has none."""
     nested: dict[bytes, dict[str, bytes | None]] = {}
     for path, content in changes.items():
         name, _, rest = path.partition("/")
@@ -200,7 +200,7 @@ def _changed(repo: Repo, tree: Tree, changes: Mapping[str, bytes | None]) -> Obj
 
 
 def entries(path: Path, commit_oid: str, folder: str = "", *, recursive: bool = False) -> list[TreeEntry]:
-    """What a commit's folder holds, by path. Raises PathMissing for a folder that is not there."""
+    """A commit's folder's content, by path. Raises PathMissing for a missing folder."""
     with _opened(path) as repo:
         tree = _tree_of(repo, ObjectID(commit_oid.encode()))
         for part in filter(None, folder.split("/")):
@@ -229,7 +229,7 @@ def _size(repo: Repo, oid: ObjectID) -> int:
 
 
 def entry(path: Path, commit_oid: str, name: str) -> TreeEntry | None:
-    """One file or folder of a commit, None where there is none."""
+    """One file or folder of a commit; None if missing."""
     folder, _, _ = name.rpartition("/")
     try:
         return next((item for item in entries(path, commit_oid, folder) if item.path == name), None)

@@ -41,7 +41,7 @@ Handler = Callable[[Request, bytes], Response]
 
 
 def build_app(store: HubStore, page_size: int) -> Starlette:
-    """The ASGI application. ``page_size``: entries that a page of a listing holds."""
+    """The ASGI application. ``page_size``: entries on a page of a listing."""
     repo, rev = "/api/{kind}/{owner}/{name}", "{revision}"
     routes = [
         Route("/", lambda _: HTMLResponse(PAGE)),

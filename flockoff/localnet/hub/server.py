@@ -26,7 +26,7 @@ class HubSettings:
     state_dir: Path
     host: str = "127.0.0.1"
     port: int = 0  # 0 takes any free one
-    page_size: int = 1000  # entries that a page of a file or commit listing holds
+    page_size: int = 1000  # entries on a page of a file or commit listing
 
 
 class HubServer:
@@ -69,7 +69,7 @@ class HubServer:
         self._store.add_member(organisation, user, role)
 
     def start(self) -> None:
-        """Listen. Raises LocalnetError where the port is taken."""
+        """Listen. Raises LocalnetError if the port is taken."""
         with self._lock:
             listener = self._bound(self.settings.port)
             self._endpoint = f"http://{self.settings.host}:{listener.getsockname()[1]}"
@@ -92,7 +92,7 @@ class HubServer:
 
     def _bound(self, port: int) -> socket.socket:
         address = (self.settings.host, port)
-        # With the protocol named, asyncio turns Nagle's algorithm off: it costs 40 ms a request otherwise.
+        # With an explicit protocol, asyncio turns off Nagle's algorithm, which costs 40 ms a request.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             if os.name == "posix":
@@ -112,7 +112,7 @@ class HubServer:
             server.run(sockets=[listener])
 
     def _watched(self, app: ASGIApp) -> ASGIApp:
-        """``app`` with every request noted and the scripted faults played."""
+        """``app`` with every request recorded and scripted faults applied."""
 
         async def watching(scope: Scope, receive: Receive, send: Send) -> None:
             method, path = scope["method"], scope["path"]

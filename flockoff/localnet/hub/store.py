@@ -36,7 +36,7 @@ class RepoMeta:
     private: bool
     gated: str  # "" for open access, else "auto" or "manual" as the hub names them
     created: float  # seconds since 1970
-    creator: str = ""  # who made it, where the owner is an organisation
+    creator: str = ""  # its creator, if the owner is an organisation
 
     @property
     def owner(self) -> str:
@@ -44,7 +44,7 @@ class RepoMeta:
 
 
 class RepoExists(Exception):
-    """A repository of that kind and id is there already."""
+    """A repository of that kind and id already exists."""
 
 
 class HubStore:
@@ -111,14 +111,14 @@ class HubStore:
             return {name: members[user] for name, members in self._members.items() if user in members}
 
     def may_see(self, user: str, meta: RepoMeta) -> bool:
-        """Whether a private repository is there for ``user``."""
+        """Whether ``user`` may see a private repository."""
         return meta.owner == user or meta.owner in self.roles(user)
 
     def may_create(self, user: str, owner: str) -> bool:
         return owner == user or self.roles(user).get(owner, "read") != "read"
 
     def may_change(self, user: str, meta: RepoMeta) -> bool:
-        """A contributor changes only what it has created itself."""
+        """A contributor may only change what it created."""
         role = self.roles(user).get(meta.owner)
         mine = role == "contributor" and meta.creator == user
         return meta.owner == user or role in ("write", "admin") or mine

@@ -131,7 +131,7 @@ def _flipped(body: bytes) -> bytes:
 
 
 def _with_size(body: bytes, size: int, lfs: bool) -> bytes:
-    """A paths-info answer whose files have another size; an answer of another shape as it is."""
+    """A paths-info answer with other file sizes; an answer of another shape, unchanged."""
     items = json.loads(body)
     for item in items if isinstance(items, list) else []:
         item["size"] = size

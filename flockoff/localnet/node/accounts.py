@@ -41,14 +41,14 @@ def add_provider(state: State, who: str) -> None:
 
 
 def advance_nonce(state: State, who: str) -> None:
-    """Use up one nonce."""
+    """Advance the nonce by one."""
     record = account(state, who)
     record["nonce"] += 1
     state.write("System", "Account", who, record)
 
 
 def credit(state: State, who: str, amount: int, emit: Emit) -> None:
-    """Put ``amount`` on the free balance, making the account if need be.
+    """Add ``amount`` to the free balance, creating the account if necessary.
 
     Raises:
         TokenError: the account would be left below the existential deposit.
@@ -70,7 +70,7 @@ def debit(state: State, who: str, amount: int, emit: Emit, *, keep_alive: bool =
     """Take ``amount`` from the free balance.
 
     Raises:
-        TokenError: there is not that much, or ``keep_alive`` and less than the existential deposit is left.
+        TokenError: the balance is lower, or ``keep_alive`` and less than the existential deposit is left.
     """
     record = account(state, who)
     left = record["data"]["free"] - amount
@@ -79,7 +79,7 @@ def debit(state: State, who: str, amount: int, emit: Emit, *, keep_alive: bool =
     if left < EXISTENTIAL_DEPOSIT:
         if keep_alive:
             raise TokenError("NotExpendable")
-        left = 0  # what is left is dust
+        left = 0  # the remainder is dust
         record["providers"] = max(0, record["providers"] - 1)
     record["data"]["free"] = left
     state.write("System", "Account", who, record)

@@ -12,7 +12,7 @@ NO_PARENT = bytes(32)
 
 
 def digest(*parts: bytes) -> bytes:
-    """BLAKE2b-256 of the parts put together."""
+    """BLAKE2b-256 of the concatenated parts."""
     return blake2b(b"".join(parts), digest_size=32).digest()
 
 
@@ -25,7 +25,7 @@ def unhexed(text: str) -> bytes:
     """The bytes of 0x-hex (the prefix may be missing).
 
     Raises:
-        Refused: it is no hex.
+        Refused: it is not hex.
     """
     try:
         return bytes.fromhex(text.removeprefix("0x"))

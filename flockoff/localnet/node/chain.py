@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _HASH_BYTES = 32
 _BLOCKS_PER_STATE = 4  # how much longer blocks are kept than state
 _BLOCK_HASH_COUNT = 2400  # the runtime's System.BlockHashCount
-DEFAULT_SLOT_MILLISECONDS = 250  # what the metadata says when only ``advance()`` makes blocks
+DEFAULT_SLOT_MILLISECONDS = 250  # in the metadata, where only ``advance()`` makes blocks
 
 
 class LocalChain:
@@ -52,13 +52,13 @@ class LocalChain:
         self.on_block: list[Callable[[Block], None]] = []
         self.on_final: list[Callable[[Block], None]] = []
         self.finality_lag = 0
-        self.refusals: list[Refused] = []  # of the next submissions, whatever they are
-        self.read_errors: list[Refused] = []  # of the next reads of the state, whatever they are
+        self.refusals: list[Refused] = []  # for the next submissions, whatever they are
+        self.read_errors: list[Refused] = []  # for the next reads of the state, whatever they are
         self.blocks_to_leave_empty = 0
         self.kept_from = 0  # the first block whose state was not pruned
-        self._hashes_from = 0  # the first block, but for genesis, that is known at all
+        self._hashes_from = 0  # the first block known at all, apart from genesis
         self._landed: list[tuple[Block, list[Pending]]] = []  # not final yet, oldest first
-        self._hashes = bytearray()  # 32 bytes for every block there ever was, by number
+        self._hashes = bytearray()  # 32 bytes for every block so far, by number
         self._recent: dict[str, Block] = {}  # by hash, oldest first
         self._events: list[bytes] = []
         self._extrinsic_index: int | None = None
@@ -70,7 +70,7 @@ class LocalChain:
         self.genesis_hash = self.head.header.hash
 
     def fork(self, settings: NodeSettings) -> "LocalChain":
-        """A chain with this one's past that goes its own way from here; the pool stays behind."""
+        """A fork: a chain with this one's past, independent from here on; it does not get the pool."""
         other = LocalChain(settings)
         other.storage.continue_from(self.storage)
         other.kept_from, other._hashes_from = self.kept_from, self._hashes_from
@@ -110,7 +110,7 @@ class LocalChain:
         return block
 
     def prune(self, blocks: int, *, headers: bool) -> None:
-        """Forget the state of all but the last ``blocks`` blocks; with ``headers`` that they were, too."""
+        """Forget the state of all but the last ``blocks`` blocks; with ``headers`` their headers as well."""
         self.kept_from = max(self.kept_from, self.head.number - blocks + 1)
         if headers:
             self._hashes_from = self.kept_from
@@ -120,13 +120,13 @@ class LocalChain:
         return Reader(self.runtime, self.storage.at(self.readable(block_hash).number))
 
     def next_nonce(self, who: str) -> int:
-        """The next nonce of an account, transactions in the pool counted."""
+        """The next nonce of an account, counting transactions in the pool."""
         return self.pool.next_nonce(who, accounts.account(self.state, who)["nonce"])
 
     # -- the pool ---------------------------------------------------------------------------------
 
     def submit(self, data: bytes, watch: Watch) -> str:
-        """Check a signed extrinsic and take it into the pool; gives its hash.
+        """Check a signed extrinsic and add it to the pool; returns its hash.
 
         Raises:
             Refused: as a node's pool would.
@@ -186,7 +186,7 @@ class LocalChain:
         return self.head
 
     def roll_back(self, blocks: int, *, keep: bool) -> None:
-        """Make another branch the best one: the last ``blocks`` blocks never were.
+        """Make another branch the best one, without the last ``blocks`` blocks.
 
         What they held goes back into the pool, or with ``keep`` False is lost.
 
@@ -249,7 +249,7 @@ class LocalChain:
         included.append(extrinsic.data)
 
     def _include_shielded(self, envelope: bytes, included: list[bytes]) -> None:
-        """Open what a carrier carried, and include it as if it had been submitted in the clear."""
+        """Decrypt a carried extrinsic, and include it as if it had been submitted in the clear."""
         try:
             extrinsic = parse(shield.open_envelope(self._shield_key, envelope))
             call = decode_call(self.runtime, extrinsic.call)

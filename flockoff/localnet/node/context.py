@@ -1,4 +1,4 @@
-"""What a call is dispatched with."""
+"""A call's dispatch context."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from flockoff.localnet.node.state import State
 
 @dataclass(frozen=True)
 class Context:
-    """The state, the block being made, and on whose authority.
+    """The state, the block being made, and the call's authority.
 
     ``origin`` is the signer's address, or None for root: what ``Sudo.sudo`` and the block itself have.
     """

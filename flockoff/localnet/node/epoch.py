@@ -23,7 +23,7 @@ _NEVER = 2**62  # after any block
 
 
 def next_start(state: Reader, netuid: int) -> int | None:
-    """The block in which the next epoch starts; None for a subnet without tempo."""
+    """The block in which the next epoch starts; None for a subnet without a tempo."""
     tempo = state.subtensor("Tempo", netuid)
     if not tempo:
         return None
@@ -67,7 +67,7 @@ def _run(context: Context, netuid: int) -> None:
 
 
 def activity_cutoff(state: Reader, netuid: int) -> int:
-    """Blocks after which a neuron that set no weights counts as inactive."""
+    """Blocks without new weights after which a neuron counts as inactive."""
     factor: int = state.subtensor("ActivityCutoffFactorMilli", netuid)
     return factor * int(state.subtensor("Tempo", netuid)) // 1000
 
@@ -100,7 +100,7 @@ def _inputs(context: Context, netuid: int) -> YumaInputs:
 
 
 def _first_commits(state: Reader, netuid: int, hotkeys: list[str]) -> Ints | None:
-    """By uid the block of the first sealed weights that wait to be revealed; None without commit-reveal."""
+    """By uid, the block of the first unrevealed weights; None without commit-reveal."""
     if not state.subtensor("CommitRevealWeightsEnabled", netuid):
         return None
     first: dict[str, int] = {}

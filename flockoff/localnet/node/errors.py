@@ -1,4 +1,4 @@
-"""What the node says no with: from inside a dispatch, and from the transaction pool."""
+"""The node's refusals: from inside a dispatch, and from the transaction pool."""
 
 from flockoff.localnet.node.runtime import Runtime, Value
 
@@ -28,7 +28,7 @@ class ModuleError(DispatchFailed):
 
 
 class TokenError(DispatchFailed):
-    """A balance does not allow it: ``FundsUnavailable``, ``NotExpendable``, ``BelowMinimum`` and the like."""
+    """A balance is too low for it: ``FundsUnavailable``, ``NotExpendable``, ``BelowMinimum`` and the like."""
 
     def encodable(self, runtime: Runtime) -> Value:
         return {"Token": self.error}
@@ -50,7 +50,7 @@ class Refused(Exception):
 
 
 def invalid_transaction(why: str) -> Refused:
-    """The pool's refusal of a transaction that is not valid now."""
+    """The pool's refusal of a transaction that is currently invalid."""
     return Refused(1010, "Invalid Transaction", why)
 
 

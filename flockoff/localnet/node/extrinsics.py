@@ -1,4 +1,4 @@
-"""Signed extrinsics, version 4: taken apart, and their signatures checked over the real signing payload."""
+"""Signed extrinsics, version 4: decoded, with their signatures checked over the real signing payload."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class Era:
 
     @property
     def as_payload(self) -> str | dict[str, int]:
-        """The era as the codec's signing payload takes it."""
+        """The era in the form that the codec's signing payload takes."""
         return {"period": self.period, "phase": self.phase} if self.period else "00"
 
 
@@ -54,13 +54,13 @@ class Extrinsic:
 
 
 def inherent(call: bytes) -> bytes:
-    """An unsigned extrinsic that carries ``call``: what a block author puts in front."""
+    """An unsigned extrinsic that carries ``call``: what a block author puts first."""
     body = bytes([_UNSIGNED_V4]) + call
     return compact(len(body)) + body
 
 
 def parse(data: bytes) -> Extrinsic:
-    """Take a signed extrinsic apart.
+    """Decode a signed extrinsic.
 
     Raises:
         Refused: the bytes are not a signed extrinsic of version 4 with an account as its address.

@@ -1,4 +1,4 @@
-"""What an extrinsic costs, and who pays.
+"""An extrinsic's fee, and who pays it.
 
 The formula reproduces a receipt recorded from a spec 461 node (a transfer's 166,247 rao): one rao for each
 byte, and the dispatch weight's reference time over 2,000. The local node gives every call the weight of a
@@ -36,7 +36,7 @@ COLDKEY_PAYS = {("SubtensorModule", name) for name in _WEIGHT_CALLS} | {("Commit
 
 
 def weight_fee() -> int:
-    """The part that pays for the dispatch, in rao."""
+    """The dispatch's part of the fee, in rao."""
     return REF_TIME // REF_TIME_PER_RAO
 
 

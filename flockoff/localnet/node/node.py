@@ -25,7 +25,7 @@ class Node:
     """A local Subtensor look-alike. Start it, connect the SDK to ``endpoint``, stop it; or use ``with``."""
 
     def __init__(self, settings: NodeSettings | None = None, *, fork_of: "Node | None" = None) -> None:
-        """``fork_of``: a node that has been stopped, whose chain this one goes on with, on its own."""
+        """``fork_of``: a node that has been stopped, whose chain this one continues independently."""
         self.settings = settings or NodeSettings()
         self._chain: LocalChain = fork_of._chain.fork(self.settings) if fork_of else LocalChain(self.settings)
         self._server = RpcServer(self._chain)
@@ -57,7 +57,7 @@ class Node:
             ) from self._failure
 
     def stop(self) -> None:
-        """Close all connections and end the thread. Harmless when the node does not run."""
+        """Close all connections and end the thread. No effect if the node is not running."""
         thread, loop, stopping = self._thread, self._loop, self._stopping
         if thread is None or loop is None or stopping is None:
             return
@@ -88,7 +88,7 @@ class Node:
 
     @property
     def requests(self) -> Mapping[str, int]:
-        """How many JSON-RPC requests came so far, by method."""
+        """The number of JSON-RPC requests so far, by method."""
         return MappingProxyType(self._server.requests)
 
     def advance(self, blocks: int = 1) -> None:
@@ -100,7 +100,7 @@ class Node:
         self.run_inside(lambda: self._advance(blocks))
 
     def run_inside(self, action: Callable[[], Awaitable[None]]) -> None:
-        """Have ``action`` done on the node's own thread, and wait for it.
+        """Run ``action`` on the node's own thread, and wait for it.
 
         Raises:
             LocalnetError: the node does not run.
@@ -114,7 +114,7 @@ class Node:
         asyncio.run_coroutine_threadsafe(perform(), self._loop).result()
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
-        """On the node's thread: begin what takes a while; it ends with the node."""
+        """On the node's thread, begin a long operation; it ends with the node."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -122,7 +122,7 @@ class Node:
     async def _advance(self, blocks: int) -> None:
         for _ in range(blocks):
             self._chain.produce()
-            await asyncio.sleep(0)  # lets replies and updates out in between
+            await asyncio.sleep(0)  # so that replies and updates are sent in between
 
     def _run(self) -> None:
         try:
@@ -146,18 +146,18 @@ class Node:
         try:
             done, _pending = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()  # a crash of the block production is the node's crash
+                task.result()  # if block production crashes, so does the node
         finally:
             for task in (stopped, *tasks, *self._background):
                 task.cancel()
             await self._server.stop()
 
     def _make_block_soon(self) -> None:
-        """Not within the submission, whose answer goes out first."""
+        """Runs after the submission, whose answer is sent first."""
         asyncio.get_running_loop().call_soon(self._chain.produce)
 
     async def _make_blocks(self) -> None:
-        """Keep the rhythm: a late block does not delay the ones after it, unless by a whole block."""
+        """Keep the rhythm: a late block does not delay later ones, unless by a whole block."""
         seconds = self.settings.block_seconds
         due = time.monotonic() + seconds
         while True:

@@ -1,4 +1,4 @@
-"""The transaction pool: what was submitted and is not in a block yet."""
+"""The transaction pool: submitted transactions that are not in a block yet."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Pending:
     born: int  # the block that its era counts from
 
     def expired(self, block: int) -> bool:
-        """Whether the transaction can no longer go into ``block``."""
+        """Whether the transaction has expired by ``block``."""
         period = self.extrinsic.era.period
         return bool(period) and block >= self.born + period
 
@@ -38,7 +38,7 @@ class Pool:
         return len(self._pending)
 
     def add(self, pending: Pending) -> None:
-        """Take a transaction in.
+        """Add a transaction.
 
         Raises:
             Refused: it is there already (1013), another holds its nonce (1014), or the pool is full (1016).
@@ -72,7 +72,7 @@ class Pool:
         return None
 
     def clear(self) -> list[Pending]:
-        """Remove and give everything."""
+        """Remove and return everything."""
         gone = list(self._pending.values())
         self._pending.clear()
         return gone
@@ -82,6 +82,6 @@ class Pool:
         return [pending.extrinsic for pending in self._pending.values()]
 
     def drop_expired(self, block: int) -> list[Pending]:
-        """Remove and give the transactions whose era cannot reach ``block``."""
+        """Remove and return the transactions whose era cannot reach ``block``."""
         expired = [key for key, pending in self._pending.items() if pending.expired(block)]
         return [self._pending.pop(key) for key in expired]

@@ -30,7 +30,7 @@ class RpcSession:
         self._ids = count(1)
         self._heads: dict[str, str] = {}  # subscription id -> notification's method
         self._final_heads: set[str] = set()  # subscription ids
-        self._silent: set[str] = set()  # transactions nobody wants to hear of any more
+        self._silent: set[str] = set()  # transactions that nobody subscribes to any more
         self._after: list[Callable[[], None]] = []
         self._methods: dict[str, Callable[..., Any]] = {
             "author_submitExtrinsic": self._submit,
@@ -98,7 +98,7 @@ class RpcSession:
         return handler(*params)
 
     def after_reply(self) -> None:
-        """Send what has to follow the reply of the last call: a subscription's first update."""
+        """Send what must follow the last call's reply: a subscription's first update."""
         due, self._after = self._after, []
         for send in due:
             send()

@@ -1,4 +1,4 @@
-"""The runtime's types: one object that encodes and decodes everything the node stores and says."""
+"""The runtime's types: one object that encodes and decodes everything the node stores and sends."""
 
 import contextlib
 import json
@@ -42,7 +42,7 @@ class Runtime:
         self.core = _core_runtime(self.metadata)
         self.slot_milliseconds = slot_milliseconds
         self.entry = lru_cache(maxsize=None)(self.core.storage_entry)
-        # A block takes some fifty keys, of which nearly all were asked for in the block before, too.
+        # A block needs some fifty keys, nearly all of which the block before needed as well.
         self._cached_key = lru_cache(maxsize=_KEPT_KEYS)(self._key)
 
     def key(self, pallet: str, item: str, *params: Value) -> bytes:
@@ -53,7 +53,7 @@ class Runtime:
         return bytes(self.core.storage_key(pallet, item, list(params)))
 
     def encode(self, type_string: str, value: Value) -> bytes:
-        """``value`` in SCALE. A ``None`` is what an ``Option`` takes."""
+        """``value`` in SCALE. ``None`` is for an ``Option``."""
         return b"\x00" if value is None else bytes(self.core.encode(type_string, value))
 
     def decode(self, type_string: str, data: bytes) -> Value:
@@ -65,7 +65,7 @@ class Runtime:
         return self.encode(self.entry(pallet, item).value_type, value)
 
     def decode_item(self, pallet: str, item: str, data: bytes | None) -> Value:
-        """A stored value, or, for ``None``, what the item says of absence (its default, or None)."""
+        """A stored value, or, for ``None``, the item's value if absent (its default, or None)."""
         entry = self.entry(pallet, item)
         if data is None:
             if entry.modifier == "Optional":
@@ -132,7 +132,7 @@ def _type_id(type_string: str) -> int:
 
 @lru_cache
 def shared_runtime(slot_milliseconds: int, *, epoch_consensus: bool = True) -> Runtime:
-    """Such a runtime. It never changes, so all the nodes of a process can use the same."""
+    """A runtime, cached: it never changes, so all nodes of a process share it."""
     return Runtime(slot_milliseconds, epoch_consensus=epoch_consensus)
 
 
@@ -141,7 +141,7 @@ def _core_runtime(metadata: bytes) -> Any:
 
 
 def as_bytes(value: Value) -> bytes:
-    """The bytes of a decoded ``Vec<u8>``: the codec gives text where it is UTF-8 and 0x-hex where not."""
+    """The bytes of a decoded ``Vec<u8>``: the codec returns text if it is UTF-8, else 0x-hex."""
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):

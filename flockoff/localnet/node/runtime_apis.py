@@ -39,7 +39,7 @@ def _not_found(name: str) -> Refused:
 
 
 def _decode_inputs(runtime: Runtime, kinds: list[str], data: bytes) -> list[Value]:
-    """Inputs follow each other without separators: each one's own encoding tells where the next begins."""
+    """Inputs follow each other without separators: each one's encoding shows where the next begins."""
     arguments: list[Value] = []
     at = 0
     for kind in kinds[:-1]:
@@ -64,7 +64,7 @@ def _metadata(runtime: Runtime, name: str, data: bytes) -> bytes:
 
 
 def _payment(runtime: Runtime, name: str, data: bytes) -> bytes:
-    """Fees. The inputs end in a u32, the extrinsic's length or the weight that is asked for."""
+    """Fees. The inputs end in a u32: the extrinsic's length, or the requested weight."""
     method = name.split("_", 1)[1]
     length = int.from_bytes(data[-4:], "little")
     if method in ("query_info", "query_call_info"):
@@ -197,7 +197,7 @@ def _empty(state: Reader, *inputs: Value) -> Value:
     return []
 
 
-# Parts of the chain that the local node lacks, so that the answer is that there are none.
+# Parts of the chain that the local node lacks: the answer is an empty one.
 _BASKET = "BetaBasketRuntimeApi_"
 _ABSENT: Mapping[str, Api] = {
     _BASKET + "get_all_validator_baskets": _empty,

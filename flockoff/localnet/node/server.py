@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 _MAX_MESSAGE = 16 * 1024 * 1024  # bytes
 _MAX_QUEUED = 4096  # messages that one slow client may leave unread
-_CLOSE_SECONDS = 1.0  # how long a client may take to answer that the connection closes
+_CLOSE_SECONDS = 1.0  # for a client to confirm that the connection closes
 _SUBMISSIONS = frozenset({"author_submitExtrinsic", "author_submitAndWatchExtrinsic"})
 _TRY_AGAIN_LATER = 1013  # WebSocket close code
 
@@ -34,11 +34,11 @@ class RpcServer:
         self._flows.set()
         self._healed = asyncio.Event()
         self._refusals = self._stalls = 0  # under way
-        self._submissions_to_lose: list[bool] = []  # of the next ones, whether the pool gets them
+        self._submissions_to_lose: list[bool] = []  # for each of the next ones: whether the pool gets it
         self.requests: Counter[str] = Counter()
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; gives the port. Raises ``OSError`` when it is taken."""
+        """Listen; returns the port. Raises ``OSError`` when it is taken."""
         self._server = await serve(
             self._connection,
             host,
@@ -51,13 +51,13 @@ class RpcServer:
         return self._port
 
     def drop(self) -> None:
-        """Break every connection, as a cut cable does once it is noticed."""
+        """Break every connection, as a cut cable would once noticed."""
         if self._server is not None:
             for socket in list(self._server.connections):
                 socket.transport.abort()
 
     async def refuse(self, seconds: float) -> None:
-        """Break every connection and listen to nobody for so long."""
+        """Break every connection, and listen to nobody for that long."""
         self._refusals += 1
         if self._server is not None:
             self.drop()
@@ -70,7 +70,7 @@ class RpcServer:
             await self.start(self._host, self._port)
 
     async def stall(self, seconds: float) -> None:
-        """Take connections and requests and answer none for so long; they are carried out after that."""
+        """Accept connections and requests, but answer none for that long; they are carried out afterwards."""
         self._stalls += 1
         self._flows.clear()
         await self._let_pass(seconds)
@@ -88,7 +88,7 @@ class RpcServer:
         self._submissions_to_lose += [taken] * times
 
     def heal(self) -> None:
-        """End what was begun above."""
+        """End the faults above."""
         self._submissions_to_lose.clear()
         self._healed.set()
 
@@ -126,7 +126,7 @@ class RpcServer:
             writer.cancel()
 
     def _receive(self, session: RpcSession, text: str | bytes, send: Any) -> bool:
-        """Carry a message out; whether its answer, and with it the connection, is to be lost."""
+        """Carry out a message; returns whether its answer, and with it the connection, must be lost."""
         try:
             message = json.loads(text)
         except ValueError:

@@ -1,4 +1,4 @@
-"""What a local node is started with."""
+"""A local node's settings."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ class NodeSettings:
     """Where the node listens, how fast it makes blocks, and what a new subnet starts with.
 
     Attributes:
-        host: address to listen on; loopback unless told otherwise.
+        host: address to listen on; loopback by default.
         port: TCP port; 0 takes any free one.
         block_seconds: time between blocks. 0: only ``Node.advance()`` makes blocks.
         instant: whether a transaction gets a block of its own at once, in addition to the blocks that come

@@ -1,6 +1,6 @@
 """The MEV shield: extrinsics that travel encrypted and are opened by whoever makes the block.
 
-The SDK sends registrations this way and no other, and ``btcli`` stake trades too: the signed extrinsic is
+The SDK sends registrations only this way, and ``btcli`` stake trades too: the signed extrinsic is
 encrypted to the key in ``MevShield.NextKey`` (ML-KEM-768, FIPS 203; its shared secret is the key of
 XChaCha20-Poly1305) and carried by ``MevShield.submit_encrypted``; the block author puts it into the block
 behind its carrier. A real author's key changes with each block. The local node's is always the same, made

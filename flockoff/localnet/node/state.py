@@ -27,7 +27,7 @@ class Reader:
         self._raw = raw
 
     def read(self, pallet: str, item: str, *params: Value) -> Value:
-        """The value of an item; where it is absent, what the runtime says of absence."""
+        """The value of an item; if it is absent, the runtime's value for that."""
         data = self._raw.get(self.runtime.key(pallet, item, *params))
         return self.runtime.decode_item(pallet, item, data)
 
@@ -47,7 +47,7 @@ class Reader:
         ]
 
     def subtensor(self, item: str, *params: Value) -> Value:
-        """``read`` in the pallet that is read most."""
+        """``read`` in ``SubtensorModule``, which is read most."""
         return self.read("SubtensorModule", item, *params)
 
     @property

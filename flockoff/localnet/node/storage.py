@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 
 class Storage:
-    """The state at the head, and what it was at each of the last ``history`` blocks.
+    """The state at the head and at each of the last ``history`` blocks.
 
     Changes belong to the block being made until ``seal`` closes it. Everything happens on one thread, and
     a block is made without interruption, so no reader sees half a block.
@@ -24,7 +24,7 @@ class Storage:
         self._removed: deque[tuple[int, bytes]] = deque()  # (block, key), oldest first
 
     def continue_from(self, other: "Storage") -> None:
-        """Take over all of ``other``, whose last block is sealed; the two then go separate ways."""
+        """Copy all of ``other``, whose last block is sealed; the two are independent afterwards."""
         assert not other._changed, "a block is being made"
         self._head = dict(other._head)
         self._versions = {key: list(versions) for key, versions in other._versions.items()}
@@ -75,7 +75,7 @@ class Storage:
         self._undo = outer
 
     def seal(self, block: int) -> bytes:
-        """Close ``block``; gives the BLAKE2b-256 digest of its changes (sorted keys with their values)."""
+        """Close ``block``; returns the BLAKE2b-256 digest of its changes (sorted keys with their values)."""
         digest = blake2b(digest_size=32)
         horizon = block - self._history
         for key in sorted(self._changed):
@@ -96,7 +96,7 @@ class Storage:
         return digest.digest()
 
     def _forget(self, horizon: int) -> None:
-        """Drop the keys that were removed at ``horizon`` or before and did not come back."""
+        """Drop the keys that were removed at ``horizon`` or before and not set again."""
         while self._removed and self._removed[0][0] <= horizon:
             removed_in, key = self._removed.popleft()
             if self._versions.get(key, [(0, b"")])[-1] == (removed_in, None):
@@ -104,7 +104,7 @@ class Storage:
                 del self._keys[bisect_left(self._keys, key)]
 
     def rewind(self, block: int) -> None:
-        """Make the state what it was when ``block`` was sealed, and forget the blocks after it.
+        """Restore the state as of ``block``'s sealing, and forget the blocks after it.
 
         ``block`` is within the history.
         """
@@ -118,7 +118,7 @@ class Storage:
             if not versions:
                 del self._versions[key]
                 del self._keys[bisect_left(self._keys, key)]
-        for key in self._changed - self._versions.keys():  # what a block not yet sealed brought
+        for key in self._changed - self._versions.keys():  # changes of a block not yet sealed
             self._head.pop(key, None)
         self._changed.clear()
         self._removed = deque(item for item in self._removed if item[0] <= block)
@@ -171,5 +171,5 @@ class View:
 
 
 def _index_at(versions: list[tuple[int, bytes | None]], block: int) -> int:
-    """Index of the version that holds at ``block``, -1 when there was none yet."""
+    """Index of the version that holds at ``block``, -1 if there was none yet."""
     return bisect_right(versions, block, key=lambda version: version[0]) - 1

@@ -51,7 +51,7 @@ _HYPERPARAMETERS = {
     "liquid_alpha_enabled": "LiquidAlphaOn",
 }
 
-# The v3 list says a value's type with it. These are compact integers of the given width, the rest booleans.
+# The v3 list includes each value's type. These are compact integers of the given width, the rest booleans.
 _V3_KINDS = {
     "U64": (
         "weights_version",
@@ -167,7 +167,7 @@ def _all_dynamic_info(state: Reader) -> Value:
 
 
 def _neuron_columns(state: Reader, netuid: int) -> dict[str, list[Value]]:
-    """Per-uid columns. Rank, trust and pruning score are zero: spec 461 does not store them any more."""
+    """Per-uid columns. Rank, trust and pruning score are zero: spec 461 no longer stores them."""
     hotkeys = subnets.hotkeys(state, netuid)
     n = len(hotkeys)
     tao_weight = state.subtensor("TaoWeight") / subnets.U64F64_ONE

@@ -16,7 +16,7 @@ U16_MAX = 65535
 U64F64_ONE = 1 << 64
 _MOST_UIDS = 256  # the runtime's DefaultMaxAllowedUids
 
-# The subnet's vectors in which a uid has an element, with what a newcomer gets.
+# The subnet's vectors in which a uid has an element, with a newcomer's value.
 _SUBNET_VECTORS: dict[str, Value] = {
     "Active": True,
     "Consensus": 0,
@@ -38,7 +38,7 @@ def netuids(state: Reader) -> list[int]:
 
 
 def exists(state: Reader, netuid: int) -> bool:
-    """Whether there is such a subnet."""
+    """Whether the subnet exists."""
     return bool(state.subtensor("NetworksAdded", netuid))
 
 
@@ -53,7 +53,7 @@ def hotkeys(state: Reader, netuid: int) -> list[str]:
 
 
 def uid_of(state: Reader, netuid: int, hotkey: str) -> int | None:
-    """The uid of a hotkey, None when it is not registered there."""
+    """The uid of a hotkey, None if it is not registered there."""
     uid: int | None = state.subtensor("Uids", netuid, hotkey)
     return uid
 
@@ -75,7 +75,7 @@ def vector(state: Reader, item: str, index: int, n: int, default: Value) -> list
 
 
 def set_element(state: State, item: str, index: int, uid: int, value: Value) -> None:
-    """Change one element of a per-uid vector, which grows with zeros as far as it must."""
+    """Change one element of a per-uid vector, extending it with zeros if necessary."""
     values = vector(state, item, index, max(uid + 1, len(state.subtensor(item, index))), type(value)())
     values[uid] = value
     state.put(item, index, values)
@@ -138,7 +138,7 @@ def _evict(state: State, netuid: int, uid: int) -> None:
 
 
 def _zero_weights_on(state: State, netuid: int, uid: int) -> None:
-    """Whatever was thought of a uid's former holder says nothing of the next one."""
+    """Weights on a uid's former holder say nothing about the next one."""
     for mechanism in mechanisms(state, netuid):
         index = storage_index(netuid, mechanism)
         for author, row in state.entries("SubtensorModule", "Weights", index):
@@ -201,7 +201,7 @@ def is_owners(state: Reader, netuid: int, hotkey: str) -> bool:
 
 
 def trim(context: Context, netuid: int, max_n: int) -> None:
-    """Leave at most ``max_n`` uids, those with the most emission; they are numbered anew in the old order.
+    """Leave at most ``max_n`` uids, those with the most emission; they are renumbered in the old order.
 
     Raises:
         DispatchFailed: the number is out of bounds, or too many of those left would be immune.
@@ -227,7 +227,7 @@ def trim(context: Context, netuid: int, max_n: int) -> None:
 
 
 def _renumber(state: State, netuid: int, n: int, kept: list[int]) -> None:
-    """Make ``kept[i]`` of ``n`` uids the uid ``i``; what belonged to the others is removed."""
+    """Make ``kept[i]`` of ``n`` uids the uid ``i``; what belonged to the others is deleted."""
     new = {old: uid for uid, old in enumerate(kept)}
     for item in ("Keys", "BlockAtRegistration"):
         values = [state.subtensor(item, netuid, old) for old in kept]
@@ -275,7 +275,7 @@ def stake_of(state: Reader, hotkey: str, coldkey: str, netuid: int) -> int:
 
 
 def change_stake(state: State, hotkey: str, coldkey: str, netuid: int, amount: int) -> None:
-    """Add ``amount`` rao of alpha to a coldkey's stake, or take it away when negative."""
+    """Add ``amount`` rao of alpha to a coldkey's stake, or take it away if negative."""
     total = hotkey_alpha(state, hotkey, netuid)
     total_shares = state.subtensor("TotalHotkeyShares", hotkey, netuid)["bits"]
     shares = state.subtensor("Alpha", hotkey, coldkey, netuid)["bits"]

@@ -1,4 +1,4 @@
-"""Sealed weights: when they are opened, and the beacon that opens them.
+"""Sealed weights: when they are decrypted, and the beacon that makes that possible.
 
 The SDK seals weights for a round of the Drand "quicknet" beacon, under that network's public key, which is
 built into its codec. Nobody can open them before the round's signature is published, the local node no more
@@ -41,7 +41,7 @@ def round_time(round_number: int) -> int:
 
 
 def reveal(context: Context, fired: Collection[int]) -> None:
-    """Open what can be opened in this block, on every subnet. ``fired``: whose epoch fires in it."""
+    """Decrypt what can be decrypted in this block, on every subnet. ``fired``: whose epoch fires in it."""
     state = context.state
     for netuid in subnets.netuids(state):
         epoch = state.subtensor("SubnetEpochIndex", netuid) + (netuid in fired)
@@ -135,7 +135,7 @@ def due_rounds(state: Reader, now: float) -> list[int]:
 
 
 def fetch_signature(round_number: int) -> bytes | None:
-    """A round's signature from Drand's public servers; None when none of them gives it. Blocks."""
+    """A round's signature from Drand's public servers; None if none of them has it. Blocks."""
     try:
         return bytes.fromhex(bittensor_core.get_signature_for_round(round_number))
     except ValueError as error:

@@ -7,7 +7,7 @@
 - ``ours`` and ``ours-bf16``: what a validator runs, on a base model that stays loaded, with the products of
   training in float32 and in bfloat16.
 
-``gemm`` is no pipeline: it tells what matrix products this device does at best.
+``gemm`` is not a pipeline: it measures this device's best matrix products.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""The calls of the local node: what each checks, what it changes, what it reports.
+"""The calls of the local node: what each checks, changes and reports.
 
 A call of the runtime that the node does not have fails with ``System.CallFiltered``, the error of a call that
 a runtime's configuration switches off.
@@ -25,7 +25,7 @@ def dispatch(context: Context, call: Call) -> None:
     """Run a call.
 
     Raises:
-        DispatchFailed: it failed; what it changed until then is the caller's to undo.
+        DispatchFailed: it failed; the caller must undo what it changed until then.
     """
     wrapper = system.WRAPPERS.get(call.name)
     if wrapper is not None:
@@ -38,7 +38,7 @@ def dispatch(context: Context, call: Call) -> None:
 
 
 def check_admission(context: Context, call: Call) -> None:
-    """What the transaction pool asks of a signed call before it takes it.
+    """The transaction pool's checks of a signed call before accepting it.
 
     Raises:
         Refused: with one of Subtensor's custom error numbers.

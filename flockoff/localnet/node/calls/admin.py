@@ -130,7 +130,7 @@ def _chain_setter(setting: _Setting) -> Handler:
 
 
 def _set_tempo(context: Context, args: dict[str, Value]) -> None:
-    """Another tempo starts the cycle anew, so the next epoch is a whole one."""
+    """A new tempo restarts the cycle, so the next epoch is a whole one."""
     netuid, tempo = args["netuid"], args["tempo"]
     _ensure_allowed(context, netuid, owner=False)
     context.state.put("Tempo", netuid, tempo)
@@ -144,7 +144,7 @@ def _trim(context: Context, args: dict[str, Value]) -> None:
 
 
 def _trigger_epoch(context: Context, args: dict[str, Value]) -> None:
-    """The owner's wish for an epoch after the freeze window."""
+    """Schedule the epoch that the owner asks for, after the freeze window."""
     state, netuid = context.state, args["netuid"]
     _ensure_allowed(context, netuid, owner=True)
     if state.subtensor("CommitRevealWeightsEnabled", netuid):

@@ -1,4 +1,4 @@
-"""``Commitments``: what a hotkey publishes on a subnet.
+"""``Commitments``: what hotkeys publish on a subnet.
 
 Only the latest commitment of a hotkey is kept, with the block of its last change. A hotkey may write
 ``MaxSpace`` bytes (3,100) in an epoch, and each commitment counts as at least 100. Timelocked fields are
@@ -12,7 +12,7 @@ from flockoff.localnet.node.context import Context, Handler
 from flockoff.localnet.node.errors import CUSTOM_RATE_LIMITED, ModuleError, custom_error
 from flockoff.localnet.node.runtime import Value, as_bytes
 
-_SMALLEST_SPACE = 100  # bytes; what the pallet counts for any commitment at least
+_SMALLEST_SPACE = 100  # bytes; the least that the pallet counts for a commitment
 
 
 def _set_commitment(context: Context, args: dict[str, Value]) -> None:

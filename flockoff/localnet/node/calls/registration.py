@@ -1,4 +1,4 @@
-"""``SubtensorModule``: making a subnet, and getting a uid on one.
+"""``SubtensorModule``: creating a subnet, and registering on one.
 
 The price of a uid, ``Burn``, rises by ``BurnIncreaseMult`` with each registration and halves in
 ``BurnHalfLife`` blocks. Simpler than the chain: there is no limit of registrations per block or interval, and
@@ -47,7 +47,7 @@ def _check_network_rate_limit(context: Context) -> None:
 
 
 def _write_subnet(context: Context, netuid: int, coldkey: str, hotkey: str, cost: int) -> None:
-    """What a new subnet starts with. Its first epoch comes sooner or later by netuid, so that they spread."""
+    """What a new subnet starts with. First epochs are spread by netuid."""
     state, settings = context.state, context.settings
     values: dict[str, Value] = {
         "NetworksAdded": True,
@@ -132,7 +132,7 @@ def _register_for(context: Context, netuid: int, coldkey: str, hotkey: str) -> N
 
 
 def decay_prices(context: Context) -> None:
-    """What a block takes off the price of a uid on every subnet."""
+    """Lower the price of a uid on every subnet by a block's decay."""
     state = context.state
     for netuid in subnets.netuids(state):
         half_life = state.subtensor("BurnHalfLife", netuid)
@@ -157,7 +157,7 @@ def _pay(context: Context, coldkey: str, amount: int, error: str) -> None:
 
 
 def ensure_exists(context: Context, netuid: int) -> None:
-    """Raises ``DispatchFailed`` unless there is such a subnet."""
+    """Raises ``DispatchFailed`` unless the subnet exists."""
     if not subnets.exists(context.state, netuid):
         raise subtensor_error("SubnetNotExists")
 

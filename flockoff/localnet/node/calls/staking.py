@@ -60,7 +60,7 @@ def _check(context: Context, hotkey: str, netuid: int, amount: int) -> None:
 
 
 def _change_pool(context: Context, netuid: int, amount: int) -> None:
-    """Both reserves move alike, so their quotient, which is the price, stays one."""
+    """Both reserves change equally, so their ratio, the price, stays one."""
     state = context.state
     for item in ("SubnetTAO", "SubnetAlphaIn", "SubnetAlphaOut"):
         state.put(item, netuid, max(0, state.subtensor(item, netuid) + amount))

@@ -1,4 +1,4 @@
-"""Calls that carry calls (sudo, batches, the shield), and the few of ``System``."""
+"""Calls that contain calls (sudo, batches, the shield), and the few of ``System``."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

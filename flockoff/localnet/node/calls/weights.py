@@ -48,7 +48,7 @@ def apply_weights(
     *,
     sealed: bool,
 ) -> int:
-    """Check weights and make them ``hotkey``'s; gives its uid.
+    """Check weights and store them for ``hotkey``; returns its uid.
 
     Args:
         sealed: they were committed sealed, so the rate limit was checked then.
@@ -96,7 +96,7 @@ def _check_author(context: Context, hotkey: str, netuid: int) -> int:
 
 
 def _check_values(context: Context, netuid: int, uid: int, dests: list[int]) -> None:
-    """Permit, uids and their number. A validator may always put everything on itself."""
+    """Check permit, uids and their number. A validator may always put everything on itself."""
     state = context.state
     n = subnets.size(state, netuid)
     on_itself = dests == [uid]
@@ -113,7 +113,7 @@ def _check_values(context: Context, netuid: int, uid: int, dests: list[int]) -> 
 
 
 def _has_stake(context: Context, hotkey: str, netuid: int) -> bool:
-    """Whether the hotkey has stake enough for weights; the subnet owner's needs none."""
+    """Whether the hotkey has enough stake for weights; the subnet owner's needs none."""
     if hotkey == subnets.owner_of(context.state, netuid)[0]:
         return True
     threshold: int = context.state.subtensor("StakeThreshold")
@@ -155,7 +155,7 @@ def _commit_timelocked(context: Context, args: dict[str, Value]) -> None:
 
 
 def check_admission(context: Context, call: Call) -> None:
-    """Stake, rate limit and reveal round, which Subtensor's transaction extension asks before inclusion.
+    """Stake, rate limit and reveal round, which Subtensor's transaction extension checks before inclusion.
 
     Raises:
         Refused: with the custom error number of the first that fails.
