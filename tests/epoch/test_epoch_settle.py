@@ -73,6 +73,7 @@ def test_settle_finds_equal_losses_and_blames_the_later() -> None:
     found = settle(360, verdicts, Memory(), COLDKEYS, RULES, Evidence())
     [copy] = found.copies
     assert (copy.hotkey, copy.reason, copy.copied) == ("ann", Reason.SAME_LOSS, ("bob",))
+    assert "hotkey bob committed in block 100" in copy.detail
 
 
 def test_settle_finds_what_only_the_whole_epoch_shows_to_be_others() -> None:
@@ -91,6 +92,29 @@ def test_settle_only_the_better_half_with_mostly_rows_of_its_own_bears_witness()
     evidence = Evidence(borrowed_shares={"of ann": 0.26, "of bob": 0.25, "of cyd": 0.0, "of dan": 0.0})
     found = settle(360, verdicts, Memory(), COLDKEYS, RULES, evidence)
     assert found.witnesses == {"of bob": "coldkey of bob"}
+
+
+def test_settle_the_middle_of_three_belongs_to_the_better_half() -> None:
+    verdicts = [measured("ann", 1.0), measured("bob", 1.1), measured("cyd", 1.2)]
+    evidence = Evidence(borrowed_shares={"of bob": 0.0, "of cyd": 0.0})
+    found = settle(360, verdicts, Memory(), COLDKEYS, RULES, evidence)
+    assert found.win_rates["bob"] == 0.5
+    assert found.witnesses == {"of bob": "coldkey of bob"}
+
+
+def test_settle_a_missed_turn_counts_only_where_another_was_measured() -> None:
+    failed = replace(measured("ann", 1.0), standing="not_evaluated", loss=None, fault=FaultKind.TOO_SLOW)
+    invalid = replace(measured("bob", 1.0), standing="at_fault", loss=None, reason=Reason.NOT_JSON)
+    for other, missed in ((invalid, {}), (measured("bob", 1.0), {"ann": 1})):
+        assert settle(360, [failed, other], Memory(), COLDKEYS, RULES, Evidence()).missed == missed
+
+
+def test_settle_equal_losses_blame_nobody_for_what_lapsed() -> None:
+    verdicts = [measured("ann", 1.0, 100), measured("bob", 1.0, 200), measured("cyd", 1.0, 300)]
+    lapsed = owner(evaluations=3, best_win_rate=0.4)
+    evidence = Evidence(owners={"ann": lapsed, "bob": owner(coldkey="b"), "cyd": owner(coldkey="c")})
+    found = settle(360, verdicts, Memory(), COLDKEYS, RULES, evidence)
+    assert [(copy.hotkey, copy.copied) for copy in found.copies] == [("cyd", ("bob",))]
 
 
 def test_settle_whoever_left_bears_no_witness() -> None:
