@@ -1,8 +1,10 @@
-"""For all tests: where the chain is, and no traces in the home of whoever runs them."""
+"""For all tests: where the chain is, and no traces in the home and the temporary folder of who runs them."""
 
 import os
 import re
+import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,15 @@ from tests.support.warm_workers import close_server, forked_workers, server_addr
 # Two processes test at once, on two cores: with two threads each, they would mostly wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# All that a run leaves in the temporary folder, also through processes that are killed, goes when it ends.
+# Where there is room in memory it is there: ledgers wait for a disk at every transaction.
+_MEMORY = Path("/dev/shm")
+_ROOM = 4 << 30  # bytes; a whole run takes less than half of that
+if _OWNS_FOLDER := "PYTEST_XDIST_WORKER" not in os.environ:
+    _roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM
+    # A short name, because sockets are in there, whose paths may have 107 characters.
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="fo-", dir=_MEMORY if _roomy else None)
 
 # A run starts some hundred processes that import the same large libraries. Where the shell forbids bytecode
 # files, each of them would compile those libraries again, which takes several times as long as all the rest.
@@ -36,6 +47,11 @@ def _is_quick(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("quick" if _is_quick(config) else "whole")
+
+
+def pytest_unconfigure() -> None:
+    if _OWNS_FOLDER:
+        shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

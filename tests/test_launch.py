@@ -170,6 +170,7 @@ def test_program_asked_again_is_interrupted_where_it_is(number: signal.Signals) 
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_program_asked_a_third_time_does_not_even_clean_up() -> None:
     with started("deaf_in_its_end") as process:
         await_line(process, "ready")

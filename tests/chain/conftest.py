@@ -19,7 +19,7 @@ def endpoint(request: pytest.FixtureRequest, isolated_home: None) -> Iterator[st
     if given:
         yield given
         return
-    with Node(NodeSettings(port=0, block_seconds=0.1)) as node:
+    with Node(NodeSettings(port=0, block_seconds=0.05)) as node:
         yield node.endpoint
 
 

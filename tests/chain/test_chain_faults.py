@@ -156,6 +156,7 @@ def test_call_stalled_node_at_a_stop_is_interrupted(
     chain.close()
 
 
+@pytest.mark.slow
 def test_calls_through_many_faults_leave_no_thread_and_no_socket_behind(bench: Bench) -> None:
     def left() -> tuple[int, int]:
         threads = sum(thread.name == "chain" for thread in threading.enumerate())

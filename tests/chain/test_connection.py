@@ -131,6 +131,7 @@ def one_miner(**settings: Any) -> Iterator[tuple[Node, dict[str, Any]]]:
         yield node, {"endpoint": node.endpoint, "netuid": subnet.netuid, "wallet": subnet.miners[0]}
 
 
+@pytest.mark.slow
 def test_commit_that_is_not_included_in_time_is_transient_and_may_land_later(
     double_only: None, tmp_path: Path
 ) -> None:
@@ -293,6 +294,7 @@ def asked_by(node: Node, action: Callable[[], object]) -> int:
     return sum(node.requests.values()) - before
 
 
+@pytest.mark.slow
 def test_snapshot_requests_do_not_grow_with_the_number_of_miners(double_only: None, tmp_path: Path) -> None:
     counts = []
     for miners in (1, 12):

@@ -41,6 +41,7 @@ def planted(log_dir: Path, data_dir: Path) -> None:
         begin(ledger, ("annabel",))
 
 
+@pytest.mark.slow
 def test_bundle_has_no_secret_in_it(
     command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def test_check_of_an_invalid_dataset_names_lines_and_reasons(
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.slow
 def test_check_of_rows_with_evaluation_answers_tells_which_and_whose(
     playground: Playground,
     check: Callable[..., Result],
@@ -92,6 +93,7 @@ def test_check_of_rows_with_evaluation_answers_tells_which_and_whose(
     assert told["left_out"] == [each["line"] for each in told["answers"]] == [10, 11, 12]
 
 
+@pytest.mark.slow
 def test_check_against_another_tells_what_is_not_ones_own(
     playground: Playground, check: Callable[..., Result], tmp_path: Path
 ) -> None:
@@ -110,6 +112,7 @@ def test_check_against_another_tells_what_is_not_ones_own(
     assert 0.5 < told["overlap"]["share"] < 1
 
 
+@pytest.mark.slow
 def test_check_with_a_netuid_tells_whose_rows_these_are_before_anything_is_paid(
     playground: Playground, check: Callable[..., Result], tmp_path: Path
 ) -> None:

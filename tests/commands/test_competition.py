@@ -115,6 +115,7 @@ def test_sealed_set_that_is_not_what_was_pinned_is_told(
     assert done.exit_code == 1 and "is not the competition's sealed evaluation set" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "complaint"),
     [

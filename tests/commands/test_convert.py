@@ -73,6 +73,7 @@ def test_convert_tells_what_it_left_out_and_why(command: Callable[..., Result], 
     }
 
 
+@pytest.mark.slow
 def test_convert_reads_csv_and_parquet(command: Callable[..., Result], tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pytest.importorskip("pyarrow").Table.from_pylist([{"messages": SAID}] * 300)
@@ -128,6 +129,7 @@ def test_convert_of_what_is_no_data_says_so(
     assert [path.name for path in tmp_path.iterdir()] == ["source.json"]
 
 
+@pytest.mark.slow
 def test_convert_of_a_hub_dataset_takes_its_train_files(
     playground: Playground, command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

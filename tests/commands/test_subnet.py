@@ -21,6 +21,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory, isolated_home: None) -> Itera
         yield found
 
 
+@pytest.mark.slow
 def test_leaderboard_by_the_chain_has_every_validators_view(busy: BusySubnet, command: Flockoff) -> None:
     told = json.loads(command("leaderboard", *busy.flags, "--json").stdout)
     miners = {each["hotkey"]: each for each in told["miners"]}

@@ -37,6 +37,7 @@ def uid_of(busy: BusySubnet, number: int) -> str:
         return str(chain.require_uid())
 
 
+@pytest.mark.slow
 def test_watch_tells_each_thing_once_and_sends_later_what_did_not_arrive(
     busy: BusySubnet, watch: Flockoff, post: Post
 ) -> None:
@@ -66,6 +67,7 @@ def test_watch_tells_each_thing_once_and_sends_later_what_did_not_arrive(
     assert watch(one, address, three).stdout == ""
 
 
+@pytest.mark.slow
 def test_watch_of_a_wallet_and_of_nobody(busy: BusySubnet, watch: Flockoff) -> None:
     wallet = busy.subnet.miners[0]
     flags = ["--wallet-name", wallet.name, "--hotkey", wallet.hotkey, "--wallet-path", str(wallet.path)]

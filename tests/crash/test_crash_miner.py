@@ -81,6 +81,7 @@ def test_miner_killed_at_one_step_after_the_other_comes_to_the_same_end(
     assert submission.traces() == DONE
 
 
+@pytest.mark.slow
 def test_miner_killed_while_its_commitment_waits_for_a_block_sends_no_other(mine: Mine) -> None:
     submission = mine.submission()
     with mine.pulse.held(1.0):

@@ -97,6 +97,7 @@ def test_validator_killed_at_one_step_after_the_other_comes_to_the_same_end(
     assert trial.repeated() <= trial.unstored()
 
 
+@pytest.mark.slow
 def test_validator_killed_while_its_weights_wait_for_a_block_sends_no_others(
     court: Court, goal: Outcome
 ) -> None:

@@ -112,6 +112,7 @@ def test_check_dataset_encodes_many_short_rows_at_once_and_long_ones_alone(datas
     assert sorted(encoder.batches) == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_check_dataset_many_batches_keep_the_order_of_the_file(dataset: Write) -> None:
     contents = [str(number) * (1 + number % 3) for number in range(2000)]
     seen: list[tuple[int, Row]] = []

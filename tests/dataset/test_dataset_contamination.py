@@ -149,6 +149,7 @@ def test_answer_search_pieces_in_several_rows_are_found_together() -> None:
     assert sum(one.counts for one in together if not one.whole) <= 1
 
 
+@pytest.mark.slow
 def test_answer_search_pieces_of_many_answers_in_a_row_are_found() -> None:
     texts = [row.turns[-1].content.split() for row in evaluation_rows()]
     mosaic = ", ".join(" ".join(words[3:11]) for words in texts[:40])
@@ -171,6 +172,7 @@ def test_answer_search_pieces_count_together_for_what_they_hold() -> None:
     assert contamination_fault(pieces, 20_000, RULES) is None
 
 
+@pytest.mark.slow
 def test_answer_search_pieces_of_many_answers_count_as_whole_rows_do() -> None:
     of = EvaluationAnswers(evaluation_rows())
     texts = [row.turns[-1].content.split() for row in evaluation_rows()[:60]]
@@ -183,6 +185,7 @@ def test_answer_search_pieces_of_many_answers_count_as_whole_rows_do() -> None:
     assert contamination_fault(pieces, 20_000, RULES) is not None
 
 
+@pytest.mark.slow
 def test_answer_search_pairs_far_apart_are_not_an_answer() -> None:
     """An answer's words scattered over a long text do not add up."""
     answer = evaluation_rows()[54].turns[-1].content
@@ -201,6 +204,7 @@ def _cut_in_four(answer: str, draw: Random) -> list[Row]:
     return [row_of("Go on.", " ".join(words[at : at + size])) for at in range(0, len(words), size)]
 
 
+@pytest.mark.slow
 def test_answer_search_answers_with_words_replaced_and_cut_into_rows_are_found_together() -> None:
     rows = [row for case in positives({"": _cut_in_four}, each=20) for row in case.rows]
     of = EvaluationAnswers(evaluation_rows())
@@ -229,6 +233,7 @@ MARKED: dict[str, Disguise] = {
 }
 
 
+@pytest.mark.slow
 def test_answer_search_markup_and_joined_words_hide_nothing() -> None:
     shares = _share_found(EvaluationAnswers(evaluation_rows()), positives(MARKED, each=10))
     assert len(shares) == len(MARKED)
@@ -257,6 +262,7 @@ def test_answer_search_thresholds_are_the_competitions() -> None:
     assert found(answers(long), [little], Contamination(pair_share=0.9, runs=1))
 
 
+@pytest.mark.slow
 def test_answer_search_one_run_many_times_counts_once() -> None:
     of = EvaluationAnswers(evaluation_rows())
     opening = " ".join(evaluation_rows()[4].turns[-1].content.split()[:6])
@@ -311,6 +317,7 @@ def test_answer_search_answers_paraphrased_by_hand_are_found() -> None:
     }
 
 
+@pytest.mark.slow
 def test_answer_search_honest_rows_of_the_labelled_set_are_not() -> None:
     shares = _share_found(EvaluationAnswers(evaluation_rows()), negatives(each=60))
     assert not any(shares.values()), shares

@@ -157,6 +157,7 @@ def test_read_rows_every_reason_of_a_line_is_covered() -> None:
     assert of_lines | of_files | of_others == set(Reason)
 
 
+@pytest.mark.slow
 def test_read_rows_content_of_characters_that_show_as_nothing_is_blank(dataset: Write) -> None:
     nothing = [character for character in map(chr, range(1, sys.maxunicode + 1)) if not shows(character)]
     assert len(nothing) > 4000

@@ -94,6 +94,7 @@ def test_check_dataset_file_over_the_limit_is_not_read(dataset: Callable[[bytes]
     assert report.bytes == 1 << 40
 
 
+@pytest.mark.slow
 def test_check_dataset_large_legal_file_takes_no_more_memory(dataset: Callable[[bytes], Path]) -> None:
     longest = line_of("\U0001f600", "b" * NEARLY_A_LINE) + b"\n"
     report = check_within_peak(dataset(longest * 32))

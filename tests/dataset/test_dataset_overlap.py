@@ -195,6 +195,7 @@ def test_borrowed_sybils_of_one_coldkey_are_one_witness() -> None:
     assert looked_at(VICTIM, witnesses("aaaaaaaa", VICTIM)).share == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_borrowed_datasets_without_witness_make_nothing_common() -> None:
     sybils = [held(f"sybil {number}", 20 + number, VICTIM) for number in range(30)]
     assert looked_at(VICTIM, [held("victim", 9, VICTIM), *sybils]).share == pytest.approx(1)
@@ -206,6 +207,7 @@ def test_borrowed_own_datasets_are_no_witnesses() -> None:
     assert looked_at(VICTIM, known).share == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sybils", "block"), [(5, 10), (5, 99), (30, 10)])
 def test_borrowed_rows_are_not_laundered_by_winning_sybils(sybils: int, block: int) -> None:
     """Each has the victim's rows among four times as many of its own, and won: an exact copy stays a copy."""
@@ -322,6 +324,7 @@ def test_borrowed_honest_datasets_of_one_format_have_little_of_each_other() -> N
     assert len(looked_at(reviews(1, 400), [held("other", 1, reviews(2, 400))]).lines) <= 8
 
 
+@pytest.mark.slow
 def test_borrowed_copies_of_one_format_are_found_by_their_inputs() -> None:
     theirs = reviews(2, 400)
     copied = [
@@ -352,6 +355,7 @@ def test_borrowed_order_of_rows_does_not_matter(places: list[int], draw: random.
     assert {rows[line - 1] for line in first.lines} == {shuffled[line - 1] for line in second.lines}
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(PLACES, PLACES)
 def test_borrowed_more_of_the_victims_rows_are_never_less(places: list[int], more: list[int]) -> None:

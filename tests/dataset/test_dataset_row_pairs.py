@@ -189,6 +189,7 @@ def is_near_duplicate(mine: Sketch, theirs: Sketch) -> bool:
     return near_duplicate_fault(looked_at, RULES, rows_left=1) is not None
 
 
+@pytest.mark.slow
 def test_row_pairs_validators_agree_on_borderline_datasets_whatever_their_keys() -> None:
     datasets = borderline()
     theirs = {key: sketch_of(VICTIM[:30], key) for key in KEYS}

@@ -43,9 +43,9 @@ def test_sealed_gap_worked_example() -> None:
 def test_sealed_gap_fault_says_both_gains_and_what_is_allowed() -> None:
     fault = sealed_gap_fault(measured(1.4, 2.2), BASE, 64, RULES)
     assert fault is not None and fault.reason is Reason.CONTAMINATED
-    assert "30.0% of the loss on the public" in fault.message
-    assert "12.0% of that on the sealed" in fault.message
-    assert "18.0 points apart, where 4.4 are allowed" in fault.message
+    assert "takes 30.0% off the loss there" in fault.message
+    assert "12.0% off that on the sealed" in fault.message
+    assert "18.0 points apart where 4.4 are allowed" in fault.message
 
 
 @pytest.mark.parametrize(("public", "sealed"), [(0.58, 0.0), (0.34, 0.02), (0.25, 0.03), (0.20, 0.06)])

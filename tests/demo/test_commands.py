@@ -93,6 +93,7 @@ def flockoff(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.slow
 def test_localnet_help_names_every_option_whole_in_80_columns() -> None:
     said = subprocess.run(
         [*FLOCKOFF, "localnet", "--help"],

@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from flockoff.competition import Contamination, Limits
 from flockoff.dataset import AnswerSearch, EvaluationAnswers, content_hash, load_rows
 from flockoff.flags import PROJECT_ROOT
@@ -39,6 +41,7 @@ def test_sample_noise_answers_with_the_words_of_other_answers(tmp_path: Path) ->
             assert words != words_by_question[asked.content]
 
 
+@pytest.mark.slow
 def test_sample_datasets_contain_nothing_of_the_evaluation_set(tmp_path: Path) -> None:
     evaluation = load_rows(PROJECT_ROOT / "eval_data" / "data.jsonl", Limits(), frozenset())
     answers = EvaluationAnswers(evaluation)

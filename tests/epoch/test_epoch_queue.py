@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from flockoff.competition import Competition, Queue
 from flockoff.epoch.blame import blamed, eligible
 from flockoff.epoch.memory import Memory
@@ -57,6 +59,7 @@ def test_epochs_to_wait_is_told_for_everybody() -> None:
     assert sorted(waits.values()) == [1 + n // 8 for n in range(40)]
 
 
+@pytest.mark.slow
 def test_nobody_waits_over_one_and_a_half_rounds_of_a_validator_that_never_finishes_its_queue() -> None:
     """256 miners, and time for 8 or 9 of 32 places: the queue, the cut-off and the settlement as they are."""
     rules, counting = Competition(), committed(256)

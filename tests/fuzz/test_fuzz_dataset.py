@@ -79,6 +79,7 @@ def test_check_dataset_kept_case_has_its_verdict(path: Path, content: bytes, rea
     assert (report.problems[0].reason if report.problems else None) is reason
 
 
+@pytest.mark.slow
 def test_check_dataset_damaged_files_get_sound_verdicts(path: Path) -> None:
     reports = [examine(file_of(number), path) for number in range(300)]
     reasons = {report.problems[0].reason for report in reports if report.problems}

@@ -42,6 +42,7 @@ def bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in files_in(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("still_needed", [True, False])
 def test_download_killed_half_way_leaves_nothing_that_is_believed(
     hub: HubServer, alice: Owner, anybody: HubClient, tmp_path: Path, still_needed: bool

@@ -357,6 +357,7 @@ def test_download_of_lfs_file_is_checked_by_sha256(
     assert anybody.download(alice.repo, commit, tmp_path, max_bytes=len(CONTENT)).exists()
 
 
+@pytest.mark.slow
 def test_download_from_many_threads_gives_each_the_whole_file(
     hub: HubServer, alice: Owner, anybody: HubClient, tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_repo_switches_change_what_others_see(hub: HubServer, alice: Owner, bob:
     assert not alice.api.repo_exists(alice.repo, repo_type="dataset")
 
 
+@pytest.mark.slow
 def test_refuse_closes_the_port_and_opens_it_again(hub: HubServer) -> None:
     hub.switches.refuse(seconds=60)
     hub.switches.refuse(seconds=0.3)

@@ -96,6 +96,7 @@ def flipped(content: bytes, position: int, mask: int) -> bytes:
     return content[:position] + bytes([content[position] ^ mask]) + content[position + 1 :]
 
 
+@pytest.mark.slow
 def test_header_with_any_byte_changed_is_refused_or_does_not_matter(healthy: bytes, path: Path) -> None:
     refused = 0
     for position in range(100):
@@ -104,6 +105,7 @@ def test_header_with_any_byte_changed_is_refused_or_does_not_matter(healthy: byt
     assert refused > 20
 
 
+@pytest.mark.slow
 def test_file_with_a_byte_changed_anywhere_is_refused_or_read_as_it_is(healthy: bytes, path: Path) -> None:
     draw = random.Random(0)
     refused = 0
@@ -152,6 +154,7 @@ def test_ledger_whose_making_was_cut_short_is_made_anew(path: Path) -> None:
     assert sorted(each.name for each in path.parent.iterdir()) == ["ledger.sqlite", "ledger.sqlite.lock"]
 
 
+@pytest.mark.slow
 def test_log_with_a_byte_changed_loses_at_most_what_came_after(healthy: bytes, path: Path) -> None:
     """In a log everything has a checksum."""
     log = path.with_name(f"{path.name}-wal")

@@ -158,6 +158,7 @@ def said(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline()
 
 
+@pytest.mark.slow
 def test_open_second_writer_is_refused_until_the_first_ends(path: Path) -> None:
     with open_ledger(path):
         with pytest.raises(LedgerError, match="another validator is using it"):

@@ -62,6 +62,7 @@ def play_and_kill(path: Path, seconds: float) -> list[tuple[str, int]]:
     return [(what, int(start)) for what, start in words]
 
 
+@pytest.mark.slow
 def test_ledger_killed_in_mid_write_has_all_that_was_stored_and_no_halves(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     for round_number in range(5):
@@ -89,6 +90,7 @@ def test_ledger_killed_in_mid_write_has_all_that_was_stored_and_no_halves(tmp_pa
             assert not ledger.is_closed(closed + 360)
 
 
+@pytest.mark.slow
 def test_ledger_killed_inside_a_transaction_has_nothing_of_it(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     with open_ledger(path) as ledger:

@@ -111,6 +111,7 @@ def test_every_transaction_is_on_the_disk_when_it_is_over(tmp_path: Path) -> Non
         assert ledger._database.read("PRAGMA journal_mode")[0][0] == "wal"
 
 
+@pytest.mark.slow
 def test_log_cut_off_anywhere_leaves_the_transactions_before(story: Story, afterwards: Afterwards) -> None:
     cuts = sorted(
         {0, 1, LOG_HEADER - 1, len(story.log)}
@@ -121,6 +122,7 @@ def test_log_cut_off_anywhere_leaves_the_transactions_before(story: Story, after
     assert set(left) == set(range(len(STEPS) + 1)), "each transaction counts from its last byte on"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filler", [b"\x00", b"\xa5"], ids=["zeros", "junk"])
 def test_log_whose_end_was_never_written_leaves_the_transactions_before(
     story: Story, afterwards: Afterwards, filler: bytes
@@ -133,6 +135,7 @@ def test_log_whose_end_was_never_written_leaves_the_transactions_before(
     assert left[-1] == len(STEPS) - 1
 
 
+@pytest.mark.slow
 def test_log_with_a_hole_leaves_the_transactions_before_it(story: Story, afterwards: Afterwards) -> None:
     left = []
     for start in story.frames():

@@ -134,6 +134,7 @@ def detail(ledger: Ledger, start: int) -> list[object]:
     ]
 
 
+@pytest.mark.slow
 def test_what_is_forgotten_is_never_needed_again(life: Life) -> None:
     forgetful, elephant = life.ledgers
     for _ in range(20):
@@ -167,6 +168,7 @@ def test_last_weights_are_kept_however_old(life: Life) -> None:
     assert forgetful.last_weights() == last
 
 
+@pytest.mark.slow
 def test_ledger_stops_growing(life: Life) -> None:
     """But for what is new for ever: nobody comes or goes here, and after a while all contents are known."""
     life.turnover = 0.0

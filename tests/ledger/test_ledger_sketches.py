@@ -185,6 +185,7 @@ def crowd(ledger: Ledger, coldkeys: Sequence[str], rows: Sequence[Row]) -> None:
             bear_witness(connection, {f"content of h{number}": coldkey})
 
 
+@pytest.mark.slow
 def test_sketches_rows_in_many_good_datasets_become_common_property(ledger: Ledger) -> None:
     source = VICTIM[:5]
     crowd(ledger, "abcd", source)
@@ -202,6 +203,7 @@ def test_sketches_witness_with_too_much_of_others_does_not_count(ledger: Ledger)
 # --- the file ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sketches_of_followed_contents_keep_only_what_was_new(ledger: Ledger, path: Path) -> None:
     rows = [*VICTIM, *OTHER]
     for version in range(6):
@@ -270,6 +272,7 @@ def remembered(ledger: Ledger) -> set[str]:
     return {row["content_hash"].removeprefix("content of ") for row in rows}
 
 
+@pytest.mark.slow
 def test_sketches_beyond_the_bound_are_those_of_who_left_and_of_who_floods(ledger: Ledger) -> None:
     present = {"flooder": "cold a", "honest": "cold b", "heir": "cold c"}
     ledger.begin_epoch(Epoch(1080, 1440, 3), [], coldkeys=present | {"gone": "cold d", "moved": "cold c"})

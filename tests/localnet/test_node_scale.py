@@ -53,6 +53,7 @@ def full(filled: Subnet, bench_of: Callable[..., Bench]) -> Subnet:
     return replace(filled, node=bench.node, client=bench.client)
 
 
+@pytest.mark.slow
 def test_metagraph_full_subnet_takes_as_many_requests_as_a_small_one(subnet: Subnet, full: Subnet) -> None:
     metagraph = full.client.subnets.metagraph(1)
 
@@ -61,6 +62,7 @@ def test_metagraph_full_subnet_takes_as_many_requests_as_a_small_one(subnet: Sub
     assert requests_of(full) - requests_of(subnet) <= 6  # pages of a hundred commitments
 
 
+@pytest.mark.slow
 def test_epoch_full_subnet_keeps_the_rhythm(full: Subnet) -> None:
     start = time.process_time()
     full.next_epoch()

@@ -130,6 +130,7 @@ def test_miner_chain_not_reachable_says_where_it_looked(playground: Playground) 
     refused(outcome, 1, "ws://127.0.0.1:9")
 
 
+@pytest.mark.slow
 def test_miner_hub_not_reachable_says_what_to_check(playground: Playground) -> None:
     arguments = playground.miner_arguments(3, ROWS, "unreachable")
     environment = playground.environment("hf_any") | {"HF_ENDPOINT": "http://127.0.0.1:9"}
@@ -145,6 +146,7 @@ def cooling(tmp_path_factory: pytest.TempPathFactory, isolated_home: None) -> It
         yield playground
 
 
+@pytest.mark.slow
 def test_miner_on_the_cooldown_waits_and_commits_when_it_is_over(cooling: Playground) -> None:
     assert cooling.mine(0, ROWS, repo="first").status == 0
     with cooling.start_miner(0, ROWS[:1], "--retry_seconds", "1", repo="second") as process:
@@ -158,6 +160,7 @@ def test_miner_on_the_cooldown_waits_and_commits_when_it_is_over(cooling: Playgr
     assert len(commits(cooling, "miner1/second")) == 2  # the repo's creation and one upload
 
 
+@pytest.mark.slow
 def test_miner_terminated_while_it_waits_goes_on_at_the_next_start(cooling: Playground) -> None:
     assert cooling.mine(1, ROWS, repo="first").status == 0
     with cooling.start_miner(1, ROWS[:1], repo="second") as process:

@@ -62,6 +62,7 @@ def test_validator_plays_an_epoch_and_another_start_repeats_nothing(
         assert ledger.last_weights() == weights
 
 
+@pytest.mark.slow
 def test_validator_that_an_error_ends_sends_an_alert_and_keeps_its_address(
     playground: Playground, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_validator_second_on_the_same_ledger_is_refused(playground: Playground, 
         assert terminated(process).status == 0
 
 
+@pytest.mark.slow
 def test_validator_evaluation_set_that_is_not_the_pinned_one_is_refused(
     playground: Playground, tmp_path: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_validator_evaluation_set_that_is_not_the_pinned_one_is_refused(
     assert "not the competition's evaluation set" in outcome.said
 
 
+@pytest.mark.slow
 def test_validator_device_that_is_not_there_is_refused(playground: Playground, tmp_path: Path) -> None:
     assert playground.mine(5, GOOD).status == 0
     playground.next_epoch()

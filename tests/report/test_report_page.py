@@ -146,6 +146,7 @@ def test_page_labels_weights_that_burn(tmp_path: Path) -> None:
     assert owner["burn"] and owner["weight"] == 1
 
 
+@pytest.mark.slow
 def test_page_stays_small_however_old_the_ledger(tmp_path: Path) -> None:
     sizes = []
     for epochs in (20, 300):

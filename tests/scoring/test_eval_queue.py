@@ -127,6 +127,7 @@ def test_plan_fewer_than_the_places_takes_all() -> None:
     assert places_of([], RULES, 5) == []
 
 
+@pytest.mark.slow
 def test_plan_draw_follows_its_probabilities() -> None:
     # One waits. Ranks 0, 1, 2 of the others have weights 1, e^-1, e^-2, the last half of that because it
     # costs twice as much: 30 tokens, and 10 for the place. Two are drawn, the second among those left.

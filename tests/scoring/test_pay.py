@@ -106,6 +106,7 @@ def test_pay_clones_of_a_lone_leader_share_its_prize() -> None:
     assert alone < twenty < 1.7 * alone
 
 
+@pytest.mark.slow
 def test_pay_hiding_quality_hardly_ever_gains() -> None:
     """At most 2 % of datasets in random fields would earn over 5 % more for being worse, none over 25 %."""
     gain = np.concatenate([gains(one, RULES) for n in (24, 64) for one in fields(3, n, 1)])

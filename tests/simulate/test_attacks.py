@@ -17,6 +17,7 @@ def outcome_of(preset: str, epochs: int = 25) -> Outcome:
     return measure(scenario, play(scenario, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "attacker"),
     [
@@ -40,6 +41,7 @@ def test_training_on_the_public_set_pays_where_nothing_is_sealed() -> None:
     assert outcome_of("evaluation-trainer").shares[Strategy.CONTAMINATOR] > 0.3
 
 
+@pytest.mark.slow
 def test_public_squatter_holds_its_users_up_only_until_its_claims_lapse() -> None:
     lapsed, listed = (outcome_of(name) for name in ("public-squatter", "public-squatter-listed"))
     assert lapsed.shares[Strategy.PUBLIC_SQUATTER] < 0.001

@@ -94,7 +94,8 @@ def test_measure_newcomer_is_timed_from_its_commitment() -> None:
     assert outcome.newcomer_epochs == 4  # 1 - 0.8**3 = 0.488, 1 - 0.8**4 = 0.590
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_mechanism_mixed_game_keeps_every_promise(seed: int) -> None:
     """Detected cheats of every kind, a copying, a dishonest and a flaky validator among five."""
     scenario = replace(PRESETS["mixed"], data=Data(copy_recall=1.0, contamination_recall=1.0))

@@ -50,6 +50,7 @@ def test_simulate_json_has_the_scenario_and_the_outcome() -> None:
     assert len(told["outcome"]["validators"]) == 5
 
 
+@pytest.mark.slow
 def test_simulate_sweep_json_has_every_trial() -> None:
     done = typed("--scenario", "honest", "--epochs", "2", "--miners", "8", "--sweep", "--json")
 
@@ -76,6 +77,7 @@ def test_simulate_impossible_game_is_refused_in_one_line(arguments: tuple[str, .
     assert message in done.errors and done.errors.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_simulate_help_names_every_preset() -> None:
     done = typed("--help")
 
@@ -92,6 +94,7 @@ def test_load_scenario_file_changes_what_it_names(tmp_path: Path) -> None:
     assert (scenario.scoring.temperature, scenario.noise.seed) == (0.1, 0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
 def test_simulate_pictures_tell_strategies_apart() -> None:
     from flockoff.simulate.pictures import colours_of
@@ -114,6 +117,7 @@ def test_simulate_pictures_are_png_files(tmp_path: Path) -> None:
     assert all(str(picture) in done.errors for picture in pictures)
 
 
+@pytest.mark.slow
 def test_simulate_by_a_competition_plays_the_game_twice(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('[scoring]\npay = "distance"\n')

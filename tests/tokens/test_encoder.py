@@ -114,6 +114,7 @@ def test_encoder_text_that_fills_the_context_before_the_answer_has_no_assistant_
     assert len(cut.input_ids) == 100 and not any(cut.assistant)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(20))
 @given(
     st.lists(st.sampled_from(["a", "\na", "a\n", "\n\na\n", " a ", "é", "🙂", "1"]), min_size=1, max_size=4)
@@ -144,6 +145,7 @@ def test_encoder_hostile_rows_cost_bounded_time(encoder: TokenizerEncoder) -> No
     assert [len(one.input_ids) for one in encoded] == [CONTEXT, CONTEXT]
 
 
+@pytest.mark.slow
 def test_encoder_many_rows_take_a_second_of_the_processor_for_every_hundred_at_most(
     encoder: TokenizerEncoder,
 ) -> None:
@@ -167,6 +169,7 @@ def test_encoder_special_tokens_are_the_tokenizers_own(encoder: TokenizerEncoder
     assert encoder.special_tokens == {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", NOT_SPECIAL)
 def test_encoder_added_token_that_is_not_special_is_one_token_of_the_answer(
     encoder: TokenizerEncoder, qwen_directory: Path, mark: str
@@ -194,6 +197,7 @@ def test_encoder_added_token_is_one_token_wherever_a_long_text_is_cut(
 text = st.text(alphabet=st.sampled_from("Hi duser\n é\t<|>_/e\u0301🙂漢"), max_size=30).filter(str.strip)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(st.lists(st.tuples(text, text), min_size=1, max_size=3), st.none() | text)
 def test_encoder_any_text_masks_the_answers_and_equals_transformers(

@@ -71,6 +71,7 @@ def test_tracked_epoch_is_in_the_offline_run(
     assert b"\x1b[2J" not in content
 
 
+@pytest.mark.slow
 def test_tracked_epoch_that_cannot_be_read_is_a_line_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -47,6 +47,7 @@ def test_absent_dataset_published_before_the_next_try_is_evaluated_in_the_same_e
     assert standing(validator, arena.play_epoch(validator), arena.hotkey(0)) == ELIGIBLE
 
 
+@pytest.mark.slow
 def test_absent_dataset_published_in_its_first_epoch_is_evaluated_in_the_next(arena: Arena) -> None:
     arena.submit(0, "late", loss=1.0, publish=False)
     validator = arena.validator()
@@ -55,6 +56,7 @@ def test_absent_dataset_published_in_its_first_epoch_is_evaluated_in_the_next(ar
     assert standing(validator, arena.play_epoch(validator), arena.hotkey(0)) == ELIGIBLE
 
 
+@pytest.mark.slow
 def test_absent_dataset_keeps_the_score_while_waited_for_and_then_loses_it(arena: Arena) -> None:
     arena.submit(0, "shown", loss=1.0)
     validator, hotkey = arena.validator(), arena.hotkey(0)
@@ -67,6 +69,7 @@ def test_absent_dataset_keeps_the_score_while_waited_for_and_then_loses_it(arena
     assert validator.ledger.memory().scores[hotkey] == 0
 
 
+@pytest.mark.slow
 def test_absent_dataset_that_had_an_epoch_before_its_turn_came_is_not_waited_for(arena: Arena) -> None:
     arena.submit(0, "hidden", loss=1.0, publish=False)
     arena.next_epoch()
@@ -74,6 +77,7 @@ def test_absent_dataset_that_had_an_epoch_before_its_turn_came_is_not_waited_for
     assert standing(validator, arena.play_epoch(validator), arena.hotkey(0)) == BLAMED
 
 
+@pytest.mark.slow
 def test_absent_dataset_that_was_hidden_later_is_blamed_by_who_has_no_copy_of_it(arena: Arena) -> None:
     arena.submit(0, "shown", loss=1.0)
     early, hotkey = arena.validator("early"), arena.hotkey(0)
@@ -84,6 +88,7 @@ def test_absent_dataset_that_was_hidden_later_is_blamed_by_who_has_no_copy_of_it
     assert standing(newcomer, arena.play_epoch(newcomer), hotkey) == BLAMED
 
 
+@pytest.mark.slow
 def test_absent_dataset_of_one_blamed_before_is_waited_for_again_when_committed_anew(arena: Arena) -> None:
     arena.submit(0, "hidden", loss=1.0, publish=False)
     validator, hotkey = arena.validator(), arena.hotkey(0)

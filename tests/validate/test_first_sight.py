@@ -39,6 +39,7 @@ def look_at_all(validator: Validator, sights: FirstSight, arena: Arena) -> None:
         validator.stop.wait(0.01)
 
 
+@pytest.mark.slow
 def test_first_sight_gives_a_victim_its_rows_though_nobody_was_evaluated(arena: Arena) -> None:
     """It commits, a thief copies that, it commits again: while the only place is somebody else's."""
     arena.submit(2, "somebody-else", loss=1.2, rows=as_json(SPARE))
@@ -90,6 +91,7 @@ def test_first_sight_asks_again_for_what_is_not_there_and_never_for_what_is_not_
     assert known(arena) == {str(hidden): None, str(broken): None}
 
 
+@pytest.mark.slow
 def test_first_sight_leaves_a_hub_that_fails_alone_until_the_next_epoch(arena: Arena) -> None:
     arena.submit(0, "one", rows=as_json(VICTIM))
     arena.submit(1, "two", rows=as_json(OTHER))

@@ -32,6 +32,7 @@ def verdicts(arena: Arena, validator: Validator) -> dict[int, Verdict]:
     return {miner: by_hotkey[hotkey] for miner, hotkey in enumerate(arena.hotkeys) if hotkey in by_hotkey}
 
 
+@pytest.mark.slow
 def test_judge_two_slots_are_filled_and_every_verdict_is_stored(arena: Arena) -> None:
     for miner in range(4):
         arena.submit(miner, f"topic-{miner}", loss=1.0 + miner / 10)
@@ -93,6 +94,7 @@ class Endless(StandInEvaluator):
         raise EvaluationStopped("The evaluation was stopped.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arena", [TEMPO], indirect=True)
 def test_judge_deadline_ends_all_that_is_under_way_and_tells_only_of_what_was_begun(arena: Arena) -> None:
     for miner in range(2):
@@ -113,6 +115,7 @@ def test_judge_deadline_ends_all_that_is_under_way_and_tells_only_of_what_was_be
     assert "time for evaluation ended" in verdict.detail
 
 
+@pytest.mark.slow
 def test_judge_request_to_stop_ends_all_that_is_under_way(arena: Arena) -> None:
     for miner in range(2):
         arena.submit(miner, f"topic-{miner}")
@@ -135,6 +138,7 @@ class OnSeveralKinds(StandInEvaluator):
         return replace(measured, provenance=replace(measured.provenance, device=f"cuda {content_hash}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("allowed", "competing"), [(False, 1), (True, 2)])
 def test_judge_kinds_of_device_compete_with_each_other_only_where_that_is_allowed(
     arena: Arena, allowed: bool, competing: int

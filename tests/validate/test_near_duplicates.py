@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from flockoff.errors import Reason
 from flockoff.ports import Datasets
 from flockoff.records import Commitment, ModelId, Row, Verdict
@@ -92,6 +94,7 @@ def test_near_duplicate_of_an_earlier_dataset_is_not_even_measured(arena: Arena)
     assert arena.weights() == {arena.uid(0): 1.0}
 
 
+@pytest.mark.slow
 def test_near_duplicate_judged_before_its_victim_is_found_by_the_epochs_end(arena: Arena) -> None:
     victim = arena.submit(0, "original", loss=1.0, rows=as_json(VICTIM))
     arena.submit(1, "disguised", loss=0.9, rows=as_json(DISGUISED))
@@ -105,6 +108,7 @@ def test_near_duplicate_judged_before_its_victim_is_found_by_the_epochs_end(aren
     assert arena.weights() == {arena.uid(0): 1.0}
 
 
+@pytest.mark.slow
 def test_near_duplicate_judged_epochs_before_its_victim_falls_when_that_is_known(arena: Arena) -> None:
     arena.submit(0, "original", loss=1.0, rows=as_json(VICTIM))
     arena.submit(1, "disguised", loss=0.9, rows=as_json(DISGUISED))
@@ -119,6 +123,7 @@ def test_near_duplicate_judged_epochs_before_its_victim_falls_when_that_is_known
     assert validator.ledger.memory().scores[arena.hotkeys[1]] == 0
 
 
+@pytest.mark.slow
 def test_near_duplicate_is_still_one_after_a_restart_and_its_victims_departure(arena: Arena) -> None:
     arena.submit(0, "original", loss=1.0, rows=as_json(VICTIM))
     first = validator_of(arena)
@@ -133,6 +138,7 @@ def test_near_duplicate_is_still_one_after_a_restart_and_its_victims_departure(a
     assert arena.hotkeys[0] in verdict.detail
 
 
+@pytest.mark.slow
 def test_borrowed_rows_below_the_threshold_are_left_out_and_told_of(arena: Arena) -> None:
     arena.submit(0, "original", loss=1.0, rows=as_json(VICTIM))
     mixed_id = arena.submit(1, "mixed", loss=0.9, rows=as_json([*VICTIM[:5], *OTHER]))
@@ -147,6 +153,7 @@ def test_borrowed_rows_below_the_threshold_are_left_out_and_told_of(arena: Arena
     assert mixed.left_out == (1, 2, 3, 4, 5)
 
 
+@pytest.mark.slow
 def test_dataset_with_a_borrowed_answer_in_each_row_is_at_fault(arena: Arena) -> None:
     padded = [
         replace(own, system=None, turns=(*own.turns, *more.turns, *stolen.turns[:2]))
@@ -162,6 +169,7 @@ def test_dataset_with_a_borrowed_answer_in_each_row_is_at_fault(arena: Arena) ->
     assert "No row is left to train on" in verdict.detail
 
 
+@pytest.mark.slow
 def test_public_sample_is_trained_on_whoever_had_it_first(arena: Arena) -> None:
     arena.submit(0, "grabber", loss=1.5, rows=as_json(VICTIM))
     honest = arena.submit(1, "honest", loss=1.0, rows=as_json([*VICTIM[:20], *OTHER]))
@@ -173,6 +181,7 @@ def test_public_sample_is_trained_on_whoever_had_it_first(arena: Arena) -> None:
     assert [evaluation.left_out for evaluation in validator.ledger.evaluations(start)] == [(), ()]
 
 
+@pytest.mark.slow
 def test_settlement_lets_the_better_half_bear_witness_but_not_who_borrowed_much(arena: Arena) -> None:
     arena.submit(0, "best", loss=1.0, rows=as_json(VICTIM))
     borrower = arena.submit(1, "borrower", loss=1.1, rows=as_json([*VICTIM[:20], *OTHER]))

@@ -48,6 +48,7 @@ def sealed_blocks(arena: Arena) -> tuple[int, ...]:
     return arena.chain(arena.subnet.validators[0]).weights_on_chain().sealed
 
 
+@pytest.mark.slow
 def test_validator_compares_revealed_weights_with_those_it_sealed(
     arena: Arena, bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -75,6 +76,7 @@ def test_validator_compares_revealed_weights_with_those_it_sealed(
     assert "another program" in said.getMessage()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arena", [NEVER], indirect=True)
 def test_validator_finds_what_was_never_revealed_though_newer_weights_wait(
     arena: Arena, caplog: pytest.LogCaptureFixture

@@ -72,6 +72,7 @@ def test_epoch_seed_follows_from_the_start_blocks_hash(arena: Arena) -> None:
     assert evaluation.measurement.provenance.seed == stored.seed
 
 
+@pytest.mark.slow
 def test_epoch_commitment_made_after_its_start_waits_for_the_next(arena: Arena) -> None:
     arena.next_epoch()
     arena.submit(0, "late", loss=1.0)
@@ -84,6 +85,7 @@ def test_epoch_commitment_made_after_its_start_waits_for_the_next(arena: Arena) 
     assert arena.weights() == pytest.approx({0: 0.5, arena.uid(0): 0.5}, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_epoch_recommitment_after_its_start_does_not_skip_the_turn(arena: Arena) -> None:
     first = arena.submit(0, "first", loss=1.0)
     validator = arena.validator()
@@ -121,6 +123,7 @@ def test_epoch_interrupted_goes_on_without_repeating_an_evaluation(arena: Arena)
     assert arena.weights()[arena.uid(0)] > 0.99
 
 
+@pytest.mark.slow
 def test_epoch_entered_again_after_its_weights_changes_nothing(arena: Arena) -> None:
     arena.submit(0, "good", loss=1.0)
     validator = arena.validator()
@@ -145,6 +148,7 @@ def test_epoch_fault_of_the_worker_costs_the_miner_nothing(arena: Arena) -> None
     assert validator.ledger.memory().scores[arena.hotkey(1)] == score
 
 
+@pytest.mark.slow
 def test_epoch_with_nothing_evaluated_sets_the_last_weights_again(arena: Arena) -> None:
     arena.submit(0, "a", loss=1.0)
     arena.submit(1, "b", loss=1.1)
@@ -159,6 +163,7 @@ def test_epoch_with_nothing_evaluated_sets_the_last_weights_again(arena: Arena) 
     assert stored is not None and stored.block is not None and stored.block >= epoch.start_block
 
 
+@pytest.mark.slow
 def test_epoch_private_repo_is_waited_for_once_and_then_the_miners_fault(arena: Arena) -> None:
     arena.submit(0, "hidden", loss=1.0, publish=False)
     validator = arena.validator()
@@ -170,6 +175,7 @@ def test_epoch_private_repo_is_waited_for_once_and_then_the_miners_fault(arena: 
     assert (blamed.standing, blamed.reason) == ("at_fault", Reason.REPO_MISSING)
 
 
+@pytest.mark.slow
 def test_epoch_new_commitment_to_a_missing_repo_does_not_buy_a_second_wait(arena: Arena) -> None:
     arena.submit(0, "hidden", loss=1.0, publish=False)
     validator = arena.validator()
@@ -180,6 +186,7 @@ def test_epoch_new_commitment_to_a_missing_repo_does_not_buy_a_second_wait(arena
     assert verdict.standing == "at_fault"
 
 
+@pytest.mark.slow
 def test_epoch_contaminated_dataset_is_the_miners_fault_with_lines(arena: Arena) -> None:
     rows = rows_about("cheat")
     for row in rows[:3]:
@@ -203,6 +210,7 @@ def test_epoch_same_loss_later_committer_is_a_duplicate(arena: Arena) -> None:
     assert arena.weights() == {arena.uid(0): 1.0}
 
 
+@pytest.mark.slow
 def test_epoch_copy_whose_owner_is_judged_after_it_is_still_the_duplicate(arena: Arena) -> None:
     arena.submit(0, "original", loss=1.0)
     arena.submit(1, "copied", rows=rows_about("original"))
@@ -225,6 +233,7 @@ def test_epoch_copy_whose_owner_is_judged_after_it_is_still_the_duplicate(arena:
     assert arena.weights() == {arena.uid(0): 1.0}
 
 
+@pytest.mark.slow
 def test_epoch_withdrawn_commitment_loses_the_score(arena: Arena) -> None:
     arena.submit(0, "good", loss=1.0)
     arena.submit(1, "other", loss=1.2)
@@ -238,6 +247,7 @@ def test_epoch_withdrawn_commitment_loses_the_score(arena: Arena) -> None:
     assert validator.ledger.memory().scores[arena.hotkey(0)] == 0
 
 
+@pytest.mark.slow
 def test_epoch_commitment_for_another_competition_is_left_alone(arena: Arena) -> None:
     arena.commit(0, f"a/b:other:{'0' * 40}")
     arena.submit(1, "good", loss=1.0)
@@ -246,6 +256,7 @@ def test_epoch_commitment_for_another_competition_is_left_alone(arena: Arena) ->
     assert list(by_uid(validator.ledger.verdicts(epoch.start_block))) == [arena.uid(1)]
 
 
+@pytest.mark.slow
 def test_epoch_ends_with_what_was_evaluated_by_the_threshold(arena: Arena) -> None:
     arena.submit(0, "quick", loss=1.0)
     arena.submit(1, "slow", loss=1.1)
@@ -303,6 +314,7 @@ def test_weights_whose_answer_was_lost_are_found_on_chain_and_not_sent_again(are
     assert recorded.block == validator_neuron.last_update
 
 
+@pytest.mark.slow
 def test_weights_set_before_a_crash_could_record_them_are_not_sent_again(arena: Arena) -> None:
     arena.submit(0, "good", loss=1.0)
     arena.next_epoch()
@@ -326,6 +338,7 @@ def test_weights_set_before_a_crash_could_record_them_are_not_sent_again(arena: 
     assert second.ledger.last_weights() is not None
 
 
+@pytest.mark.slow
 def test_epoch_dataset_that_can_never_be_evaluated_does_not_hold_its_place(arena: Arena) -> None:
     arena.submit(0, "cursed", loss=EvaluationFault("The worker died."))
     validator = arena.validator()
@@ -358,6 +371,7 @@ def test_epochs_one_after_the_other_are_waited_for_with_few_requests(arena: Aren
     assert validator.ledger.memory().scores[arena.hotkey(0)] == pytest.approx(1 - 0.8**2, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["a/b:other:" + "0" * 40, "gone fishing"])
 def test_epoch_commitment_of_nothing_in_its_start_block_skips_no_turn(arena: Arena, text: str) -> None:
     first = arena.submit(0, "good", loss=1.0)
@@ -374,6 +388,7 @@ def test_epoch_commitment_of_nothing_in_its_start_block_skips_no_turn(arena: Are
     assert entries.verdicts == ()
 
 
+@pytest.mark.slow
 def test_epoch_that_could_not_be_closed_is_closed_before_the_next_begins(arena: Arena) -> None:
     arena.submit(0, "good", loss=1.0)
     arena.submit(1, "other", loss=1.1)
@@ -397,6 +412,7 @@ def test_epoch_that_could_not_be_closed_is_closed_before_the_next_begins(arena: 
     assert second.ledger.memory().scores[arena.hotkey(0)] == pytest.approx(1 - 0.8**2, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_weights_that_the_chain_refuses_are_tried_until_the_epoch_ends(arena: Arena) -> None:
     arena.submit(0, "good", loss=1.0)
     arena.next_epoch()
@@ -415,6 +431,7 @@ def test_weights_that_the_chain_refuses_are_tried_until_the_epoch_ends(arena: Ar
     assert arena.weights() == {arena.uid(0): 1.0}
 
 
+@pytest.mark.slow
 def test_epoch_is_closed_though_the_hub_asks_for_a_pause_that_outlasts_it(arena: Arena) -> None:
     arena.submit(0, "good", loss=1.0)
     arena.submit(1, "later", loss=1.1)
@@ -432,6 +449,7 @@ def test_epoch_is_closed_though_the_hub_asks_for_a_pause_that_outlasts_it(arena:
     assert arena.weights() == {arena.uid(0): 1.0}
 
 
+@pytest.mark.slow
 def test_loss_that_is_not_a_number_costs_nobody_anything_and_is_in_no_score(arena: Arena) -> None:
     """As a worker tells it; the competition's arguments lead there, or a broken card."""
     arena.submit(0, "good", loss=1.0)

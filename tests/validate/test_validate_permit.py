@@ -52,6 +52,7 @@ def ask_for_stake(bench: Bench, rao: int) -> None:
 short_epochs = pytest.mark.parametrize("arena", [80], indirect=True)
 
 
+@pytest.mark.slow
 @short_epochs
 def test_validator_with_too_little_stake_sends_nothing_and_goes_on_once_it_has_enough(
     arena: Arena, bench: Bench, caplog: pytest.LogCaptureFixture
@@ -84,6 +85,7 @@ def test_validator_with_too_little_stake_sends_nothing_and_goes_on_once_it_has_e
     assert arena.weights() == {arena.uid(0): 1.0}
 
 
+@pytest.mark.slow
 @short_epochs
 def test_validator_evaluates_without_permit_where_that_is_asked_for(arena: Arena, bench: Bench) -> None:
     arena.submit(0, "good", loss=1.0)
@@ -104,6 +106,7 @@ def test_validator_evaluates_without_permit_where_that_is_asked_for(arena: Arena
     assert arena.weights() == {}
 
 
+@pytest.mark.slow
 def test_validator_burns_where_the_chain_asks_for_several_weights(arena: Arena, bench: Bench) -> None:
     least = calls.AdminUtils.sudo_set_min_allowed_weights
     must(bench.sudo(least(netuid=arena.subnet.netuid, min_allowed_weights=3)))
@@ -118,6 +121,7 @@ def test_validator_burns_where_the_chain_asks_for_several_weights(arena: Arena, 
     assert arena.node.requests["author_submitAndWatchExtrinsic"] == sent
 
 
+@pytest.mark.slow
 def test_validator_tells_of_weights_that_are_not_those_it_sent(
     arena: Arena, caplog: pytest.LogCaptureFixture
 ) -> None:
