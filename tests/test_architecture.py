@@ -232,6 +232,7 @@ def test_architecture_command_starts_without_any_room_or_heavy_library(arguments
     }
 
 
+@cache
 def own_private_names(room: str) -> set[str]:
     """The private functions and attributes that a room's modules define."""
     found = set()
