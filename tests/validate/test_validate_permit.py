@@ -70,6 +70,7 @@ def test_validator_with_too_little_stake_sends_nothing_and_goes_on_once_it_has_e
         assert shown(validator, "flockoff_validator_permit") == 0
         assert arena.node.requests["author_submitAndWatchExtrinsic"] == sent
         ask_for_stake(bench, 0)
+        arena.whole_epochs = True  # its end is what the validator waits for
         arena.next_epoch()
 
     chain = OnWaiting(validator.chain, heal)
