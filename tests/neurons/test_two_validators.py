@@ -60,14 +60,19 @@ def submit(playground: Playground, number: int) -> None:
 
 
 def play(playground: Playground, folders: list[Path]) -> None:
-    """Have the validators of these data folders play one epoch at the same time."""
+    """Have the validators of these data folders play one epoch at the same time; all but the first are
+    started as people start them.
+    """
     flags = ("--epochs", "1", "--miner_sample_size", str(PLACES))
-    processes = [
-        playground.start_validator(folder, *flags, number=number) for number, folder in enumerate(folders)
+    others = [
+        playground.start_validator(folder, *flags, number=number)
+        for number, folder in enumerate(folders[1:], start=1)
     ]
-    for process in processes:
+    outcomes = [playground.validate(folders[0], *flags)]
+    for process in others:
         said, _ = process.communicate(timeout=TIMEOUT_SECONDS)
-        outcome = Outcome(process.returncode, said)
+        outcomes.append(Outcome(process.returncode, said))
+    for outcome in outcomes:
         assert outcome.status == 0, outcome.said
 
 
