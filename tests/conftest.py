@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
+import psutil
 import pytest
 
+from flockoff.flags import PROJECT_ROOT
 from tests.support.examples import QUICK, WHOLE
 from tests.support.warm_workers import close_server, forked_workers, server_address
 
@@ -23,10 +25,22 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Where there is room in memory it is there: ledgers wait for a disk at every transaction.
 _MEMORY = Path("/dev/shm")
 _ROOM = 4 << 30  # bytes; a whole run takes less than half of that
-if _OWNS_FOLDER := "PYTEST_XDIST_WORKER" not in os.environ:
-    _roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM
+
+
+def _own_folder() -> str:
+    """A new temporary folder for this run. Those of runs that were killed go now."""
+    roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM
+    above = _MEMORY if roomy else Path(tempfile.gettempdir())
+    for folder in above.glob("fo-*-*"):
+        owner = folder.name.split("-")[1]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
     # A short name, because sockets are in there, whose paths may have 107 characters.
-    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="fo-", dir=_MEMORY if _roomy else None)
+    return tempfile.mkdtemp(prefix=f"fo-{os.getpid()}-", dir=above)
+
+
+if _OWNS_FOLDER := "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["TMPDIR"] = tempfile.tempdir = _own_folder()
 
 # A run starts some hundred processes that import the same large libraries. Where the shell forbids bytecode
 # files, each of them would compile those libraries again, which takes several times as long as all the rest.
@@ -69,10 +83,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# The modules that take longest, by far, in that order.
+_LONGEST = (
+    "tests/report/test_report_in_browser.py",
+    "tests/demo/test_commands.py",
+    "tests/training/test_smollm2.py",
+    "tests/crash/test_crash_validator.py",
+    "tests/crash/test_crash_miner.py",
+    "tests/neurons/test_two_validators.py",
+    "tests/cluster/test_cluster.py",
+    "tests/simulate/test_outcome.py",
+    "tests/training/test_kernels.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules with the most slow tests first, so that no process is left with one of them at the end."""
+    """The longest modules first, then those with most slow tests, so that no process is left with one of them
+    at the end.
+    """
+    longest = {PROJECT_ROOT / path: place for place, path in enumerate(_LONGEST)}
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    items.sort(key=lambda item: (longest.get(item.path, len(longest)), -slow[item.path]))
 
 
 @pytest.fixture(scope="session", autouse=True)
