@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -45,6 +45,19 @@ from flockoff.text import without_key
 class NeuronRole(StrEnum):
     MINER = "miner"
     VALIDATOR = "validator"
+
+
+@dataclass(frozen=True, slots=True)
+class _Patient:
+    """The neuron to be: its role, and the settings that it would start with."""
+
+    role: NeuronRole
+    neuron: NeuronSettings | None  # without a subnet number: None
+    credentials: Credentials
+    competition: Path | None
+    cache_dir: Path
+    data_dir: Path
+    device: str | None
 
 
 def doctor(
@@ -106,41 +119,22 @@ def doctor(
     def program(_stop: threading.Event) -> int:
         there = importlib.util.find_spec("torch") is not None
         chosen = role or (NeuronRole.VALIDATOR if there else NeuronRole.MINER)
-        findings = _findings(chosen, neuron, credentials, competition, cache_dir, data_dir, device)
+        patient = _Patient(chosen, neuron, credentials, competition, cache_dir, data_dir, device)
         if as_json:
-            found = list(findings)
+            found = list(_findings(patient))
             print_json({"role": chosen, "findings": [asdict(finding) for finding in found]})
         else:
-            found = _shown(chosen, findings)
+            found = _shown(chosen, _findings(patient))
         if bundle_file is not None:
-            _write_bundle(
-                bundle_file,
-                found,
-                chosen,
-                neuron,
-                credentials,
-                competition,
-                cache_dir,
-                data_dir,
-                device,
-                log_dir,
-            )
+            _write_bundle(bundle_file, found, patient, log_dir)
         return 1 if any(finding.state == "bad" for finding in found) else 0
 
     raise typer.Exit(run(program))
 
 
-def _findings(
-    role: str,
-    neuron: NeuronSettings | None,
-    credentials: Credentials,
-    competition: Path | None,
-    cache_dir: Path,
-    data_dir: Path,
-    device: str | None,
-) -> Iterator[Finding]:
-
-    rules = load_competition(competition)
+def _findings(patient: _Patient) -> Iterator[Finding]:
+    role, cache_dir, data_dir = patient.role, patient.cache_dir, patient.data_dir
+    rules = load_competition(patient.competition)
     folders = {"models": cache_dir} | ({"ledger and datasets": data_dir} if role == "validator" else {})
     yield from machine.python()
     yield from machine.packages(role)
@@ -148,43 +142,37 @@ def _findings(
     yield from machine.disk(role, folders)
     if role == "validator":
         yield from machine.ledger_folder(data_dir, mounts())
-        yield from examined("device", lambda: gpu.device(rules, cache_dir, device))
+        yield from examined("device", lambda: gpu.device(rules, cache_dir, patient.device))
     yield from machine.base_model(rules, cache_dir, role)
     yield from network.environment()
-    yield from examined("alerts", lambda: network.alerts(credentials))
-    yield from examined("hub token", lambda: network.hub(credentials, role))
-    if neuron is None:
+    yield from examined("alerts", lambda: network.alerts(patient.credentials))
+    yield from examined("hub token", lambda: network.hub(patient.credentials, role))
+    settings = patient.neuron
+    if settings is None:
         yield Finding("chain and wallet", "unknown", "not checked", "Give --netuid.")
     else:
-        settings = neuron
         yield from examined("chain", lambda: network.chain(settings, role))
 
 
-def _write_bundle(
-    file: Path,
-    found: list[Finding],
-    role: str,
-    neuron: NeuronSettings | None,
-    credentials: Credentials,
-    competition: Path | None,
-    cache_dir: Path,
-    data_dir: Path,
-    device: str | None,
-    log_dir: Path | None,
-) -> None:
-    settings: dict[str, object] = {"cache_dir": cache_dir, "data_dir": data_dir, "device": device or "auto"}
+def _write_bundle(file: Path, found: list[Finding], patient: _Patient, log_dir: Path | None) -> None:
+    neuron, device = patient.neuron, patient.device or "auto"
+    settings: dict[str, object] = {
+        "cache_dir": patient.cache_dir,
+        "data_dir": patient.data_dir,
+        "device": device,
+    }
     if neuron is not None:
         node = resolve_endpoint(neuron.network, neuron.chain_endpoint)
         settings |= {"node": without_key(node), "netuid": neuron.netuid}
         settings |= {"wallet": f"{neuron.wallet_name}/{neuron.wallet_hotkey} in {neuron.wallet_path}"}
     text = bundle(
         found,
-        role=role,
+        role=patient.role,
         settings=settings,
-        competition=load_competition(competition),
-        ledger=ledger_path(data_dir),
+        competition=load_competition(patient.competition),
+        ledger=ledger_path(patient.data_dir),
         log_dir=log_dir,
-        secrets=(neuron or credentials).secrets
+        secrets=(neuron or patient.credentials).secrets
         | secrets_around(os.environ, [Path.cwd() / ".env", PROJECT_ROOT / ".env"]),
     )
     write_whole(file, text)
@@ -193,7 +181,6 @@ def _write_bundle(
 
 def _shown(role: str, findings: Iterator[Finding]) -> list[Finding]:
     """Print each finding immediately: some take seconds."""
-
     screen, found = console(), []
     screen.print(f"[bold]This machine as a {role}[/bold]")
     for finding in findings:

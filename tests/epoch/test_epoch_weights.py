@@ -107,6 +107,13 @@ def test_weights_too_small_for_the_chain_do_not_count_as_weights() -> None:
     assert decision.weights.keys() == {"ann", ME}
 
 
+def test_weights_are_padded_with_the_owner_before_others_whatever_its_uid_is() -> None:
+    subnet = replace(snapshot_of(["ann", "bob", ME], min_allowed_weights=3), owner_hotkey="bob")
+    assert decide_weights([ELIGIBLE], {"ann": 1.0}, None, subnet, ME, RULES).padding == (ME, "bob")
+    without = snapshot_of(["ann", "bob", "cyd", ME], owner=False, min_allowed_weights=3)
+    assert decide_weights([ELIGIBLE], {"ann": 1.0}, None, without, ME, RULES).padding == (ME, "bob")
+
+
 def test_weights_of_a_burn_are_padded_too() -> None:
     subnet = snapshot_of(["ann", "bob", ME], min_allowed_weights=2)
     decision = decide_weights([], {}, None, subnet, ME, RULES)
