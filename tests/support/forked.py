@@ -18,17 +18,7 @@ from unittest.mock import patch
 
 from tests.support.warm_workers import forked_workers, started_workers
 
-IMPORTED_ONCE = [
-    "pytest",
-    "bittensor",
-    "flockoff.hub.remote",
-    "flockoff.mine",
-    "flockoff.simulate.command",
-    "neurons.miner",
-    "neurons.validator",
-    "tests.support.crash_roles",
-    "tests.support.forked",
-]
+IMPORTED_ONCE = ["tests.support.imported_once"]
 TIMEOUT_SECONDS = 300.0
 
 
