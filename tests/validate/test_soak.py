@@ -22,7 +22,8 @@ def test_validator_over_many_epochs_sets_all_weights_and_takes_no_more_and_more(
         said = soak.log.read_text(encoding="utf-8")
     assert [sample.weights_set for sample in samples] == list(range(1, EPOCHS + 1))
     assert "ERROR" not in said
-    assert "WARNING" not in said
+    warnings = [line for line in said.splitlines() if "WARNING" in line]
+    assert all(" is in memory (" in line for line in warnings)  # as this run's temporary folder may be
     early, late = samples[1 : EPOCHS // 2], samples[EPOCHS // 2 :]
     # Connections and threads come and go: what is left over from each epoch would be many more.
     assert max(each.files for each in late) <= max(each.files for each in early) + 2
