@@ -242,9 +242,9 @@ class Scoring:
     timestamp_epsilon: float = 0.005
     pay: str = "win_rate"  # or "distance": what an epoch's datasets earn
     temperature: float = 0.08  # of pay by win rate
-    prize_scale: float = 1.75  # of pay by distance, as the two below, in clear wins (epsilon)
-    crowd_scale: float = 0.75
-    head_start: float = 1.0  # extra weight of a record at its distance
+    prize_scale: float = 1.47  # of pay by distance, as the next, in clear wins (epsilon)
+    crowd_scale: float = 0.25
+    head_start: float = 0.5  # extra weight of a record at its distance
     score_decay: float = 0.8
     thaw_after: int = 3  # consecutive turns that a dataset may miss before its score decays
     consensus_blend: float = 0.2
@@ -258,7 +258,7 @@ class Scoring:
         _require(self.pay in PAY_RULES, f"scoring.pay must be one of: {', '.join(PAY_RULES)}")
         _require(
             self.pay != "distance" or self.timestamp_epsilon > 0,
-            "scoring.pay by distance needs a positive timestamp_epsilon",
+            'scoring.pay by distance needs a positive timestamp_epsilon: without one, set pay = "win_rate"',
         )
         _require(self.temperature > 0, "scoring.temperature must be positive")
         _require(

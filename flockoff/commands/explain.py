@@ -60,6 +60,7 @@ class Explanation:
     base_loss: float | None
     verdict: Verdict | None
     duels: tuple[Duel, ...]  # empty unless eligible
+    behind: float | None  # the best, in clear wins; None where pay is by win rate, and unless eligible
     win_rate: float | None
     share: float | None
     score_before: float
@@ -112,12 +113,14 @@ def explained(ledger: Ledger, hotkey: str, epoch: int, rules: Scoring) -> Explan
     verdicts, places = ledger.verdicts(epoch), ledger.epoch_plan(epoch) or []
     weights, base, result = ledger.weights_of_epoch(epoch), ledger.base_loss(), results.get(hotkey)
     scores = {each: found.score for each, found in results.items() if found.score is not None}
+    compared = contest(verdicts, rules)
     return Explanation(
         epoch=epoch,
         hotkey=hotkey,
         base_loss=base.loss if base else None,
         verdict=next((verdict for verdict in verdicts if verdict.hotkey == hotkey), None),
-        duels=_duels(hotkey, contest(verdicts, rules)),
+        duels=_duels(hotkey, compared),
+        behind=compared.behind_by_hotkey.get(hotkey),
         win_rate=result.win_rate if result else None,
         share=result.share if result else None,
         score_before=views.scores_before(epoch).get(hotkey, 0.0),
@@ -207,9 +210,11 @@ def _told_duels(explanation: Explanation, rules: Scoring) -> Iterator[str]:
         yield f"          … and {len(duels) - _DUELS} more (--json has all)"
     if explanation.win_rate is not None and explanation.share is not None:
         how = f"{won} / {len(duels)}" if duels else "no rivals"
-        softmax = f"softmax(win rate / {rules.temperature:g}) over the {len(duels) + 1}"
+        rule = f"softmax(win rate / {rules.temperature:g})"
+        if explanation.behind is not None:
+            rule = f"by distance, {explanation.behind:.3f} clear wins behind the best,"
         yield f"win rate  {how} = {explanation.win_rate:.4f}"
-        yield f"share     {softmax} = {explanation.share:.6f}"
+        yield f"share     {rule} over the {len(duels) + 1} = {explanation.share:.6f}"
 
 
 def _told_score(explanation: Explanation, rules: Scoring) -> Iterator[str]:

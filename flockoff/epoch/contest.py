@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from flockoff.competition import Scoring
 from flockoff.records import Verdict
-from flockoff.scoring import effective_losses, epoch_pay, win_matrix, win_rates
+from flockoff.scoring import behind, effective_losses, epoch_pay, win_matrix, win_rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Contest:
     margins: NDArray[np.float64]
     win_rates: NDArray[np.float64]  # (n,)
     shares: NDArray[np.float64]  # (n,)
+    # (n,): how far each is behind the best, in clear wins; None where pay does not depend on it
+    behind: NDArray[np.float64] | None
 
     @property
     def rates_by_hotkey(self) -> dict[str, float]:
@@ -30,6 +32,10 @@ class Contest:
     @property
     def shares_by_hotkey(self) -> dict[str, float]:
         return self._by_hotkey(self.shares)
+
+    @property
+    def behind_by_hotkey(self) -> dict[str, float]:
+        return {} if self.behind is None else self._by_hotkey(self.behind)
 
     def _by_hotkey(self, values: NDArray[np.float64]) -> dict[str, float]:
         return dict(zip((verdict.hotkey for verdict in self.verdicts), values.tolist(), strict=True))
@@ -45,7 +51,8 @@ def contest(verdicts: Iterable[Verdict], rules: Scoring) -> Contest:
         margins = np.where(effective > 0, effective.T / effective - 1, 0.0)
     wins = win_matrix(losses, blocks, rules.timestamp_epsilon)
     rates = win_rates(wins)
-    return Contest(competing, wins, margins, rates, epoch_pay(losses, blocks, rules))
+    distance = behind(losses, rules.timestamp_epsilon) if rules.pay == "distance" else None
+    return Contest(competing, wins, margins, rates, epoch_pay(losses, blocks, rules), distance)
 
 
 def later_beats(loss: float, earlier_loss: float, rules: Scoring) -> bool:

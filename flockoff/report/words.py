@@ -26,14 +26,20 @@ def verdict_words(entry: BoardEntry, facts: Facts) -> tuple[str, str]:
         return label, _waiting_words(entry, facts)
     if entry.standing == "eligible" and entry.in_epoch and entry.win_rate is not None:
         rivals = len(facts.contest.verdicts) - 1
-        won = f"Beats {round(entry.win_rate * rivals)} of {rivals}." if rivals else "Nobody to compare with."
-        return label, f"{won} {_named(entry.detail, facts)}".rstrip()
+        won = f"Beats {round(entry.win_rate * rivals)} of {rivals}" if rivals else "Nobody to compare with"
+        return label, f"{won}{_behind_words(entry, facts)}. {_named(entry.detail, facts)}".rstrip()
     if not entry.in_epoch and entry.turns:
         return (
             label,
             f"In epoch {entry.turns[0].epoch:,}, its last turn. {_named(entry.detail, facts)}".rstrip(),
         )
     return label, _named(entry.detail, facts)
+
+
+def _behind_words(entry: BoardEntry, facts: Facts) -> str:
+    """How far behind the best, where pay depends on that."""
+    distance = facts.contest.behind_by_hotkey.get(entry.hotkey)
+    return f", {distance:.2f} clear wins behind the best" if distance else ""
 
 
 def _named(detail: str, facts: Facts) -> str:

@@ -23,16 +23,26 @@ def epoch_pay(losses: Vector, blocks: NDArray[np.int64], rules: Scoring) -> Vect
     return shares(win_rates(wins), rules.temperature)
 
 
+def behind(losses: Vector, epsilon: float) -> Vector:
+    """How far each dataset is behind the best, in clear wins; 0 for the best. (n,)"""
+    order = np.argsort(losses, kind="stable")
+    result = np.empty(len(losses))
+    result[order] = distances(losses[order], epsilon)
+    return result
+
+
 def distances(ranked: Vector, epsilon: float) -> Vector:
     """How far each of ``ranked``, losses from best to worst, is behind the best, in clear wins. (n,)
 
-    Each is behind the one before it by the fraction of a clear win between them, at most 1: however far ahead
-    a dataset is, it counts as one clear win ahead of the next.
+    Each is behind the one before it by the gap between them, where g clear wins count as g up to one and as
+    3 - 4 / (g + 1) beyond: however far ahead a dataset is, it counts as three at most. This bends smoothly
+    because with a sharp bend at one, whoever has a wide gap below could move down into it and gain.
     """
     before, worse = ranked[:-1], ranked[1:]
     ratio = np.divide(before, worse, out=np.ones_like(worse), where=worse > 0)  # 1 for two losses of 0
-    gaps = np.minimum((1 - ratio) / epsilon, 1.0)
-    return np.concatenate([np.zeros(min(len(ranked), 1)), np.cumsum(gaps)])
+    gaps = (1 - ratio) / epsilon
+    counted = np.where(gaps <= 1, gaps, 3 - 4 / (gaps + 1))
+    return np.concatenate([np.zeros(min(len(ranked), 1)), np.cumsum(counted)])
 
 
 def records(wins: NDArray[np.bool_], blocks: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """The effect of other constants on the same game."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,20 @@ from flockoff.simulate.game import ValidatorRole, play
 from flockoff.simulate.outcome import Outcome, measure
 from flockoff.simulate.scenario import Scenario
 
-# Around the defaults, which are tried with every constant.
-SWEPT = {
-    "timestamp_epsilon": (0.0, 0.0025, 0.005, 0.01, 0.02),
-    "temperature": (0.02, 0.04, 0.08, 0.16, 0.32),
+# Around the defaults, which are tried with every constant. First those of the scenario's rule of pay.
+SWEPT_BY_PAY: Mapping[str, Mapping[str, tuple[float, ...]]] = {
+    "win_rate": {
+        "timestamp_epsilon": (0.0, 0.0025, 0.005, 0.01, 0.02),
+        "temperature": (0.02, 0.04, 0.08, 0.16, 0.32),
+    },
+    "distance": {
+        "timestamp_epsilon": (0.001, 0.0025, 0.005, 0.01, 0.02),
+        "prize_scale": (0.75, 1.0, 1.47, 2.0, 3.0),
+        "crowd_scale": (0.1, 0.25, 0.5, 1.0),
+        "head_start": (0.0, 0.25, 0.5, 1.0),
+    },
+}
+SWEPT: Mapping[str, tuple[float, ...]] = {
     "score_decay": (0.0, 0.5, 0.8, 0.9, 0.95),
     "consensus_blend": (0.0, 0.1, 0.2, 0.4, 0.8),
 }
@@ -41,8 +51,8 @@ class Trial:
 def sweep(
     scenario: Scenario, seed: int, games: int = GAMES, between_epochs: Callable[[], None] | None = None
 ) -> Iterator[Trial]:
-    """A trial for every value in ``SWEPT``, all on the same seeds: ``seed`` and those after it."""
-    for constant, values in SWEPT.items():
+    """A trial for every value, all on the same seeds: ``seed`` and those after it."""
+    for constant, values in {**SWEPT_BY_PAY[scenario.scoring.pay], **SWEPT}.items():
         default = getattr(scenario.scoring, constant)
         for value in sorted({*values, default}):
             scoring = dataclasses.replace(scenario.scoring, **{constant: value})

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from flockoff.competition import ORIGINAL_COMPETITION_ID
+from flockoff.commands.explain import explained, explanation_lines
+from flockoff.competition import ORIGINAL_COMPETITION_ID, Scoring
 from flockoff.ledger import Ledger
 from flockoff.openers import ledger_path
 from flockoff.records import Commitment, ModelId, WeightsSet
@@ -109,3 +110,18 @@ def test_explain_without_a_verdict_tells_a_lost_race_from_no_place(
     assert (
         f"verdict   none: {expected}" in flockoff("explain", who, "--data-dir", str(tmp_path / "cut")).stdout
     )
+
+
+def test_explain_pay_by_distance_tells_how_far_behind_the_best(settled: Path) -> None:
+    rules = Scoring(pay="distance")
+    with Ledger.open(
+        ledger_path(settled), netuid=1, competition=ORIGINAL_COMPETITION_ID, read_only=True
+    ) as ledger:
+        lines = [
+            *explanation_lines(explained(ledger, "bobbybob", EPOCH.start_block, rules), rules, {}),
+            *explanation_lines(explained(ledger, "annabel", EPOCH.start_block, rules), rules, {}),
+        ]
+    assert [line.split(" over ")[0] for line in lines if line.startswith("share")] == [
+        "share     by distance, 0.623 clear wins behind the best,",
+        "share     by distance, 0.000 clear wins behind the best,",
+    ]

@@ -38,10 +38,10 @@ def test_pay_of_one_is_all_and_of_none_is_empty() -> None:
     assert epoch_pay(np.zeros(0), np.zeros(0, dtype=np.int64), RULES).tolist() == []
 
 
-def test_distances_a_gap_counts_one_clear_win_at_most() -> None:
-    ranked = np.array([1.0, 1.0, 1.0 / 0.9975, 2.0, 200.0])
-    assert distances(ranked, 0.005) == pytest.approx([0.0, 0.0, 0.5, 1.5, 2.5])
-    assert distances(np.array([0.0, 0.0, 1e-9]), 0.005).tolist() == [0.0, 0.0, 1.0]
+def test_distances_a_gap_counts_as_it_is_up_to_one_clear_win_and_as_three_at_most() -> None:
+    ranked = np.array([1.0, 1.0, 1.0 / 0.9975, 1.0 / 0.9975 / 0.985, 1e9])
+    assert distances(ranked, 0.005) == pytest.approx([0.0, 0.0, 0.5, 0.5 + 2, 2.5 + 3 - 4 / 201])
+    assert distances(np.array([0.0, 0.0, 1e-9]), 0.005).tolist() == [0.0, 0.0, 3 - 4 / 201]
 
 
 def test_records_beat_all_that_was_before_them() -> None:
@@ -109,7 +109,7 @@ def test_pay_clones_of_a_lone_leader_share_its_prize() -> None:
 @pytest.mark.slow
 def test_pay_hiding_quality_hardly_ever_gains() -> None:
     """At most 2 % of datasets in random fields would earn over 5 % more for being worse, none over 25 %."""
-    gain = np.concatenate([gains(one, RULES) for n in (24, 64) for one in fields(3, n, 1)])
+    gain = np.concatenate([gains(one, RULES) for n in (24, 32, 64) for one in fields(6, n, 1)])
     assert np.mean(gain > 1.05) <= 0.02
     assert gain.max() <= 1.25
 
@@ -127,7 +127,7 @@ def test_pay_being_worse_makes_no_record(datasets: list[tuple[float, int]], data
 def test_pay_of_256_far_apart_stays_finite() -> None:
     losses = np.array([2.0 * 1.01**rank for rank in range(256)])
     pay = epoch_pay(losses, np.arange(256), RULES)
-    assert 1 - np.exp(-1 / RULES.prize_scale) < pay[0] < 0.6
+    assert 1 - np.exp(-1 / RULES.prize_scale) < pay[0] < 0.75
     assert np.isfinite(pay).all()
 
 

@@ -10,7 +10,7 @@ from flockoff.scoring import epoch_pay, shares, update_scores, weights_from_scor
 from flockoff.scoring.pay import distances, records
 
 MINERS = [("ann", 100, 1.000, 0.6), ("bob", 50, 1.004, 0.3), ("cyd", 200, 1.200, 0.1)]
-CROWD = [("ann", 50, 1.000), ("bob", 90, 1.0001), ("cyd", 70, 1.004), ("dan", 60, 1.009), ("eve", 80, 1.2)]
+CROWD = [("ann", 50, 1.000), ("bob", 90, 1.001), ("cyd", 70, 1.006), ("dan", 60, 1.008), ("eve", 80, 1.01)]
 
 
 def readme() -> str:

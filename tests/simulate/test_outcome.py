@@ -11,7 +11,7 @@ from flockoff.simulate.game import History, ValidatorRole, play
 from flockoff.simulate.outcome import Outcome, epochs_until, kendall_tau, measure
 from flockoff.simulate.population import Strategy
 from flockoff.simulate.scenario import PRESETS, Data, Scenario
-from flockoff.simulate.sweep import SWEPT, sweep
+from flockoff.simulate.sweep import SWEPT, SWEPT_BY_PAY, sweep
 from tests.support.small_games import miner, silent_game
 
 
@@ -149,7 +149,9 @@ def test_sweep_tries_every_value_with_the_default_marked_once() -> None:
 
     trials = list(sweep(scenario, 0, games=1))
 
-    assert [trial.value for trial in trials] == [value for values in SWEPT.values() for value in values]
+    assert [trial.value for trial in trials] == [
+        value for values in {**SWEPT_BY_PAY["win_rate"], **SWEPT}.values() for value in values
+    ]
     assert [trial.value for trial in trials if trial.default] == [0.005, 0.08, 0.8, 0.2]
     # The same seeds, so the defaults are one and the same game.
     assert len({(trial.tau, trial.trust) for trial in trials if trial.default}) == 1
