@@ -27,10 +27,16 @@ _REASON_CHARACTERS = 1000  # long enough not to cut off the remedy at the end
 _LAST_CHARACTERS = 24  # that a last column has at the least, where it needs them
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to ``launch.run``, as everything else that is printed does."""
+        raise BrokenPipeError
+
+
 def console(*, stderr: bool = False) -> Console:
     """Stdout, or stderr; of unlimited width if not a terminal, so that nothing is cut in a pipe."""
-    found = Console(highlight=False, stderr=stderr)
-    return found if found.is_terminal else Console(highlight=False, stderr=stderr, width=240)
+    found = _Console(highlight=False, stderr=stderr)
+    return found if found.is_terminal else _Console(highlight=False, stderr=stderr, width=240)
 
 
 def table(title: str, *, words: tuple[str, ...], numbers: tuple[str, ...], last: str | None = None) -> Table:

@@ -9,9 +9,10 @@ session. Beside it stand three predictions, each with its rank correlation and w
 - ``start``: the same before any training;
 - ``alone``: how far training on the group alone lowers the base model's loss.
 
-MODEL_DIR: SmolLM2-135M, as ``flockoff demo`` leaves it in the cache, with ``--context-length 96`` and
-``--learning-rate 5e-4``: some ten minutes of two cores a seed. Without it: a tiny model of random weights and
-one token a byte, some seconds a seed. Gains of different seeds are averaged.
+MODEL_DIR: SmolLM2-135M, as ``flockoff demo`` leaves it in the cache, with ``--local`` (four groups, one of
+which harms, under the local competition: some five minutes of a core a seed), or with
+``--context-length 96`` and ``--learning-rate 5e-4`` (some ten minutes of two cores a seed). Without it: a tiny
+model of random weights and one token a byte, some seconds a seed. Gains of different seeds are averaged.
 """
 
 import argparse
@@ -26,9 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
-from flockoff.competition import Competition, EvaluationSet, Training, load_competition
+from flockoff.competition import Competition, EvaluationSet, Limits, Training, load_competition
+from flockoff.dataset import load_rows
 from flockoff.flags import PROJECT_ROOT
 from flockoff.localnet.network import local_competition
+from flockoff.localnet.sample_data import write_sample_datasets
 from flockoff.records import EncodedRow, Progress, Row
 from flockoff.training.influence import row_influence
 from flockoff.training.messages import Assignment, Request
@@ -50,7 +53,9 @@ def silent(_progress: Progress) -> None: ...
 
 
 def rules(options: argparse.Namespace) -> Competition:
-    """The main competition's arguments on the local one's base model, on fewer and shorter rows."""
+    """The local competition's, or the main one's arguments on its base model, on fewer and shorter rows."""
+    if options.local:
+        return load_competition(local_competition())
     return dataclasses.replace(
         Competition(),
         base_model=load_competition(local_competition()).base_model,
@@ -59,18 +64,35 @@ def rules(options: argparse.Namespace) -> Competition:
     )
 
 
+def local_groups(session: Session, folder: Path) -> dict[str, Sequence[EncodedRow]]:
+    """Of the demo's datasets: good rows in two groups, rows that harm, and random letters."""
+    texts = {
+        each.name: load_rows(each.path, Limits(), session.encoder.special_tokens)
+        for each in write_sample_datasets(folder)
+    }
+    half = len(texts["good"]) // 2
+    good = {"good 1": texts["good"][:half], "good 2": texts["good"][half:]}
+    rows = good | {"other questions' answers": texts["noise"], "random letters": letters(len(texts["noise"]))}
+    return {name: session.encoder.encode(each) for name, each in rows.items()}
+
+
+def letters(size: int) -> list[Row]:
+    """Rows of nothing but random letters."""
+    generator = random.Random(0)
+    words = ["".join(generator.choices(string.ascii_letters, k=6)) for _ in range(60 * size)]
+    return [
+        row(f"What comes after {number}?", " ".join(words[number * 60 : number * 60 + 60]))
+        for number in range(size)
+    ]
+
+
 def groups_of(session: Session, size: int) -> dict[str, Sequence[EncodedRow]]:
     graded = graded_datasets(2 * size, session.competition.evaluation, session.encoder)
     texts: dict[str, list[Row]] = {}
     for name, grade in (("kindred", "best"), ("public", "public")):
         texts[f"{name} 1"], texts[f"{name} 2"] = graded[grade][:size], graded[grade][size:]
     texts["shuffled answers"] = graded[NOISE][:size]
-    generator = random.Random(0)
-    words = ["".join(generator.choices(string.ascii_letters, k=6)) for _ in range(60 * size)]
-    texts["random letters"] = [
-        row(f"What comes after {number}?", " ".join(words[number * 60 : number * 60 + 60]))
-        for number in range(size)
-    ]
+    texts["random letters"] = letters(size)
     return {name: session.encoder.encode(rows) for name, rows in texts.items()}
 
 
@@ -117,7 +139,7 @@ def bench(options: argparse.Namespace) -> None:
             Assignment(rules(options), str(model_dir), str(evaluation_file), "cpu", options.threads)
         )
         base = session.measure(Request(), silent).loss
-        groups = groups_of(session, options.rows)
+        groups = local_groups(session, folder) if options.local else groups_of(session, options.rows)
         for seed in options.seeds:
             begun = time.process_time()
             whole = loss_of(session, groups, seed, folder)
@@ -154,6 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("model_dir", type=Path, nargs="?")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="SEED")
+    parser.add_argument("--local", action="store_true", help="the local competition and the demo's datasets")
     parser.add_argument("--rows", type=int, default=8, help="of each group")
     parser.add_argument("--evaluation-rows", type=int, default=32)
     parser.add_argument(

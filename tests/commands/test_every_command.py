@@ -170,6 +170,15 @@ def test_help_to_a_full_disk_is_one_line(asked: str) -> None:
     assert done.returncode == 1 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_command_whose_reader_has_closed_the_pipe_ends_as_one_does(more: tuple[str, ...]) -> None:
+    command = [sys.executable, "-c", "from flockoff.cli import main; main()", "competition", *more]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(300)) == ("", 141)
+
+
 def test_fault_list_is_json_for_machines(command: Callable[..., Result]) -> None:
     told = json.loads(command("localnet", "fault", "--json").stdout)
     assert "node.stall" in told and "hub.rate-limit" in told
