@@ -11,8 +11,8 @@ session. Beside it stand three predictions, each with its rank correlation and w
 
 MODEL_DIR: SmolLM2-135M, as ``flockoff demo`` leaves it in the cache, with ``--local`` (four groups, one of
 which harms, under the local competition: some five minutes of a core a seed), or with
-``--context-length 96`` and ``--learning-rate 5e-4`` (some ten minutes of two cores a seed). Without it: a tiny
-model of random weights and one token a byte, some seconds a seed. Gains of different seeds are averaged.
+``--context-length 96`` and ``--learning-rate 5e-4`` (some ten minutes of two cores a seed). Without it: a
+tiny model of random weights and one token a byte, some seconds a seed. Gains of different seeds are averaged.
 """
 
 import argparse
