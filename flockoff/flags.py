@@ -9,7 +9,7 @@ import dataclasses
 import inspect
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -476,6 +476,16 @@ LogJson = Annotated[
 # --- reading ---------------------------------------------------------------------------------------------
 
 
+def _short_flags_split(args: Sequence[str]) -> Iterator[str]:
+    """``-w=ann`` as ``-w ann``: Typer would take the equals sign for a part of the value."""
+    for place, arg in enumerate(args):
+        if arg == "--":
+            yield from args[place:]
+            return
+        name, equals, value = arg.partition("=")
+        yield from (name, value) if equals and re.fullmatch("-[A-Za-z]", name) else (arg,)
+
+
 class FlagCommand(TyperCommand):
     """A command whose help lists flags by group, none of them truncated."""
 
@@ -492,7 +502,8 @@ class FlagCommand(TyperCommand):
             for parameter in self.params
             if isinstance(parameter.envvar, str) and parameter.envvar in stored
         }
-        return super().make_context(info_name, args, parent, default_map=defaults, **extra)
+        spelled = [*_short_flags_split(args)]
+        return super().make_context(info_name, spelled, parent, default_map=defaults, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Report errors in the environment like errors in a flag."""

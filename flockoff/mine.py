@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flockoff.competition import Competition
-from flockoff.dataset import EvaluationAnswers, judge_dataset
+from flockoff.dataset import TOO_SMALL, EvaluationAnswers, judge_dataset, too_small
 from flockoff.dataset.format import described
 from flockoff.errors import (
     ChainCooldown,
@@ -73,6 +73,8 @@ def checked_dataset(
         )
     if judgement.fault is not None:
         raise judgement.fault
+    if too_small(report.rows - len(judgement.left_out), rules.training):
+        log.warning("%s", TOO_SMALL)
     if answers is None:
         log.warning("The competition's evaluation set is not here, so contamination is not checked.")
     log.info(

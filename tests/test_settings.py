@@ -107,8 +107,9 @@ def test_miner_settings_wrong_flag_exits_2_and_says_why(
 @pytest.mark.parametrize("spelled", ["--wallet.name", "--wallet-name", "--wallet_name", "--wallet", "-w"])
 @pytest.mark.parametrize("hotkey", ["--wallet.hotkey", "--wallet-hotkey", "--wallet_hotkey", "-H"])
 def test_settings_take_every_spelling_of_the_wallets_flags(spelled: str, hotkey: str) -> None:
-    neuron = miner_settings([*MINER, spelled, "ann", hotkey, "one"]).neuron
-    assert (neuron.wallet_name, neuron.wallet_hotkey) == ("ann", "one")
+    for words in ([spelled, "ann", hotkey, "one=1"], [f"{spelled}=ann", f"{hotkey}=one=1"]):
+        neuron = miner_settings([*MINER, *words]).neuron
+        assert (neuron.wallet_name, neuron.wallet_hotkey) == ("ann", "one=1")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def load_wallet(ref: WalletRef, environ: Mapping[str, str] = os.environ) -> "Wal
 
     for what, name in (("wallet", ref.name), ("hotkey", ref.hotkey)):
         if name in ("", ".", "..") or Path(name).name != name:
-            raise UsageError(f"{name!r} is not the name of a {what}.")
+            raise UsageError(f"{name!r} is not the name of a {what}.", remedy="Give a name, without a path.")
     wallet = Wallet(ref.name, ref.hotkey, path=str(ref.path))
     try:
         _check_present(ref, wallet)

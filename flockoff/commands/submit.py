@@ -19,7 +19,7 @@ from flockoff.commands.findings import show_finding
 from flockoff.commands.status import standing_on_chain
 from flockoff.commands.tables import console, duration, print_json
 from flockoff.competition import load_competition
-from flockoff.dataset import check_format, judge_dataset
+from flockoff.dataset import TOO_SMALL, check_format, judge_dataset, too_small
 from flockoff.doctor.finding import Finding, examined
 from flockoff.errors import NoFunds, UsageError
 from flockoff.flags import (
@@ -177,6 +177,8 @@ def _dataset(settings: _Settings, hub: HubClient, seen: _Examined) -> Iterator[F
         raise judgement.fault
     seen.report = report = judgement.report
     yield Finding("dataset", "good", f"{counted(report.rows, 'row')}, {counted(report.tokens, 'token')}")
+    if too_small(report.rows - len(judgement.left_out), rules.training):
+        yield Finding("dataset", "doubtful", "too small to train anything", TOO_SMALL)
     if judgement.answers:
         lines = counted(len(judgement.left_out), "row holds", "rows hold")
         remedy = f"They are not trained on; remove them: flockoff check {shlex.quote(str(file))}"

@@ -22,8 +22,8 @@ from flockoff.text import printable
 
 MAX_PROBLEMS = 20  # listed in a report, and as many cut rows
 TOO_SMALL = (
-    "It is too small to train anything: with so few rows, the only optimizer step is the first of the"
-    " warm-up, whose rate is 0, and the loss stays the base model's. Add rows."
+    "Add rows: with so few, the only optimizer step is the first of the warm-up, whose rate is 0, and the"
+    " loss stays the base model's."
 )
 _PROBLEMS_IN_A_FAULT = 3
 

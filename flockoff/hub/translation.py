@@ -34,7 +34,8 @@ from flockoff.text import without
 FOREIGN = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 _REASON_BYTES = 64 * 1024
-_LIMIT = re.compile(r"storage|quota|limit|payment|billing", re.IGNORECASE)
+_LIMIT = re.compile(r"storage|quota|limit|exceeded|credits|payment|billing|upgrade", re.IGNORECASE)
+_BARRED = re.compile(r"\b(banned|suspended|disabled|locked)\b", re.IGNORECASE)
 _PAUSE = re.compile(r"\bin (?:about )?(\d{1,4}|an?) (second|minute|hour)s?\b", re.IGNORECASE)
 _SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
 
@@ -49,6 +50,7 @@ _ENDPOINT_REMEDY = "Check that HF_ENDPOINT, if set, is the address of a Hugging 
 _LIMIT_REMEDY = (
     "Make room in the account (https://huggingface.co/settings/storage), or use another account's repo."
 )
+_BARRED_REMEDY = "No token helps: ask the hub's support, or use another account."
 _OFFLINE_REMEDY = "Unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE."
 
 
@@ -76,10 +78,12 @@ def _fatal(remedy: str) -> _Translation:
 
 
 def _forbidden(message: str, error: Exception) -> FlockoffError:
-    """The hub refuses for lack of rights, or because an account's quota is used up."""
-    said = error.server_message or "" if isinstance(error, HfHubHTTPError) else ""
+    """The hub refuses for lack of rights, because an account's quota is used up, or because it is barred."""
+    said = _said(error) if isinstance(error, HfHubHTTPError) else ""
     if _LIMIT.search(said):
         return HubFatal(message, remedy=_LIMIT_REMEDY)
+    if _BARRED.search(said):
+        return HubFatal(message, remedy=_BARRED_REMEDY)
     return HubUnauthorized(message, remedy=_RIGHTS_REMEDY)
 
 
@@ -103,6 +107,7 @@ RULES = (
     Rule(RevisionNotFoundError, None, _missing(Reason.COMMIT_MISSING)),
     Rule(RemoteEntryNotFoundError, None, _missing(Reason.FILE_MISSING)),
     Rule(HfHubHTTPError, {401}, _unauthorized(_TOKEN_REMEDY)),
+    Rule(HfHubHTTPError, {402}, _fatal(_LIMIT_REMEDY)),
     Rule(HfHubHTTPError, {403}, _forbidden),
     # 409 and 412: another commit came in between, so the state must be read again
     Rule(HfHubHTTPError, {408, 409, 412, 425, 429}, _transient),
@@ -138,13 +143,18 @@ def rule_for(error: Exception) -> Rule:
 def _detail(error: Exception) -> str:
     """What happened, in one line, without the token even if the hub repeats it."""
     if isinstance(error, HfHubHTTPError):
-        said = without(error.server_message or "", _tokens(error.response.request))
-        said = said.split("\n")[0][:200].rstrip(".")
+        said = _said(error)
         return f"the hub answered {error.response.status_code}" + (f" ({said})" if said else "")
     if isinstance(error, httpx2.TimeoutException):
         return "the hub did not answer in time"
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0][:200].rstrip('.')}" if lines else type(error).__name__
+
+
+def _said(error: HfHubHTTPError) -> str:
+    """The hub's reason, also where the library has replaced it by its own (a refused token)."""
+    said = without(error.server_message or "", _tokens(error.response.request))
+    return said.split("\n")[0][:200].rstrip(".") or reason_of(error.response)
 
 
 def _tokens(request: httpx2.Request) -> list[str]:

@@ -116,14 +116,20 @@ def test_submit_asks_before_it_pays_and_needs_yes_where_nobody_is(
     (home / "data.jsonl").write_text(
         json.dumps({"system": None, "conversations": CHATS[0]["messages"]}) + "\n", encoding="utf-8"
     )
+    rules = playground.competition.read_text(encoding="utf-8").replace("[training]", "[training]\nepochs = 1")
+    assert "epochs = 1\n" in rules
+    (home / "rules.toml").write_text(rules, encoding="utf-8")
     flags = [*init_flags(playground), "--cache-dir", str(playground.directory / "cache")]
     flags[flags.index("--hf_repo_id") + 1] = f"{playground.subnet.miners[0].name}/unsent"
+    flags[flags.index("--competition") + 1] = "rules.toml"
     done = command("submit", "data.jsonl", *flags)
     assert (done.exit_code, "Add --yes" in done.stderr) == (2, True)
     done = command("submit", "data.jsonl", "--dry_run", "--json", *flags)
     told = json.loads(done.stdout)
     assert (done.exit_code, told["ready"]) == (0, True) and "Dry run: nothing was changed." in done.stderr
     assert {finding["subject"] for finding in told["findings"]} >= {"dataset", "hub", "wallet", "fee"}
+    [small] = [finding for finding in told["findings"] if finding["state"] == "doubtful"]
+    assert small["found"] == "too small to train anything" and small["remedy"].startswith("Add rows")
     api = HfApi(playground.hub.endpoint, token=playground.hub.add_user(playground.subnet.miners[0].name))
     assert not api.repo_exists(f"{playground.subnet.miners[0].name}/unsent", repo_type="dataset")
 

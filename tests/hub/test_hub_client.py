@@ -168,6 +168,8 @@ def test_upload_is_committed_under_the_name_that_the_hub_has(
     ("said", "kind", "remedy"),
     [
         ("Private repository storage limit reached, please upgrade", HubFatal, "Make room in the account"),
+        ("You have exceeded your monthly included credits", HubFatal, "Make room in the account"),
+        ("Your account has been suspended", HubFatal, "No token helps: ask the hub's support"),
         ("You don't have the rights to do that", HubUnauthorized, "whose role is write"),
     ],
 )

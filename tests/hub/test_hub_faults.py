@@ -43,6 +43,7 @@ CASES: list[tuple[Exception, type[FlockoffError]]] = [
     (http_error(404, RevisionNotFoundError), Missing),
     (http_error(404, RemoteEntryNotFoundError), Missing),
     (http_error(401), HubUnauthorized),
+    (http_error(402), HubFatal),
     (http_error(403), HubUnauthorized),
     (http_error(408), HubTransient),
     (http_error(409), HubTransient),
@@ -110,6 +111,13 @@ def test_translate_message_is_one_line_without_token() -> None:
     message = translate(http_error(500), "download alice/x").message
     assert message == "Could not download alice/x: the hub answered 500 (said the hub)."
     assert "hf_secret" not in repr(translate(http_error(401), "look"))
+
+
+def test_translate_reason_that_the_library_replaced_by_its_own_is_kept() -> None:
+    said = httpx2.Response(401, json={"error": "Token hf_secret is expired"}, request=REQUEST)
+    replaced = HfHubHTTPError("Invalid user token.", response=said)
+    message = translate(replaced, "check the hub token").message
+    assert message == "Could not check the hub token: the hub answered 401 (Token *** is expired)."
 
 
 def test_translate_upload_thread_error_is_seen_through() -> None:
