@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shlex
 import tempfile
 import threading
@@ -31,6 +32,7 @@ from flockoff.text import counted
 _MAX_FIELD = 2**24  # characters of a CSV file's cell
 _MAX_LINE = 2**26  # characters
 _MAX_ARRAY = 2**29  # bytes of a JSON array, which is read whole
+_BLANK = re.compile(r"\s*")
 _SUFFIXES = frozenset({".parquet", ".jsonl", ".json", ".csv", ".tsv", ".txt"})
 
 
@@ -175,6 +177,8 @@ def _records(source: Path) -> Iterator[object]:
                     remedy=f"Write one record a line: jq -c '.[]' {shlex.quote(str(source))} > records.jsonl",
                 )
             yield from json.loads(source.read_text(encoding="utf-8-sig"))
+        elif start.partition(b"\n")[0].rstrip() == b"{" and source.stat().st_size <= _MAX_ARRAY:
+            yield from _of_spread_objects(source)
         else:
             yield from _of_lines(source)
     except UnicodeDecodeError:
@@ -198,6 +202,21 @@ def _of_lines(source: Path) -> Iterator[object]:
                     yield json.loads(line)
                 except (json.JSONDecodeError, RecursionError):
                     yield None  # counted as a record that is not a row
+
+
+def _of_spread_objects(source: Path) -> Iterator[object]:
+    """Objects that are written over several lines each."""
+    text, decoder = source.read_text(encoding="utf-8-sig"), json.JSONDecoder()
+    place = _after_blank(text, 0)
+    while place < len(text):
+        value, place = decoder.raw_decode(text, place)
+        yield value
+        place = _after_blank(text, place)
+
+
+def _after_blank(text: str, place: int) -> int:
+    found = _BLANK.match(text, place)
+    return found.end() if found else place
 
 
 def _of_csv(source: Path) -> Iterator[object]:

@@ -25,6 +25,10 @@ _TRAILING_COMMA = re.compile(r",\s*(?:[}\]]|\Z)")
 _PYTHON = re.compile(r"\b(?:None|True|False)\b|'")
 _ROLE_KEYS = {"from", "value"}
 _CONVERT = "Convert it: flockoff convert FILE --out data.jsonl"
+_SPREAD = (
+    "JSON spread over several lines",
+    "Write one object a line: jq -c '.[]' (of an array) or jq -c . (of objects)",
+)
 _NOT_JSON = frozenset({Reason.NOT_JSON, Reason.NOT_AN_OBJECT})
 
 
@@ -69,8 +73,12 @@ def check_format(path: Path, limits: Limits) -> FormatCheck:
 
 def _grouped(path: Path, problems: list[RowProblem]) -> Iterator[Mistake]:
     groups: dict[tuple[str, str], list[int]] = {}
+    whole: tuple[str, str] | None = None
     for problem, raw in _with_text(path, problems):
-        key = _named(raw, problem) or (f"{problem.reason}: {problem.detail}", "")
+        if problem.line == 1:
+            whole = _of_all_lines(raw)
+        known = whole if problem.reason in _NOT_JSON else None
+        key = known or _named(raw, problem) or (f"{problem.reason}: {problem.detail}", "")
         groups.setdefault(key, []).append(problem.line)
     for (what, remedy), lines in groups.items():
         yield Mistake(what, remedy, len(lines), tuple(islice((line for line in lines if line), LINES_NAMED)))
@@ -100,15 +108,18 @@ def _named(raw: bytes, problem: RowProblem) -> tuple[str, str] | None:
     return None
 
 
+def _of_all_lines(first: bytes) -> tuple[str, str] | None:
+    """What is wrong with every line of a file that begins with this one, whatever each looks like."""
+    start = first.removeprefix(_BOM).lstrip()
+    if start.startswith(_LFS):
+        return "a git-LFS pointer, not the data itself", "Fetch the data: git lfs pull"
+    return _SPREAD if start.rstrip() in (b"[", b"{") else None
+
+
 def _of_the_file(raw: bytes, problem: RowProblem) -> tuple[str, str] | None:
     start = raw.removeprefix(_BOM).lstrip()
-    if start.startswith(_LFS) and problem.line == 1:
-        return "a git-LFS pointer, not the data itself", "Fetch the data: git lfs pull"
     if problem.reason in _NOT_JSON and problem.line and start.rstrip() in (b"[", b"{", b"}", b"]", b"},"):
-        return (
-            "JSON spread over several lines",
-            "Write one object a line: jq -c '.[]' (of an array) or jq -c . (of objects)",
-        )
+        return _SPREAD
     if problem.reason is Reason.NOT_AN_OBJECT and start.startswith(b"["):
         return "a JSON array", "Write one object a line: jq -c '.[]'"
     if problem.line > 1 and raw.startswith(_BOM):

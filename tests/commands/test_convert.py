@@ -87,6 +87,17 @@ def test_convert_reads_csv_and_parquet(command: Callable[..., Result], tmp_path:
         assert len(out.read_text(encoding="utf-8").splitlines()) == rows
 
 
+def test_convert_reads_objects_that_are_spread_over_lines(
+    command: Callable[..., Result], tmp_path: Path
+) -> None:
+    source, out = tmp_path / "source.json", tmp_path / "data.jsonl"
+    source.write_text(
+        "\n".join([json.dumps({"conversations": SHARE_GPT}, indent=2)] * 2) + "\n", encoding="utf-8"
+    )
+    assert command("convert", str(source), "--out", str(out)).exit_code == 0
+    assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == [ROW, ROW]
+
+
 def test_convert_replaces_nothing_unasked_and_leaves_nothing_behind(
     command: Callable[..., Result], tmp_path: Path
 ) -> None:
