@@ -1,5 +1,6 @@
 """For all tests: where the chain is, and no traces in the home and the temporary folder of who runs them."""
 
+import atexit
 import os
 import re
 import shutil
@@ -39,8 +40,10 @@ def _own_folder() -> str:
     return tempfile.mkdtemp(prefix=f"fo-{os.getpid()}-", dir=above)
 
 
-if _OWNS_FOLDER := "PYTEST_XDIST_WORKER" not in os.environ:
+if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["TMPDIR"] = tempfile.tempdir = _own_folder()
+    # Registered before multiprocessing's, so that it comes after it, which still has a folder in there.
+    atexit.register(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True)
 
 # A run starts some hundred processes that import the same large libraries. Where the shell forbids bytecode
 # files, each of them would compile those libraries again, which takes several times as long as all the rest.
@@ -61,11 +64,6 @@ def _is_quick(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("quick" if _is_quick(config) else "whole")
-
-
-def pytest_unconfigure() -> None:
-    if _OWNS_FOLDER:
-        shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
