@@ -97,12 +97,15 @@ class RowPairs:
         return np.repeat(np.arange(len(self.table)), self.table[:, 3])
 
     @cached_property
-    def counts_at(self) -> Counts:
-        """(n_rows, MOST_LEVEL + 1): how many of a row's hashes are left at each level."""
-        counts = np.zeros((len(self.table), MOST_LEVEL + 1), dtype=np.int64)
-        for level in range(MOST_LEVEL + 1):
-            left = self.rows[self.hashes < np.uint64(1 << (32 - level))]
-            counts[:, level] = np.bincount(left, minlength=len(self.table))
+    def _along(self) -> Numbers:
+        """(n_hashes,), in order: each hash behind its row's place."""
+        return (self.rows.astype(np.uint64) << np.uint64(32)) | self.hashes
+
+    def counts_at(self, places: Places, levels: Places) -> Counts:
+        """How many hashes are left of each of these rows at its level."""
+        starts = places.astype(np.uint64) << np.uint64(32)
+        ends = starts + (np.uint64(1 << 32) >> levels.astype(np.uint64))
+        counts: Counts = np.searchsorted(self._along, ends) - np.searchsorted(self._along, starts)
         return counts
 
     def without(self, others: Iterable["RowPairs"]) -> "RowPairs":
@@ -281,7 +284,7 @@ class RowMatcher:
         )
         here, there = np.divmod(pairs, max(1, len(theirs.table)))
         level = np.maximum(mine.levels[here], theirs.levels[there]).astype(np.intp)
-        sizes_here, sizes_there = mine.counts_at[here, level], theirs.counts_at[there, level]
+        sizes_here, sizes_there = mine.counts_at(here, level), theirs.counts_at(there, level)
         estimate = common << level  # of what they have in common, kept or not
         totals_here, totals_there = mine.totals[here], theirs.totals[there]
         alike = (

@@ -303,18 +303,21 @@ class Ledger:
     def unseen(self, epoch: int, most_tries: int) -> list[Commitment]:
         """Every commitment ever seen whose dataset is not known yet, with its first block.
 
-        Those that were tried least often come first, the earliest of them first, so that none that always
-        fails holds up the others.
+        First each hotkey's first, then each one's second, and so on: who commits hundreds holds up others by
+        no more than one. Of a hotkey's, and among those, what was tried least often comes first, then the
+        earliest, so that none that always fails holds up what follows.
 
         Without those that were tried in ``epoch``, or ``most_tries`` times before it: not to be had, or not
         valid. What became of a ModelId does not depend on who committed it.
         """
         return self._database.records(
             commitment_from,
-            "SELECT c.hotkey, c.uid, c.model_id, min(c.block) AS block FROM commitments AS c"
-            " LEFT JOIN sights AS s USING (model_id)"
+            "WITH unseen AS (SELECT c.hotkey, c.uid, c.model_id, min(c.block) AS block,"
+            " coalesce(s.tries, 0) AS tries FROM commitments AS c LEFT JOIN sights AS s USING (model_id)"
             " WHERE s.model_id IS NULL OR (s.content_hash IS NULL AND s.epoch <> ? AND s.tries < ?)"
-            " GROUP BY c.model_id ORDER BY coalesce(s.tries, 0), min(c.block), c.uid",
+            " GROUP BY c.model_id)"
+            " SELECT hotkey, uid, model_id, block FROM unseen ORDER BY"
+            " row_number() OVER (PARTITION BY hotkey ORDER BY tries, block), tries, block, uid",
             (epoch, most_tries),
         )
 

@@ -22,14 +22,16 @@ from flockoff.validate.validator import Validator
 log = logging.getLogger(__name__)
 
 _BYTES_AN_EPOCH = 4 << 30  # most to download, beyond what the epoch needs
+_MOST_FAULTS = 3
 _MOST_TRIES = 20  # epochs in which a dataset missing from the hub is retried: a day
 
 
 class FirstSight:
     """Handles one dataset at a time in its own thread; its methods are called from the ledger's thread.
 
-    Its state can be lost: what is still unknown follows from the ledger. A failing hub is not used until the
-    next epoch. Leaving its context waits for nothing.
+    Its state can be lost: what is still unknown follows from the ledger. One dataset that cannot be had holds
+    up no other; a hub that fails ``_MOST_FAULTS`` times in a row is not used until the next epoch. Leaving
+    its context waits for nothing.
     """
 
     def __init__(self, validator: Validator) -> None:
@@ -40,6 +42,7 @@ class FirstSight:
         self._elsewhere: Collection[ModelId] = ()
         self._waiting: list[Commitment] | None = None  # None: the ledger was not queried yet
         self._bytes_left = 0
+        self._faults = 0  # in a row
         self._running: tuple[Commitment, Future[Dataset]] | None = None
 
     def __enter__(self) -> Self:
@@ -53,7 +56,7 @@ class FirstSight:
     def begin(self, epoch: Epoch, elsewhere: Collection[ModelId] = ()) -> None:
         """Assign results from now on to ``epoch``, which is stored; ``elsewhere``: what it prepares."""
         self._epoch, self._elsewhere = epoch, frozenset(elsewhere)
-        self._waiting, self._bytes_left = None, _BYTES_AN_EPOCH
+        self._waiting, self._bytes_left, self._faults = None, _BYTES_AN_EPOCH, 0
 
     def step(self) -> bool:
         """Store what was found, and begin with the next; returns whether anything is under way.
@@ -93,7 +96,9 @@ class FirstSight:
             dataset = found.result()
             self._bytes_left -= dataset.bytes
             owner, _ = claim_content(self._validator, commitment, dataset, epoch.start_block)
+            self._faults = 0
         except MinerFault as fault:
+            self._faults = 0  # the hub answers
             is_final = fault.reason not in NOT_THERE
             if is_final:  # as much as it can have been: what is refused is paid for as well
                 self._bytes_left -= self._validator.competition.limits.max_bytes
@@ -102,9 +107,13 @@ class FirstSight:
             return
         except Fault as fault:
             self._validator.metrics.note(fault)
-            log.info("%s No more datasets without a place are looked at in this epoch.", fault)
             ledger.record_sight(commitment.model_id, epoch.start_block, final=False)  # others come first then
-            self._waiting = []
+            self._faults += 1
+            if self._faults >= _MOST_FAULTS:
+                log.info("%s No more datasets without a place are looked at in this epoch.", fault)
+                self._waiting = []
+            else:
+                log.info("%s %s is looked at again in the next epoch.", fault, commitment.model_id)
             return
         about = event("first_sight", model_id=commitment.model_id, hotkey=owner.hotkey, block=owner.block)
         log.debug("%s: known before its turn.", commitment.model_id, extra=about)

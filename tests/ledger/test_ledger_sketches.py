@@ -14,7 +14,7 @@ from flockoff.errors import LedgerError
 from flockoff.ledger import Ledger
 from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
 from flockoff.ledger.sketches import StoredSketch, bear_witness, forget_beyond, remember_again, too_many
-from flockoff.records import Epoch, Row
+from flockoff.records import Commitment, Epoch, ModelId, Row
 from tests.support.ledger_records import begin, commitment, model_id, open_ledger
 from tests.support.near_copies import conversations, sketch_of, swapped, with_answers
 
@@ -171,6 +171,20 @@ def test_unseen_are_all_commitments_ever_shown_that_are_not_known_earliest_first
     for epoch in (720, 1080):
         ledger.record_sight(first.model_id, epoch, final=False)
     assert ledger.unseen(1440, 3) == []
+
+
+def test_unseen_who_commits_hundreds_holds_up_others_by_one(ledger: Ledger) -> None:
+    def each(hotkey: str, block: int) -> Commitment:
+        return Commitment(hotkey, 0, ModelId("some/data", "f127", f"{block:040x}"), block)
+
+    late = each("late", 300)
+    ledger.record_commitments([*(each("flood", block) for block in range(1, 200)), late, each("later", 301)])
+    assert [one.hotkey for one in ledger.unseen(360, 9)[:4]] == ["flood", "late", "later", "flood"]
+    for failed in (each("flood", 1), late):
+        ledger.record_sight(failed.model_id, 360, final=False)
+    waiting = ledger.unseen(720, 9)
+    assert [one.block for one in waiting[:4]] == [2, 301, 300, 3]
+    assert waiting[-1].block == 1  # what failed comes after what is new of the same hotkey
 
 
 # --- common property --------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Commitments are looked at when first seen, whether or not they have a place: through the real loop."""
 
+import math
 import sqlite3
 import threading
 from collections.abc import Collection
@@ -11,7 +12,8 @@ import pytest
 
 from flockoff.epoch.entries import enter
 from flockoff.errors import HubTransient, Interrupted, Reason
-from flockoff.records import Verdict
+from flockoff.localnet.hub.script import answer
+from flockoff.records import Commitment, ModelId, Verdict
 from flockoff.validate import Validator, run_epochs
 from flockoff.validate.first_sight import FirstSight
 from tests.support.arena import Arena
@@ -93,23 +95,46 @@ def test_first_sight_asks_again_for_what_is_not_there_and_never_for_what_is_not_
 
 @pytest.mark.slow
 def test_first_sight_leaves_a_hub_that_fails_alone_until_the_next_epoch(arena: Arena) -> None:
-    arena.submit(0, "one", rows=as_json(VICTIM))
-    arena.submit(1, "two", rows=as_json(OTHER))
+    names = [(0, "first"), (0, "second"), (1, "third"), (2, "fourth")]
+    first, *_ = [arena.submit(miner, name, rows=as_json([VICTIM[miner]])) for miner, name in names]
     validator = validator_of(arena)
+    validator.ledger.record_commitments([Commitment(arena.hotkeys[0], arena.uid(0), first, 1)])
     asked: list[str] = []
     failing = replace(validator, datasets=_Asked(validator, asked, HubTransient("The hub is busy.")))
     _begin(failing, arena)
     with FirstSight(failing) as sights:
         look_at_all(failing, sights, arena)
         assert not sights.step()
-    assert len(asked) == 1 and [*known(arena).values()] == [None]
-    [first] = known(arena)
+    assert len(asked) == 3 and [*known(arena).values()] == [None] * 3
     start = _begin(validator, arena)
-    waiting = validator.ledger.unseen(start, 20)
-    assert len(waiting) == 2 and str(waiting[-1].model_id) == first  # what fails holds up nobody
+    waiting = [str(each.model_id) for each in validator.ledger.unseen(start, 20)]
+    assert {*waiting[1:]} == {*known(arena)} and len(waiting) == 4  # what fails holds up nobody
     with FirstSight(validator) as sights:  # a restart
         look_at_all(validator, sights, arena)
-    assert len([content for content in known(arena).values() if content]) == 2
+    assert len(known(arena)) == 4 and all(known(arena).values())
+
+
+def test_first_sight_flood_and_repos_that_fail_hold_up_nobody(arena: Arena) -> None:
+    """One hotkey has committed hundreds that are not there, and the hub fails for the repos of another."""
+    rotten = [arena.submit(2, f"rotten-{n}", rows=as_json(SPARE[n : n + 2])) for n in range(2)]
+    arena.hub.faults.add("GET", "rotten", answer(502), times=math.inf)
+    validator = validator_of(arena)
+    flood = [ModelId("flood/data", "f127", f"{number:040x}") for number in range(300)]
+    uid = arena.uid(1)
+    validator.ledger.record_commitments(
+        Commitment(arena.hotkeys[1], uid, each, block) for block, each in enumerate(flood)
+    )
+    honest = arena.submit(0, "honest", rows=as_json(VICTIM))
+    asked: list[str] = []
+    validator = replace(validator, datasets=_Asked(validator, asked))
+    _begin(validator, arena)
+    with FirstSight(validator) as sights:
+        sights.begin(arena.epoch())
+        while not known(arena).get(str(honest)):
+            assert sights.step()
+            validator.stop.wait(0.01)
+    assert asked[:3] == ["flood/data", rotten[-1].namespace, honest.namespace]
+    assert not any(known(arena).get(str(each)) for each in rotten)
 
 
 def _begin(validator: Validator, arena: Arena) -> int:
