@@ -70,6 +70,20 @@ LIBRARIES = {
     ),
 }
 OWNERS = {library: rooms for rooms, libraries in LIBRARIES.items() for library in libraries}
+# All that is imported inside functions, and why: by package, or by a room's module that loads it.
+LAZY = {
+    "apprise": "only with --alert",
+    "bittensor": "takes over a second",
+    "fcntl": "not on Windows",
+    "msvcrt": "on Windows only",
+    "wandb": "an extra",
+    "flockoff.chain.substrate": "loads bittensor",
+    "flockoff.hub.remote": "loads huggingface_hub, which takes half a second",
+    "flockoff.simulate.pictures": "loads matplotlib",
+    "flockoff.training.examination": "loads torch",
+    "flockoff.training.gguf_file": "loads gguf, for a model that is converted once",
+    "flockoff.training.session": "loads torch, once the worker has its assignment",
+}
 MAX_NEURON_LINES = 100
 
 
@@ -183,6 +197,20 @@ def test_architecture_importing_a_module_does_nothing() -> None:
         if not is_declaration(statement)
     ]
     assert acting == []
+
+
+def test_architecture_imports_inside_functions_have_a_reason() -> None:
+    found = set()
+    for tree in modules().values():
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Import):
+                        found |= {alias.name for alias in node.names}
+                    elif isinstance(node, ast.ImportFrom):
+                        found.add(node.module or "")
+    of_packages = {name if name.startswith("flockoff") else name.partition(".")[0] for name in found}
+    assert of_packages == LAZY.keys()
 
 
 def test_architecture_neurons_are_thin() -> None:

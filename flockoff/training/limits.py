@@ -7,6 +7,8 @@ from math import inf
 from pathlib import Path
 from statistics import median
 
+import psutil
+
 from flockoff.competition import Training
 from flockoff.errors import EvaluationTooSlow
 from flockoff.records import Progress
@@ -122,8 +124,6 @@ class Watch:
 
 def machine_memory_limit() -> int:
     """Bytes that a worker may take: nine tenths of this machine's memory, or of the container's limit."""
-    import psutil
-
     total = int(psutil.virtual_memory().total)
     return int((1 - _RESERVE) * min(total, _container_limit() or total))
 

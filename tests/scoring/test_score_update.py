@@ -63,6 +63,11 @@ def test_scores_of_who_is_evaluated_after_all_do_not_thaw_too() -> None:
     assert updated == pytest.approx({"a": 0.6, "b": 0.0})
 
 
+def test_scores_of_who_missed_nothing_stay_though_the_first_miss_thaws() -> None:
+    updated = update_scores({"a": 0.5, "b": 0.5}, {"c": 1.0}, [], "abc", 0.8, missed={"b": 1}, thaw_after=1)
+    assert updated == pytest.approx({"a": 0.5, "b": 0.4, "c": 0.2})
+
+
 def test_missed_turns_count_in_a_row_and_only_while_others_are_evaluated() -> None:
     assert count_missed({"a": 2, "b": 1, "c": 4}, ["a", "b", "d"], ["b", "e"]) == {"a": 3, "c": 4, "d": 1}
     assert count_missed({"a": 2}, ["a", "b"], []) == {"a": 2}
