@@ -240,7 +240,7 @@ class Scoring:
     """Constants from losses to weights; ``flockoff/scoring/README.md`` has the formulas."""
 
     timestamp_epsilon: float = 0.005
-    pay: str = "win_rate"  # or "distance": what an epoch's datasets earn
+    pay: str = "distance"  # or "win_rate": what an epoch's datasets earn
     temperature: float = 0.08  # of pay by win rate
     prize_scale: float = 1.47  # of pay by distance, as the next, in clear wins (epsilon)
     crowd_scale: float = 0.25

@@ -1,4 +1,4 @@
-"""Whether pay by distance may be the default, in games: ``python -m tests.bench frontier [GAMES] [RULE]``.
+"""What holds pay by distance as the default, in games: ``python -m tests.bench frontier [GAMES] [RULE]``.
 
 One line a question, GAMES games each of 200 epochs with seeds 0, 1, …, mean and [least, most]: what one
 owner's k datasets earn among 64, 128 and 256 miners at the seed's noise of 0.04 %, and what an undetected

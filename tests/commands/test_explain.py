@@ -57,7 +57,7 @@ def test_explain_names_every_step_with_its_numbers(flockoff: Callable[..., Resul
     shown = done.stdout
     assert "beats uid 1 annab…abel, which was later: 1.600000" in shown
     assert "win rate  1 / 1 = 1.0000" in shown
-    assert "share     softmax(win rate / 0.08) over the 2 = 0.999996" in shown
+    assert "share     by distance, 0.623 clear wins behind the best, over the 2 = 0.999996" in shown
     assert "score     0.8 * 0.000000 + 0.2 * 0.999996 = 0.199999" in shown
     assert "0.8 * that + 0.2 * consensus (0.500000, normalised) = 0.899997" in shown
     assert "set       0.900000" in shown

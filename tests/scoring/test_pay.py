@@ -30,7 +30,7 @@ def arrays(datasets: list[tuple[float, int]]) -> Epoch:
 def test_pay_by_win_rate_is_the_softmax_of_win_rates() -> None:
     losses, blocks = arrays([(1.000, 100), (1.004, 50), (1.2, 200)])
     rates = win_rates(win_matrix(losses, blocks, 0.005))
-    assert epoch_pay(losses, blocks, Scoring()).tolist() == shares(rates, 0.08).tolist()
+    assert epoch_pay(losses, blocks, Scoring(pay="win_rate")).tolist() == shares(rates, 0.08).tolist()
 
 
 def test_pay_of_one_is_all_and_of_none_is_empty() -> None:

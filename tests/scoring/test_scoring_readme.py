@@ -38,7 +38,7 @@ def test_readme_worked_example_is_what_the_code_computes() -> None:
 
 
 def test_readme_pay_by_distance_is_what_the_code_computes() -> None:
-    rules = Scoring(pay="distance")
+    rules = Scoring()
     names = [name for name, _, _ in CROWD]
     blocks = np.array([block for _, block, _ in CROWD])
     losses = np.array([loss for _, _, loss in CROWD])
@@ -46,7 +46,7 @@ def test_readme_pay_by_distance_is_what_the_code_computes() -> None:
     record = records(win_matrix(losses, blocks, rules.timestamp_epsilon), blocks)
     weight = np.exp(distance / rules.crowd_scale) * (1 + rules.head_start * record)
     share = epoch_pay(losses, blocks, rules)
-    by_wins = epoch_pay(losses, blocks, Scoring())
+    by_wins = epoch_pay(losses, blocks, Scoring(pay="win_rate"))
     table = [
         f"| {name} | {blocks[i]} | {losses[i]:.4f} | {distance[i]:.3f} | {'yes' if record[i] else 'no'} |"
         f" {weight[i]:.2f} | {share[i]:.4f} | {by_wins[i]:.4f} |"

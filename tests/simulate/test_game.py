@@ -1,5 +1,6 @@
 """Small games compared with hand-computed numbers, and invariants of every game."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,7 @@ def small(preset: str, seed: int = 0) -> tuple[Scenario, list[Miner]]:
 def test_game_three_miners_earn_the_hand_computed_shares() -> None:
     miners = [miner("worst", -0.02, offset=3), miner("best", -0.06, offset=1), miner("next", -0.04, offset=2)]
 
-    history = play(silent_game(1), 0, miners=miners)
+    history = play(silent_game(1, pay="win_rate"), 0, miners=miners)
 
     # Win rates 1, 1/2 and 0; shares in proportion to 1, exp(-6.25) = 0.00193 and exp(-12.5) = 0.0000037.
     # Of 65535 these are 65535, 126.5 -> 127 and 0.24 -> 0.
@@ -38,7 +39,9 @@ def test_game_newcomer_grows_by_the_moving_average() -> None:
     """With the whole share from its first evaluation, n evaluations make its score 1 - 0.8**n."""
     miners = [miner("old", -0.04), miner("new", -0.06, epoch=60)]
 
-    history = play(silent_game(70, consensus_blend=0.0, max_vtrust_loss=1.0), 0, miners=miners)
+    history = play(
+        silent_game(70, pay="win_rate", consensus_blend=0.0, max_vtrust_loss=1.0), 0, miners=miners
+    )
 
     assert history.incentive[59, 1] == 0.0  # committed in epoch 60, and counts from 61 on
     np.testing.assert_allclose(history.incentive[60:66, 1], 1 - 0.8 ** np.arange(1, 7), atol=1e-4)
@@ -47,9 +50,20 @@ def test_game_newcomer_grows_by_the_moving_average() -> None:
 def test_game_better_by_less_than_epsilon_loses_to_the_earlier() -> None:
     miners = [miner("later", -0.063, offset=9), miner("earlier", -0.06, offset=1)]
 
-    history = play(silent_game(1), 0, miners=miners)
+    history = play(silent_game(1, pay="win_rate"), 0, miners=miners)
 
     assert earned(miners, history.incentive[0])["earlier"] == 1.0
+
+
+def test_game_by_distance_the_worse_of_two_gets_half_of_the_last_prize() -> None:
+    """It is four clear wins behind, which count as 3 - 4 / (4 + 1) = 2.2."""
+    miners = [miner("best", -0.06), miner("worse", -0.0408163265)]  # 0.94 / 0.9592 = 1 - 4 * 0.005
+    history = play(silent_game(1), 0, miners=miners)
+    level, end = math.exp(-2.2 / 1.47), math.exp(-2.45 / 1.47)
+    last = (level - end) / (1 - end)  # the prize beyond the worse, which both share evenly
+    assert earned(miners, history.incentive[0]) == pytest.approx(
+        {"best": 1 - last / 2, "worse": last / 2}, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("content", ["victim", "copy"])
@@ -93,7 +107,7 @@ def test_game_dishonest_minority_buys_its_friend_nothing() -> None:
     validators = Validators(total=3, weight_copiers=0, dishonest=1, flaky=0, favour=0.5)
     miners = [miner("good", -0.06), miner("friend", 0.05, strategy=Strategy.FRIEND)]
 
-    history = play(silent_game(10, validators), 0, miners=miners)
+    history = play(silent_game(10, validators, pay="win_rate"), 0, miners=miners)
 
     assert history.incentive[-1].tolist() == [1.0, 0.0]
     np.testing.assert_allclose(history.validator_trust[-1], [1.0, 1.0, 0.5], atol=1e-4)
@@ -103,7 +117,11 @@ def test_game_weight_copier_follows_one_epoch_behind() -> None:
     validators = Validators(total=3, weight_copiers=1, dishonest=0, flaky=0)
     miners = [miner("old", -0.04), miner("new", -0.06, epoch=60)]
 
-    history = play(silent_game(61, validators, consensus_blend=0.0, max_vtrust_loss=1.0), 0, miners=miners)
+    history = play(
+        silent_game(61, validators, pay="win_rate", consensus_blend=0.0, max_vtrust_loss=1.0),
+        0,
+        miners=miners,
+    )
 
     assert history.roles == (ValidatorRole.HONEST, ValidatorRole.HONEST, ValidatorRole.WEIGHT_COPIER)
     # The others moved .2 from the old to the new one; the copier still has all on the old one.

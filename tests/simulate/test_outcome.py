@@ -84,7 +84,7 @@ def test_measure_small_history_gives_the_hand_computed_outcome() -> None:
 
 
 def test_measure_newcomer_is_timed_from_its_commitment() -> None:
-    scenario = silent_game(90, consensus_blend=0.0, max_vtrust_loss=1.0)
+    scenario = silent_game(90, pay="win_rate", consensus_blend=0.0, max_vtrust_loss=1.0)
     scenario = replace(scenario, miners=replace(scenario.miners, newcomers_come=40))
     miners = [miner("old", -0.04), miner("new", -0.06, epoch=40, strategy=Strategy.NEWCOMER)]
 
@@ -150,8 +150,8 @@ def test_sweep_tries_every_value_with_the_default_marked_once() -> None:
     trials = list(sweep(scenario, 0, games=1))
 
     assert [trial.value for trial in trials] == [
-        value for values in {**SWEPT_BY_PAY["win_rate"], **SWEPT}.values() for value in values
+        value for values in {**SWEPT_BY_PAY["distance"], **SWEPT}.values() for value in values
     ]
-    assert [trial.value for trial in trials if trial.default] == [0.005, 0.08, 0.8, 0.2]
+    assert [trial.value for trial in trials if trial.default] == [0.005, 1.47, 0.25, 0.5, 0.8, 0.2]
     # The same seeds, so the defaults are one and the same game.
     assert len({(trial.tau, trial.trust) for trial in trials if trial.default}) == 1

@@ -57,7 +57,9 @@ def test_simulate_sweep_json_has_every_trial() -> None:
     trials = json.loads(done.said)["trials"]
     assert {trial["constant"] for trial in trials} == {
         "timestamp_epsilon",
-        "temperature",
+        "prize_scale",
+        "crowd_scale",
+        "head_start",
         "score_decay",
         "consensus_blend",
     }
@@ -120,15 +122,15 @@ def test_simulate_pictures_are_png_files(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_simulate_by_a_competition_plays_the_game_twice(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text('[scoring]\npay = "distance"\n')
+    file.write_text('[scoring]\npay = "win_rate"\n')
     scenario = ("--scenario", "twenty-ahead", "--epochs", "5", "--competition", str(file))
 
     done = typed(*scenario, "--json")
 
     own, changed = json.loads(done.said)
-    assert [each["scenario"]["scoring"]["pay"] for each in (own, changed)] == ["win_rate", "distance"]
+    assert [each["scenario"]["scoring"]["pay"] for each in (own, changed)] == ["distance", "win_rate"]
     name = "one owner's best"
-    assert own["outcome"]["shares"][name] > changed["outcome"]["shares"][name] > 0
+    assert changed["outcome"]["shares"][name] > own["outcome"]["shares"][name] > 0
     said = typed(*scenario).said
     shown = [f"{each['outcome']['shares'][name]:.2%}" for each in (own, changed)]
     assert re.search(rf"{name} +{shown[0]} +{shown[1]}", said)
