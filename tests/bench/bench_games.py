@@ -58,7 +58,7 @@ def noises() -> Iterator[tuple[str, Scenario]]:
 def quiet() -> Iterator[tuple[str, Scenario]]:
     """The noise of small steps: then a smaller epsilon tells more datasets apart."""
     noise = NoiseModel(seed=0.0002)
-    for epsilon in (0.0, 0.0005, 0.001, 0.0025, 0.005):
+    for epsilon in (0.0005, 0.001, 0.0025, 0.005):
         for preset, data in (("mixed", ALL_FOUND), ("undetected", NONE_FOUND)):
             base = replace(of_size(preset, 64, data), noise=noise, scoring=Scoring(timestamp_epsilon=epsilon))
             yield f"{preset}, seed 0.02%, epsilon {epsilon:g}", base

@@ -14,9 +14,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from flockoff.competition import Scoring
 from flockoff.flags import PROJECT_ROOT
+from flockoff.scoring import epoch_pay
 from tests.support.playground import Playground
 from tests.support.tiny_model import row
 
@@ -160,10 +163,13 @@ def test_guide_blocks_are_of_known_kinds(guide: Path) -> None:
 def test_scoring_guide_has_its_numbers_right() -> None:
     text = (DOCS / "scoring.md").read_text(encoding="utf-8")
     assert math.isclose(0.995 * 1.42, 1.4129) and math.isclose(0.995 * 1.425, 1.417875)
-    factor = math.exp(0.1 / 0.08)
-    shares = [factor**-place for place in range(11)]
-    first, second, third = (share / sum(shares) for share in shares[:3])
-    assert f"the first has {first:.0%}".replace("%", " %") in text
-    assert f"the second {second:.0%}".replace("%", " %") in text
-    assert f"the third {third:.0%}".replace("%", " %") in text
+    shares = {}
+    for gap in (0.5, 1, 2):  # in clear wins
+        losses = np.power(1 - gap * 0.005, -np.arange(11, dtype=np.float64))
+        pay = epoch_pay(losses, np.arange(11), Scoring())
+        shares[gap] = [f"{share:.0%}".removesuffix("%") for share in pay[:3]]
+    first, second, third = shares[1]
+    assert f"the first has {first} % of the epoch, the second {second} %, the third {third} %" in text
+    assert "{}, {} and {} %".format(*shares[0.5]) in text
+    assert "{}, {} and {} %".format(*shares[2]) in text
     assert (round(1 - 0.8**5, 2), round(1 - 0.8**10, 2)) == (0.67, 0.89)

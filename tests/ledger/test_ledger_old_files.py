@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from flockoff.competition import Competition, Scoring
 from flockoff.errors import FaultKind, LedgerError
 from flockoff.ledger import Ledger
 from flockoff.ledger.schema import MIGRATIONS
@@ -24,6 +25,7 @@ from tests.support.subnets import model_id, snapshot_of
 
 FILES = Path(__file__).parent / "files"
 EPOCHS = {1: 250, 2: 60}
+THEN = Competition(scoring=Scoring(pay="win_rate"))
 TABLES = {
     "verdicts": "SELECT epoch, hotkey, uid, model_id, block, standing, reason, detail, content_hash, loss"
     " FROM verdicts ORDER BY epoch, uid, hotkey",
@@ -97,7 +99,7 @@ def test_old_ledger_keeps_every_fact_and_replays(version: int, old_file: Path) -
         for name, facts in before.items():
             assert facts <= after[name], name
         assert after["scores"] == before["scores"] and after["turns"] == before["turns"]
-        require_replays(ledger)
+        require_replays(ledger, THEN)
         verdicts = [v for n in range(1, EPOCHS[version] + 1) for v in ledger.verdicts(BLOCKS * n)]
         copies = [verdict for verdict in verdicts if verdict.reason == "duplicate"]
         assert copies and all(f"hotkey {copy.copied[0]} " in copy.detail for copy in copies)
@@ -120,13 +122,13 @@ def test_old_ledger_goes_on_with_the_next_epoch(version: int, old_file: Path) ->
         shown = {hotkey: (str(model_id(hotkey)), block - 1) for hotkey in hotkeys}
         played = Played(tuple(hotkeys), {}, {hotkey: 2.0 + 0.1 * n for n, hotkey in enumerate(hotkeys)})
         snapshot = snapshot_of(hotkeys, shown, block=block)
-        _, settlement = play(ledger, number, played, snapshot)
+        _, settlement = play(ledger, number, played, snapshot, THEN)
         assert settlement.turns and set(settlement.turns) == set(hotkeys)
         for hotkey in hotkeys:
             share = settlement.shares[hotkey]
             assert settlement.scores[hotkey] == pytest.approx(0.8 * scores[hotkey] + 0.2 * share)
             assert ledger.memory().last_evaluated[hotkey] > turns[hotkey]
-        require_replays(ledger)
+        require_replays(ledger, THEN)
 
 
 def test_old_ledger_is_not_read_before_it_is_migrated(old_file: Path) -> None:

@@ -38,7 +38,9 @@ class Played:
     outcomes: dict[str, float | str]  # by hotkey: a loss, or a key of FAULTS
 
 
-def play(ledger: Ledger, number: int, played: Played, shown: SubnetSnapshot) -> tuple[Epoch, Settlement]:
+def play(
+    ledger: Ledger, number: int, played: Played, shown: SubnetSnapshot, rules: Competition = RULES
+) -> tuple[Epoch, Settlement]:
     """One epoch on a ledger, by the steps of flockoff.validate, entered anew before each of them."""
     epoch = Epoch(BLOCKS * (number + 1), BLOCKS * (number + 2), seed=number)
     memory = ledger.memory(epoch.start_block, shown)
@@ -48,7 +50,7 @@ def play(ledger: Ledger, number: int, played: Played, shown: SubnetSnapshot) -> 
     assert tuple(plan) == queue.places
     for commitment in ledger.epoch_plan(epoch.start_block) or []:
         judge(ledger, epoch, commitment, played.outcomes[commitment.hotkey])
-    settlement = decide(ledger, epoch, shown)
+    settlement = decide(ledger, epoch, shown, rules)
     ledger.close_epoch(settlement, block=shown.block)
     return epoch, settlement
 
@@ -70,12 +72,12 @@ def judge(ledger: Ledger, epoch: Epoch, commitment: Commitment, outcome: float |
     ledger.record_verdict(verdict, None if stored else made)
 
 
-def decide(ledger: Ledger, epoch: Epoch, shown: SubnetSnapshot) -> Settlement:
+def decide(ledger: Ledger, epoch: Epoch, shown: SubnetSnapshot, rules: Competition = RULES) -> Settlement:
     verdicts = ledger.verdicts(epoch.start_block)
     coldkeys = {neuron.hotkey: neuron.coldkey for neuron in shown.neurons}
     memory = ledger.memory(epoch.start_block)
     evidence: Evidence = ledger.evidence(verdicts, {})
-    return settle(epoch.start_block, verdicts, memory, coldkeys, RULES, evidence)
+    return settle(epoch.start_block, verdicts, memory, coldkeys, rules, evidence)
 
 
 def leave_early(ledger: Ledger, number: int, played: Played, shown: SubnetSnapshot, steps: int) -> None:
@@ -89,7 +91,7 @@ def leave_early(ledger: Ledger, number: int, played: Played, shown: SubnetSnapsh
         judge(ledger, epoch, commitment, played.outcomes[commitment.hotkey])
 
 
-def require_replays(ledger: Ledger) -> Memory:
+def require_replays(ledger: Ledger, rules: Competition = RULES) -> Memory:
     """Every closed epoch's stored verdicts, settled anew one after the other, lead to its stored rates,
     shares, scores and weights; returns what is remembered of them all.
     """
@@ -102,7 +104,7 @@ def require_replays(ledger: Ledger) -> Memory:
         stored = {row.hotkey: row for row in ledger.views.leaderboard(start)}
         scores = {hotkey: row.score for hotkey, row in stored.items() if row.score is not None}
         registered = dict.fromkeys(scores, "") | {each.hotkey: "" for each in verdicts}
-        found = settle(start, verdicts, memory, registered, RULES, Evidence())
+        found = settle(start, verdicts, memory, registered, rules, Evidence())
         assert list(found.verdicts) == verdicts
         assert found.win_rates == {
             hotkey: row.win_rate for hotkey, row in stored.items() if row.win_rate is not None
@@ -114,7 +116,7 @@ def require_replays(ledger: Ledger) -> Memory:
         if consensus is not None:
             hotkeys = dict(enumerate(sorted({*scores, *consensus})))
             target = {uid: consensus.get(hotkey, 0.0) for uid, hotkey in hotkeys.items()}
-            weights = weights_from_scores(scores, hotkeys, target, RULES.scoring) or {}
+            weights = weights_from_scores(scores, hotkeys, target, rules.scoring) or {}
             set_then = ledger.weights_of_epoch(start)
             assert set_then is not None
             assert {hotkeys[uid]: weight for uid, weight in weights.items()} == pytest.approx(
