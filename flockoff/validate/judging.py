@@ -27,7 +27,7 @@ from flockoff.errors import (
 )
 from flockoff.logs import event
 from flockoff.metrics import Metrics
-from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Verdict
+from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Progress, Verdict
 from flockoff.text import duration, short_hotkey
 from flockoff.validate.claims import claim_content
 from flockoff.validate.clock import EpochClock
@@ -84,6 +84,9 @@ class _Judge:
     def judge(self) -> None:
         validator = self._validator
         with Preparation(validator) as preparation, Evaluations(validator, self._epoch) as evaluations:
+            self._have_prepared(preparation)
+            self._measure_base_loss()  # while the datasets arrive
+            log_forecast(validator, self._epoch, self._queue, self._clock)
             while self._jobs and not self._clock.over():
                 self._have_prepared(preparation)
                 self._forecast_by_size()
@@ -102,6 +105,28 @@ class _Judge:
             evaluations.stop()  # the unfinished end within moments
             for job in [job for job in self._jobs if job.measurement is not None]:
                 self._go_on(job, evaluations)
+
+    def _measure_base_loss(self) -> None:
+        """Measure the base model's loss without any adapter, for comparison."""
+        validator = self._validator
+
+        def on_progress(progress: Progress) -> None:
+            log.debug("base model: %s %d/%d", progress.phase, progress.done, progress.total)
+
+        try:
+            base = validator.evaluator.base_loss(on_progress=on_progress, should_stop=self._clock.over)
+        except EvaluationStopped:
+            return
+        except EvaluationFault as fault:
+            log.warning("The base model's loss could not be measured: %s", fault)
+            return
+        if base != validator.ledger.base_loss():
+            validator.ledger.record_base_loss(base)
+        validator.metrics.base_loss.set(base.loss)
+        about = event("base_loss", loss=base.loss, tokens=base.eval_tokens)
+        log.info(
+            "base model: eval loss %.6f over %d assistant tokens", base.loss, base.eval_tokens, extra=about
+        )
 
     # --- what is next ------------------------------------------------------------------------------------
 
@@ -126,18 +151,29 @@ class _Judge:
             log.warning("%s No forecast from the datasets' sizes.", fault)
 
     def _next(self, evaluations: Evaluations) -> Job | None:
-        """The first job whose evaluation has ended, or else the first that can be judged or evaluated now."""
+        """The first job whose evaluation has ended, or else the first that can be evaluated now.
+
+        Before a dataset is evaluated, those committed earlier are admitted: a copy is known as one without
+        training on it, wherever its original's place is.
+        """
         for job in self._jobs:
             if job.measurement is not None and job.measurement.done():
                 return job
         if not evaluations.have_room:
             return None
-        for job in self._jobs:
-            if job.measurement is not None or job.prepared is None or not job.prepared.done():
-                continue
-            if job.dataset is None or not evaluations.include(job.dataset.content_hash):
-                return job
-        return None
+        ready = [job for job in self._jobs if self._is_ready(job, evaluations)]
+        if not ready:
+            return None
+        before = [
+            job for job in ready if job.dataset is None and job.commitment.block < ready[0].commitment.block
+        ]
+        return min(before, key=lambda job: job.commitment.block, default=ready[0])
+
+    def _is_ready(self, job: Job, evaluations: Evaluations) -> bool:
+        """Whether it can be admitted or, if it is admitted, evaluated now."""
+        if job.measurement is not None or job.prepared is None or not job.prepared.done():
+            return False
+        return job.dataset is None or not evaluations.include(job.dataset.content_hash)
 
     def _wait(self, evaluations: Evaluations) -> None:
         prepared = [job.prepared for job in self._jobs if job.prepared is not None]
@@ -162,6 +198,7 @@ class _Judge:
         try:
             if job.dataset is None:
                 self._admit(job)
+                return
             measured = self._measured(job, evaluations)
             if measured is None:
                 return

@@ -12,14 +12,13 @@ from flockoff.epoch.entries import enter
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import settle
-from flockoff.errors import ChainPruned, EvaluationFault, EvaluationStopped, Interrupted, SetupError
+from flockoff.errors import ChainPruned, Interrupted, SetupError
 from flockoff.logs import event
 from flockoff.metrics import show_by_uid
-from flockoff.records import Commitment, Epoch, Progress, SubnetSnapshot, Verdict
+from flockoff.records import Commitment, Epoch, SubnetSnapshot, Verdict
 from flockoff.text import counted
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.first_sight import FirstSight
-from flockoff.validate.forecast import log_forecast
 from flockoff.validate.judging import judge_all, log_verdict
 from flockoff.validate.validator import Validator
 from flockoff.validate.weights import check_last_weights, set_weights
@@ -54,8 +53,6 @@ def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock, sights: Fir
         sights.begin(epoch, [commitment.model_id for commitment in queue])
         if queue:
             _make_room(validator, queue)
-            _measure_base_loss(validator, clock)
-            log_forecast(validator, epoch, queue, clock)
             judge_all(validator, epoch, queue, clock, sights)
         if validator.stop.is_set():
             raise Interrupted
@@ -153,26 +150,6 @@ def _snapshot_at_start(validator: Validator, epoch: Epoch) -> SubnetSnapshot:
     except ChainPruned as fault:
         log.warning("%s Going by the latest block instead of the epoch's first.", fault)
         return validator.chain.snapshot()
-
-
-def _measure_base_loss(validator: Validator, clock: EpochClock) -> None:
-    """Measure the base model's loss without any adapter, for comparison."""
-
-    def on_progress(progress: Progress) -> None:
-        log.debug("base model: %s %d/%d", progress.phase, progress.done, progress.total)
-
-    try:
-        base = validator.evaluator.base_loss(on_progress=on_progress, should_stop=clock.over)
-    except EvaluationStopped:
-        return
-    except EvaluationFault as fault:
-        log.warning("The base model's loss could not be measured: %s", fault)
-        return
-    if base != validator.ledger.base_loss():
-        validator.ledger.record_base_loss(base)
-    validator.metrics.base_loss.set(base.loss)
-    about = event("base_loss", loss=base.loss, tokens=base.eval_tokens)
-    log.info("base model: eval loss %.6f over %d assistant tokens", base.loss, base.eval_tokens, extra=about)
 
 
 def _close(validator: Validator, start_block: int) -> None:

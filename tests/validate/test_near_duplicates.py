@@ -2,7 +2,8 @@
 
 import sqlite3
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, wait
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 
 from flockoff.errors import Reason
 from flockoff.ports import Datasets
-from flockoff.records import Commitment, ModelId, Row, Verdict
+from flockoff.records import Commitment, Measurement, ModelId, Progress, Row, Verdict
 from flockoff.validate import Validator, run_epochs
+from flockoff.validate.preparation import Dataset, Preparation
 from tests.support.arena import Arena, JsonRow
 from tests.support.near_copies import conversations, sketch_of, swapped, with_answers
+from tests.support.stand_in import StandInEvaluator
 from tests.support.toy_encoder import CharacterEncoder
 
 VICTIM, OTHER, SPARE = conversations()[:30], conversations()[30:60], conversations()[60:]
@@ -92,6 +95,43 @@ def test_near_duplicate_of_an_earlier_dataset_is_not_even_measured(arena: Arena)
     assert verdicts[1].detail.count(" is its line ") == 1
     assert [evaluation.hotkey for evaluation in validator.ledger.evaluations(start)] == [arena.hotkeys[0]]
     assert arena.weights() == {arena.uid(0): 1.0}
+
+
+class Patient(StandInEvaluator):
+    """Measures the base model once every dataset that is being prepared has arrived."""
+
+    def __init__(self, loss_of: Callable[[str, int], float], arriving: "Sequence[Future[Dataset]]") -> None:
+        super().__init__(loss_of)
+        self._arriving = arriving
+
+    def base_loss(
+        self, *, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
+    ) -> Measurement:
+        wait(self._arriving)
+        return super().base_loss(on_progress=on_progress, should_stop=should_stop)
+
+
+def test_near_duplicate_that_is_placed_before_its_victim_is_not_measured_if_both_have_arrived(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arena.submit(0, "original", loss=1.0, rows=as_json(VICTIM))
+    arena.submit(1, "disguised", loss=0.9, rows=as_json(DISGUISED))
+    arriving: list[Future[Dataset]] = []
+    begin = Preparation.begin
+
+    def begin_and_note(self: Preparation, model_id: ModelId) -> "Future[Dataset]":
+        arriving.append(begin(self, model_id))
+        return arriving[-1]
+
+    monkeypatch.setattr(Preparation, "begin", begin_and_note)
+    validator = validator_of(arena)
+    validator = replace(validator, evaluator=Patient(lambda content, seed: 1.0, arriving))
+    start = begin_with(arena, validator, [1, 0])
+    assert run_epochs(validator, 1)
+    assert len(arriving) == 2
+    verdicts = verdicts_by_miner(arena, validator, start)
+    assert (verdicts[0].standing, verdicts[1].reason) == ("eligible", Reason.NEAR_DUPLICATE)
+    assert [evaluation.hotkey for evaluation in validator.ledger.evaluations(start)] == [arena.hotkeys[0]]
 
 
 @pytest.mark.slow
