@@ -34,12 +34,12 @@ from numpy.typing import NDArray
 
 from flockoff.competition import Overlap
 from flockoff.dataset.duplicates import Claim
+from flockoff.dataset.filters import Filter
 from flockoff.dataset.row_pairs import RowMatcher
 from flockoff.dataset.sketch import HASHES, NEEDED, Sketch, Table
 from flockoff.errors import MinerFault, Reason
 from flockoff.text import counted
 
-_MARKS = 1 << 22
 _CHOICES = np.array(list(combinations(range(HASHES), NEEDED)))  # (n_choices, NEEDED)
 _MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
 
@@ -300,9 +300,7 @@ class _AnswerMatcher:
     """Finds the matches of one dataset's answers in others."""
 
     def __init__(self, sketch: Sketch) -> None:
-        self._marks = np.zeros(_MARKS, dtype=np.bool_)
-        self._marks[sketch.hashes & (_MARKS - 1)] = True
-        self._marks[0] = False  # what stands for no hash; and one in four million others
+        self._known = Filter(sketch.hashes[sketch.hashes > 0])
         keys, places = _keys(sketch.hashes)
         order = np.argsort(keys)
         self._keys, self._places = keys[order], places[order]
@@ -310,7 +308,8 @@ class _AnswerMatcher:
     def matches(self, other: Sketch) -> tuple[Places, Table]:
         """The places of the answers that have a match in ``other``, each once, and the lines there."""
         # This filters out nearly all of another dataset's answers.
-        near = np.flatnonzero(self._marks[other.hashes & (_MARKS - 1)].sum(axis=1) >= NEEDED)
+        known = self._known.among(other.hashes.ravel())
+        near = np.flatnonzero(np.bincount(known // HASHES, minlength=len(other.table)) >= NEEDED)
         keys, places = _keys(other.hashes[near])
         keys, first = np.unique(keys, return_index=True)
         lines = other.lines[near[places[first]]]

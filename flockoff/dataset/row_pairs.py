@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flockoff.competition import Overlap
+from flockoff.dataset.filters import Filter
 from flockoff.dataset.letters import spelled
 from flockoff.dataset.markup import without_markup
 from flockoff.dataset.pairs import pairs_of, scrambled
@@ -51,7 +52,6 @@ PROBES = 2048
 PROBE_BITS = 10
 
 _FLUSH_CHARACTERS = 32 * 1024  # what fits a processor's cache is looked at several times as fast
-_MARK_BITS = 22
 _MOST_TOGETHER = 256  # rows here times rows there with one pair; what is in more of them says nothing
 
 Places = NDArray[np.intp]
@@ -97,15 +97,32 @@ class RowPairs:
         return np.repeat(np.arange(len(self.table)), self.table[:, 3])
 
     @cached_property
+    def _ends(self) -> Counts:
+        """(n_rows,): where each row's hashes end."""
+        return np.cumsum(self.table[:, 3], dtype=np.int64)
+
+    def rows_of(self, places: Places) -> Places:
+        """The places of the rows of some hashes."""
+        return np.searchsorted(self._ends, places, side="right")
+
+    @cached_property
     def _along(self) -> Numbers:
         """(n_hashes,), in order: each hash behind its row's place."""
         return (self.rows.astype(np.uint64) << np.uint64(32)) | self.hashes
 
+    def own_shares(self) -> NDArray[np.float64]:
+        """(n_rows,): the estimated share of each row's pairs that are not its dataset's format."""
+        own = self.table[:, 3].astype(np.int64) << self.levels
+        return own / np.maximum(1, self.totals)
+
     def counts_at(self, places: Places, levels: Places) -> Counts:
         """How many hashes are left of each of these rows at its level."""
-        starts = places.astype(np.uint64) << np.uint64(32)
-        ends = starts + (np.uint64(1 << 32) >> levels.astype(np.uint64))
-        counts: Counts = np.searchsorted(self._along, ends) - np.searchsorted(self._along, starts)
+        counts: Counts = self.table[places, 3].astype(np.int64)
+        higher = np.flatnonzero(levels > self.levels[places])
+        if len(higher):
+            starts = places[higher].astype(np.uint64) << np.uint64(32)
+            ends = starts + (np.uint64(1 << 32) >> levels[higher].astype(np.uint64))
+            counts[higher] = np.searchsorted(self._along, ends) - np.searchsorted(self._along, starts)
         return counts
 
     def without(self, others: Iterable["RowPairs"]) -> "RowPairs":
@@ -272,8 +289,7 @@ class RowMatcher:
         self._rules = rules
         order = np.argsort(mine.hashes, kind="stable")
         self._hashes, self._rows = mine.hashes[order], mine.rows[order]
-        self._marks = np.zeros(1 << _MARK_BITS, dtype=np.bool_)
-        self._marks[mine.hashes & np.uint32((1 << _MARK_BITS) - 1)] = True
+        self._known = Filter(mine.hashes)
 
     def matches(self, theirs: RowPairs) -> tuple[Places, Hashes]:
         """The places of the rows that are in ``theirs``, in order, and the line there of the most alike."""
@@ -308,7 +324,7 @@ class RowMatcher:
 
     def _together(self, theirs: RowPairs) -> tuple[Counts, Places, Places]:
         """Each hash that is in a row here and in one there: itself, and the places of both rows."""
-        near = np.flatnonzero(self._marks[theirs.hashes & np.uint32((1 << _MARK_BITS) - 1)])
+        near = self._known.among(theirs.hashes)
         hashes = theirs.hashes[near]
         order = np.argsort(hashes, kind="stable")
         near, hashes = near[order], hashes[order]
@@ -322,5 +338,5 @@ class RowMatcher:
         return (
             np.repeat(hashes, here).astype(np.int64),
             self._rows[places],
-            np.repeat(theirs.rows[near], here),
+            np.repeat(theirs.rows_of(near), here),
         )

@@ -16,7 +16,9 @@ answer is nobody's.
 What a dataset's answers, or the turns before short ones, have in common is their format, such as a task's
 instruction, and nobody's: shingles that are in more than ``FORMAT_SHARE`` of a dataset's different answers,
 and in more than ``FORMAT_ANSWERS``, are left out before sampling. Else three rows with somebody's instruction
-would match all of theirs.
+would match all of theirs. Where less than ``TEMPLATE_SHARE`` of a row's pairs of words are its own and not
+its dataset's format (``row_pairs.py``), as in a worked sum, all of an answer's words must be the same: two
+honest miners with one template fill a slot with the same now and then, and hardly ever all.
 
 The hashes depend on a secret key, so nobody can tell which few words to change. Sketches are comparable only
 under the same key. Beside them is what every validator keeps alike: the rows' pairs (``row_pairs.py``).
@@ -39,6 +41,7 @@ NEEDED = 3
 MIN_WORDS = 12
 FORMAT_SHARE = 0.01
 FORMAT_ANSWERS = 8
+TEMPLATE_SHARE = 0.25
 ANSWER_BITS = 5
 
 _COLUMNS = 2 + HASHES
@@ -129,6 +132,7 @@ class Sketcher:
         self._waiting: list[tuple[int, int, int, list[str]]] = []  # line, tokens, salt, words
         self._waiting_letters = 0
         self._answers: list[Table] = []  # of each batch: lines and tokens, (n_answers, 2)
+        self._texts: list[Numbers] = []  # of each batch: a number for each answer's words
         self._candidates: list[tuple[NDArray[np.int64], Table]] = []  # and how many hashes each has; these
 
     def add(self, line: int, row: Row, assistant_tokens: int) -> None:
@@ -163,6 +167,8 @@ class Sketcher:
         counts = np.concatenate([counts for counts, _ in self._candidates])
         hashes = np.concatenate([hashes for _, hashes in self._candidates])
         table = np.column_stack([answers, _without_format(counts, hashes)])
+        of_template = np.isin(table[:, 0], rows.lines[rows.own_shares() < TEMPLATE_SHARE])
+        table[of_template, 2:] = _salted(table[of_template, 2:], np.concatenate(self._texts)[of_template])
         enough = np.count_nonzero(table[:, 2:], axis=1) >= NEEDED
         return Sketch(self._assistant_tokens, table[enough], rows)
 
@@ -186,6 +192,7 @@ class Sketcher:
         hashes = self._word_hashes([word for words in texts for word in words])
         shingles, answers = self._shingles(hashes, ends, np.array(salts, dtype=np.uint64))
         self._answers.append(np.array([lines, tokens], dtype=np.uint32).T)
+        self._texts.append(_sums(shingles, answers, len(texts)))
         self._candidates.append(_smallest(shingles, answers, len(texts)))
 
     def _word_hashes(self, words: list[str]) -> Numbers:
@@ -254,6 +261,20 @@ def _without_format(counts: NDArray[np.int64], hashes: Table) -> Table:
     table = np.zeros((len(counts), HASHES), dtype=np.uint32)
     table[answers[kept], rank[kept]] = hashes[kept]
     return table
+
+
+def _sums(shingles: Numbers, answers: NDArray[np.int64], count: int) -> Numbers:
+    """(count,): a number for all shingles of each answer, with repetitions; ``answers`` are in order."""
+    done = np.append(np.uint64(0), np.cumsum(_scrambled(shingles)))
+    ends = np.searchsorted(answers, np.arange(count + 1))
+    sums: Numbers = done[ends[1:]] - done[ends[:-1]]
+    return sums
+
+
+def _salted(hashes: Table, salts: Numbers) -> Table:
+    """Others in their place, the same for the same salt only. 0 stays."""
+    salted = np.maximum(_scrambled(hashes + salts[:, None]).astype(np.uint32), 1)
+    return np.where(hashes > 0, salted, np.uint32(0))
 
 
 def _rank(owners: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -20,8 +20,13 @@ _MOST_WITH_A_PROBE = 64  # the first of those that have it
 _FIRST_WITH_A_PROBE = 4  # and of them, those that count as a place where it may be from
 _MOST_FOLLOWED = 8
 
-_WITH_PROBE = "SELECT content FROM probes WHERE hash = ? ORDER BY content LIMIT ?"
-_NEWEST_WITH_PROBE = "SELECT content FROM probes WHERE hash = ? ORDER BY content DESC LIMIT ?"
+# For each look-up its place among them, and the contents that have it: the oldest or the newest ones.
+_WITH_PROBES, _NEWEST_WITH_PROBES = (
+    "SELECT asked.key AS place, p.content FROM json_each(:lookups) AS asked JOIN probes AS p"
+    " ON p.hash = asked.value AND p.content IN ("
+    f"SELECT content FROM probes WHERE hash = asked.value ORDER BY content {order} LIMIT :most)"
+    for order in ("ASC", "DESC")
+)
 _KNOWN = """
 SELECT n.id, c.content_hash, c.hotkey, c.block, c.uid,
     CASE WHEN s.borrowed_tokens <= :witness_share * s.assistant_tokens THEN w.coldkey END AS witness
@@ -128,10 +133,9 @@ class SketchIndex:
         self, claim: Claim, sketch: Sketch, rules: Overlap, owners: Owners | None, epoch: int | None = None
     ) -> Iterator[Holding]:
         """What the dataset may have something of, in order of seniority; ``epoch``: what was new in it."""
-        sql = _WITH_PROBE if epoch is None else _NEWEST_WITH_PROBE
-        probed: list[tuple[int, int]] = []  # which look-up, and a content that has it
-        for place, each in enumerate(sketch.lookups().tolist()):
-            probed += [(place, row[0]) for row in self._database.read(sql, (each, _MOST_WITH_A_PROBE))]
+        sql = _WITH_PROBES if epoch is None else _NEWEST_WITH_PROBES
+        asked = {"lookups": json.dumps(sketch.lookups().tolist()), "most": _MOST_WITH_A_PROBE}
+        probed = [tuple(row) for row in self._database.read(sql, asked)]
         lookups, ids = np.array(probed, dtype=np.int64).reshape(-1, 2).T
         for known, witness in self._most_hit(claim, rules, owners or {}, epoch, lookups, ids):
             yield Holding(known, self._sketch(known.content_hash), witness)

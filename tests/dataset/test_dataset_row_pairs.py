@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flockoff.competition import Overlap
-from flockoff.dataset import Claim, Holding, Sketch, borrowed, near_duplicate_fault
+from flockoff.dataset import Borrowed, Claim, Holding, Sketch, borrowed, near_duplicate_fault
 from flockoff.dataset.row_pairs import KEPT, MOST_LEVEL, RowMatcher, RowPairer, RowPairs
 from flockoff.records import Row, Turn
 from tests.support.dataset_texts import row_of
@@ -103,17 +103,27 @@ def function(draw: random.Random) -> Row:
     return row_of(f"Write a function that filters {things} by {limit}.", answer)
 
 
+def looked_at(mine: Sequence[Row], theirs: Sequence[Row]) -> Borrowed:
+    known = [Holding(Claim("theirs", "they", 1, 0), sketch_of(theirs))]
+    return borrowed(sketch_of(mine), Claim("mine", "me", 2, 0), known, RULES)
+
+
 @pytest.mark.parametrize("template", [equation, function])
-def test_row_pairs_template_with_few_slots_makes_no_copier_of_whoever_has_it_too(
+def test_row_pairs_who_has_the_same_template_is_no_copier_but_who_copies_filled_in_rows_is(
     template: Callable[[random.Random], Row],
 ) -> None:
     mine, theirs = ([template(random.Random(f"{who} {n}")) for n in range(400)] for who in "ab")
-    known = [Holding(Claim("theirs", "they", 1, 0), sketch_of(theirs))]
-    looked_at = borrowed(sketch_of(mine), Claim("mine", "me", 2, 0), known, RULES)
-    assert len(looked_at.lines) < 0.4 * len(mine)
-    assert not any(answer.agreed for answer in looked_at.answers)  # so no fault, were it all of them
-    copied = borrowed(sketch_of(theirs[::-1]), Claim("mine", "me", 2, 0), known, RULES)
-    assert len(copied.lines) > 0.95 * len(mine)
+    assert len(looked_at(mine, theirs).lines) <= 0.02 * len(mine)
+    assert len(looked_at(theirs[::-1], theirs).lines) > 0.95 * len(theirs)
+    third = looked_at([*mine[:200], *theirs[:100]], theirs)  # the template is still nobody's
+    assert len([line for line in third.lines if line > 200]) > 0.95 * 100
+    assert len([line for line in third.lines if line <= 200]) <= 0.02 * 200
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_row_pairs_honest_rows_with_much_in_common_are_nobodys_by_their_answers_either(name: str) -> None:
+    mine, theirs = HONEST[name]()
+    assert len(looked_at(mine, theirs).lines) <= (0 if "squatter" in name else 0.02 * len(mine))
 
 
 def test_row_pairs_rows_are_where_they_were_told_to_be() -> None:
@@ -189,8 +199,8 @@ def borderline() -> list[list[Row]]:
 
 def is_near_duplicate(mine: Sketch, theirs: Sketch) -> bool:
     known = [Holding(Claim("victim", "victim", 1, 0), theirs)]
-    looked_at = borrowed(mine, Claim("mine", "me", 2, 0), known, RULES)
-    return near_duplicate_fault(looked_at, RULES, rows_left=1) is not None
+    found_here = borrowed(mine, Claim("mine", "me", 2, 0), known, RULES)
+    return near_duplicate_fault(found_here, RULES, rows_left=1) is not None
 
 
 @pytest.mark.slow
@@ -208,7 +218,7 @@ def test_row_pairs_what_only_a_key_shows_is_left_out_but_no_fault() -> None:
     sketch, mine = sketch_of(rows), sketch_of(rows)
     hidden = replace(mine, rows=replace(mine.rows, hashes=mine.rows.hashes ^ np.uint32(1)))
     known = [Holding(Claim("victim", "victim", 1, 0), sketch)]
-    looked_at = borrowed(hidden, Claim("mine", "me", 2, 0), known, RULES)
-    assert len(looked_at.lines) >= 38
-    assert near_duplicate_fault(looked_at, RULES, rows_left=1) is None
-    assert near_duplicate_fault(looked_at, RULES, rows_left=0) is not None
+    found_here = borrowed(hidden, Claim("mine", "me", 2, 0), known, RULES)
+    assert len(found_here.lines) >= 38
+    assert near_duplicate_fault(found_here, RULES, rows_left=1) is None
+    assert near_duplicate_fault(found_here, RULES, rows_left=0) is not None

@@ -26,6 +26,11 @@ seventeen eighteen nineteen
 _MORSE = """
 .- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --..
 """
+_SOUNDS = (
+    *(("ph", "f"), ("ck", "k"), ("qu", "kw"), ("x", "ks"), ("c(?=[eiy])", "s"), ("c(?!h)", "k")),
+    *(("tion", "shun"), ("ight", "ite"), ("ee|ea", "ee"), ("oo|ou", "oo"), ("wh", "w"), ("kn", "n")),
+    *((r"([bdfglmnprst])\1", r"\1"), ("s\\b", "z"), ("y\\b", "ee"), ("g(?=[eiy])", "j")),
+)
 # Word for word: the small words, and some of the commonest others.
 _GERMAN = """
 the=die a=eine an=ein and=und or=oder but=aber if=wenn is=ist are=sind was=war were=waren be=sein it=es
@@ -115,6 +120,31 @@ def _doubled(word: str, _: Random) -> str:
 def _a_letter_dropped(word: str, draw: Random) -> str:
     at = draw.randrange(1, len(word) - 1) if len(word) > 3 else len(word)
     return word[:at] + word[at + 1 :]
+
+
+def _a_letter_added(word: str, draw: Random) -> str:
+    at = draw.randrange(1, len(word)) if len(word) > 2 else len(word)
+    return word[:at] + draw.choice(ascii_lowercase) + word[at:]
+
+
+def _a_letter_replaced(word: str, draw: Random) -> str:
+    at = draw.randrange(1, len(word)) if len(word) > 2 else len(word)
+    return word[:at] + draw.choice(ascii_lowercase) * (at < len(word)) + word[at + 1 :]
+
+
+def _first_moved(word: str, _: Random) -> str:
+    return word[1:] + word[:1]
+
+
+def _neighbours_transposed(word: str, _: Random) -> str:
+    """The first two letters, the next two, and so on."""
+    return "".join(word[at : at + 2][::-1] for at in range(0, len(word), 2))
+
+
+def _as_it_sounds(word: str, _: Random) -> str:
+    for written, told in _SOUNDS:
+        word = re.sub(written, told, word)
+    return word
 
 
 def _pig_latin(word: str, _: Random) -> str:
@@ -212,6 +242,18 @@ SPELLED: dict[str, Disguise] = {
     "a vowel changed in every word": under_its_question(_each_word(_a_vowel_changed)),
     "vowels dropped": under_its_question(_each_word(_vowels_dropped)),
     "letters doubled": under_its_question(_each_word(_doubled)),
+    "a letter added to every word": under_its_question(_each_word(_a_letter_added)),
+    "a letter replaced in every word": under_its_question(_each_word(_a_letter_replaced)),
+    "first letters dropped": under_its_question(_each_word(lambda word, _: word[len(word) > 3 :])),
+    "last letters dropped": under_its_question(
+        _each_word(lambda word, _: word[: len(word) - (len(word) > 3)])
+    ),
+    "a syllable added to every word": under_its_question(_each_word(lambda word, _: f"{word}o")),
+    "every vowel an e": under_its_question(_each_word(lambda word, _: re.sub("[aiou]", "e", word))),
+    "as it sounds": under_its_question(_each_word(_as_it_sounds)),
+    "letters sorted within words": under_its_question(_each_word(lambda word, _: "".join(sorted(word)))),
+    "letters of words transposed by twos": under_its_question(_each_word(_neighbours_transposed)),
+    "first letters moved to the end": under_its_question(_each_word(_first_moved)),
     "words cut by spaces": under_its_question(_each_word(_cut_by_space)),
     "words joined by zero width": under_its_question(lambda answer, _: "\u200b".join(answer.split())),
     "small words in German": under_its_question(_each_word(_german)),
