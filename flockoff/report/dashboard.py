@@ -25,6 +25,7 @@ HOST = "127.0.0.1"
 _OWN_NAMES = frozenset({"127.0.0.1", "localhost"})
 _NEWS_SECONDS = 1.0  # for which a response is cached
 _CLIENT_SECONDS = 10.0  # time limit for a request
+_LOOK_SECONDS = 0.05  # for the end
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -50,7 +51,7 @@ def dashboard(ledger_path: Path, port: int | None, rules: Competition) -> Iterat
             f"The dashboard cannot be served on {HOST}:{port}: {error.strerror}.",
             remedy="Give another port with --dashboard.",
         ) from error
-    thread = threading.Thread(target=server.serve_forever, name="dashboard")
+    thread = threading.Thread(target=server.serve_forever, args=[_LOOK_SECONDS], name="dashboard")
     thread.start()
     log.info("Dashboard: http://%s:%d/", HOST, server.server_port)
     try:

@@ -2,8 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import psutil
@@ -102,58 +104,71 @@ def succeeds(call: Callable[[SubtensorChain], object], chain: SubtensorChain) ->
     return True
 
 
+def at_once(check: Callable[[str], None], names: Sequence[str]) -> None:
+    """``check`` each name in a thread of its own, so that all wait together."""
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(check, names))
+
+
 # --- the node is away ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "fault"),
-    [*((name, fault) for name in CALLS for fault in ("refuse", "stall")), ("snapshot", "restart")],
+    ("fault", "names"), [("refuse", list(CALLS)), ("stall", list(CALLS)), ("restart", ["snapshot"])]
 )
 def test_call_node_away_is_transient_in_time_and_works_on_the_same_object_afterwards(
-    bench: Bench, name: str, fault: str
+    bench: Bench, fault: str, names: list[str]
 ) -> None:
-    chain = bench.open(SHORT_SECONDS, SHORT_SECONDS)
-    assert within(20, lambda: succeeds(CALLS["block"], chain))
+    chains = {name: bench.open(SHORT_SECONDS, SHORT_SECONDS) for name in names}
+    for chain in chains.values():
+        assert within(20, partial(succeeds, CALLS["block"], chain))
+
+    def fails(name: str) -> None:
+        started = time.monotonic()
+        with pytest.raises(ChainTransient, match=bench.node.endpoint):
+            CALLS[name](chains[name])
+        assert time.monotonic() - started < 15
+
     bench.node.faults.inject(fault, {"seconds": "60"})
-    started = time.monotonic()
-
-    with pytest.raises(ChainTransient, match=bench.node.endpoint):
-        CALLS[name](chain)
-
-    assert time.monotonic() - started < 15
+    at_once(fails, names)
     bench.node.faults.heal()
-    assert within(60, lambda: succeeds(CALLS[name], chain))
-    chain.close()
+    for name, chain in chains.items():
+        assert within(60, partial(succeeds, CALLS[name], chain)), name
+        chain.close()
 
 
-@pytest.mark.parametrize("name", CALLS)
-def test_call_connection_dropped_before_it_works_by_a_new_one(
-    bench: Bench, chain: SubtensorChain, name: str
-) -> None:
-    chain.block()
+def test_call_connection_dropped_before_it_works_by_a_new_one(bench: Bench) -> None:
+    chains = {name: bench.open() for name in CALLS}
+    for chain in chains.values():
+        chain.block()
     bench.node.faults.drop()
 
-    assert within(20, lambda: succeeds(CALLS[name], chain))
+    for name, chain in chains.items():
+        assert within(20, partial(succeeds, CALLS[name], chain)), name
+        chain.close()
 
 
-@pytest.mark.parametrize("name", ["snapshot", "set_weights", "wait_for_block"])
-def test_call_stalled_node_at_a_stop_is_interrupted(
-    bench: Bench, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_call_stalled_node_at_a_stop_is_interrupted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flockoff.chain.connection.STOP_SECONDS", 0.3)
     stop = threading.Event()
-    endpoint, netuid = bench.node.endpoint, bench.subnet.netuid
-    chain = open_chain(endpoint=endpoint, netuid=netuid, wallet=bench.subnet.validators[0], stop=stop)
-    chain.block()
+    endpoint, netuid, wallet = bench.node.endpoint, bench.subnet.netuid, bench.subnet.validators[0]
+    names = ("snapshot", "set_weights", "wait_for_block")
+    chains = {name: open_chain(endpoint=endpoint, netuid=netuid, wallet=wallet, stop=stop) for name in names}
+    for chain in chains.values():
+        chain.block()
+
+    def is_interrupted(name: str) -> None:
+        with pytest.raises(Interrupted):
+            CALLS[name](chains[name])
+        with pytest.raises(Interrupted):  # nor does what is begun after the stop hang
+            CALLS[name](chains[name])
+
     bench.node.faults.stall(seconds=60)
     threading.Timer(0.2, stop.set).start()
-
-    with pytest.raises(Interrupted):
-        CALLS[name](chain)
-    with pytest.raises(Interrupted):  # nor does what is begun after the stop hang
-        CALLS[name](chain)
+    at_once(is_interrupted, names)
     bench.node.faults.heal()
-    chain.close()
+    for chain in chains.values():
+        chain.close()
 
 
 @pytest.mark.slow
@@ -305,8 +320,8 @@ def test_sending_connection_lost_is_transient_sent_once_and_the_chain_knows(
     with pytest.raises(ChainTransient, match="read the chain before sending it again"):
         sending.send(chain)
 
-    landed = within(10 if taken else 0.5, lambda: sending.mark(chain) != before)
-    assert landed == taken
+    bench.node.advance(2)
+    assert within(10, lambda: (sending.mark(chain) != before) == taken)
     assert bench.submissions == sent + (1 if taken else 0)  # what is lost on the way is not counted
 
 
@@ -352,7 +367,8 @@ def test_sending_in_a_block_that_is_rolled_back_is_transient_and_sent_once(
     thread.join()
 
     bench.node.faults.heal()
-    assert within(10 if keep else 0.5, lambda: sending.mark(watcher) != before) == keep
+    bench.node.advance(2)
+    assert within(10, lambda: (sending.mark(watcher) != before) == keep)
     assert bench.submissions == sent + 1
     watcher.close()
 

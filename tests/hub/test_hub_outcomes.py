@@ -15,7 +15,7 @@ from tests.support.hub_operations import CONTENT, OPERATIONS, Ground, prepare_gr
 from tests.support.hub_users import HASTE, Owner
 
 FEW = replace(HASTE, tries=2)
-BRIEF = replace(FEW, timeout=0.15, grace=0.2)  # for faults that are noticed by the time they take
+BRIEF = replace(FEW, timeout=0.05, grace=0.1)  # for faults that are noticed by the time they take
 SLOW = ("drip", "silence")
 LIMIT = 15.0  # seconds: two tries of three requests, on a busy machine
 

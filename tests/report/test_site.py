@@ -1,10 +1,9 @@
 """A subnet's static page: its content, its safety, and that it is written atomically."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from tests.report.test_report_page import HOSTILE, Texts
 from tests.support.grown_ledger import NETUID, NOW, RULES, grow
 from tests.support.subnets import snapshot_of
 from tests.support.views import large_view, view_of
+from tests.support.web import web_server
 
 NUMBERS = {
     "netuid": 1,
@@ -36,21 +36,8 @@ NUMBERS = {
 
 @contextmanager
 def serving(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer(self)
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with web_server(answer) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 def sending(body: bytes, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:

@@ -5,7 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.support.web import web_server
 
 
 @dataclass
@@ -27,24 +29,16 @@ def running_post() -> Iterator[Post]:
     found = Post()
     found.gate.set()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            found.gate.wait()
-            found.refuse -= 1
-            if found.refuse < 0:
-                found.told.append(body)
-            self.send_response(200 if found.refuse < 0 else 500)
-            self.end_headers()
+    def take(request: BaseHTTPRequestHandler) -> None:
+        body = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
+        found.gate.wait()
+        found.refuse -= 1
+        if found.refuse < 0:
+            found.told.append(body)
+        request.send_response(200 if found.refuse < 0 else 500)
+        request.end_headers()
 
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    found.url = f"json://ann:hunter2hunter2@127.0.0.1:{server.server_port}/private-path"
-    yield found
-    found.gate.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with web_server(take) as port:
+        found.url = f"json://ann:hunter2hunter2@127.0.0.1:{port}/private-path"
+        yield found
+        found.gate.set()

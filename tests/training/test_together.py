@@ -1,8 +1,11 @@
 """Torch's private functions for many tensors do what their names say."""
 
+import pytest
 import torch
 
 from flockoff.training.together import add_each, copy_each
+
+pytestmark = pytest.mark.slow  # it imports torch
 
 
 def test_copy_each_converts_and_add_each_scales() -> None:
