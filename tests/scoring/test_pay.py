@@ -1,5 +1,7 @@
 """Pay by distance: the properties that the README promises, and the bounds on hiding quality."""
 
+import math
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -49,6 +51,41 @@ def test_records_beat_all_that_was_before_them() -> None:
     assert records(win_matrix(losses, blocks, 0.005), blocks).tolist() == [False, False, False, False, True]
     losses, blocks = losses[:4], blocks[:4]
     assert records(win_matrix(losses, blocks, 0.005), blocks).tolist() == [True, False, True, True]
+
+
+def pay_step_by_step(losses: list[float], blocks: list[int], rules: Scoring) -> list[float]:
+    """Pay by distance as the README words it, one dataset and one prize after the other."""
+    n = len(losses)
+    wins = win_matrix(np.array(losses), np.array(blocks), rules.timestamp_epsilon)
+    is_record = [all(wins[i, j] for j in range(n) if blocks[j] < blocks[i]) for i in range(n)]
+    ranked = sorted(range(n), key=lambda i: (losses[i], not is_record[i]))
+    distance = [0.0]
+    for better, worse in pairwise(losses[i] for i in ranked):
+        g = (1 - (better / worse if worse > 0 else 1)) / rules.timestamp_epsilon
+        distance.append(distance[-1] + (g if g <= 1 else 3 - 4 / (g + 1)))
+    weight = [
+        (1 + rules.head_start * is_record[i]) * math.exp(d / rules.crowd_scale)
+        for i, d in zip(ranked, distance, strict=True)
+    ]
+    heights = [math.exp(-x / rules.prize_scale) for x in [*distance, distance[-1] + rules.crowd_scale]]
+    pay = [0.0] * n
+    for last in range(n):
+        prize = (heights[last] - heights[last + 1]) / (heights[0] - heights[-1])
+        for rank in range(last + 1):
+            pay[rank] += prize / n if last == n - 1 else prize * weight[rank] / sum(weight[: last + 1])
+    for rank in range(1, n):
+        first = rank
+        while first > 0 and pay[first - 1] < max(pay[first : rank + 1]):
+            first -= 1
+            pay[first : rank + 1] = [sum(pay[first : rank + 1]) / (rank + 1 - first)] * (rank + 1 - first)
+    return [pay[ranked.index(i)] for i in range(n)]
+
+
+@given(epochs)
+def test_pay_is_the_readmes_formula(datasets: list[tuple[float, int]]) -> None:
+    losses, blocks = arrays(datasets)
+    expected = pay_step_by_step(losses.tolist(), blocks.tolist(), RULES)
+    assert epoch_pay(losses, blocks, RULES) == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
 @given(epochs)
