@@ -337,6 +337,14 @@ Epochs = Annotated[
         help="Stop after N epochs.",
     ),
 ]
+FromNextEpoch = Annotated[
+    bool,
+    _flag(
+        "--from_next_epoch",
+        group=_EPOCHS,
+        help="Begin with the next epoch, and load the base model meanwhile.",
+    ),
+]
 Workers = Annotated[
     int | str | None,
     _flag(

@@ -179,6 +179,7 @@ class ValidatorSettings:
     blocks_per_epoch: flags.BlocksPerEpoch  # None: the subnet's own tempo
     block_threshold: flags.BlockThreshold
     epochs: flags.Epochs  # None: for ever
+    from_next_epoch: flags.FromNextEpoch = False
     cache_dir: flags.CacheDir
     data_dir: flags.DataDir
     eval_data_dir: flags.EvalDataDir

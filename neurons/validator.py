@@ -50,7 +50,8 @@ def validate(settings: ValidatorSettings, stop: threading.Event) -> int:
             ),
             assemble.open_validator(settings, stop, metrics) as validator,
         ):
-            return 0 if run_epochs(validator, settings.epochs) else 1
+            all_set = run_epochs(validator, settings.epochs, from_next=settings.from_next_epoch)
+            return 0 if all_set else 1
     except Interrupted:
         log.info("Stopped on request. A restart continues where it left off.")
         return 0

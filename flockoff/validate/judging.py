@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from typing import Any
@@ -61,6 +61,26 @@ def judge_all(
     _Judge(validator, epoch, queue, clock, sights).judge()
 
 
+def measure_base_loss(validator: Validator, should_stop: Callable[[], bool]) -> None:
+    """Measure the base model's loss without any adapter, for comparison."""
+
+    def on_progress(progress: Progress) -> None:
+        log.debug("base model: %s %d/%d", progress.phase, progress.done, progress.total)
+
+    try:
+        base = validator.evaluator.base_loss(on_progress=on_progress, should_stop=should_stop)
+    except EvaluationStopped:
+        return
+    except EvaluationFault as fault:
+        log.warning("The base model's loss could not be measured: %s", fault)
+        return
+    if base != validator.ledger.base_loss():
+        validator.ledger.record_base_loss(base)
+    validator.metrics.base_loss.set(base.loss)
+    about = event("base_loss", loss=base.loss, tokens=base.eval_tokens)
+    log.info("base model: eval loss %.6f over %d assistant tokens", base.loss, base.eval_tokens, extra=about)
+
+
 class _Judge:
     def __init__(
         self,
@@ -85,7 +105,7 @@ class _Judge:
         validator = self._validator
         with Preparation(validator) as preparation, Evaluations(validator, self._epoch) as evaluations:
             self._have_prepared(preparation)
-            self._measure_base_loss()  # while the datasets arrive
+            measure_base_loss(validator, self._clock.over)  # while the datasets arrive
             log_forecast(validator, self._epoch, self._queue, self._clock)
             while self._jobs and not self._clock.over():
                 self._have_prepared(preparation)
@@ -105,28 +125,6 @@ class _Judge:
             evaluations.stop()  # the unfinished end within moments
             for job in [job for job in self._jobs if job.measurement is not None]:
                 self._go_on(job, evaluations)
-
-    def _measure_base_loss(self) -> None:
-        """Measure the base model's loss without any adapter, for comparison."""
-        validator = self._validator
-
-        def on_progress(progress: Progress) -> None:
-            log.debug("base model: %s %d/%d", progress.phase, progress.done, progress.total)
-
-        try:
-            base = validator.evaluator.base_loss(on_progress=on_progress, should_stop=self._clock.over)
-        except EvaluationStopped:
-            return
-        except EvaluationFault as fault:
-            log.warning("The base model's loss could not be measured: %s", fault)
-            return
-        if base != validator.ledger.base_loss():
-            validator.ledger.record_base_loss(base)
-        validator.metrics.base_loss.set(base.loss)
-        about = event("base_loss", loss=base.loss, tokens=base.eval_tokens)
-        log.info(
-            "base model: eval loss %.6f over %d assistant tokens", base.loss, base.eval_tokens, extra=about
-        )
 
     # --- what is next ------------------------------------------------------------------------------------
 

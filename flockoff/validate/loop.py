@@ -15,6 +15,7 @@ from flockoff.scoring import epoch_of, epoch_seed
 from flockoff.text import counted
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.first_sight import FirstSight
+from flockoff.validate.judging import measure_base_loss
 from flockoff.validate.one_epoch import run_epoch
 from flockoff.validate.validator import Validator
 from flockoff.validate.weights import NOT_SET
@@ -22,29 +23,36 @@ from flockoff.validate.weights import NOT_SET
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 6.0  # times the first pause, while a fault lasts
-_LONGEST_SLEEP = 300.0
+_FAR_SECONDS = 300.0
+_LONGEST_SLEEP = 10  # blocks, while it is far off
 _SIGHT_SECONDS = 0.5  # between checks of the sketching in progress
 _LOOK_SECONDS = 5.0  # the longest wait that a stop request cannot cut short
 
 
-def run_epochs(validator: Validator, epochs: int | None) -> bool:
+def run_epochs(validator: Validator, epochs: int | None, *, from_next: bool = False) -> bool:
     """Run ``epochs`` epochs, or for ever for None; returns whether each of them set its weights.
 
+    ``from_next``: leave the epoch in progress alone, and load and measure the base model until the next.
     Waits out faults of the chain and the ledger's disk. Raises Interrupted when asked to stop, and faults
     that waiting does not fix: NotRegistered, UsageError, LedgerError, SetupError if the base model cannot be
     used.
     """
     with FirstSight(validator) as sights:
-        return _run_epochs(validator, epochs, sights)
+        return _run_epochs(validator, epochs, sights, from_next)
 
 
-def _run_epochs(validator: Validator, epochs: int | None, sights: FirstSight) -> bool:
+def _run_epochs(validator: Validator, epochs: int | None, sights: FirstSight, skips_first: bool) -> bool:
     run = _Run(validator)
     tries = 0
     while epochs is None or run.finished < epochs:
         try:
             status = validator.chain.epoch_status()
             epoch = _epoch(validator, status)
+            if skips_first:
+                run.skip(epoch)
+                measure_base_loss(validator, validator.stop.is_set)
+                skips_first = False
+                continue  # it took a while
             clock = run.enter(epoch, status)
             if clock is not None:
                 outcome = run_epoch(validator, epoch, clock, sights)
@@ -53,11 +61,7 @@ def _run_epochs(validator: Validator, epochs: int | None, sights: FirstSight) ->
                     tell(epoch.start_block)
             tries = 0
             if epochs is None or run.finished < epochs:
-                log.info(
-                    "Waiting for the next epoch, from block %d.",
-                    epoch.end_block,
-                    extra=event("waiting", block=epoch.end_block),
-                )
+                run.say_waiting(epoch.end_block)
                 _wait_for_block(validator, epoch.end_block, status.seconds_per_block, sights)
         except (ChainTransient, ChainPruned, LedgerUnavailable) as fault:
             tries += 1
@@ -80,6 +84,10 @@ class _Run:
         self.all_set = True
         self._last: int | None = None  # start block of the last epoch left
         self._clock: EpochClock | None = None  # of the current epoch
+        self._awaited: int | None = None  # the block that the log says is waited for
+
+    def skip(self, epoch: Epoch) -> None:
+        self._last = epoch.start_block
 
     def enter(self, epoch: Epoch, status: EpochStatus) -> EpochClock | None:
         """The clock of ``epoch``, or None if it was already left."""
@@ -112,6 +120,11 @@ class _Run:
             self.finished += 1
             self.all_set &= outcome
 
+    def say_waiting(self, block: int) -> None:
+        if block != self._awaited:
+            self._awaited = block
+            log.info("Waiting for the next epoch, from block %d.", block, extra=event("waiting", block=block))
+
     def say(self, fault: Fault, pause: float, tries: int) -> None:
         """Log a fault that is being waited out: as an error if weights are due."""
         self._validator.metrics.note(fault)
@@ -135,15 +148,16 @@ def _epoch(validator: Validator, status: EpochStatus) -> Epoch:
 
 
 def _wait_for_block(validator: Validator, block: int, seconds_per_block: float, sights: FirstSight) -> None:
-    """Wait for ``block``: by sleeping while it is far off, then by subscription. Meanwhile ``sights``
-    continues. Returns early now and then, so that the caller notices if the epoch's start has moved.
+    """Wait for ``block``: by sleeping, then by subscription. Meanwhile ``sights`` continues. While the block
+    is far off this returns early now and then, so that the caller notices if the epoch's start has moved.
     """
     seconds = (block - validator.chain.block() - 2) * seconds_per_block
-    until = time.monotonic() + min(max(0.0, seconds), _LONGEST_SLEEP)
+    is_far = seconds > _FAR_SECONDS
+    until = time.monotonic() + (_LONGEST_SLEEP * seconds_per_block if is_far else max(0.0, seconds))
     while sights.step() and (left := until - time.monotonic()) > 0:
         _pause(validator, min(left, _SIGHT_SECONDS))
     _pause(validator, max(0.0, until - time.monotonic()))
-    while seconds <= _LONGEST_SLEEP and not validator.chain.wait_for_block(block, timeout=_LOOK_SECONDS):
+    while not is_far and not validator.chain.wait_for_block(block, timeout=_LOOK_SECONDS):
         sights.step()
         _pause(validator, 0)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from flockoff.errors import (
     UsageError,
 )
 from flockoff.ports import Chain
-from flockoff.records import Commitment, ModelId, Receipt, Verdict
+from flockoff.records import Commitment, Measurement, ModelId, Receipt, Verdict
 from flockoff.scoring import epoch_seed
 from flockoff.validate import run_epochs
 from tests.support.arena import EVALUATION_ANSWER, Arena, rows_about
@@ -59,6 +60,24 @@ def test_epoch_whole_good_wins_copy_and_broken_get_nothing(arena: Arena) -> None
     ]
     base = validator.ledger.base_loss()
     assert base is not None and base.loss == 2.0
+
+
+def test_epochs_from_the_next_one_on_leave_the_one_in_progress_alone(arena: Arena) -> None:
+    arena.submit(0, "good", loss=1.0)
+    arena.next_epoch()
+    in_progress = arena.epoch().start_block
+    validator = arena.validator()
+    measure = validator.evaluator.base_loss
+
+    def measure_until_the_next(**asked: Any) -> Measurement:
+        if arena.epoch().start_block == in_progress:
+            arena.next_epoch()
+        return measure(**asked)
+
+    validator.evaluator.base_loss = measure_until_the_next  # type: ignore[method-assign]
+    assert run_epochs(validator, 1, from_next=True)
+    assert validator.ledger.epoch(in_progress) is None
+    assert len(validator.ledger.evaluations(arena.epoch().start_block)) == 1
 
 
 def test_epoch_seed_follows_from_the_start_blocks_hash(arena: Arena) -> None:
