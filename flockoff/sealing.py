@@ -99,6 +99,30 @@ def seal(hub: HubClient, file: Path, repo_id: str, examined: Examined, weight: f
     return sealed
 
 
+def seal_competition(
+    hub: HubClient,
+    file: Path,
+    repo_id: str,
+    *,
+    public: Path,
+    rules_file: Path | None,
+    weight: float,
+    encoder: RowEncoder,
+    write: Path,
+) -> tuple[Examined, Competition]:
+    """A competition with ``file`` as its sealed set, written to ``write``: the rules of ``rules_file`` (None:
+    FLock OFF's own), whose public evaluation set is ``public``, and what ``examine`` and ``seal`` make.
+
+    Raises as those two and ``write_sealed_competition``.
+    """
+    rules = load_competition(rules_file)
+    if write.exists():
+        raise UsageError(f"{write} exists.", remedy="Name a new file.")
+    examined = examine(file, public, rules, weight, encoder)
+    sealed = seal(hub, file, repo_id, examined, weight)
+    return examined, write_sealed_competition(write, rules_file, rules, sealed)
+
+
 def publish(hub: HubClient, sealed: SealedSet, directory: Path) -> None:
     """Make a retired set's repo public, after verifying that it holds what was pinned.
 

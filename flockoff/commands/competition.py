@@ -16,9 +16,8 @@ from flockoff.errors import UsageError
 from flockoff.flags import CONTEXT, PROJECT_ROOT, AsJson, CacheDir, CommandGroup, CompetitionFile, FlagCommand
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
-from flockoff.sealing import examine, write_sealed_competition
+from flockoff.sealing import examine, seal_competition
 from flockoff.sealing import publish as make_public
-from flockoff.sealing import seal as pin
 from flockoff.settings import read_credentials
 from flockoff.text import counted
 
@@ -135,14 +134,19 @@ def seal(
 
     def program(stop: threading.Event) -> int:
         rules = load_competition(rules_file)
-        if write.exists():
-            raise UsageError(f"{write} exists.", remedy="Name a new file.")
         with closing(openers.open_hub(credentials, stop)) as hub:
             public = _public_file(rules, hub, cache_dir / "evaluation")
-            encoder = openers.open_encoder(rules, hub, cache_dir)
-            examined = examine(file, public, rules, weight, encoder)
-            sealed = pin(hub, file, repo, examined, weight)
-        made = write_sealed_competition(write, rules_file, rules, sealed)
+            examined, made = seal_competition(
+                hub,
+                file,
+                repo,
+                public=public,
+                rules_file=rules_file,
+                weight=weight,
+                encoder=openers.open_encoder(rules, hub, cache_dir),
+                write=write,
+            )
+        sealed = _sealed_of(made, write)
         if as_json:
             print_json({**asdict(examined), "sealed": asdict(sealed), "hash": competition_hash(made)})
             return 0
