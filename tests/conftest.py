@@ -18,7 +18,7 @@ from flockoff.flags import PROJECT_ROOT
 from tests.support.examples import QUICK, WHOLE
 from tests.support.warm_workers import close_server, forked_workers, server_address
 
-# Two processes test at once, on two cores: with two threads each, they would mostly wait for each other.
+# Several processes test at once: with several threads each, they would mostly wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -71,6 +71,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not _is_quick(config) or collection_path.suffix != ".py":
         return None
     return bool(_SLOW_AS_A_WHOLE.search(collection_path.read_text(encoding="utf-8"))) or None
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if _is_quick(session.config) and "torch" in sys.modules:
+        raise pytest.UsageError(
+            "A module with quick tests imports torch, which takes longer than a tenth of them: mark the module "
+            "slow as a whole, or import it inside its slow tests."
+        )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

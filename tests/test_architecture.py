@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sources import modules, nodes
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # A room imports only rooms of the lines above its own.
@@ -87,13 +89,6 @@ LAZY = {
 MAX_NEURON_LINES = 100
 
 
-@cache
-def modules() -> dict[str, ast.Module]:
-    """Every module's syntax tree, by its path from the root."""
-    paths = [*(ROOT / "flockoff").rglob("*.py"), *(ROOT / "neurons").rglob("*.py")]
-    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
-
-
 def room_of(path: str) -> str:
     parts = path.removesuffix(".py").split("/")
     return parts[0] if parts[0] == "neurons" else parts[1]
@@ -117,12 +112,16 @@ def imported(tree: ast.Module) -> Iterator[str]:
                 yield below[0]
 
 
-def imports() -> Iterator[tuple[str, str, str]]:
+@cache
+def imports() -> tuple[tuple[str, str, str], ...]:
     """(path, room, what it imports from outside that room)"""
-    for path, tree in modules().items():
-        room = room_of(path)
-        if room != "__init__":
-            yield from ((path, room, name) for name in imported(tree) if name != room)
+    return tuple(
+        (path, room, name)
+        for path, tree in modules().items()
+        if (room := room_of(path)) != "__init__"
+        for name in imported(tree)
+        if name != room
+    )
 
 
 def test_architecture_public_class_names_are_unique() -> None:
@@ -201,14 +200,12 @@ def test_architecture_importing_a_module_does_nothing() -> None:
 
 def test_architecture_imports_inside_functions_have_a_reason() -> None:
     found = set()
-    for tree in modules().values():
-        for function in ast.walk(tree):
-            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                for node in ast.walk(function):
-                    if isinstance(node, ast.Import):
-                        found |= {alias.name for alias in node.names}
-                    elif isinstance(node, ast.ImportFrom):
-                        found.add(node.module or "")
+    for _, function in (*nodes(ast.FunctionDef), *nodes(ast.AsyncFunctionDef)):
+        for node in ast.walk(function):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(node.module or "")
     of_packages = {name if name.startswith("flockoff") else name.partition(".")[0] for name in found}
     assert of_packages == LAZY.keys()
 
@@ -236,6 +233,7 @@ def test_architecture_commands_import_at_the_top() -> None:
     assert inside == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["--show-completion", "bash"]])
 def test_architecture_command_starts_without_any_room_or_heavy_library(arguments: list[str]) -> None:
     code = "import sys, flockoff.cli\ntry: flockoff.cli.main()\nfinally: print(*sys.modules, file=sys.stderr)"
@@ -299,6 +297,7 @@ def test_architecture_private_parts_of_libraries_are_used_in_one_file_each() -> 
     assert found == {"flockoff/hub/library.py", "flockoff/training/together.py"}
 
 
+@pytest.mark.slow
 def test_architecture_miner_imports_nothing_that_only_a_validator_needs() -> None:
     code = "import sys, neurons.miner; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)

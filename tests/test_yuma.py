@@ -312,6 +312,7 @@ def vectors(result: YumaResult) -> list[Floats]:
     ]
 
 
+@pytest.mark.slow
 @given(subnets())
 def test_run_epoch_any_subnet_stays_in_range_and_sums_to_one_or_nothing(inputs: YumaInputs) -> None:
     result = run_epoch(inputs)
@@ -331,6 +332,7 @@ def test_run_epoch_any_subnet_stays_in_range_and_sums_to_one_or_nothing(inputs: 
     assert counting[result.validator_permit & ~exempt].all()
 
 
+@pytest.mark.slow
 @given(subnets(), st.randoms(use_true_random=False))
 def test_run_epoch_renumbered_uids_get_the_same_values(inputs: YumaInputs, random: Random) -> None:
     n = len(inputs.stake)

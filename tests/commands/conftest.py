@@ -1,14 +1,12 @@
 """A ledger with a past, and the ``flockoff`` command on it."""
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from flockoff.cli import app
 from flockoff.errors import Reason
 from flockoff.openers import ledger_path
 from flockoff.records import Verdict, WeightsSet
@@ -25,6 +23,7 @@ from tests.support.ledger_records import (
     settlement,
 )
 from tests.support.playground import Playground, running_playground
+from tests.support.typed import typed_commands
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +67,9 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def command() -> Iterator[Callable[..., Result]]:
-    """Runs a command; logging is as before when the test ends."""
-    root, ours = logging.getLogger(), logging.getLogger("flockoff")
-    before = root.handlers[:], root.level, ours.level
-
-    yield lambda *arguments: CliRunner().invoke(app, [*arguments])
-    root.handlers[:], root.level, ours.level = before
+    """Runs a command."""
+    with typed_commands() as run:
+        yield run
 
 
 @pytest.fixture

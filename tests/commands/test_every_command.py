@@ -1,22 +1,20 @@
 """What all commands have in common."""
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.testing import Result
+from typer.testing import CliRunner, Result
 
 from flockoff import __version__
-from flockoff.cli import COMMANDS, CommandEntry, Deferred, app, main
+from flockoff.cli import COMMANDS, CommandEntry, Deferred, app
 from flockoff.launch import errors_as_json, tell_error
 from flockoff.logs import say_on_stderr
-from tests.support.forked import run_forked
 
 
 def commands(group: TyperGroup, before: str = "") -> Iterator[tuple[str, TyperCommand | TyperGroup]]:
@@ -160,6 +158,7 @@ def test_command_that_lacks_a_package_says_how_to_get_it(
         Deferred(CommandEntry("broken", "broken", "")).load()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
 @pytest.mark.parametrize("asked", ["--help", "--version", "plan --help"])
 def test_help_to_a_full_disk_is_one_line(asked: str) -> None:
@@ -170,6 +169,7 @@ def test_help_to_a_full_disk_is_one_line(asked: str) -> None:
     assert done.returncode == 1 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--json",)])
 def test_command_whose_reader_has_closed_the_pipe_ends_as_one_does(more: tuple[str, ...]) -> None:
     command = [sys.executable, "-c", "from flockoff.cli import main; main()", "competition", *more]
@@ -196,28 +196,16 @@ def test_fault_list_is_json_for_machines(command: Callable[..., Result]) -> None
 )
 def test_completion_knows_what_an_option_takes(typed: str, offered: str) -> None:
     words = f"flockoff {typed}"
-    done = run_forked(
-        completed,
-        (),
-        os.environ
-        | {
-            "_FLOCKOFF_COMPLETE": "complete_bash",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(len(words.split(" ")) - 1),
-        },
-    )
-    assert offered in done.said.splitlines()
-
-
-def completed(_arguments: Sequence[str]) -> None:
-    app(prog_name="flockoff")
+    asked = {
+        "_FLOCKOFF_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }
+    done = CliRunner().invoke(app, prog_name="flockoff", env=asked)
+    assert offered in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_shell_gets_its_completion(shell: str) -> None:
-    done = run_forked(shown, ("--show-completion", shell), os.environ)
-    assert done.status == 0 and "complet" in done.said.lower()
-
-
-def shown(_arguments: Sequence[str]) -> None:
-    main()
+def test_every_shell_gets_its_completion(shell: str, command: Callable[..., Result]) -> None:
+    done = command("--show-completion", shell)
+    assert done.exit_code == 0 and "complet" in done.stdout.lower()

@@ -45,6 +45,7 @@ def test_status_before_and_after_a_commitment(playground: Playground, status: Ca
     assert told["ledger"] is None  # the one in the data folder is another subnet's
 
 
+@pytest.mark.slow
 def test_status_of_anybody_by_uid_or_the_beginning_of_an_address(
     playground: Playground, flockoff: Callable[..., Result]
 ) -> None:

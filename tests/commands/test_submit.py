@@ -46,6 +46,7 @@ def init_flags(playground: Playground) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_miner_gets_from_chats_to_the_leaderboard_in_six_commands(
     playground: Playground, command: Command, home: Path
 ) -> None:

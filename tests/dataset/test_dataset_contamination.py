@@ -136,6 +136,7 @@ def test_answer_search_end_of_a_row_is_the_end() -> None:
     assert found(answers(ANSWER), [row_of("a", part) for part in parts]) == ()
 
 
+@pytest.mark.slow
 def test_answer_search_pieces_in_several_rows_are_found_together() -> None:
     (answer,) = (row.turns[-1].content for row in evaluation_rows()[4:5])
     parts = answer.split()
@@ -160,6 +161,7 @@ def test_answer_search_pieces_of_many_answers_in_a_row_are_found() -> None:
     assert not found(of, [row_of("Go on.", mosaic[: len(mosaic) // 4])], rules)
 
 
+@pytest.mark.slow
 def test_answer_search_pieces_count_together_for_what_they_hold() -> None:
     """Many rows from a few templates that share some words with an answer are not so many rows with it."""
     answer = evaluation_rows()[4].turns[-1].content.split()
@@ -274,6 +276,7 @@ def test_answer_search_empty_evaluation_set_finds_nothing() -> None:
     assert found(answers(ANSWER), []) == ()
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(st.lists(CONTENT, max_size=4), CONTENT, CONTENT)
 def test_answer_search_text_around_an_answer_hides_nothing(some: list[str], before: str, after: str) -> None:
@@ -311,6 +314,7 @@ def test_answer_search_disguised_answers_of_the_labelled_set_are_found(
     assert min(shares.values()) > 0.5, shares
 
 
+@pytest.mark.slow
 def test_answer_search_answers_paraphrased_by_hand_are_found() -> None:
     assert _share_found(EvaluationAnswers(evaluation_rows()), paraphrased_by_hand()) == {
         "paraphrased by hand": 1

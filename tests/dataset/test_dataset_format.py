@@ -221,6 +221,7 @@ def test_read_rows_size_limit_is_inclusive(dataset: Write) -> None:
     assert "dataset has at most" in problem.detail
 
 
+@pytest.mark.slow
 def test_read_rows_file_that_grows_is_stopped_at_the_limit(dataset: Write) -> None:
     path = dataset((line_of() + b"\n") * 10_000)
     reading = read_rows(path, Limits(max_bytes=path.stat().st_size), SPECIAL_TOKENS)

@@ -191,6 +191,7 @@ def test_borrowed_rows_of_many_good_datasets_are_common_property() -> None:
     assert looked_at([*source, *OTHER], enough[:4]).lines == tuple(range(1, 41))
 
 
+@pytest.mark.slow
 def test_borrowed_sybils_of_one_coldkey_are_one_witness() -> None:
     assert looked_at(VICTIM, witnesses("aaaaaaaa", VICTIM)).share == pytest.approx(1)
 
@@ -201,6 +202,7 @@ def test_borrowed_datasets_without_witness_make_nothing_common() -> None:
     assert looked_at(VICTIM, [held("victim", 9, VICTIM), *sybils]).share == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_borrowed_own_datasets_are_no_witnesses() -> None:
     known = [held("victim", 9, VICTIM, "a"), held("b", 9, VICTIM, "b"), held("c", 9, VICTIM, "c")]
     known += [held("d", 9, VICTIM, "d"), held("me", 9, VICTIM, "e")]
@@ -335,6 +337,7 @@ def test_borrowed_copies_of_one_format_are_found_by_their_inputs() -> None:
     assert set(found.lines) <= set(range(1, 201))
 
 
+@pytest.mark.slow
 def test_borrowed_rows_repeated_word_for_word_are_no_format() -> None:
     assert looked_at(VICTIM * 8, [held("victim", 9, VICTIM)]).share > 0.95
 
@@ -344,6 +347,7 @@ def test_borrowed_rows_repeated_word_for_word_are_no_format() -> None:
 PLACES = st.lists(st.integers(0, 59), unique=True, max_size=25)
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(PLACES, st.randoms(use_true_random=False))
 def test_borrowed_order_of_rows_does_not_matter(places: list[int], draw: random.Random) -> None:

@@ -94,6 +94,7 @@ def test_sketch_answer_of_the_same_words_over_and_over_is_nobodys() -> None:
     assert len(one("tick tock " * 50).table) == 0
 
 
+@pytest.mark.slow
 def test_sketch_does_not_depend_on_how_often_rows_come_or_where_a_batch_ends() -> None:
     """Answers are worked on many at a time; and the very same words over again are no format."""
     once = sketch_of(conversations()).hashes.tolist()

@@ -1,3 +1,5 @@
+import pytest
+
 from flockoff.dataset.words import words_of
 
 
@@ -9,6 +11,7 @@ def test_words_of_what_is_written_without_spaces_are_its_letters() -> None:
     assert words_of("\u6f6e\u6c50 tide") == ["\u6f6e", "\u6c50", "tide"]
 
 
+@pytest.mark.slow
 def test_words_of_long_run_of_combining_marks_takes_no_quadratic_time() -> None:
     # In one piece this takes Python's normalisation a minute.
     assert words_of("a" + "\u0301\u0316" * 130_000) == ["\u00e1"]

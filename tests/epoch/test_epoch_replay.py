@@ -81,6 +81,7 @@ def test_replayed_epochs_decide_what_the_ledger_holds(history: Sequence[Played])
         assert require_replays(ledger).last_evaluated == ledger.memory().last_evaluated
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25))
 @given(epochs, st.data())
 def test_epoch_left_at_any_step_and_entered_again_decides_the_same(
@@ -100,6 +101,7 @@ def test_epoch_left_at_any_step_and_entered_again_decides_the_same(
     assert outcomes[0] == outcomes[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("miners", [5, 40])
 def test_any_recorded_ledger_replays(tmp_path: Path, miners: int) -> None:
     path = tmp_path / "ledger.sqlite"

@@ -92,6 +92,7 @@ def test_check_dataset_any_bytes_get_a_sound_verdict(path: Path, content: bytes)
     examine(content, path)
 
 
+@pytest.mark.slow
 @SOME
 @given(data=st.data())
 def test_check_dataset_any_damage_to_any_rows_gets_a_sound_verdict(path: Path, data: st.DataObject) -> None:

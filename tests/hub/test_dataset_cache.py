@@ -310,6 +310,7 @@ def test_folder_that_is_no_folder_is_a_setup_error(
     assert get(cache, 10)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.booleans(), st.lists(st.integers(1, 12), max_size=4)), max_size=12))
 def test_cache_never_exceeds_the_budget_nor_loses_what_is_needed(
     steps: list[tuple[bool, list[int]]],

@@ -98,6 +98,7 @@ def test_get_on_full_disk_is_a_setup_error_and_works_once_there_is_room(
     assert cache.get(alice.repo, commit, max_bytes=len(CONTENT)).read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 def test_get_from_many_threads_under_a_small_budget_keeps_to_it(
     hub: HubServer, alice: Owner, tmp_path: Path
 ) -> None:

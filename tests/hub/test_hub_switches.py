@@ -48,6 +48,7 @@ def test_inject_unknown_repo_is_a_localnet_error(hub: HubServer) -> None:
         hub.switches.inject("make-private", {"repo": "no/one"})
 
 
+@pytest.mark.slow
 def test_inject_answers_the_next_requests_and_heals(hub: HubServer) -> None:
     said = hub.switches.inject("rate-limit", {"seconds": "7", "times": "2", "path": "^/$"})
     assert said == "hub: 429 with Retry-After 7 for the next 2 requests to ^/$"

@@ -94,6 +94,7 @@ claims = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(claims)
 def test_owner_is_the_lowest_block_then_uid_in_any_order_of_claims(made: list[tuple[str, int, int]]) -> None:
     with Ledger.open(":memory:", netuid=NETUID, competition=COMPETITION) as ledger:

@@ -131,6 +131,7 @@ def test_file_that_may_not_grow_loses_nothing(path: Path) -> None:
 # --- failing disks ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no resource limits")
 def test_write_that_fails_anywhere_stores_all_or_nothing(path: Path) -> None:
     log = path.with_name(f"{path.name}-wal")
@@ -284,6 +285,7 @@ def play(path: Path, clock: Callable[[], float]) -> None:
     assert last.epoch == 1080
 
 
+@pytest.mark.slow
 def test_clock_that_jumps_changes_nothing(tmp_path: Path) -> None:
     steady, jumping = tmp_path / "steady.sqlite", tmp_path / "jumping.sqlite"
     times = cycle([1e9, 0.0, 4e9, -1e9, 1e18, 1e9])

@@ -89,6 +89,7 @@ def stored(ledger: Ledger, epochs: int) -> Mapping[str, set[tuple[Any, ...]]]:
     }
 
 
+@pytest.mark.slow
 def test_old_ledger_keeps_every_fact_and_replays(version: int, old_file: Path) -> None:
     before = {name: set(read(old_file, sql)) for name, sql in TABLES.items()}
     assert read(old_file, "PRAGMA user_version") == [(version,)]
@@ -113,6 +114,7 @@ def test_old_ledger_keeps_every_fact_and_replays(version: int, old_file: Path) -
     assert read(old_file, "PRAGMA foreign_key_check") == []
 
 
+@pytest.mark.slow
 def test_old_ledger_goes_on_with_the_next_epoch(version: int, old_file: Path) -> None:
     number = EPOCHS[version]
     with open_ledger(old_file) as ledger:

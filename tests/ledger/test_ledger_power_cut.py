@@ -154,6 +154,7 @@ def test_log_that_is_lost_leaves_a_ledger_to_go_on_with(story: Story, tmp_path: 
     assert told(path) == told(story.path)
 
 
+@pytest.mark.slow
 def test_file_half_copied_from_the_log_holds_every_transaction(story: Story, afterwards: Afterwards) -> None:
     draw = random.Random(0)
     size = max(len(story.file), len(story.checkpointed))

@@ -144,6 +144,7 @@ def test_what_is_forgotten_is_never_needed_again(life: Life) -> None:
             assert detail(forgetful, BLOCKS * number) == detail(elephant, BLOCKS * number)
 
 
+@pytest.mark.slow
 def test_old_epochs_keep_no_detail_but_last_verdicts(life: Life) -> None:
     life.play(30)
     forgetful, _ = life.ledgers

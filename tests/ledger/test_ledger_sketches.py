@@ -129,6 +129,7 @@ def test_sketches_content_never_looked_at_is_unknown(ledger: Ledger) -> None:
     assert look_again(ledger, "nobody") is None
 
 
+@pytest.mark.slow
 def test_sketches_crowd_of_later_copies_does_not_hide_whose_the_rows_are(ledger: Ledger) -> None:
     """More contents than are asked for a probe, each with all of the victim's rows, and seen later."""
     look(ledger, "victim", 10, VICTIM[:5])
@@ -208,6 +209,7 @@ def test_sketches_rows_in_many_good_datasets_become_common_property(ledger: Ledg
     assert look(ledger, "asker", 100, [*source, *OTHER]).answers == ()
 
 
+@pytest.mark.slow
 def test_sketches_witness_with_too_much_of_others_does_not_count(ledger: Ledger) -> None:
     look(ledger, "victim", 1, VICTIM)
     crowd(ledger, "abcdef", VICTIM[:30])  # about half of each
@@ -230,6 +232,7 @@ def test_sketches_of_followed_contents_keep_only_what_was_new(ledger: Ledger, pa
     assert look(ledger, "late", 70, rows[99::-1]).share == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_sketches_followed_content_that_comes_back_is_whole_again(ledger: Ledger, path: Path) -> None:
     look(ledger, "ann", 1, VICTIM, name=" 1")
     look(ledger, "ann", 2, [*VICTIM, *OTHER], name=" 2")

@@ -286,6 +286,7 @@ def test_advance_without_a_running_node_says_so() -> None:
         Node(FAST).advance()
 
 
+@pytest.mark.slow
 def test_node_instant_gives_a_transaction_its_block_at_once_and_its_answer_before(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:
@@ -302,6 +303,7 @@ def block_hash(node: Node, number: int) -> Any:
     return rpc(node, "chain_getBlockHash", number)
 
 
+@pytest.mark.slow
 def test_node_forked_goes_on_from_the_same_past_on_its_own(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from flockoff.localnet.node import NodeSettings
 from tests.support.local_chain import FAST, Subnet, block_of, calls, commitment, error_of, must
 
@@ -64,6 +66,7 @@ def test_commitment_quota_is_3100_bytes_at_first(subnet: Subnet) -> None:
     assert subnet.client.query(("Commitments", "MaxSpace"), []) == 3100
 
 
+@pytest.mark.slow
 def test_commitment_within_the_cooldown_is_refused_by_the_pool(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:

@@ -47,6 +47,7 @@ def test_epoch_turns_weights_into_incentive_dividends_and_stake(subnet: Subnet) 
     assert miner.alpha_stake.rao > stake_before
 
 
+@pytest.mark.slow
 def test_epoch_follows_changed_weights(subnet: Subnet) -> None:
     subnet.next_epoch()
     weigh(subnet, {2: 1.0})
@@ -56,6 +57,7 @@ def test_epoch_follows_changed_weights(subnet: Subnet) -> None:
     assert neuron(subnet, 2).incentive == pytest.approx(0.25, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_epoch_clips_a_minority_that_weighs_otherwise(subnet: Subnet, wallet_of: Any) -> None:
     """A validator with a fifth of the stake cannot lift a miner that the others do not weigh."""
     minority = wallet_of("minority")
@@ -69,6 +71,7 @@ def test_epoch_clips_a_minority_that_weighs_otherwise(subnet: Subnet, wallet_of:
     assert neuron(subnet, 2).incentive == 1
 
 
+@pytest.mark.slow
 def test_epoch_burns_the_incentive_of_the_owners_hotkey(subnet: Subnet) -> None:
     subnet.next_epoch()
     weigh(subnet, {0: 1.0})
@@ -80,6 +83,7 @@ def test_epoch_burns_the_incentive_of_the_owners_hotkey(subnet: Subnet) -> None:
     assert neuron(subnet, 0).alpha_stake.rao - before == pytest.approx(owner_cut, abs=2)
 
 
+@pytest.mark.slow
 def test_epoch_burns_the_incentive_of_every_hotkey_of_the_owners_coldkey(
     subnet: Subnet, wallet_of: Any
 ) -> None:
@@ -142,6 +146,7 @@ def test_new_subnet_starts_as_on_the_chain(subnet: Subnet) -> None:
     assert value("MechanismCountCurrent") == 1
 
 
+@pytest.mark.slow
 def test_epoch_bonds_are_kept_apart_under_yuma3_and_shares_of_a_column_before(subnet: Subnet) -> None:
     subnet.next_epoch()
     weigh(subnet, {2: 1.0})

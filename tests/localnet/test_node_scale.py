@@ -76,6 +76,7 @@ def test_epoch_full_subnet_keeps_the_rhythm(full: Subnet) -> None:
     assert time.process_time() - start < 5  # a hundred blocks and one epoch over 256 neurons
 
 
+@pytest.mark.slow
 def test_registration_on_a_full_subnet_evicts_the_weakest(full: Subnet, wallet_of: Any) -> None:
     must(full.submit(register(wallet_of("new")), full.owner))
 

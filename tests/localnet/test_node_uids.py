@@ -75,6 +75,7 @@ def test_price_rises_by_a_quarter_with_a_registration_and_halves_in_360_blocks(
     assert price(subnet, block + 360) == pytest.approx(after / 2, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_price_stays_within_its_bounds(subnet: Subnet, wallet_of: Any) -> None:
     subnet.batch_as_root(
         [
@@ -93,6 +94,7 @@ def test_price_stays_within_its_bounds(subnet: Subnet, wallet_of: Any) -> None:
 # --- a full subnet ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_full_subnet_gives_away_the_weakest_uid_without_immunity(subnet: Subnet, wallet_of: Any) -> None:
     subnet.next_epoch()
     must(subnet.client.execute(bittensor.SetWeights(netuid=1, weights={2: 1.0}), subnet.validator))
@@ -131,6 +133,7 @@ def test_full_subnet_of_the_immune_gives_away_the_weakest_but_never_the_owners(
     assert hotkeys(subnet)[1] == newcomer.hotkey.ss58_address
 
 
+@pytest.mark.slow
 def test_uid_given_to_another_loses_everyones_weights_and_bonds_on_it(subnet: Subnet, wallet_of: Any) -> None:
     subnet.next_epoch()
     must(subnet.client.execute(bittensor.SetWeights(netuid=1, weights={0: 0.5, 2: 1.0}), subnet.validator))
@@ -152,6 +155,7 @@ def test_uid_given_to_another_loses_everyones_weights_and_bonds_on_it(subnet: Su
 # --- trimming ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_trim_leaves_the_strongest_and_numbers_them_anew(subnet: Subnet, wallet_of: Any) -> None:
     idle, second = join(subnet, wallet_of, "idle", "second")
     must(subnet.submit(add_stake(second, 500), second))

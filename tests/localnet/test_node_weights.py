@@ -128,6 +128,7 @@ def test_weights_have_a_least_number_and_no_limit_of_size(subnet: Subnet) -> Non
     assert subnet.client.subnets.subnet_hyperparameters(1)["max_weights_limit"] == 65535
 
 
+@pytest.mark.slow
 def test_weights_in_the_clear_are_refused_where_they_have_to_be_sealed(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:
@@ -152,6 +153,7 @@ def test_weights_sealed_by_the_sdk_wait_under_their_epoch(
     assert stored(subnet, 1) == {}
 
 
+@pytest.mark.slow
 def test_weights_sealed_are_opened_before_the_next_epoch_is_decided(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:
@@ -167,6 +169,7 @@ def test_weights_sealed_are_opened_before_the_next_epoch_is_decided(
     assert subnet.client.query(bittensor.storage.SubtensorModule.TimelockedWeightCommits, [1, 1]) == []
 
 
+@pytest.mark.slow
 def test_weights_sealed_before_a_newcomer_came_do_not_pay_it(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:
@@ -199,6 +202,7 @@ def test_weights_sealed_for_another_hotkey_or_as_garbage_are_void(
     assert stored(subnet, 1) == {}
 
 
+@pytest.mark.slow
 def test_weights_sealed_expire_when_their_pulse_never_comes(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:

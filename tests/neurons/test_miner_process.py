@@ -29,6 +29,7 @@ def commits(playground: Playground, repo: str) -> list[str]:
     return [commit.commit_id for commit in api.list_repo_commits(repo, repo_type="dataset")]
 
 
+@pytest.mark.slow
 def test_miner_submits_once_however_often_it_runs(playground: Playground) -> None:
     first = playground.mine_by_script(0, ROWS)
     assert first.status == 0, first.said

@@ -276,6 +276,7 @@ class Played:
                 self.waits[hotkey] = max(self.waits[hotkey], round(waited))
 
 
+@pytest.mark.slow
 def test_plan_a_small_newcomer_passes_two_hundred_large_sybils() -> None:
     """And nobody starves: each of the honest has its turn as often as its size allows."""
     chance = random.Random(2)
@@ -297,6 +298,7 @@ def test_plan_a_small_newcomer_passes_two_hundred_large_sybils() -> None:
     assert sum(small) / len(small) > 3 * sum(large) / len(large)
 
 
+@pytest.mark.slow
 def test_plan_tiny_datasets_do_not_crowd_out_the_others() -> None:
     """What each evaluation costs besides training counts too: 200 sybils of a few rows each change little."""
     tiny = {f"s{i:03}": Candidate(f"s{i:03}", 0.0, 0, None, 1_000) for i in range(200)}

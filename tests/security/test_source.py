@@ -6,12 +6,10 @@ These read syntax trees, so they see every line, also those that no test runs.
 import ast
 import re
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.support.sources import dotted, nodes
 
 SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|PRAGMA|BEGIN|WHERE|JOIN|CREATE|DROP|ALTER)\b")
 HTML = re.compile(r"<[a-zA-Z!/]")
@@ -29,29 +27,11 @@ RUNNERS |= {"yaml.load", "shelve.open", "subprocess.getoutput", "subprocess.gets
 STARTERS = {f"subprocess.{name}" for name in ("run", "Popen", "call", "check_call", "check_output")}
 
 
-@cache
-def modules() -> dict[str, ast.Module]:
-    """Every module's syntax tree, by its path from the root."""
-    paths = [*(ROOT / "flockoff").rglob("*.py"), *(ROOT / "neurons").rglob("*.py")]
-    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
-
-
-def nodes(kind: type[ast.AST], below: str = "") -> Iterator[tuple[str, ast.AST]]:
-    for path, tree in modules().items():
-        if path.startswith(below):
-            yield from (
-                (f"{path}:{getattr(node, 'lineno', 0)}", node)
-                for node in ast.walk(tree)
-                if isinstance(node, kind)
-            )
-
-
 def calls(*names: str) -> Iterator[tuple[str, ast.Call]]:
     """Calls of these functions, by their names as they are written."""
-    for place, node in nodes(ast.Call):
-        assert isinstance(node, ast.Call)
-        if ast.unparse(node.func) in names:
-            yield place, node
+    for path, node in nodes(ast.Call):
+        if dotted(node.func) in names:
+            yield f"{path}:{node.lineno}", node
 
 
 def keywords(call: ast.Call) -> dict[str | None, ast.expr]:
@@ -66,9 +46,9 @@ def text_of(node: ast.JoinedStr) -> str:
 
 def test_source_sql_takes_no_text_from_outside() -> None:
     strays = [
-        f"{place}: {ast.unparse(part.value)}"
-        for place, node in nodes(ast.JoinedStr, "flockoff/ledger")
-        if isinstance(node, ast.JoinedStr) and SQL.search(text_of(node))
+        f"{path}:{node.lineno}: {ast.unparse(part.value)}"
+        for path, node in nodes(ast.JoinedStr, "flockoff/ledger")
+        if SQL.search(text_of(node))
         for part in node.values
         if isinstance(part, ast.FormattedValue)
         and (name := ast.unparse(part.value)) not in SQL_PARTS
@@ -79,17 +59,15 @@ def test_source_sql_takes_no_text_from_outside() -> None:
 
 def test_source_sql_is_not_put_together_in_other_ways() -> None:
     strays = [
-        place
-        for place, node in nodes(ast.BinOp, "flockoff/ledger")
-        if isinstance(node, ast.BinOp)
+        f"{path}:{node.lineno}"
+        for path, node in nodes(ast.BinOp, "flockoff/ledger")
         for side in (node.left, node.right)
         if isinstance(side, ast.Constant) and isinstance(side.value, str) and SQL.search(side.value)
     ]
     strays += [
-        place
-        for place, node in nodes(ast.Call, "flockoff/ledger")
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
+        f"{path}:{node.lineno}"
+        for path, node in nodes(ast.Call, "flockoff/ledger")
+        if isinstance(node.func, ast.Attribute)
         and node.func.attr in ("format", "replace", "join")
         and SQL.search(ast.unparse(node.func.value))
     ]
@@ -122,21 +100,16 @@ def test_source_starts_processes_without_a_shell_an_open_stdin_or_more_environme
 
 def test_source_models_bring_no_code() -> None:
     trusted = [
-        place
-        for place, node in nodes(ast.keyword)
-        if isinstance(node, ast.keyword)
-        and node.arg in ("trust_remote_code", "use_safetensors")
+        f"{path}:{node.lineno}"
+        for path, node in nodes(ast.keyword)
+        if node.arg in ("trust_remote_code", "use_safetensors")
         and ast.unparse(node.value) != str(node.arg == "use_safetensors")
     ]
     assert trusted == []
 
 
 def test_source_puts_no_text_into_html() -> None:
-    strays = [
-        place
-        for place, node in nodes(ast.JoinedStr)
-        if isinstance(node, ast.JoinedStr) and HTML.search(text_of(node))
-    ]
+    strays = [f"{path}:{node.lineno}" for path, node in nodes(ast.JoinedStr) if HTML.search(text_of(node))]
     assert strays == []
 
 

@@ -128,6 +128,7 @@ def test_game_weight_copier_follows_one_epoch_behind() -> None:
     np.testing.assert_allclose(history.validator_trust[60], [1.0, 1.0, 0.8], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_game_flaky_validator_that_was_away_recovers() -> None:
     validators = Validators(total=4, weight_copiers=0, dishonest=0, flaky=1)
     miners = [miner("good", -0.06), miner("fair", -0.04)]
@@ -150,6 +151,7 @@ def test_game_incentive_and_burn_sum_to_one_in_every_epoch(seed: int, preset: st
     assert (history.validator_trust >= 0).all() and (history.validator_trust <= 1).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(6))
 @given(order=st.permutations(range(44)))
 def test_game_order_of_the_miners_changes_nothing(order: list[int]) -> None:

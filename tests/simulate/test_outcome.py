@@ -144,6 +144,7 @@ def test_mechanism_undetected_copies_earn_what_detection_must_keep_from_them() -
     ]
 
 
+@pytest.mark.slow
 def test_sweep_tries_every_value_with_the_default_marked_once() -> None:
     scenario = PRESETS["honest"].resized(epochs=3, miners=8, validators=1)
 

@@ -3,58 +3,53 @@
 import importlib.util
 import json
 import math
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 import pytest
-import typer
+from typer.testing import Result
 
-from flockoff.simulate.command import simulate
 from flockoff.simulate.population import Strategy
 from flockoff.simulate.scenario import PRESETS, load_scenario
-from tests.support.forked import Outcome, run_forked
+from tests.support.typed import typed_commands
 
 SMALL = ("--epochs", "5", "--miners", "45")
 
 
-def simulated(arguments: Sequence[str]) -> None:
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(simulate)
-    app(arguments)
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result]]:
+    """``flockoff simulate`` on a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with typed_commands() as run:
+        yield partial(run, "simulate")
 
 
-def typed(*arguments: str) -> Outcome:
-    """``flockoff simulate`` in a process of its own: it sets up logging and signals for the whole process."""
-    environment = {**os.environ, "COLUMNS": "80", "PYTHONUTF8": "1"}
-    return run_forked(simulated, arguments, environment, apart=True)
-
-
-def test_simulate_prints_tables_and_promises() -> None:
+def test_simulate_prints_tables_and_promises(typed: Callable[..., Result]) -> None:
     done = typed(*SMALL)
 
-    assert done.status == 0
+    assert done.exit_code == 0
     for words in ("Incentive by strategy", "further sybil", "weight copier", "tau is at least"):
-        assert words in done.said
-    assert max(map(len, done.said.splitlines())) <= 80
+        assert words in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-def test_simulate_json_has_the_scenario_and_the_outcome() -> None:
+def test_simulate_json_has_the_scenario_and_the_outcome(typed: Callable[..., Result]) -> None:
     done = typed(*SMALL, "--json", "--seed", "3")
 
-    told = json.loads(done.said)
+    told = json.loads(done.stdout)
     assert (told["seed"], told["scenario"]["epochs"], told["scenario"]["miners"]["total"]) == (3, 5, 45)
     assert sum(told["outcome"]["shares"].values()) + told["outcome"]["burned"] == pytest.approx(1)
     assert len(told["outcome"]["validators"]) == 5
 
 
 @pytest.mark.slow
-def test_simulate_sweep_json_has_every_trial() -> None:
+def test_simulate_sweep_json_has_every_trial(typed: Callable[..., Result]) -> None:
     done = typed("--scenario", "honest", "--epochs", "2", "--miners", "8", "--sweep", "--json")
 
-    trials = json.loads(done.said)["trials"]
+    trials = json.loads(done.stdout)["trials"]
     assert {trial["constant"] for trial in trials} == {
         "timestamp_epsilon",
         "prize_scale",
@@ -72,18 +67,20 @@ def test_simulate_sweep_json_has_every_trial() -> None:
         (("--validators", "3"), "3 validators leave no honest one"),
     ],
 )
-def test_simulate_impossible_game_is_refused_in_one_line(arguments: tuple[str, ...], message: str) -> None:
+def test_simulate_impossible_game_is_refused_in_one_line(
+    typed: Callable[..., Result], arguments: tuple[str, ...], message: str
+) -> None:
     done = typed(*arguments)
 
-    assert done.status == 2
-    assert message in done.errors and done.errors.count("\n") == 1
+    assert done.exit_code == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
-def test_simulate_help_names_every_preset() -> None:
+def test_simulate_help_names_every_preset(typed: Callable[..., Result]) -> None:
     done = typed("--help")
 
-    assert all(name in done.said for name in PRESETS)
+    assert all(name in done.stdout for name in PRESETS)
 
 
 def test_load_scenario_file_changes_what_it_names(tmp_path: Path) -> None:
@@ -109,28 +106,28 @@ def test_simulate_pictures_tell_strategies_apart() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
-def test_simulate_pictures_are_png_files(tmp_path: Path) -> None:
+def test_simulate_pictures_are_png_files(typed: Callable[..., Result], tmp_path: Path) -> None:
     done = typed(*SMALL, "--pictures", str(tmp_path / "new" / "folder"))
 
-    assert done.status == 0
+    assert done.exit_code == 0
     pictures = sorted((tmp_path / "new" / "folder").iterdir())
     assert [picture.name for picture in pictures] == ["incentive.png", "quality.png", "vtrust.png"]
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
-    assert all(str(picture) in done.errors for picture in pictures)
+    assert all(str(picture) in done.stderr for picture in pictures)
 
 
 @pytest.mark.slow
-def test_simulate_by_a_competition_plays_the_game_twice(tmp_path: Path) -> None:
+def test_simulate_by_a_competition_plays_the_game_twice(typed: Callable[..., Result], tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('[scoring]\npay = "win_rate"\n')
     scenario = ("--scenario", "twenty-ahead", "--epochs", "5", "--competition", str(file))
 
     done = typed(*scenario, "--json")
 
-    own, changed = json.loads(done.said)
+    own, changed = json.loads(done.stdout)
     assert [each["scenario"]["scoring"]["pay"] for each in (own, changed)] == ["distance", "win_rate"]
     name = "one owner's best"
     assert changed["outcome"]["shares"][name] > own["outcome"]["shares"][name] > 0
-    said = typed(*scenario).said
+    said = typed(*scenario).stdout
     shown = [f"{each['outcome']['shares'][name]:.2%}" for each in (own, changed)]
     assert re.search(rf"{name} +{shown[0]} +{shown[1]}", said)

@@ -136,6 +136,7 @@ def test_encoder_run_of_marks_is_cut_after_every_120(encoder: TokenizerEncoder) 
     assert twice[at - more : at] == twice[at : at + more] == thrice[at + more : at + 2 * more]
 
 
+@pytest.mark.slow
 def test_encoder_hostile_rows_cost_bounded_time(encoder: TokenizerEncoder) -> None:
     many_turns = row(*["a"] * 60_000)
     one_word = row("a" * 5_000_000, "b")

@@ -94,6 +94,7 @@ def test_encoder_tokens_of_pieces_are_those_of_the_whole_text(
     assert ids == tokenizer.encode(text, add_special_tokens=False).ids
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(15))
 @given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([16, 300, CONTEXT]))
 def test_encoder_long_rows_cut_at_the_context_equal_the_whole_rows_beginning(

@@ -35,6 +35,7 @@ def _verdicts(validator: Validator, epoch: Epoch) -> list[Verdict]:
     return validator.ledger.verdicts(epoch.start_block)
 
 
+@pytest.mark.slow
 def test_absent_dataset_published_before_the_next_try_is_evaluated_in_the_same_epoch(arena: Arena) -> None:
     arena.submit(0, "late", loss=1.0, publish=False)
 

@@ -75,6 +75,7 @@ def test_first_sight_gives_a_victim_its_rows_though_nobody_was_evaluated(arena: 
     assert verdicts[0].standing == "eligible" and not verdicts[0].detail
 
 
+@pytest.mark.slow
 def test_first_sight_asks_again_for_what_is_not_there_and_never_for_what_is_not_valid(arena: Arena) -> None:
     hidden = arena.submit(0, "hidden", rows=as_json(VICTIM), publish=False)
     broken = arena.submit(1, "broken", rows="no JSON\n")
@@ -114,6 +115,7 @@ def test_first_sight_leaves_a_hub_that_fails_alone_until_the_next_epoch(arena: A
     assert len(known(arena)) == 4 and all(known(arena).values())
 
 
+@pytest.mark.slow
 def test_first_sight_flood_and_repos_that_fail_hold_up_nobody(arena: Arena) -> None:
     """One hotkey has committed hundreds that are not there, and the hub fails for the repos of another."""
     rotten = [arena.submit(2, f"rotten-{n}", rows=as_json(SPARE[n : n + 2])) for n in range(2)]

@@ -51,6 +51,7 @@ def test_judge_two_slots_are_filled_and_every_verdict_is_stored(arena: Arena) ->
     assert {verdict.standing for verdict in found.values()} == {"eligible"}
 
 
+@pytest.mark.slow
 def test_judge_copy_waits_for_the_evaluation_of_its_content_and_the_first_owner_keeps_it(
     arena: Arena,
 ) -> None:

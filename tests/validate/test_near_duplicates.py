@@ -82,6 +82,7 @@ def begin_with(arena: Arena, validator: Validator, miners: Sequence[int]) -> int
     return epoch.start_block
 
 
+@pytest.mark.slow
 def test_near_duplicate_of_an_earlier_dataset_is_not_even_measured(arena: Arena) -> None:
     arena.submit(0, "original", loss=1.0, rows=as_json(VICTIM))
     thief = arena.submit(1, "disguised", loss=0.9, rows=as_json(DISGUISED))

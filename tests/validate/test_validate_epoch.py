@@ -39,6 +39,7 @@ def by_uid(verdicts: list[Verdict]) -> dict[int, Verdict]:
     return {verdict.uid: verdict for verdict in verdicts}
 
 
+@pytest.mark.slow
 def test_epoch_whole_good_wins_copy_and_broken_get_nothing(arena: Arena) -> None:
     arena.submit(0, "good", loss=1.0)
     arena.submit(1, "noise", loss=2.0)
@@ -62,6 +63,7 @@ def test_epoch_whole_good_wins_copy_and_broken_get_nothing(arena: Arena) -> None
     assert base is not None and base.loss == 2.0
 
 
+@pytest.mark.slow
 def test_epochs_from_the_next_one_on_leave_the_one_in_progress_alone(arena: Arena) -> None:
     arena.submit(0, "good", loss=1.0)
     arena.next_epoch()
@@ -80,6 +82,7 @@ def test_epochs_from_the_next_one_on_leave_the_one_in_progress_alone(arena: Aren
     assert len(validator.ledger.evaluations(arena.epoch().start_block)) == 1
 
 
+@pytest.mark.slow
 def test_epoch_seed_follows_from_the_start_blocks_hash(arena: Arena) -> None:
     arena.submit(0, "good", loss=1.0)
     validator = arena.validator()
@@ -116,6 +119,7 @@ def test_epoch_recommitment_after_its_start_does_not_skip_the_turn(arena: Arena)
     assert verdict.model_id == str(first)
 
 
+@pytest.mark.slow
 def test_epoch_interrupted_goes_on_without_repeating_an_evaluation(arena: Arena) -> None:
     for miner, topic in enumerate(("a", "b", "c")):
         arena.submit(miner, topic, loss=1.0 + miner / 10)
@@ -154,6 +158,7 @@ def test_epoch_entered_again_after_its_weights_changes_nothing(arena: Arena) -> 
     assert validator.ledger.last_weights() == weights
 
 
+@pytest.mark.slow
 def test_epoch_fault_of_the_worker_costs_the_miner_nothing(arena: Arena) -> None:
     arena.submit(0, "steady", loss=1.0)
     arena.submit(1, "unlucky", loss=1.1)
@@ -318,6 +323,7 @@ class LosingAnswers:
         raise ChainTransient("The connection was lost.")
 
 
+@pytest.mark.slow
 def test_weights_whose_answer_was_lost_are_found_on_chain_and_not_sent_again(arena: Arena) -> None:
     arena.submit(0, "good", loss=1.0)
     arena.next_epoch()

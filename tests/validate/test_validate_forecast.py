@@ -98,6 +98,7 @@ class TriesFirst(StandInEvaluator):
         return super().base_loss(on_progress=on_progress, should_stop=should_stop)
 
 
+@pytest.mark.slow
 def test_forecast_of_the_first_epoch_on_a_new_card_waits_for_what_its_worker_tried(
     arena: Arena, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.support.arena import Arena
 
 
+@pytest.mark.slow
 def test_epoch_shows_in_metrics_and_events(arena: Arena, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "flockoff")
     told: list[int] = []
