@@ -76,8 +76,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_finish(session: pytest.Session) -> None:
     if _is_quick(session.config) and "torch" in sys.modules:
         raise pytest.UsageError(
-            "A module with quick tests imports torch, which takes longer than a tenth of them: mark the module "
-            "slow as a whole, or import it inside its slow tests."
+            "A module with quick tests imports torch, which takes as long as hundreds of them do: mark the "
+            "module slow as a whole, or import torch inside its slow tests."
         )
 
 
