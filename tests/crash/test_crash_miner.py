@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.crash_mine import Mine, Submission, Traces, running_mine
 
+pytestmark = pytest.mark.slow
+
 DONE = Traces(commits=2, private=False, committed=True, signed=1)
 WRITING = re.compile(r" (POST /api/repos/create|POST .*/commit/main|PUT .*/settings|author_submit\w+) ")
 
@@ -48,7 +50,6 @@ def expect_nothing_given_away(submission: Submission) -> None:
     assert traces.private or traces.committed, "public before the commitment is on chain"
 
 
-@pytest.mark.slow
 def test_miner_killed_before_or_after_any_call_goes_on_where_it_was(mine: Mine, calls: Sequence[str]) -> None:
     for step in calls:
         submission = mine.submission()
@@ -57,7 +58,6 @@ def test_miner_killed_before_or_after_any_call_goes_on_where_it_was(mine: Mine, 
         finish(submission)
 
 
-@pytest.mark.slow
 def test_miner_killed_before_or_after_any_request_goes_on_where_it_was(
     mine: Mine, requests: Sequence[str]
 ) -> None:
@@ -68,7 +68,6 @@ def test_miner_killed_before_or_after_any_request_goes_on_where_it_was(
         finish(submission)
 
 
-@pytest.mark.slow
 def test_miner_killed_at_one_step_after_the_other_comes_to_the_same_end(
     mine: Mine, calls: Sequence[str]
 ) -> None:
@@ -81,7 +80,6 @@ def test_miner_killed_at_one_step_after_the_other_comes_to_the_same_end(
     assert submission.traces() == DONE
 
 
-@pytest.mark.slow
 def test_miner_killed_while_its_commitment_waits_for_a_block_sends_no_other(mine: Mine) -> None:
     submission = mine.submission()
     with mine.pulse.held(1.0):
@@ -89,7 +87,6 @@ def test_miner_killed_while_its_commitment_waits_for_a_block_sends_no_other(mine
     finish(submission)
 
 
-@pytest.mark.slow
 def test_miner_asked_to_stop_at_any_call_ends_in_time_and_goes_on_later(
     mine: Mine, calls: Sequence[str]
 ) -> None:

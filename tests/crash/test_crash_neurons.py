@@ -16,6 +16,8 @@ from tests.support.local_chain import rpc
 from tests.support.playground import Playground, running_playground, start
 from tests.support.tiny_model import row
 
+pytestmark = pytest.mark.slow
+
 GOOD = [row(f"What is {n}?", "It is " + "so " * n + "and no more.") for n in range(6, 14)]
 NOISE = [row(f"What is {n}?", "zq#" * 4 + str(n)) for n in range(6, 14)]
 DATASETS = (GOOD, NOISE)
@@ -50,7 +52,6 @@ def signed(playground: Playground, wallet: WalletRef) -> int:
     return int(rpc(playground.node, "account_nextIndex", hotkey_address(wallet)))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("miner", "step"),
     [
@@ -71,20 +72,20 @@ def test_miner_process_killed_before_it_hears_that_it_was_heard_does_nothing_twi
     assert signed(playground, wallet) == 1
 
 
-@pytest.mark.slow
 def test_validator_process_killed_in_training_takes_its_worker_along_and_goes_on_later(
     playground: Playground, tmp_path: Path
 ) -> None:
     for miner in (0, 1):
         finished_miner(playground, miner)
     playground.next_epoch()
-    with playground.start_validator(tmp_path, "--epochs", "1", "--logging.trace") as process:
+    flags = ("--epochs", "1", "--logging.trace")
+    with playground.start_validator(tmp_path, *flags, forks=False) as process:
         assert process.stdout is not None
         while "training 2/" not in (line := process.stdout.readline()):
             assert line, "the validator ended before it trained"
         [worker] = psutil.Process(process.pid).children(recursive=True)
         process.kill()
-        worker.wait(10)
+        worker.wait(300)
     outcome = playground.validate(tmp_path, "--epochs", "1")
     assert outcome.status == 0, outcome.said
     path = ledger_path(tmp_path)

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.crash_validate import Court, Outcome, Trial, running_court
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def court(tmp_path_factory: pytest.TempPathFactory, isolated_home: None) -> Iterator[Court]:
@@ -60,7 +62,6 @@ def finish(trial: Trial, goal: Outcome) -> None:
     assert trial.outcome() == goal
 
 
-@pytest.mark.slow
 def test_validator_killed_before_or_after_any_call_comes_to_the_same_end(
     court: Court, calls: Sequence[str], goal: Outcome
 ) -> None:
@@ -71,7 +72,6 @@ def test_validator_killed_before_or_after_any_call_comes_to_the_same_end(
         assert trial.repeated() <= trial.unstored() <= 1, step
 
 
-@pytest.mark.slow
 def test_validator_killed_before_or_after_any_request_comes_to_the_same_end(
     court: Court, requests: Sequence[str], goal: Outcome
 ) -> None:
@@ -84,7 +84,6 @@ def test_validator_killed_before_or_after_any_request_comes_to_the_same_end(
         assert trial.repeated() <= trial.unstored() <= 1, step
 
 
-@pytest.mark.slow
 def test_validator_killed_at_one_step_after_the_other_comes_to_the_same_end(
     court: Court, calls: Sequence[str], goal: Outcome
 ) -> None:
@@ -97,7 +96,6 @@ def test_validator_killed_at_one_step_after_the_other_comes_to_the_same_end(
     assert trial.repeated() <= trial.unstored()
 
 
-@pytest.mark.slow
 def test_validator_killed_while_its_weights_wait_for_a_block_sends_no_others(
     court: Court, goal: Outcome
 ) -> None:
@@ -107,7 +105,6 @@ def test_validator_killed_while_its_weights_wait_for_a_block_sends_no_others(
     finish(trial, goal)
 
 
-@pytest.mark.slow
 def test_validator_asked_to_stop_at_any_call_ends_in_time_and_goes_on_later(
     court: Court, calls: Sequence[str], goal: Outcome
 ) -> None:

@@ -9,6 +9,8 @@ from tests.support.hostile_files import write_file
 from tests.support.lone_check import MIB, check_alone
 from tests.support.small_qwen import qwen_template, write_model
 
+pytestmark = pytest.mark.slow
+
 BAR = 200 * MIB  # above the idle process
 
 WORST = {
@@ -24,7 +26,6 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("model"), qwen_template())
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peaks are read from /proc")
 @pytest.mark.parametrize(("kind", "verdict"), WORST.items())
 def test_judge_dataset_worst_files_stay_within_the_memory_bar(

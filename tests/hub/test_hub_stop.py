@@ -14,7 +14,8 @@ from flockoff.localnet.hub import HubServer
 from tests.support.hub_operations import OPERATIONS, Ground
 from tests.support.hub_users import Owner
 
-LIMIT = 3.0  # seconds in which everything must have ended
+LIMIT = 20.0  # seconds in which everything must have ended; by itself nothing would within SECONDS
+SECONDS = 60.0
 
 
 def assert_interrupted(
@@ -38,7 +39,7 @@ def assert_interrupted(
     stopper.start()
     with pytest.raises(Interrupted):
         work(client_of(stop))
-    stopper.join(10)
+    stopper.join()
     assert time.monotonic() - stopped_at[0] < LIMIT
 
 
@@ -52,7 +53,7 @@ def assert_no_connecting_threads() -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("fault", ["silence", "drip"])
 def test_stop_ends_every_request(hub: HubServer, ground: Ground, name: str, fault: str) -> None:
-    hub.switches.inject(fault, {"seconds": "5", "times": "inf"})
+    hub.switches.inject(fault, {"seconds": str(SECONDS), "times": "inf"})
     before = len(hub.requests)
     assert_interrupted(
         lambda stop: HubClient(ground.owner.token, hub.endpoint, stop=stop),
@@ -84,7 +85,7 @@ def test_stop_ends_an_upload_that_the_hub_does_not_read(hub: HubServer, alice: O
     alice.upload(b"x", "other.txt")
     big = tmp_path / "big.jsonl"
     big.write_bytes(bytes(24_000_000))
-    hub.switches.silence(seconds=6, path="/commit/")
+    hub.switches.silence(seconds=SECONDS, path="/commit/")
     assert_interrupted(
         lambda stop: HubClient(alice.token, hub.endpoint, stop=stop),
         lambda client: client.upload(alice.repo, big),

@@ -10,6 +10,8 @@ import pytest
 from flockoff.flags import PROJECT_ROOT
 from tests.support.ledger_records import commitment, open_ledger
 
+pytestmark = pytest.mark.slow
+
 # Plays epochs as fast as it can: every score of an epoch is the epoch's number, so that halves would show.
 # What it prints has been stored when it is printed.
 PLAY = """
@@ -62,7 +64,6 @@ def play_and_kill(path: Path, seconds: float) -> list[tuple[str, int]]:
     return [(what, int(start)) for what, start in words]
 
 
-@pytest.mark.slow
 def test_ledger_killed_in_mid_write_has_all_that_was_stored_and_no_halves(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     for round_number in range(5):
@@ -90,7 +91,6 @@ def test_ledger_killed_in_mid_write_has_all_that_was_stored_and_no_halves(tmp_pa
             assert not ledger.is_closed(closed + 360)
 
 
-@pytest.mark.slow
 def test_ledger_killed_inside_a_transaction_has_nothing_of_it(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     with open_ledger(path) as ledger:

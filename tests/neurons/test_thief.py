@@ -19,6 +19,8 @@ from tests.support.playground import Playground, running_playground, until_it_wa
 from tests.support.thief import FILE, WAYS, is_final, rounds_in
 from tests.support.tiny_model import row
 
+pytestmark = pytest.mark.slow
+
 COOLDOWN = 1000  # blocks between two commitments
 ROWS = [row("What is two?", "It is one and one."), row("What is three?", "It is two and one.")]
 ROUNDS = 5  # at least, in every stretch of the miner's run that takes long
@@ -91,7 +93,6 @@ class FinalityAtPublishing:
         return ask_first
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("late_finality")
 def test_thief_sees_nothing_in_a_miners_whole_run_until_the_commitment_is_final(
     playground: Playground, tmp_path: Path
@@ -120,7 +121,6 @@ def test_thief_sees_nothing_in_a_miners_whole_run_until_the_commitment_is_final(
     assert loot["nobody: clone"] == loot["thief: clone"] == [written]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("late_finality")
 def test_miner_killed_before_its_commitment_is_final_publishes_only_after_that(
     playground: Playground,

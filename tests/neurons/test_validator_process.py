@@ -17,6 +17,8 @@ from tests.support.playground import Playground, terminated
 from tests.support.post import running_post
 from tests.support.tiny_model import row
 
+pytestmark = pytest.mark.slow
+
 GOOD = [row(f"What is {n}?", "It is " + "so " * n + "and no more.") for n in range(6, 14)]
 NOISE = [row(f"What is {n}?", "zq#" * 4 + str(n)) for n in range(6, 14)]
 
@@ -32,7 +34,6 @@ def submit_all(playground: Playground, datasets: Sequence[Sequence[Row]]) -> Non
         assert outcome.status == 0, outcome.said
 
 
-@pytest.mark.slow
 def test_validator_plays_an_epoch_and_another_start_repeats_nothing(
     playground: Playground, tmp_path: Path
 ) -> None:
@@ -63,7 +64,6 @@ def test_validator_plays_an_epoch_and_another_start_repeats_nothing(
         assert ledger.last_weights() == weights
 
 
-@pytest.mark.slow
 def test_validator_that_an_error_ends_sends_an_alert_and_keeps_its_address(
     playground: Playground, tmp_path: Path
 ) -> None:
@@ -78,7 +78,6 @@ def test_validator_that_an_error_ends_sends_an_alert_and_keeps_its_address(
     assert "Apprise does not understand" in refused.said
 
 
-@pytest.mark.slow
 def test_validator_terminated_in_mid_epoch_leaves_no_worker_and_goes_on(
     playground: Playground, tmp_path: Path
 ) -> None:
@@ -86,7 +85,8 @@ def test_validator_terminated_in_mid_epoch_leaves_no_worker_and_goes_on(
     playground.next_epoch()
     report, port = tmp_path / "report", free_port()
     shown = ("--report", str(report), "--dashboard", str(port))
-    with playground.start_validator(tmp_path, "--epochs", "1", "--logging.trace", *shown) as process:
+    flags = ("--epochs", "1", "--logging.trace", *shown)
+    with playground.start_validator(tmp_path, *flags, forks=False) as process:
         assert process.stdout is not None
         while "training 2/" not in (line := process.stdout.readline()):
             assert line, "the validator ended before it trained"
@@ -106,7 +106,6 @@ def test_validator_terminated_in_mid_epoch_leaves_no_worker_and_goes_on(
         assert ledger.last_weights() is not None
 
 
-@pytest.mark.slow
 def test_validator_second_on_the_same_ledger_is_refused(playground: Playground, tmp_path: Path) -> None:
     with playground.start_validator(tmp_path) as process:
         assert process.stdout is not None
@@ -118,7 +117,6 @@ def test_validator_second_on_the_same_ledger_is_refused(playground: Playground, 
         assert terminated(process).status == 0
 
 
-@pytest.mark.slow
 def test_validator_evaluation_set_that_is_not_the_pinned_one_is_refused(
     playground: Playground, tmp_path: Path
 ) -> None:
@@ -128,7 +126,6 @@ def test_validator_evaluation_set_that_is_not_the_pinned_one_is_refused(
     assert "not the competition's evaluation set" in outcome.said
 
 
-@pytest.mark.slow
 def test_validator_device_that_is_not_there_is_refused(playground: Playground, tmp_path: Path) -> None:
     assert playground.mine(5, GOOD).status == 0
     playground.next_epoch()

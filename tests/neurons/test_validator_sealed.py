@@ -14,6 +14,8 @@ from flockoff.openers import ledger_path
 from tests.support.playground import Playground
 from tests.support.tiny_model import row, write_dataset
 
+pytestmark = pytest.mark.slow
+
 WEIGHT = 0.4
 ANSWER = "Seven grey herons stood without a sound in the shallow evening water, and one of them slept."
 GOOD = [row(f"What is {n}?", "It is " + "so " * n + "and no more.") for n in range(6, 14)]
@@ -45,7 +47,6 @@ def sealing(playground: Playground, tmp_path: Path) -> Playground:
     return replace(playground, competition=competition)
 
 
-@pytest.mark.slow
 def test_validator_counts_the_sealed_set_and_finds_its_answers(sealing: Playground, tmp_path: Path) -> None:
     for number, rows in enumerate((GOOD, STOLEN)):
         outcome = sealing.mine(number, rows)  # whose token may not read the sealed set, and need not

@@ -7,7 +7,8 @@ from huggingface_hub import HfApi
 from flockoff.hub import HubClient, Patience
 from flockoff.localnet.hub import HubServer
 
-HASTE = Patience(timeout=2.0, tries=3, backoff=0.01, max_retry_after=1.0, grace=3.0, min_rate=1e7)
+# Few and short pauses, but as much time for an answer as a busy machine may need.
+HASTE = Patience(timeout=60.0, tries=3, backoff=0.01, max_retry_after=1.0, grace=60.0, min_rate=1e7)
 
 
 @dataclass(frozen=True)

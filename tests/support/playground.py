@@ -22,6 +22,8 @@ from tests.support.local_subnet import UNHURRIED, enter_next_epoch, local_subnet
 from tests.support.tiny_model import row, write_dataset, write_tiny_model
 from tests.support.warm_workers import server_address
 
+WARM = (sys.executable, "-m", "tests.support.warm_program")
+
 
 @dataclass
 class Playground:
@@ -80,9 +82,16 @@ class Playground:
         environment = self.environment(self.reader())
         return run_forked(validator.main, arguments, environment, workers=server_address())
 
-    def start_validator(self, data_dir: Path, *more: str, number: int = 0) -> "subprocess.Popen[str]":
+    def start_validator(
+        self, data_dir: Path, *more: str, number: int = 0, forks: bool = True
+    ) -> "subprocess.Popen[str]":
+        """Start the validator as people do; its workers are forked unless ``forks`` is False."""
         arguments = [*self.validator_arguments(data_dir, number), *more]
-        return start("neurons/validator.py", arguments, self.environment(self.reader()))
+        environment = self.environment(self.reader())
+        if not forks:
+            return start("neurons/validator.py", arguments, environment)
+        program = [*WARM, server_address(), str(PROJECT_ROOT / "neurons/validator.py"), *arguments]
+        return popen(program, environment | {"PYTHONPATH": str(PROJECT_ROOT)})
 
     def reader(self) -> str:
         return self.hub.add_user("validator", role="read")
@@ -117,8 +126,12 @@ def run(script: str, arguments: Sequence[str], environment: Mapping[str, str]) -
 
 
 def start(script: str, arguments: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+    return popen(command(script, arguments), environment)
+
+
+def popen(program: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        command(script, arguments),
+        program,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

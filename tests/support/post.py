@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
+import pytest
+
 from tests.support.web import web_server
 
 
@@ -38,7 +40,8 @@ def running_post() -> Iterator[Post]:
         request.send_response(200 if found.refuse < 0 else 500)
         request.end_headers()
 
-    with web_server(take) as port:
+    with web_server(take) as port, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flockoff.alerts._CLOSE_SECONDS", 300.0)  # the first alert imports Apprise
         found.url = f"json://ann:hunter2hunter2@127.0.0.1:{port}/private-path"
         yield found
         found.gate.set()

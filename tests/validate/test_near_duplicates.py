@@ -112,6 +112,7 @@ class Patient(StandInEvaluator):
         return super().base_loss(on_progress=on_progress, should_stop=should_stop)
 
 
+@pytest.mark.slow
 def test_near_duplicate_that_is_placed_before_its_victim_is_not_measured_if_both_have_arrived(
     arena: Arena, monkeypatch: pytest.MonkeyPatch
 ) -> None:
