@@ -24,11 +24,10 @@ TIMEOUT_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a program ended and all that it said, on stdout and stderr unless these are kept apart."""
+    """How a program ended and all that it said, on stdout and stderr."""
 
     status: int
     said: str
-    errors: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class Program:
     arguments: Sequence[str]
     environment: Mapping[str, str]
     output: Path
-    errors: Path
     workers: str | None = None
 
 
@@ -51,17 +49,12 @@ def run_forked(
     arguments: Sequence[str],
     environment: Mapping[str, str],
     *,
-    apart: bool = False,
     workers: str | None = None,
 ) -> Outcome:
-    """Run a program to its end. ``environment`` is all that it has; ``apart``: stderr goes to ``errors``.
-
-    ``workers`` as in ``Program``.
-    """
+    """Run a program to its end. ``environment`` is all that it has; ``workers`` as in ``Program``."""
     with tempfile.TemporaryDirectory(prefix="flockoff-forked-") as folder:
         output = Path(folder) / "output"
-        errors = output.with_name("errors") if apart else output
-        process = start_forked(_run, Program(main, arguments, dict(environment), output, errors, workers))
+        process = start_forked(_run, Program(main, arguments, dict(environment), output, workers))
         process.join(TIMEOUT_SECONDS)
         late = process.exitcode is None
         if late:
@@ -72,7 +65,7 @@ def run_forked(
         process.close()
         assert not late, f"still running after {TIMEOUT_SECONDS} s:\n{said}"
         assert status is not None
-        return Outcome(status, said, errors.read_text(encoding="utf-8") if apart else "")
+        return Outcome(status, said)
 
 
 def start_forked(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
@@ -86,14 +79,14 @@ def start_forked(target: Callable[..., None], *arguments: object) -> ForkServerP
     return process
 
 
-def redirect_output(output: Path, errors: Path | None = None) -> None:
-    """Have this process write to ``output``, and its errors to ``errors``, what it says from now on."""
-    for number, file in ((1, output), (2, errors or output)):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
+def redirect_output(output: Path) -> None:
+    """Have this process write to ``output`` what it says from now on, errors included."""
+    for number in (1, 2):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
 
 
 def _run(program: Program) -> None:
-    redirect_output(program.output, program.errors)
+    redirect_output(program.output)
     os.environ.clear()
     os.environ.update(program.environment)
     sys.argv = ["program", *program.arguments]

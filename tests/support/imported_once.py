@@ -10,7 +10,6 @@ for _module in (
     "flockoff.chain.substrate",
     "flockoff.hub.remote",
     "flockoff.mine",
-    "flockoff.simulate.command",
     "neurons.miner",
     "neurons.validator",
     "numpy.ma",

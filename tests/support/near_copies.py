@@ -34,7 +34,13 @@ def sketch_of(rows: Sequence[Row], key: bytes = KEY) -> Sketch:
 
 
 def held(hotkey: str, block: int, rows: Sequence[Row], witness: str | None = None) -> Holding:
-    return Holding(Claim(f"{hotkey} {block}", hotkey, block, 0), sketch_of(rows), witness)
+    return Holding(Claim(f"{hotkey} {block}", hotkey, block, 0), _sketched(tuple(rows)), witness)
+
+
+@cache
+def _sketched(rows: tuple[Row, ...]) -> Sketch:
+    """Many tests hold the same rows."""
+    return sketch_of(rows)
 
 
 def with_answers(rows: Sequence[Row], change: Callable[[str], str]) -> list[Row]:
