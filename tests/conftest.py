@@ -89,15 +89,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-# The modules that take longest, by far, in that order.
+# The modules that take longest, by far, in about that order.
 _LONGEST = (
-    "tests/report/test_report_in_browser.py",
     "tests/demo/test_commands.py",
-    "tests/training/test_smollm2.py",
+    "tests/report/test_report_in_browser.py",
     "tests/crash/test_crash_validator.py",
-    "tests/crash/test_crash_miner.py",
-    "tests/neurons/test_two_validators.py",
+    "tests/training/test_smollm2.py",
     "tests/cluster/test_cluster.py",
+    "tests/crash/test_crash_miner.py",
+    "tests/docs/test_guides.py",
+    "tests/training/test_supervision.py",
+    "tests/training/test_exactness.py",
+    "tests/neurons/test_two_validators.py",
+    "tests/validate/test_validate_permit.py",
+    "tests/validate/test_validate_epoch.py",
+    "tests/neurons/test_validator_process.py",
+    "tests/security/test_whole_run.py",
+    "tests/crash/test_crash_neurons.py",
     "tests/simulate/test_outcome.py",
     "tests/training/test_kernels.py",
 )
