@@ -65,7 +65,7 @@ def read_credentials(environ: Mapping[str, str] = os.environ, directory: Path | 
         login = login_file(environ)
         token, source = (hand_written(login) or "").strip() or None, str(login)
     if token is not None:
-        check_token(token, source)
+        check_token(token, f"The value of {source}")
     alerts = tuple((value("FLOCKOFF_ALERTS") or "").split())
     return Credentials(hf_token=token, hf_endpoint=endpoint, alerts=alerts)
 
@@ -111,11 +111,11 @@ def login_file(environ: Mapping[str, str]) -> Path:
         return file
 
 
-def check_token(token: str, source: str) -> None:
-    """Raise UsageError, which does not show it, for a ``token`` that cannot be one."""
+def check_token(token: str, what: str) -> None:
+    """Raise UsageError, which calls it ``what`` and does not show it, for a ``token`` that cannot be one."""
     if not _TOKEN.fullmatch(token):
         raise UsageError(
-            f"The value of {source} is not a Hugging Face token: it has quotation marks, white space or "
+            f"{what} is not a Hugging Face token: it has quotation marks, white space or "
             "other characters that no token has, as if more than the token had been pasted.",
             remedy="Copy only the token, from https://huggingface.co/settings/tokens.",
         )

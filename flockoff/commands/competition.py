@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flockoff import openers
+from flockoff.commands.asking import require_yes
 from flockoff.commands.tables import console, outside, print_json, table
 from flockoff.competition import Competition, SealedSet, competition_hash, load_competition
 from flockoff.errors import UsageError
@@ -181,11 +182,15 @@ def publish(
     """
     credentials = read_credentials()
     say_on_stderr(credentials.secrets)
-    if not yes:
-        typer.confirm("Is the set retired, and may everybody read it from now on?", abort=True, err=True)
 
     def program(stop: threading.Event) -> int:
         sealed = _sealed_of(load_competition(rules_file), rules_file)
+        question = "Is the set retired, and may everybody read it from now on?"
+        unasked = UsageError(
+            "Nobody is here to be asked.", remedy="Add --yes to publish without being asked."
+        )
+        if not yes:
+            require_yes(question, default=False, unasked=unasked)
         with closing(openers.open_hub(credentials, stop)) as hub:
             make_public(hub, sealed, cache_dir / "evaluation")
         _say(sealed, f"{sealed.repo} is public now. Anybody can run: flockoff competition verify", as_json)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from flockoff.commands.asking import require_yes, typed_secret
 from flockoff.commands.tables import console, outside, print_json
 from flockoff.env_files import variables_in
 from flockoff.errors import SetupError, UsageError
@@ -79,8 +80,8 @@ def init(
         wanted |= _hub_settings(os.environ, known)
         changed = sorted(name for name, value in wanted.items() if stored.get(name) not in (None, value))
         added = sorted(name for name in wanted if name not in stored)
-        if changed and not overwrite and not _agreed(file, changed):
-            return 1
+        if changed and not overwrite:
+            _require_yes(file, changed)
         if changed or added:
             _write(file, merged(before, {name: wanted[name] for name in (*changed, *added)}))
         if as_json:
@@ -95,21 +96,30 @@ def init(
 def _hub_settings(environ: Mapping[str, str], known: str | None) -> dict[str, str]:
     """The hub's, from the environment. The token is asked for only if none is ``known``."""
     found = {name: environ[name].strip() for name in (_TOKEN, _ENDPOINT) if environ.get(name, "").strip()}
-    if _TOKEN not in found and known is None and sys.stdin.isatty():
-        asked = "Hugging Face token with write access (not shown; empty: none)"
-        token = typer.prompt(asked, default="", hide_input=True, show_default=False, err=True).strip()
-        found |= {_TOKEN: token} if token else {}
     if _TOKEN in found:
-        check_token(found[_TOKEN], _TOKEN)
+        check_token(found[_TOKEN], f"The value of {_TOKEN}")
+    elif known is None and sys.stdin.isatty():
+        token = _typed_token()
+        found |= {_TOKEN: token} if token else {}
     return found
 
 
-def _agreed(file: Path, changed: list[str]) -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"{file} has other values of {', '.join(changed)}.", remedy="Add --overwrite to change them."
-        )
-    return typer.confirm(f"Change {', '.join(changed)} in {file}?", default=False, err=True)
+def _typed_token() -> str:
+    """Asked for until it can be one, or is empty."""
+    while token := typed_secret("Hugging Face token with write access (not shown; empty: none)"):
+        try:
+            check_token(token, "This")
+        except UsageError as error:
+            typer.echo(str(error), err=True)
+        else:
+            break
+    return token
+
+
+def _require_yes(file: Path, changed: list[str]) -> None:
+    names = ", ".join(changed)
+    unasked = UsageError(f"{file} has other values of {names}.", remedy="Add --overwrite to change them.")
+    require_yes(f"Change {names} in {file}?", default=False, unasked=unasked)
 
 
 def merged(before: str, values: Mapping[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 import shlex
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from flockoff import mine, openers
 from flockoff.chain import SubtensorChain
+from flockoff.commands.asking import require_yes
 from flockoff.commands.findings import show_finding
 from flockoff.commands.status import standing_on_chain
 from flockoff.commands.tables import console, duration, print_json
@@ -138,9 +138,8 @@ def _submit(settings: _Settings, stop: threading.Event) -> int:
         if settings.dry_run:
             screen.print("All is ready. Dry run: nothing was changed.")
             return 0
-        if not _agreed(settings, seen.fee):
-            screen.print("Nothing was changed.")
-            return 1
+        if not settings.asked:
+            _require_yes(settings, seen.fee)
         card = mine.dataset_card(settings.submission, seen.report)
         submitted = mine.submit(replace(settings.submission, card=card), hub, seen.chain, stop)
         _say_what_comes(settings, screen, submitted, hub, seen.chain)
@@ -230,13 +229,10 @@ def _fee(settings: _Settings, chain: SubtensorChain, seen: _Examined) -> Iterato
     yield Finding("fee", "good", found)
 
 
-def _agreed(settings: _Settings, fee: float) -> bool:
-    if settings.asked:
-        return True
-    if not sys.stdin.isatty():
-        raise UsageError("Nobody is here to be asked.", remedy="Add --yes to submit without being asked.")
+def _require_yes(settings: _Settings, fee: float) -> None:
     question = f"Upload to {settings.submission.repo_id} and commit it for {fee:.6f} TAO?"
-    return typer.confirm(question, default=True, err=True)
+    unasked = UsageError("Nobody is here to be asked.", remedy="Add --yes to submit without being asked.")
+    require_yes(question, default=True, unasked=unasked)
 
 
 # --- after -----------------------------------------------------------------------------------------------
