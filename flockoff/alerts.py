@@ -26,7 +26,7 @@ LOW_DISK_BYTES = 2 * 10**9
 _TEXT_CHARACTERS = 1500  # Discord takes 2,000
 _TRIES = 3
 _PAUSE_SECONDS = 20.0
-_CLOSE_SECONDS = 15.0
+_CLOSE_SECONDS = 5.0  # a validator that is asked to stop ends within ten
 _WAITING = 64
 _REMEMBERED = 500
 _LASTING_TRIES = 8  # consecutive failures of the chain, some minutes, before an alert
@@ -70,13 +70,16 @@ def _service(url: str) -> Any:
 
 
 def _sent(url: str, notice: Notice) -> bool:
+    import apprise
+
     try:
-        service = _service(url)
-        return service is not None and bool(
-            service.notify(
+        box = apprise.Apprise()
+        return box.add(_service(url)) and bool(
+            box.notify(
                 body=_lines(notice.text),
                 title=printable(notice.title, 200),
                 notify_type="success" if notice.well else "failure",
+                body_format="text",  # escaped for services that take HTML, such as e-mail and Telegram
             )
         )
     except Exception as error:  # noqa: BLE001 - a hundred services' code, none of which may end this program
@@ -85,9 +88,10 @@ def _sent(url: str, notice: Notice) -> bool:
 
 
 def _lines(text: str) -> str:
-    """Untrusted text, made printable and without mentions."""
+    """Untrusted text, made printable, without mentions and without links that show as something else."""
     lines = "\n".join(printable(line, _TEXT_CHARACTERS) for line in text.splitlines())
-    return re.sub(r"@(?=everyone|here|channel)", "@ ", lines)[:_TEXT_CHARACTERS]
+    plain = re.sub(r"@(?=everyone|here|channel)", "@ ", lines).replace("](", "] (")
+    return plain[:_TEXT_CHARACTERS]
 
 
 # --- beside a program that must not wait -----------------------------------------------------------------
@@ -115,18 +119,25 @@ class Alerts:
         *,
         name: str,
         pause: float = _PAUSE_SECONDS,
+        end: float = _CLOSE_SECONDS,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """``name``: prefix of every title. ``pause``: seconds between tries."""
+        """``name``: prefix of every title. ``pause``: seconds between tries; ``end``: for all at ``close``.
+
+        Raises UsageError as ``check_alerts``.
+        """
+        check_alerts(urls)  # here, since it takes seconds to import Apprise
         self._urls = tuple(urls)
         self._memory = memory
         self._name = name
         self._pause = pause
+        self._end = end
         self._now = now
         self._active = _remembered(memory)
         self._queue: queue.Queue[_Signal | None] = queue.Queue(_WAITING)
         self._full = False
-        self._stop = threading.Event()
+        self._failing: frozenset[str] = frozenset()  # addresses that the last alert did not reach
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
         self._thread.start()
 
@@ -138,11 +149,11 @@ class Alerts:
         self._put(_Signal(key, None))
 
     def close(self) -> None:
-        """Send pending alerts, for some seconds at most."""
+        """Send pending alerts, without pauses and for some seconds at most."""
+        self._closing.set()
         with suppress(queue.Full):
             self._queue.put(None, timeout=1.0)
-        self._thread.join(_CLOSE_SECONDS)
-        self._stop.set()
+        self._thread.join(self._end)
 
     def _put(self, signal: _Signal) -> None:
         try:
@@ -154,7 +165,7 @@ class Alerts:
             self._full = True
 
     def _run(self) -> None:
-        while (signal := self._queue.get()) is not None and not self._stop.is_set():
+        while (signal := self._queue.get()) is not None:
             since = self._active.get(signal.key)
             if signal.notice is not None and since is None:
                 if self._send(signal.notice):
@@ -170,13 +181,20 @@ class Alerts:
         """Whether it reached every address, or at least one after all tries."""
         named = Notice(f"{self._name}: {notice.title}", notice.text, notice.well)
         left = list(self._urls)
-        for tries in range(1, _TRIES + 1):
+        for tries in range(_TRIES):
+            if tries:
+                self._closing.wait(self._pause)
             left = deliver(left, named)
-            if not left or tries == _TRIES or self._stop.wait(self._pause):
+            if not left:
                 break
-        if left:
-            kinds = ", ".join(sorted({kind_of(url) for url in left}))
-            log.warning("An alert did not arrive by %s: %s", kinds, notice.title)
+        if fresh := frozenset(left) - self._failing:
+            kinds = ", ".join(sorted({kind_of(url) for url in fresh}))
+            log.warning(
+                "An alert did not arrive by %s: %s. This is not said again until one does.",
+                kinds,
+                notice.title,
+            )
+        self._failing = frozenset(left)
         return len(left) < len(self._urls)
 
     def _save(self) -> None:
@@ -236,6 +254,7 @@ def alerting(
     name: str,
     secrets: Collection[str] = frozenset(),
     pause: float = _PAUSE_SECONDS,
+    end: float = _CLOSE_SECONDS,
 ) -> Iterator[None]:
     """Send a validator's alerts while this lasts, from its log events; a no-op without ``urls``.
 
@@ -245,8 +264,7 @@ def alerting(
     if not urls:
         yield
         return
-    check_alerts(urls)
-    alerts = Alerts(urls, directory / "alerts.json", name=name, pause=pause)
+    alerts = Alerts(urls, directory / "alerts.json", name=name, pause=pause, end=end)
     listener = _Listener(alerts, directory, frozenset(secrets))
     package = logging.getLogger("flockoff")
     package.addHandler(listener)

@@ -56,7 +56,7 @@ def hand_written(file: Path) -> str | None:
     UsageError for whatever is no UTF-8 text of at most ``MAX_BYTES``, and for a pipe that nobody writes to.
     """
     try:
-        content = _content(file)
+        content = content_within(file, MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -71,15 +71,15 @@ def hand_written(file: Path) -> str | None:
         raise UsageError(f"{file} is not UTF-8 text.", remedy="Save it as UTF-8.") from None
 
 
-def _content(file: Path) -> bytes:
-    """Its bytes, at most one more than are allowed."""
+def content_within(file: Path, limit: int) -> bytes:
+    """Its bytes, at most one more than ``limit``. Raises OSError, and UsageError for a silent pipe."""
     if stat.S_ISREG(file.stat().st_mode):
         with file.open("rb") as opened:
-            return opened.read(MAX_BYTES + 1)
+            return opened.read(limit + 1)
     content = bytearray()
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # blocking, it would wait for a writer for ever
     try:
-        while len(content) <= MAX_BYTES:
+        while len(content) <= limit:
             if not select.select([descriptor], [], [], _PIPE_SECONDS)[0]:
                 raise UsageError(
                     f"{file} is not a regular file, and nothing came from it in {_PIPE_SECONDS:.0f} s.",

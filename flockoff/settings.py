@@ -89,14 +89,16 @@ def _check_hub_settings(endpoint: str | None, environ: Mapping[str, str]) -> Non
 
 
 def alert_secrets(urls: Collection[str]) -> frozenset[str]:
-    """What of alerts' addresses no log may show: all but the names of machines."""
+    """What of alerts' addresses no log may show: all but their kinds and the names of machines."""
     found: set[str] = set()
     for url in urls:
-        parts = urlsplit(url)
-        user = parts.netloc.rpartition("@")[0].split(":")
-        host = [] if parts.scheme in _WITH_HOST else [parts.netloc, *re.split("[:@]", parts.netloc)]
+        kind, _, rest = url.partition("://")
+        authority = re.split("[/?#]", rest)[0]
+        user = authority.rpartition("@")[0].split(":")
+        host = [] if kind in _WITH_HOST else [authority, *re.split("[:@]", authority)]
         pieces = {piece for each in (*user, *host) for piece in (each, unquote(each))}
-        found |= secrets_in(url) | {url} | {piece for piece in pieces if len(piece) >= _SECRET_CHARACTERS}
+        found |= secrets_in(url) | {piece for piece in pieces if len(piece) >= _SECRET_CHARACTERS}
+        found |= {url} - {f"{kind}://"}
     return frozenset(found)
 
 

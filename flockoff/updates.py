@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx2
-
 from flockoff import __version__
+from flockoff.errors import SetupError
+from flockoff.fetching import fetched
 from flockoff.logs import event
 from flockoff.text import printable
 
@@ -28,27 +28,13 @@ def newer_release(source: str = RELEASES, *, than: str = __version__) -> str | N
     ``source`` answers with JSON that has ``tag_name``, as GitHub does.
     """
     try:
-        with (
-            httpx2.Client(timeout=_SECONDS, follow_redirects=True, max_redirects=3) as client,
-            client.stream("GET", source, headers={"Accept": "application/vnd.github+json"}) as answer,
-        ):
-            content = b"" if answer.status_code != 200 else _bounded(answer)
-        told = json.loads(content)
-        name = told.get("tag_name") if isinstance(told, dict) else None
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, RecursionError) as error:
-        log.debug("Nobody can say whether there is a newer release (%s).", type(error).__name__)
+        told = json.loads(fetched(source, max_bytes=_MAX_BYTES, seconds=_SECONDS))
+    except (SetupError, ValueError, RecursionError) as error:
+        log.debug("Nobody can say whether there is a newer release: %r", error)
         return None
+    name = told.get("tag_name") if isinstance(told, dict) else None
     found, mine = _numbers(name if isinstance(name, str) else ""), _numbers(than)
     return printable(str(name), 40) if found and mine and found > mine else None
-
-
-def _bounded(answer: httpx2.Response) -> bytes:
-    content = b""
-    for chunk in answer.iter_bytes(65536):
-        content += chunk
-        if len(content) > _MAX_BYTES:
-            return b""
-    return content
 
 
 def _numbers(version: str) -> tuple[int, ...] | None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     ("errors", "text"),
     ("files", "surroundings"),
-    ("logs", "metrics"),
+    ("logs", "metrics", "fetching"),
     ("records", "competition", "launch", "retry", "updates"),
     ("env_files",),
     ("ports", "flags", "pinned"),

@@ -6,21 +6,18 @@ taken over.
 
 import json
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx2
-
-from flockoff.errors import SetupError
+from flockoff.errors import FlockoffError, SetupError
+from flockoff.fetching import fetched
+from flockoff.files import content_within
 from flockoff.text import printable, without_key
 
 MAX_BYTES = 16 * 1024 * 1024  # 256 miners and 1,000 epochs take under 3 MB
 _SECONDS = 30.0  # for all of it
-_IDLE_SECONDS = 10.0
 _MINERS = 4096
 _WORD_CHARACTERS = 40
 _BEGIN = '<script type="application/json" id="data">'
@@ -60,54 +57,33 @@ def read_report(source: str) -> PublishedReport:
     try:
         text = _text(source)
         return _parsed(shown, _numbers(text))
-    except SetupError as error:
+    except FlockoffError as error:
         return PublishedReport(shown, problem=error.message)
     except (ValueError, RecursionError):
         return PublishedReport(shown, problem="It is neither a report's page nor its numbers as JSON.")
 
 
+def _is_address(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))
+
+
 def _shown(source: str) -> str:
     """For a public page: only the host of an address."""
-    if urlsplit(source).scheme in ("http", "https"):
+    if not _is_address(source):
+        return printable(Path(source).name, 200)
+    try:
         return printable(without_key(source), 200)
-    return printable(Path(source).name, 200)
+    except ValueError:
+        return "an address that is none"
 
 
 def _text(source: str) -> str:
-    if urlsplit(source).scheme in ("http", "https"):
-        return _fetched(source)
+    if _is_address(source):
+        return fetched(source, max_bytes=MAX_BYTES, seconds=_SECONDS).decode("utf-8")
     try:
-        with Path(source).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = content_within(Path(source), MAX_BYTES)
     except OSError as error:
         raise SetupError(f"It cannot be read: {error.strerror}.") from error
-    return _decoded(content)
-
-
-def _fetched(url: str) -> str:
-    deadline = time.monotonic() + _SECONDS
-    content = bytearray()
-    try:
-        with (
-            httpx2.Client(timeout=_IDLE_SECONDS, follow_redirects=True, max_redirects=3) as client,
-            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer,
-        ):
-            if answer.status_code != 200:
-                raise SetupError(f"Its server answers {answer.status_code}.")
-            if answer.headers.get("Content-Encoding", "identity") != "identity":
-                raise SetupError("Its server packs what it sends, though it was asked not to.")
-            for chunk in answer.iter_raw():
-                content += chunk
-                if len(content) > MAX_BYTES:
-                    raise SetupError(f"It is larger than {MAX_BYTES // 2**20} MiB.")
-                if time.monotonic() > deadline:
-                    raise SetupError(f"It took longer than {_SECONDS:.0f} s.")
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise SetupError(f"Its server does not answer ({type(error).__name__}).") from error
-    return _decoded(bytes(content))
-
-
-def _decoded(content: bytes) -> str:
     if len(content) > MAX_BYTES:
         raise SetupError(f"It is larger than {MAX_BYTES // 2**20} MiB.")
     return content.decode("utf-8")

@@ -148,3 +148,29 @@ def test_published_report_of_nobody_is_a_sentence(tmp_path: Path) -> None:
     with serving(lambda handler: handler.send_error(404)) as url:
         assert "answers 404" in (read_report(url).problem or "")
     assert "does not answer" in (read_report(url).problem or "")
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("http://[::1/a-key", "does not answer (InvalidURL)"),
+        ("https://", "does not answer (UnsupportedProtocol)"),
+        ("a\0b", "neither a report"),
+        ("/dev/zero", "larger than"),
+    ],
+)
+def test_published_report_at_no_address_is_a_sentence_without_a_key(source: str, problem: str) -> None:
+    report = read_report(source)
+    assert problem in (report.problem or "") and "key" not in report.source
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SSL_CERT_FILE", "/nowhere"), ("ALL_PROXY", "socks://ann:secret@127.0.0.1:1")]
+)
+def test_published_report_that_the_environment_keeps_out_of_reach_names_why(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    problem = read_report("http://127.0.0.1:1/").problem or ""
+    assert problem.startswith("The environment's settings (") and "allow no connection" in problem
+    assert name in problem and "secret" not in problem
