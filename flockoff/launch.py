@@ -1,5 +1,6 @@
 """How this project's programs start and end: one clear message and the right exit status."""
 
+import atexit
 import importlib.util
 import json
 import logging
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from io import TextIOWrapper
 from types import FrameType
+from typing import TextIO
 
 from flockoff.errors import FlockoffError, Interrupted, SetupError
 from flockoff.files import OF_THE_MACHINE, remedy_for
@@ -55,6 +57,15 @@ def lenient_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    atexit.register(_give_up_stderr)
+
+
+def _give_up_stderr() -> None:
+    """Discard what stderr's full disk or closed pipe has not taken: Python would end with status 120."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _discard(sys.stderr)
 
 
 @contextmanager
@@ -79,13 +90,13 @@ def tell_error(message: str, remedy: str = "") -> None:
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
     except OSError:
-        _discard_stdout()  # nobody reads it any more, or its disk is full; stderr has the error
+        _discard(sys.stdout)  # nobody reads it any more, or its disk is full; stderr has the error
 
 
-def _discard_stdout() -> None:
+def _discard(stream: TextIO) -> None:
     """Discard buffered output, which would fail once more when the process ends."""
-    with suppress(OSError, ValueError):  # stdout may be closed already
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError, ValueError):  # it may be closed already
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -94,12 +105,12 @@ def output_may_fail() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        _discard_stdout()
+        _discard(sys.stdout)
         sys.exit(PIPE_CLOSED)
     except OSError as error:
         if error.errno not in OF_THE_MACHINE or error.filename is not None:
             raise
-        _discard_stdout()
+        _discard(sys.stdout)
         with suppress(OSError):
             sys.stderr.write(f"Cannot use the output: {error.strerror}. {remedy_for(error, '')}\n")
         sys.exit(1)
@@ -124,7 +135,7 @@ def run(program: Callable[[threading.Event], int]) -> int:
         tell_error(error.message, error.remedy)
         return error.exit_status
     except BrokenPipeError:
-        _discard_stdout()  # the reader, such as head, has closed the pipe
+        _discard(sys.stdout)  # the reader, such as head, has closed the pipe
         return PIPE_CLOSED
     except (Interrupted, KeyboardInterrupt):
         log.warning("Stopped on request. Start it again to continue.")
@@ -138,7 +149,7 @@ def run(program: Callable[[threading.Event], int]) -> int:
         remedy = remedy_for(error, where)
         log.error("Cannot use %s: %s. %s", where, error.strerror, remedy)
         if error.filename is None:
-            _discard_stdout()
+            _discard(sys.stdout)
         tell_error(f"Cannot use {where}: {error.strerror}.", remedy)
         return 1
     except Exception as error:

@@ -10,6 +10,7 @@ import typer
 
 from flockoff.commands.subnets import read_standings
 from flockoff.commands.tables import print_json
+from flockoff.competition import competition_hash, load_competition
 from flockoff.flags import AsJson, CompetitionFile, Endpoint, Netuid, Network
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
@@ -57,7 +58,8 @@ def site(
         for report in published:
             if report.problem is not None:
                 log.warning("No report from %s: %s", report.source, report.problem)
-        page, numbers = write_site(found, published, directory)
+        rules = competition_hash(load_competition(competition))
+        page, numbers = write_site(found, published, rules, directory)
         if as_json:
             output = {"page": str(page.resolve()), "numbers": str(numbers.resolve())}
             print_json(output | {"site": site_numbers(found, published)})

@@ -19,6 +19,7 @@ _SCRIPTS = ("common.js", "board.js", "site.js")
 _STYLES = ("page.css", "site.css")
 _MATRIX_MINERS, _MATRIX_VALIDATORS = 64, 16
 _SHADES = 9
+_EPOCHS_OLD = 2  # a report that is older than these is out of date
 _COMMITMENT_CHARACTERS = 200
 
 
@@ -35,13 +36,15 @@ class SiteRow:
     highest: float | None
 
 
-def write_site(found: Standings, reports: Sequence[PublishedReport], directory: Path) -> tuple[Path, Path]:
-    """Write the page and its numbers into ``directory``, each atomically; returns their paths. Raises
-    SetupError if they cannot be written.
+def write_site(
+    found: Standings, reports: Sequence[PublishedReport], rules: str, directory: Path
+) -> tuple[Path, Path]:
+    """Write the page and its numbers into ``directory``, each atomically; returns their paths. ``rules``: the
+    competition's hash. Raises SetupError if they cannot be written.
     """
     page, numbers = directory / FILE_NAME, directory / NUMBERS
     write_whole(numbers, json.dumps(site_numbers(found, reports), indent=1) + "\n")
-    write_whole(page, render_site(found, reports))
+    write_whole(page, render_site(found, reports, rules))
     return page, numbers
 
 
@@ -50,7 +53,8 @@ def site_numbers(found: Standings, reports: Sequence[PublishedReport]) -> dict[s
     return asdict(found) | {"reports": [asdict(report) for report in reports]}
 
 
-def render_site(found: Standings, reports: Sequence[PublishedReport]) -> str:
+def render_site(found: Standings, reports: Sequence[PublishedReport], rules: str) -> str:
+    """The page. Reports that are old, or made by others than these ``rules``, are marked."""
     voters = [each for each in found.validators if each.targets]
     return (
         environment()
@@ -67,6 +71,8 @@ def render_site(found: Standings, reports: Sequence[PublishedReport]) -> str:
             reports=[report for report in reports if report.problem is None],
             unread=[report for report in reports if report.problem is not None],
             who={each.hotkey: each for each in found.validators},
+            rules=rules,
+            current=found.epoch_start - _EPOCHS_OLD * found.terms.tempo,
             remarks=remarks,
             shade=_shade,
             policy=content_policy(live=False, scripts=_SCRIPTS, styles=_STYLES),

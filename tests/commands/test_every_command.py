@@ -169,6 +169,13 @@ def test_help_to_a_full_disk_is_one_line(asked: str) -> None:
     assert done.returncode == 1 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_help_that_cannot_even_say_so_ends_as_otherwise() -> None:
+    command = [sys.executable, "-c", "from flockoff.cli import main; main()", "--help"]
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(command, stdout=full, stderr=full, timeout=300).returncode == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--json",)])
 def test_command_whose_reader_has_closed_the_pipe_ends_as_one_does(more: tuple[str, ...]) -> None:

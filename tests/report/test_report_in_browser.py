@@ -173,7 +173,7 @@ def test_site_in_browser_fits_and_sorts_and_complains_of_nothing(
     scheme: str, width: int, media: str, fresh: Tab, tmp_path: Path
 ) -> None:
     view = large_view(256, 64, hostile=HOSTILE)
-    page, _ = write_site(standings(view, "f127"), [], tmp_path)
+    page, _ = write_site(standings(view, "f127"), [], "0" * 64, tmp_path)
     fresh.size(width, 900, phone=width < 500)
     fresh.prefer(scheme, media)
     fresh.open(page.as_uri())

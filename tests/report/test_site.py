@@ -18,11 +18,12 @@ from tests.support.subnets import snapshot_of
 from tests.support.views import large_view, view_of
 from tests.support.web import web_server
 
+OURS = "c0ffee" * 10
 NUMBERS = {
     "netuid": 1,
     "validator": "5V000" + "v" * 43,
-    "epoch": 99_000,
-    "rules": "c0ffee" * 10,
+    "epoch": 99_540,
+    "rules": OURS,
     "base": 2.5,
     "madeAt": 1_800_000_000.0,
     "miners": [
@@ -60,7 +61,7 @@ def told(page: str) -> str:
 
 
 def test_site_shows_miners_validators_and_burn_and_asks_for_nothing() -> None:
-    page = render_site(large(), [])
+    page = render_site(large(), [], OURS)
     elements = Texts(page).elements
     links = [attributes["href"] for name, attributes in elements if name == "a"]
     assert "https://huggingface.co/datasets/ann/data/tree/" in " ".join(link or "" for link in links)
@@ -75,16 +76,16 @@ def test_site_shows_miners_validators_and_burn_and_asks_for_nothing() -> None:
 
 def test_site_shows_hostile_texts_as_text() -> None:
     hostile = PublishedReport("<script>x</script>", problem="<img src=x onerror=alert(1)>")
-    page = render_site(large(), [hostile])
+    page = render_site(large(), [hostile], OURS)
     names = [name for name, _ in Texts(page).elements]
     assert "img" not in names and names.count("script") == 4  # its data and its own three
     assert "{{ 7 * 7 }}" in told(page) and "\x1b" not in page and "\u2028" not in page
 
 
 def test_site_of_an_empty_subnet_says_so_and_of_a_full_one_keeps_its_size(tmp_path: Path) -> None:
-    empty = told(render_site(standings(view_of(snapshot_of((), owner=False)), "f127"), []))
+    empty = told(render_site(standings(view_of(snapshot_of((), owner=False)), "f127"), [], OURS))
     assert "Nobody has committed a dataset" in empty and "No weights are on chain." in empty
-    page, numbers = write_site(large(256, 64), [], tmp_path / "new")
+    page, numbers = write_site(large(256, 64), [], OURS, tmp_path / "new")
     assert page.stat().st_size < 700_000
     assert len(json.loads(numbers.read_text())["miners"]) == 257
     assert [path.name for path in page.parent.iterdir() if path.name.startswith(".")] == []
@@ -100,8 +101,26 @@ def test_published_report_is_read_from_its_page_or_its_numbers(packed: bool) -> 
     assert report.problem is None and "secret" not in report.source
     assert report.miners["5M001" + "m" * 43].loss == 1.25
     assert report.miners["5M002" + "m" * 43].reason == "near_duplicate"
-    words = told(render_site(large(), [report]))
+    words = told(render_site(large(), [report], OURS))
     assert "1.2500 eligible" in words and "near duplicate" in words and "c0ffeec0" in words
+
+
+@pytest.mark.parametrize(
+    ("changed", "marked"),
+    [
+        ({}, set()),
+        ({"epoch": 98_000}, {"out of date"}),
+        ({"rules": "d" * 60}, {"other rules"}),
+        ({"netuid": 7, "rules": None}, {"of subnet 7"}),
+    ],
+)
+def test_published_report_that_cannot_be_compared_is_marked(
+    changed: dict[str, object], marked: set[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "numbers.json"
+    file.write_text(json.dumps(NUMBERS | changed), encoding="utf-8")
+    said = told(render_site(large(), [read_report(str(file))], OURS))
+    assert {mark for mark in ("out of date", "other rules", "of subnet 7") if mark in said} == marked
 
 
 def test_published_report_is_what_a_validators_own_page_says(tmp_path: Path) -> None:
