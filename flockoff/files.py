@@ -29,6 +29,7 @@ _REMEDIES = {
     errno.EMFILE: "Too many files are open: raise the limit (ulimit -n).",
     errno.EIO: "The disk fails: look at the system's log.",
 }
+_WRITE = "Let this user write there, run this as its owner, or choose another place."
 # Errors that cannot be this program's bug; a missing file, and one that exists, may be.
 OF_THE_MACHINE = frozenset(_REMEDIES) - {errno.ENOENT, errno.EEXIST}
 
@@ -38,15 +39,29 @@ def remedy_for(error: OSError, path: object) -> str:
     remedy = _REMEDIES.get(error.errno or 0, "Check it.")
     if error.errno not in (errno.EACCES, errno.EPERM) or not hasattr(os, "geteuid"):
         return remedy
-    for place in (Path(str(path)), *Path(str(path)).parents):
-        try:
-            owner = place.stat().st_uid
-        except OSError:
-            continue
-        wanted = os.R_OK | (os.X_OK if place.is_dir() else 0)
-        if not os.access(place, wanted, effective_ids=os.access in os.supports_effective_ids):
-            return f"{place} belongs to user {owner}, and this program runs as user {os.geteuid()}. {remedy}"
+    target = Path(str(path))
+    there = [place for place in (target, *target.parents) if _is_there(place)]
+    for place in there:
+        if not _usable(place, os.R_OK | (os.X_OK if place.is_dir() else 0)):
+            return f"{_whose(place)} {remedy}"
+    if there and not _usable(there[0], os.W_OK):  # it was to be written, or made there
+        return f"{_whose(there[0])} {_WRITE}"
     return remedy
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        return place.exists()
+    except OSError:  # below a folder that this user may not enter
+        return False
+
+
+def _usable(place: Path, how: int) -> bool:
+    return os.access(place, how, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _whose(place: Path) -> str:
+    return f"{place} belongs to user {place.stat().st_uid}, and this program runs as user {os.geteuid()}."
 
 
 def hand_written(file: Path) -> str | None:

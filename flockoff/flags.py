@@ -41,6 +41,8 @@ def normalised(name: str) -> str:
     return name.replace(".", "-").replace("_", "-")
 
 
+_HELP = {"-h", "--help", "--version"}
+
 # Settings of every command-line parser in this project.
 CONTEXT: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
@@ -498,9 +500,13 @@ class FlagCommand(TyperCommand):
     """A command whose help lists flags by group, none of them truncated."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """What a ``.env`` says in place of an environment variable is a flag's default."""
+        """What a ``.env`` says in place of an environment variable is a flag's default.
+
+        Help and completion are there also while a ``.env`` cannot be read.
+        """
+        unneeded = extra.get("resilient_parsing") or not _HELP.isdisjoint(args)
         try:
-            stored = stored_variables([Path.cwd(), PROJECT_ROOT])
+            stored = {} if unneeded else stored_variables([Path.cwd(), PROJECT_ROOT])
         except FlockoffError as error:
             typer.echo(f"Error: {error}", err=True)
             tell_error(error.message, error.remedy)

@@ -1,14 +1,50 @@
 """Files that people write or name."""
 
+import errno
 import os
+import shutil
+import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from flockoff import files
 from flockoff.errors import UsageError
-from flockoff.files import MAX_BYTES, hand_written
+from flockoff.files import MAX_BYTES, hand_written, remedy_for
+from tests.support.forked import run_forked
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize(
+    ("name", "whose", "remedy"),
+    [
+        ("private/file", "private", "Let this user read it, or run this as its owner."),
+        ("unread", "unread", "Let this user read it, or run this as its owner."),
+        ("read", "read", "Let this user write there, run this as its owner, or choose another place."),
+        ("new/file", "", "Let this user write there, run this as its owner, or choose another place."),
+    ],
+)
+def test_remedy_for_another_users_file_names_what_is_in_the_way(name: str, whose: str, remedy: str) -> None:
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # pytest's own folders are root's alone
+    try:
+        folder.chmod(0o755)
+        (folder / "private").mkdir(0o700)
+        for file, mode in (("private/file", 0o644), ("unread", 0o600), ("read", 0o644)):
+            (folder / file).touch()
+            (folder / file).chmod(mode)
+        done = run_forked(told_as_another, [str(folder / name)], os.environ)
+    finally:
+        shutil.rmtree(folder)
+    place = folder / whose if whose else folder
+    assert done.said == f"{place} belongs to user 0, and this program runs as user 10001. {remedy}\n"
+
+
+def told_as_another(arguments: Sequence[str]) -> None:
+    os.seteuid(10001)
+    print(remedy_for(PermissionError(errno.EACCES, "Permission denied"), arguments[0]))
+    os.seteuid(0)
 
 
 def test_hand_written_file_is_read_without_its_mark(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def _check_present(ref: WalletRef, wallet: "Wallet") -> None:
         for file in (coldkey, hotkey):
             if not file.is_file() or file.stat().st_size > _MAX_KEY_BYTES:
                 raise SetupError(f"{file} is not a key file.", remedy=_RESTORE)  # do not even read it
+            file.open("rb").close()  # the SDK's error would not say whose it is
         return
     if coldkey.exists():
         missing, command = hotkey, "new-hotkey"

@@ -63,7 +63,9 @@ _REASON_CHARACTERS = 1000
 
 def check(
     *,
-    dataset: Annotated[Path, typer.Argument(metavar="FILE", help="The dataset, a JSONL file.")],
+    dataset: Annotated[
+        Path, typer.Argument(readable=False, metavar="FILE", help="The dataset, a JSONL file.")
+    ],
     cache_dir: CacheDir,
     wallet_path: WalletPath,
     competition: CompetitionFile,

@@ -27,7 +27,10 @@ competition = typer.Typer(
 )
 
 _Rules = Annotated[
-    Path, typer.Option("--competition", metavar="FILE", help="The competition file that pins the set.")
+    Path,
+    typer.Option(
+        "--competition", readable=False, metavar="FILE", help="The competition file that pins the set."
+    ),
 ]
 
 
@@ -36,7 +39,9 @@ def show(
     context: typer.Context,
     rules_file: Annotated[
         Path | None,
-        typer.Option("--competition", metavar="FILE", help="Without it: FLock OFF's own rules."),
+        typer.Option(
+            "--competition", readable=False, metavar="FILE", help="Without it: FLock OFF's own rules."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -111,11 +116,16 @@ def check(*, rules_file: CompetitionFile, cache_dir: CacheDir, as_json: AsJson =
 @competition.command(cls=FlagCommand, context_settings=CONTEXT)
 def seal(
     *,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The rows to seal, in the datasets' format.")],
+    file: Annotated[
+        Path,
+        typer.Argument(readable=False, metavar="FILE", help="The rows to seal, in the datasets' format."),
+    ],
     repo: Annotated[
         str, typer.Option("--repo", metavar="OWNER/NAME", help="Private Hub dataset repo; made if need be.")
     ],
-    write: Annotated[Path, typer.Option("--write", metavar="FILE", help="The new competition file.")],
+    write: Annotated[
+        Path, typer.Option("--write", readable=False, metavar="FILE", help="The new competition file.")
+    ],
     weight: Annotated[float, typer.Option("--weight", min=0.01, max=1.0, help="Its part of the loss.")] = 0.5,
     rules_file: CompetitionFile,
     cache_dir: CacheDir,

@@ -44,9 +44,9 @@ def convert(
             metavar="FILE|OWNER/NAME", help="JSONL, a JSON array, CSV or Parquet; or a dataset on the Hub."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the dataset.")] = (
-        Path("data/data.jsonl")
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", readable=False, metavar="FILE", help="Where to write the dataset.")
+    ] = (Path("data/data.jsonl")),
     split: Annotated[
         str, typer.Option("--split", metavar="NAME", help="Of a Hub dataset: files with this in their names.")
     ] = "train",

@@ -20,7 +20,10 @@ def demo(
     keep: Annotated[
         Path | None,
         typer.Option(
-            "--keep", metavar="DIR", help="Keep wallets, logs, ledger and datasets here for inspection."
+            "--keep",
+            readable=False,
+            metavar="DIR",
+            help="Keep wallets, logs, ledger and datasets here for inspection.",
         ),
     ] = None,
     as_json: AsJson = False,

@@ -87,7 +87,12 @@ def doctor(
     log_dir: LogDir,
     bundle_file: Annotated[
         Path | None,
-        typer.Option("--bundle", metavar="FILE", help="Also write what one attaches to a report of a fault."),
+        typer.Option(
+            "--bundle",
+            readable=False,
+            metavar="FILE",
+            help="Also write what one attaches to a report of a fault.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

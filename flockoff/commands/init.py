@@ -45,7 +45,7 @@ def init(
     network: Network,
     competition: CompetitionFile,
     directory: Annotated[
-        Path, typer.Option("--directory", metavar="DIR", help="Folder for the .env file.")
+        Path, typer.Option("--directory", readable=False, metavar="DIR", help="Folder for the .env file.")
     ] = Path(),
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Change stored values without asking.")

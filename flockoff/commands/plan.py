@@ -65,7 +65,10 @@ def plan(
         int, typer.Option("--block-threshold", min=0, help="Blocks at the end reserved for weights.")
     ] = BLOCK_THRESHOLD,
     model_dir: Annotated[
-        Path | None, typer.Option("--model-dir", metavar="DIR", help="Base model's config.json, if unknown.")
+        Path | None,
+        typer.Option(
+            "--model-dir", readable=False, metavar="DIR", help="Base model's config.json, if unknown."
+        ),
     ] = None,
     competition: CompetitionFile,
     as_json: AsJson = False,

@@ -20,9 +20,9 @@ from flockoff.report import report_numbers, write_report
 def report(
     *,
     data_dir: DataDir,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the page.")] = Path(
-        "flockoff-report.html"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", readable=False, metavar="FILE", help="Where to write the page.")
+    ] = Path("flockoff-report.html"),
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many of the last epochs.")] = 1000,
     competition: CompetitionFile,
     as_json: AsJson = False,

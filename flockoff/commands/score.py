@@ -80,7 +80,9 @@ class _RowReport:
 
 def score(
     *,
-    dataset: Annotated[Path, typer.Argument(metavar="FILE", help="The dataset, a JSONL file.")],
+    dataset: Annotated[
+        Path, typer.Argument(readable=False, metavar="FILE", help="The dataset, a JSONL file.")
+    ],
     cache_dir: CacheDir,
     competition: CompetitionFile,
     seed: Annotated[int, typer.Option("--seed", min=0, help="An epoch's seed, to reproduce its loss.")] = 0,

@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 def site(
     *,
     netuid: Netuid,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write index.html.")],
+    directory: Annotated[
+        Path, typer.Argument(readable=False, metavar="DIR", help="Where to write index.html.")
+    ],
     reports: Annotated[
         list[str] | None,
         typer.Option(

@@ -72,9 +72,9 @@ def submit(
     wallet_path: WalletPath,
     netuid: Netuid,
     repo_id: RepoId,
-    dataset: Annotated[Path, typer.Argument(metavar="FILE", help="The dataset, a JSONL file.")] = Path(
-        "data/data.jsonl"
-    ),
+    dataset: Annotated[
+        Path, typer.Argument(readable=False, metavar="FILE", help="The dataset, a JSONL file.")
+    ] = Path("data/data.jsonl"),
     wallet_name: WalletName,
     hotkey: WalletHotkey,
     network: Network,

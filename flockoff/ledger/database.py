@@ -1,5 +1,6 @@
 """The ledger's SQLite file: opening, locking, transactions, and translating SQLite's errors."""
 
+import errno
 import logging
 import os
 import sqlite3
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 from flockoff.errors import LedgerError, LedgerUnavailable, MinerFault
+from flockoff.files import remedy_for
 from flockoff.ledger.filesystem import REMEDY, mounts, weakness
 from flockoff.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate, version_of
 
@@ -163,6 +165,8 @@ def translated(location: Location) -> Iterator[None]:
             raise LedgerError(f"Ledger {location}: {what} ({error}).", remedy=REMEDY) from error
         name = "_".join(name.split("_")[:2])
         what, remedy = _WHAT_TO_DO.get(name, ("It failed", _BUG))
+        if name == "SQLITE_CANTOPEN" and isinstance(location, Path) and not os.access(location, os.R_OK):
+            remedy = remedy_for(PermissionError(errno.EACCES, ""), location) if location.exists() else remedy
         kind = LedgerUnavailable if name in _MAY_BE_MENDED else LedgerError
         raise kind(f"Ledger {location}: {what} ({error}).", remedy=remedy) from error
     except UnicodeDecodeError as error:  # Python reading SQLite's message about a damaged schema
@@ -170,7 +174,7 @@ def translated(location: Location) -> Iterator[None]:
     except OSError as error:
         raise LedgerUnavailable(
             f"Ledger {location}: Its folder cannot be used ({error.strerror}).",
-            remedy="Check the disk, and that this user may write to the folder.",
+            remedy=remedy_for(error, error.filename or location),
         ) from error
 
 

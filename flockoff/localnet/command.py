@@ -36,6 +36,7 @@ def serve(
         Path | None,
         typer.Option(
             "--dir",
+            readable=False,
             metavar="DIR",
             help="Keep wallets, hub repos and datasets here. Default: a temporary folder.",
         ),

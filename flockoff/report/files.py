@@ -11,6 +11,7 @@ from typing import Any
 
 from flockoff.competition import Competition
 from flockoff.errors import FlockoffError, SetupError
+from flockoff.files import remedy_for
 from flockoff.ledger import Ledger
 from flockoff.report.data import page_data
 from flockoff.report.facts import EPOCHS_SHOWN, read_facts
@@ -49,7 +50,7 @@ def write_whole(out: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):  # it, or its folder, may not exist
             new.unlink()
-        raise SetupError(f"Cannot write {out}: {error.strerror}.", remedy="Choose another path.") from error
+        raise SetupError(f"Cannot write {out}: {error.strerror}.", remedy=remedy_for(error, out)) from error
 
 
 def report_numbers(ledger_path: Path, rules: Competition, *, epochs: int = EPOCHS_SHOWN) -> dict[str, Any]:

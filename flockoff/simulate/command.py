@@ -34,6 +34,7 @@ def simulate(
     competition: Annotated[
         Path | None,
         typer.Option(
+            readable=False,
             metavar="FILE",
             help="Repeat it under this competition's rules, for comparison.",
         ),
@@ -48,7 +49,7 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another game of the same kind.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
     pictures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also write charts as PNG files here.")
+        Path | None, typer.Option(readable=False, metavar="DIR", help="Also write charts as PNG files here.")
     ] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Try other values of the scoring constants instead.")

@@ -212,6 +212,16 @@ def test_completion_knows_what_an_option_takes(typed: str, offered: str) -> None
     assert offered in done.stdout.splitlines()
 
 
+@pytest.mark.parametrize("typed", ["status -h", "submit --help"])
+def test_help_is_there_while_a_stored_file_cannot_be_read(
+    typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Result]
+) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff")
+    monkeypatch.chdir(tmp_path)
+    assert command(*typed.split()).exit_code == 0
+    assert "is not UTF-8 text" in command(typed.split()[0], "--netuid", "1").stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_gets_its_completion(shell: str, command: Callable[..., Result]) -> None:
     done = command("--show-completion", shell)
