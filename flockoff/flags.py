@@ -52,13 +52,22 @@ CONTEXT: dict[str, Any] = {
 
 
 def default_cache_dir() -> Path:
-    """Where converted and downloaded models are kept between runs."""
-    return user_cache_path("flockoff")
+    """Where converted and downloaded models are kept between runs. Raises as ``default_data_dir``."""
+    return _of_the_user(user_cache_path)
 
 
 def default_data_dir() -> Path:
-    """Where a validator's ledger and downloaded datasets are kept."""
-    return user_data_path("flockoff")
+    """Where a validator's ledger and downloaded datasets are kept. Raises typer.BadParameter for a user
+    without a home folder, as in a container.
+    """
+    return _of_the_user(user_data_path)
+
+
+def _of_the_user(folder: Callable[[str], Path]) -> Path:
+    try:
+        return folder("flockoff")
+    except RuntimeError:
+        raise typer.BadParameter("this user has no home folder; set HOME, or name every folder") from None
 
 
 # --- what a flag's text may be ---------------------------------------------------------------------------

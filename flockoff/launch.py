@@ -101,18 +101,21 @@ def _discard(stream: TextIO) -> None:
 
 @contextmanager
 def output_may_fail() -> Iterator[None]:
-    """Within it a parser may print help: a closed pipe or a full disk ends the process as in ``run``."""
+    """Within it a parser may print help, or install completion: a closed pipe, a full disk or a file that
+    cannot be used ends the process as in ``run``.
+    """
     try:
         yield
     except BrokenPipeError:
         _discard(sys.stdout)
         sys.exit(PIPE_CLOSED)
     except OSError as error:
-        if error.errno not in OF_THE_MACHINE or error.filename is not None:
+        if error.errno not in OF_THE_MACHINE:
             raise
+        where = error.filename if error.filename is not None else "the output"
         _discard(sys.stdout)
         with suppress(OSError):
-            sys.stderr.write(f"Cannot use the output: {error.strerror}. {remedy_for(error, '')}\n")
+            sys.stderr.write(f"Cannot use {where}: {error.strerror}. {remedy_for(error, where)}\n")
         sys.exit(1)
 
 

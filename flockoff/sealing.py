@@ -45,10 +45,16 @@ def examine(file: Path, public: Path, rules: Competition, weight: float, encoder
     """
     try:
         judgement = _searched(file, public, rules, encoder)
-        back = _searched(public, file, rules, encoder)
     except MinerFault as fault:
         raise UsageError(
             f"{file} is no sealed set: {fault.message}", remedy=f"flockoff check {file} says more."
+        ) from fault
+    try:
+        back = _searched(public, file, rules, encoder)
+    except MinerFault as fault:
+        raise UsageError(
+            f"The public evaluation set is not valid under these rules: {fault.message}",
+            remedy="Nothing can be sealed beside it: look at context_length in [training].",
         ) from fault
     if judgement.answers:
         raise UsageError(

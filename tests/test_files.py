@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -38,12 +39,13 @@ def test_remedy_for_another_users_file_names_what_is_in_the_way(name: str, whose
     finally:
         shutil.rmtree(folder)
     place = folder / whose if whose else folder
-    assert done.said == f"{place} belongs to user 0, and this program runs as user 10001. {remedy}\n"
+    assert done.said == f"{place} belongs to user 0, and this program runs as user 10001. {remedy}"
 
 
 def told_as_another(arguments: Sequence[str]) -> None:
     os.seteuid(10001)
-    print(remedy_for(PermissionError(errno.EACCES, "Permission denied"), arguments[0]))
+    sys.stdout.write(remedy_for(PermissionError(errno.EACCES, "Permission denied"), arguments[0]))
+    sys.stdout.flush()
     os.seteuid(0)
 
 

@@ -4,15 +4,17 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import typer
 
 from flockoff.errors import UsageError
-from flockoff.flags import PROJECT_ROOT
+from flockoff.flags import PROJECT_ROOT, default_data_dir
 from flockoff.logs import TRACE
 from flockoff.settings import login_file, miner_settings, read_credentials, validator_settings
+from tests.support.forked import run_forked
 
 MINER = ["--netuid", "1", "--hf_repo_id", "yourusername/my-dataset"]
 
@@ -259,3 +261,19 @@ def test_settings_without_a_home_say_so(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         miner_settings([*MINER, "--wallet.path", "~no-such-user/wallets"])
     assert "set HOME, or give the full path" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be another user")
+def test_user_without_a_home_folder_is_told_what_to_do() -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
+    done = run_forked(homeless, (), environment)
+    assert done.said == "this user has no home folder; set HOME, or name every folder"
+
+
+def homeless(_arguments: Sequence[str]) -> None:
+    os.setuid(61_234)  # whom no list of users knows, as in a container
+    try:
+        default_data_dir()
+    except typer.BadParameter as error:
+        sys.stdout.write(error.message)
+        sys.stdout.flush()
