@@ -169,6 +169,7 @@ def test_help_to_a_full_disk_is_one_line(asked: str) -> None:
     assert done.returncode == 1 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
 def test_help_that_cannot_even_say_so_ends_as_otherwise() -> None:
     command = [sys.executable, "-c", "from flockoff.cli import main; main()", "--help"]
