@@ -14,7 +14,7 @@ from tests.support.sources import dotted, nodes
 SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|PRAGMA|BEGIN|WHERE|JOIN|CREATE|DROP|ALTER)\b")
 HTML = re.compile(r"<[a-zA-Z!/]")
 # What f-strings of SQL may put in besides constants: text written in the ledger's own code, and a version.
-SQL_PARTS = {"which", "script", "version", "', '.join('?' * len(kinds))"}
+SQL_PARTS = {"which", "script", "version", "order", "', '.join('?' * len(kinds))"}
 # Parameters among them, by the method whose callers must give them as they are written.
 SQL_PARAMETERS = {"_weights": "which"}
 # Functions that run text or bytes as code, or give a shell something to do.

@@ -7,9 +7,7 @@ holds a key; coldkeys that nothing can unlock; passwords in the environment.
 
 import json
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +16,14 @@ import psutil
 import pytest
 
 from flockoff.chain import WalletRef
+from flockoff.cli import main
 from flockoff.hub import HubClient
 from flockoff.ledger import Ledger
 from flockoff.localnet.hub.script import answer
 from flockoff.openers import ledger_path
 from flockoff.records import ModelId, Verdict
-from tests.support.forked import TIMEOUT_SECONDS, Outcome
+from neurons import miner
+from tests.support.forked import TIMEOUT_SECONDS, Outcome, run_forked
 from tests.support.playground import Playground, run, running_playground, start
 from tests.support.tiny_model import row
 
@@ -79,7 +79,7 @@ def seen(playground: Playground) -> Seen:
     environment = secret_environment(playground, token)
     mine = [*playground.miner_arguments(0, GOOD, "data"), *more_flags(playground)]
     playground.hub.faults.add("GET", "/api/datasets/miner1/data", answer(400, *hostile_refusal(token)))
-    refused = run("neurons/miner.py", mine, environment)
+    refused = run_forked(miner.main, mine, environment)
     mined = run("neurons/miner.py", mine, environment)
     commit_text(playground, 1, HOSTILE)
     file = playground.directory / "hostile-\x1b[2J.jsonl"
@@ -92,8 +92,8 @@ def seen(playground: Playground) -> Seen:
     return Seen(
         mined=mined,
         refused=refused,
-        checked=run_check(check, environment),
-        checked_json=run_check(["--json", *check], environment),
+        checked=run_forked(flockoff, ["check", *check], environment),
+        checked_json=run_forked(flockoff, ["check", "--json", *check], environment),
         validated=validated,
         secrets=frozenset({token, reader, NODE_KEY, PASSWORD, UNRELATED}),
         verdicts=verdicts_of(playground),
@@ -102,12 +102,8 @@ def seen(playground: Playground) -> Seen:
     )
 
 
-def run_check(arguments: list[str], environment: dict[str, str]) -> Outcome:
-    command = [sys.executable, "-c", "from flockoff.cli import main; main()", "check", *arguments]
-    done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
-    )
-    return Outcome(done.returncode, done.stdout)
+def flockoff(_arguments: Sequence[str]) -> None:
+    main()  # which reads them itself
 
 
 def secret_environment(playground: Playground, token: str) -> dict[str, str]:
