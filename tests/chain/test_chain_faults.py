@@ -179,18 +179,18 @@ def test_calls_through_many_faults_leave_no_thread_and_no_socket_behind(bench: B
         sockets = psutil.Process().net_connections("tcp")
         return threads, sum(bool(one.raddr) and one.raddr.port == port for one in sockets)
 
-    assert within(15, lambda: left() == (0, 0))
-    chain = bench.open(read_seconds=0.2)
+    assert within(60, lambda: left() == (0, 0))
+    chain = bench.open(read_seconds=0.5)
     for fault in ("refuse", "stall", "restart", "stall", "drop"):
         within(10, lambda: succeeds(CALLS["block"], chain))
         bench.node.faults.inject(fault, {} if fault == "drop" else {"seconds": "60"})
         for _ in range(3):
             within(0.1, lambda: succeeds(CALLS["snapshot"], chain))
         bench.node.faults.heal()
-    assert within(10, lambda: succeeds(CALLS["snapshot"], chain))
-    assert within(15, lambda: left() == (1, 1))
+    assert within(60, lambda: succeeds(CALLS["snapshot"], chain))
+    assert within(60, lambda: left() == (1, 1))
     chain.close()
-    assert within(15, lambda: left() == (0, 0))
+    assert within(60, lambda: left() == (0, 0))
 
 
 # --- a block that the node no longer has, and errors that pass ----------------------------------------------

@@ -140,7 +140,7 @@ def test_commit_that_is_not_included_in_time_is_transient_and_may_land_later(
     double_only: None, tmp_path: Path
 ) -> None:
     with one_miner(block_seconds=0, instant=False) as (node, subnet):
-        chain = open_chain(**subnet, submit_seconds=1)
+        chain = open_chain(**subnet, submit_seconds=3)
 
         with pytest.raises(ChainTransient, match="no answer in time") as caught:
             chain.commit("slow")
