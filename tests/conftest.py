@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -73,12 +73,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return bool(_SLOW_AS_A_WHOLE.search(collection_path.read_text(encoding="utf-8"))) or None
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if _is_quick(session.config) and "torch" in sys.modules:
-        raise pytest.UsageError(
-            "A module with quick tests imports torch, which takes as long as hundreds of them do: mark the "
-            "module slow as a whole, or import torch inside its slow tests."
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """In a quick run no module may import torch, which takes as long as hundreds of quick tests."""
+    before = "torch" in sys.modules
+    report = yield
+    if _is_quick(collector.config) and not before and "torch" in sys.modules:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{collector.nodeid} imports torch, and has quick tests: mark it slow as a whole, "
+            "or import torch inside its slow tests."
         )
+    return report
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
