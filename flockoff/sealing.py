@@ -7,9 +7,9 @@ from pathlib import Path
 
 from flockoff.competition import Competition, SealedSet, load_competition
 from flockoff.dataset import (
+    AnswerSearch,
     EvaluationAnswers,
     FoundAnswer,
-    Judgement,
     fault_of,
     judge_dataset,
     load_rows,
@@ -44,43 +44,41 @@ def examine(file: Path, public: Path, rules: Competition, weight: float, encoder
     answers, like a dataset. Raises UsageError for a file that is not valid or shares a row, with the lines.
     """
     try:
-        judgement = _searched(file, public, rules, encoder)
-    except MinerFault as fault:
-        raise UsageError(
-            f"{file} is no sealed set: {fault.message}", remedy=f"flockoff check {file} says more."
-        ) from fault
-    try:
-        back = _searched(public, file, rules, encoder)
+        known = load_rows(public, rules.limits, encoder.special_tokens)
     except MinerFault as fault:
         raise UsageError(
             f"The public evaluation set is not valid under these rules: {fault.message}",
-            remedy="Nothing can be sealed beside it: look at context_length in [training].",
+            remedy="Nothing can be sealed beside it: name another in [evaluation].",
+        ) from fault
+    try:
+        judgement = judge_dataset(file, rules.limits, rules.contamination, encoder, EvaluationAnswers(known))
+        if not judgement.report.valid:
+            raise fault_of(judgement.report)
+        back = AnswerSearch(
+            EvaluationAnswers(load_rows(file, rules.limits, encoder.special_tokens)), rules.contamination
+        )
+    except MinerFault as fault:
+        raise UsageError(
+            f"{file} is no sealed set: {fault.message}", remedy=f"flockoff check {file} says more."
         ) from fault
     if judgement.answers:
         raise UsageError(
             f"{file} is no sealed set: it has answers of the public one, in {_lines(judgement.answers)}.",
             remedy="Remove those rows: what can be learnt from the public set tells nothing there.",
         )
-    if back.answers:
+    for line, row in enumerate(known, start=1):
+        back.add(line, row, 0)
+    if found := back.found():
         raise UsageError(
-            f"{file} is no sealed set: the public one has answers of it, in {_lines(back.answers)}.",
+            f"{file} is no sealed set: the public one has answers of it, in {_lines(found)}.",
             remedy="Remove their rows from the file: everybody knows them.",
         )
-    public_rows = rules.evaluation.rows or back.report.rows
+    public_rows = rules.evaluation.rows or len(known)
     digest = digest_of(file)
     sealed = SealedSet(repo="", commit="0" * 40, sha256=digest.sha256, weight=weight)
     report = judgement.report
     margin = sealed_margin(public_rows, report.rows, sealed)
     return Examined(digest.sha256, report.rows, report.assistant_tokens, margin)
-
-
-def _searched(file: Path, other: Path, rules: Competition, encoder: RowEncoder) -> Judgement:
-    """Check ``file``, searching it for the answers of ``other``. Raises MinerFault for an invalid one."""
-    answers = EvaluationAnswers(load_rows(other, rules.limits, encoder.special_tokens))
-    judgement = judge_dataset(file, rules.limits, rules.contamination, encoder, answers)
-    if not judgement.report.valid:
-        raise fault_of(judgement.report)
-    return judgement
 
 
 def _lines(found: tuple[FoundAnswer, ...]) -> str:

@@ -30,7 +30,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
 
 @pytest.fixture(scope="module")
 def rules_file(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """FLock OFF's evaluation set with the tokenizer of a tiny model."""
+    """FLock OFF's evaluation set with a tiny model's tokenizer; some of its prompts fill the context."""
     folder = tmp_path_factory.mktemp("model")
     write_tokenizer(folder / "model")
     (folder / "model" / "config.json").write_text("{}", encoding="utf-8")
@@ -39,7 +39,8 @@ def rules_file(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Path
     model = api.upload_folder(repo_id="lab/tiny", folder_path=folder / "model", repo_type="model")
     file = folder / "competition.toml"
     file.write_text(
-        f'[base_model]\nrepo = "lab/tiny"\nrevision = "{model.oid}"\n[scoring]\ntemperature = 0.1\n',
+        f'[base_model]\nrepo = "lab/tiny"\nrevision = "{model.oid}"\n'
+        "[scoring]\ntemperature = 0.1\n[training]\ncontext_length = 430\n",
         encoding="utf-8",
     )
     return file
@@ -64,7 +65,12 @@ def test_competition_is_shown_with_its_hash_and_what_it_changes(
 ) -> None:
     told = json.loads(command("competition", "--competition", str(rules_file), "--json").stdout)
     assert told["hash"] == competition_hash(load_competition(rules_file))
-    assert told["changed"] == ["base_model.repo", "base_model.revision", "scoring.temperature"]
+    assert told["changed"] == [
+        "base_model.repo",
+        "base_model.revision",
+        "training.context_length",
+        "scoring.temperature",
+    ]
     said = command("competition", "--competition", str(rules_file)).stdout
     assert "scoring.temperature *" in said and told["hash"] in said
     own = json.loads(command("competition", "--json").stdout)
