@@ -1,22 +1,24 @@
-"""The demo's steps: network, miners, validator, leaderboard."""
+"""The demo's steps: network, miners and validator, leaderboard."""
 
 import json
 import logging
 import re
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from flockoff import openers
 from flockoff.chain import open_chain
-from flockoff.competition import load_competition
+from flockoff.competition import Competition, load_competition
+from flockoff.demo.ahead import compiled_ahead
 from flockoff.demo.result import DemoResult, DemoRow, broken_promises
 from flockoff.demo.show import show_result
 from flockoff.demo.stage import Stage, Step
@@ -37,9 +39,11 @@ from flockoff.text import short_hotkey
 log = logging.getLogger(__name__)
 
 _BLOCK_SECONDS = 0.25
-_TEMPO = 3600  # blocks: 15 minutes, enough for slow machines; the validator does not wait for its end
+_TEMPO = 3600  # blocks: 15 minutes, enough for slow machines; nobody waits for an epoch's end
+_WEIGHTS_RATE_LIMIT = 1  # blocks
 _LAST_LINES = 12  # of a failed program's log
 _NEWS = re.compile(r"(base model: eval loss|uid \d+: (?:eval loss|at fault))(.*)")
+_READY = "Waiting for the next epoch"
 
 
 def play_demo(directory: Path, cache_dir: Path, stop: threading.Event, *, as_json: bool) -> int:
@@ -58,117 +62,160 @@ def play_demo(directory: Path, cache_dir: Path, stop: threading.Event, *, as_jso
     )
     competition = load_competition(local_competition())
     with ExitStack() as stack:
+        stack.enter_context(compiled_ahead())
         beside = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="base-model"))
         unpacked = beside.submit(
             openers.model_directory, competition, openers.open_hub(Credentials()), cache_dir
         )
         with stage.step("Local chain and hub, wallets, four datasets") as step:
             settings = LocalnetSettings(
-                directory=directory, node_port=0, hub_port=0, block_seconds=_BLOCK_SECONDS, tempo=_TEMPO
+                directory=directory,
+                node_port=0,
+                hub_port=0,
+                block_seconds=_BLOCK_SECONDS,
+                instant=True,
+                tempo=_TEMPO,
+                weights_rate_limit=_WEIGHTS_RATE_LIMIT,
             )
             localnet = stack.enter_context(running_localnet(settings, step.show))
         with stage.step(f"Base model {competition.base_model.repo}, 135 million weights"):
             unpacked.result()
-        *first, copier = localnet.miners
-        with stage.step("Three miners upload and commit, at the same time") as step:
-            _mine(localnet, first, directory, cache_dir, step, stop)
-        with stage.step("The fourth commits a copy of what is there by now") as step:
-            _mine(localnet, [copier], directory, cache_dir, step, stop)
+        validator = stack.enter_context(_validating(localnet, directory, cache_dir, stop))
+        with stage.step("Four miners upload and commit; validator1 loads the model meanwhile") as step:
+            validator.show_in(step, news_only=True)
+            _mine(localnet, directory, cache_dir, step, stop)
+            validator.wait_until_ready()
         console.print(
             "Now a small adapter is trained on each dataset. Its loss tells how badly the model then "
             f"foresees the answers of {competition.evaluation.rows} conversations that no miner has.",
             style="dim",
             soft_wrap=True,
         )
-        with stage.step("Fast-forward to the next epoch"):
-            _to_next_epoch(localnet)
-        with stage.step("validator1 trains on each dataset and measures it") as step:
-            _validate(localnet, directory, cache_dir, step, stop)
-        with stage.step("Fast-forward to the epoch's end: Yuma consensus pays"):
-            _to_next_epoch(localnet)
-        result = _result(localnet, directory, competition.id, stage.seconds())
+        with stage.step("The next epoch: validator1 trains on each dataset and measures it") as step:
+            validator.show_in(step)
+            _begin_next_epoch(localnet)
+            validator.wait_until_ended()
+        with stage.step("The epoch's end: Yuma consensus pays"):
+            _begin_next_epoch(localnet)
+        result = _result(localnet, directory, competition, stage.seconds())
     show_result(console, result)
     if as_json:
         sys.stdout.write(json.dumps(asdict(result), indent=2) + "\n")
     return 1 if result.failures else 0
 
 
-def _mine(
-    localnet: Localnet,
-    miners: Sequence[LocalMiner],
-    directory: Path,
-    cache_dir: Path,
-    step: Step,
-    stop: threading.Event,
-) -> None:
-    """Run the miners at the same time, each to its end."""
+def _mine(localnet: Localnet, directory: Path, cache_dir: Path, step: Step, stop: threading.Event) -> None:
+    """Run the miners, each to its end: all at the same time, but the copier after whom it copies."""
+    by_dataset = {miner.dataset.name: miner for miner in localnet.miners}
+    in_turn = [by_dataset.pop("good"), by_dataset.pop("copy")]
 
-    def mine(miner: LocalMiner) -> None:
-        arguments = ["neurons/miner.py", *localnet.miner_flags(miner), "--cache_dir", str(cache_dir)]
-        log_file = directory / "logs" / f"{miner.wallet.name}.log"
-        _run(arguments, log_file, localnet.environment(miner.hub_token), step.show, stop)
-        step.tell(f"{miner.repo_id}: {miner.dataset.about}, hotkey {short_hotkey(miner.hotkey)}")
+    def mine(*one_by_one: LocalMiner) -> None:
+        for miner in one_by_one:
+            arguments = ["neurons/miner.py", *localnet.miner_flags(miner), "--cache_dir", str(cache_dir)]
+            log_file = directory / "logs" / f"{miner.wallet.name}.log"
+            if stop.is_set():
+                raise Interrupted
+            with Program(arguments, log_file, localnet.environment(miner.hub_token)) as program:
+                _require_success(program, program.follow(step.show, stop), stop)
+            step.tell(f"{miner.repo_id}: {miner.dataset.about}, hotkey {short_hotkey(miner.hotkey)}")
 
-    with ThreadPoolExecutor(len(miners), thread_name_prefix="mine") as pool:
-        for done in [pool.submit(mine, miner) for miner in miners]:
+    with ThreadPoolExecutor(len(localnet.miners), thread_name_prefix="mine") as pool:
+        others = by_dataset.values()
+        for done in [pool.submit(mine, *in_turn), *(pool.submit(mine, miner) for miner in others)]:
             done.result()
 
 
-def _validate(
-    localnet: Localnet, directory: Path, cache_dir: Path, step: Step, stop: threading.Event
-) -> None:
+class _Validator:
+    """The validator's process, whose output is followed in a thread of ``pool``."""
+
+    def __init__(self, program: Program, pool: ThreadPoolExecutor, stop: threading.Event) -> None:
+        self._program = program
+        self._stop = stop
+        self._step = Step("")
+        self._news_only = True
+        self._told: set[str] = set()
+        self._ready: Future[None] = Future()
+        self._ended = pool.submit(program.follow, self._on_line, stop)
+
+    def show_in(self, step: Step, *, news_only: bool = False) -> None:
+        """Show what it does in ``step`` from now on."""
+        self._step, self._news_only = step, news_only
+
+    def wait_until_ready(self) -> None:
+        """Until it has measured the base model and waits for the next epoch. If it ends instead, as
+        ``wait_until_ended``.
+        """
+        either: tuple[Future[Any], ...] = (self._ready, self._ended)
+        wait(either, return_when=FIRST_COMPLETED)
+        if self._ended.done():
+            self.wait_until_ended()
+
+    def wait_until_ended(self) -> None:
+        """Raises LocalnetError if it failed, and Interrupted."""
+        _require_success(self._program, self._ended.result(), self._stop)
+
+    def _on_line(self, line: str) -> None:
+        if not self._news_only:
+            self._step.show(line)
+        if (news := _NEWS.search(line)) and news[0] not in self._told:
+            self._told.add(news[0])
+            self._step.tell(news[0])
+        if _READY in line and not self._ready.done():
+            self._ready.set_result(None)
+
+
+@contextmanager
+def _validating(
+    localnet: Localnet, directory: Path, cache_dir: Path, stop: threading.Event
+) -> Iterator[_Validator]:
+    """The validator, started now for the next epoch; leaving the context ends it."""
     arguments = [
         "neurons/validator.py",
         *localnet.neuron_flags(localnet.validator),
-        *("--epochs", "1", "--data_dir", str(directory / "validator"), "--cache_dir", str(cache_dir)),
+        *("--from_next_epoch", "--epochs", "1"),
+        *("--data_dir", str(directory / "validator"), "--cache_dir", str(cache_dir)),
         "--logging.trace",
     ]
-    log_file = directory / "logs" / "validator1.log"
-
-    def on_line(line: str) -> None:
-        step.show(line)
-        if news := _NEWS.search(line):
-            step.tell(news[0])
-
-    _run(arguments, log_file, localnet.environment(localnet.validator_hub_token), on_line, stop)
+    environment = localnet.environment(localnet.validator_hub_token)
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="validator") as pool,
+        Program(arguments, directory / "logs" / "validator1.log", environment) as program,
+    ):
+        yield _Validator(program, pool, stop)
 
 
-def _run(
-    arguments: list[str],
-    log_file: Path,
-    environment: dict[str, str],
-    on_line: Callable[[str], None],
-    stop: threading.Event,
-) -> None:
-    """Run one of the neurons to its end. Raises LocalnetError with the end of its log if it failed."""
-    if stop.is_set():
+def _require_success(program: Program, status: int, stop: threading.Event) -> None:
+    """Raise LocalnetError, having logged the end of its log, if the program failed.
+
+    Raises Interrupted if it was asked to stop, as all programs of a terminal are at Ctrl-C.
+    """
+    if status != 0 and stop.is_set():
         raise Interrupted
-    with Program(arguments, log_file, environment) as program:
-        status = program.follow(on_line, stop)
-        if status != 0:
-            for line in program.last_lines(_LAST_LINES):
-                log.error("%s: %s", arguments[0], line)
-            raise LocalnetError(
-                f"{arguments[0]} ended with exit status {status}.", remedy="Its last lines are above."
-            )
+    if status != 0:
+        for line in program.last_lines(_LAST_LINES):
+            log.error("%s: %s", program.name, line)
+        raise LocalnetError(
+            f"{program.name} ended with exit status {status}.", remedy="Its last lines are above."
+        )
 
 
 def _rank(row: DemoRow) -> tuple[float, bool, float]:
     return -row.weight, row.standing != "eligible", row.loss or 0.0
 
 
-def _to_next_epoch(localnet: Localnet) -> None:
-    with closing(open_chain(endpoint=localnet.node.endpoint, netuid=localnet.netuid, wallet=None)) as chain:
-        localnet.node.advance(chain.epoch_status().blocks_left + 1)
+def _begin_next_epoch(localnet: Localnet) -> None:
+    """Have it begin now, instead of after as many blocks as an epoch has."""
+    localnet.node.faults.epoch(netuid=localnet.netuid)
+    localnet.node.advance()
 
 
-def _result(localnet: Localnet, directory: Path, competition_id: str, seconds: float) -> DemoResult:
+def _result(localnet: Localnet, directory: Path, competition: Competition, seconds: float) -> DemoResult:
     with closing(open_chain(endpoint=localnet.node.endpoint, netuid=localnet.netuid, wallet=None)) as chain:
         snapshot = chain.snapshot()
         weights = chain.weights()
     ledger_path = openers.ledger_path(directory / "validator")
     with Ledger.open(
-        ledger_path, netuid=localnet.netuid, competition=competition_id, read_only=True
+        ledger_path, netuid=localnet.netuid, competition=competition.id, read_only=True
     ) as ledger:
         base = ledger.base_loss()
         weights_set = ledger.last_weights()

@@ -35,6 +35,7 @@ class LocalnetSettings:
     node_port: int = 9944  # 0: any free one
     hub_port: int = 9945
     block_seconds: float = 0.25
+    instant: bool = False  # a block for each transaction at once, besides those that come with time
     tempo: int = 360
     commit_reveal: bool = False
     commitment_cooldown: int = 0
@@ -105,6 +106,7 @@ def running_localnet(settings: LocalnetSettings, on_progress: Callable[[str], No
             host=settings.host,
             port=settings.node_port,
             block_seconds=settings.block_seconds,
+            instant=settings.instant,
             tempo=settings.tempo,
             commit_reveal=settings.commit_reveal,
             weights_rate_limit=settings.weights_rate_limit,

@@ -19,6 +19,7 @@ class Program:
     """One Python program whose output goes to ``log_file``. Leaving the context ends the process."""
 
     def __init__(self, arguments: Sequence[str], log_file: Path, environment: Mapping[str, str]) -> None:
+        self.name = arguments[0]
         self._log_file = log_file
         log_file.parent.mkdir(parents=True, exist_ok=True)
         with log_file.open("wb") as output:
