@@ -22,28 +22,31 @@ from flockoff.validate.validator import Validator
 log = logging.getLogger(__name__)
 
 _BYTES_AN_EPOCH = 4 << 30  # most to download, beyond what the epoch needs
+_AT_ONCE = 4  # downloads; checks go one by one
 _MOST_FAULTS = 3
 _MOST_TRIES = 20  # epochs in which a dataset missing from the hub is retried: a day
 
 
 class FirstSight:
-    """Handles one dataset at a time in its own thread; its methods are called from the ledger's thread.
+    """Handles a few datasets at a time in its own threads; its methods are called from the ledger's thread.
 
     Its state can be lost: what is still unknown follows from the ledger. One dataset that cannot be had holds
-    up no other; a hub that fails ``_MOST_FAULTS`` times in a row is not used until the next epoch. Leaving
-    its context waits for nothing.
+    up no other, and while the hub stalls over ``_AT_ONCE - 1`` of them the others pass: so however many it
+    stalls over, each ``_AT_ONCE`` delay the rest by the hub client's patience once, and come last from the
+    next epoch on. A hub that fails ``_MOST_FAULTS`` times in a row is not used until then. Leaving its
+    context waits for nothing.
     """
 
     def __init__(self, validator: Validator) -> None:
         self._validator = validator
         self._preparer = Preparer(validator)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="first_sight")
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="first_sight")
         self._epoch: Epoch | None = None
         self._elsewhere: Collection[ModelId] = ()
         self._waiting: list[Commitment] | None = None  # None: the ledger was not queried yet
         self._bytes_left = 0
         self._faults = 0  # in a row
-        self._running: tuple[Commitment, Future[Dataset]] | None = None
+        self._running: list[tuple[Commitment, Future[Dataset]]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +62,7 @@ class FirstSight:
         self._waiting, self._bytes_left, self._faults = None, _BYTES_AN_EPOCH, 0
 
     def step(self) -> bool:
-        """Store what was found, and begin with the next; returns whether anything is under way.
+        """Store what was found, and begin with the next ones; returns whether anything is under way.
 
         Faults of the ledger's disk end the epoch's looking, and nothing else.
         """
@@ -70,25 +73,28 @@ class FirstSight:
         except LedgerUnavailable as fault:
             self._validator.metrics.note(fault)
             log.warning("%s Datasets without a place are not looked at for now.", fault)
-            self._waiting, self._running = [], None
+            self._waiting, self._running = [], []
             return False
 
     def _step(self, epoch: Epoch) -> bool:
-        if self._running is not None:
-            commitment, found = self._running
-            if not found.done():
-                return True
-            self._running = None
+        done = [each for each in self._running if each[1].done()]
+        self._running = [each for each in self._running if each not in done]
+        for commitment, found in done:
             self._store(epoch, commitment, found)
         if self._waiting is None:
             unseen = self._validator.ledger.unseen(epoch.start_block, _MOST_TRIES)
             self._waiting = [each for each in unseen if each.model_id not in self._elsewhere]
-        if not self._waiting or self._bytes_left <= 0 or self._validator.stop.is_set():
-            return False
-        commitment = self._waiting.pop(0)
-        prepare = self._preparer.prepare
-        self._running = commitment, self._pool.submit(prepare, commitment.model_id, needed=False)
-        return True
+        most_bytes = self._validator.competition.limits.max_bytes
+        while (
+            self._waiting
+            and len(self._running) < _AT_ONCE
+            and self._bytes_left > most_bytes * len(self._running)
+            and not self._validator.stop.is_set()
+        ):
+            commitment = self._waiting.pop(0)
+            dataset = self._pool.submit(self._preparer.prepare, commitment.model_id, needed=False)
+            self._running.append((commitment, dataset))
+        return bool(self._running)
 
     def _store(self, epoch: Epoch, commitment: Commitment, found: "Future[Dataset]") -> None:
         ledger = self._validator.ledger
