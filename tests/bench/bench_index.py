@@ -4,7 +4,8 @@ For each of --days a ledger as it is after that many days in which each of --min
 --rows wholly new rows a day. Sketches are of random numbers, which cost what real ones do. All have their
 probes; those with which the dataset that is looked at has something in common (--compared of them) have
 their rows as well: the others' are never read, so only their size is counted. The dataset has half of its
-rows from one of these, and a tenth of its probes in 64 contents each, as words have that everybody uses.
+rows from one of these, and a tenth of its probes in 64 contents each, as words have that everybody uses. What
+the ledger would have forgotten by then to keep within its bound is left out, unless --unbounded is given.
 
 Seconds are of one look (median of --repeats), each with SQLite's cache as a new connection has it.
 """
@@ -25,9 +26,11 @@ from flockoff.dataset import Borrowed, Claim, Sketch
 from flockoff.dataset.row_pairs import PROBE_BITS, RowPairs
 from flockoff.dataset.sketch import HASHES
 from flockoff.ledger import Ledger
+from flockoff.ledger.store import KEEP_SKETCH_BYTES
 from flockoff.records import Epoch, ModelId
 
 MIB = 1024 * 1024
+PROBE_BYTES = 64 * 1024  # of a content, as the bound counts them
 PAIRS_A_ROW = 90  # of a hundred words
 KEPT, LEVEL = 22, 2
 TOKENS = 130
@@ -125,26 +128,29 @@ def looks(path: Path, sketch: Sketch, repeats: int) -> tuple[float, float, Borro
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--days", type=int, nargs="+", default=[1, 30, 90, 365])
+    parser.add_argument("--days", type=int, nargs="+", default=[1, 7, 30, 90, 365])
     parser.add_argument("--miners", type=int, default=256)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--compared", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--unbounded", action="store_true")
     options = parser.parse_args()
-    say(" days  contents  million probes  index MiB  sketches GiB  look s  look cpu s  share found")
+    one = random_sketch(options.rows, np.random.default_rng(0))
+    each = len(one.to_bytes()) + len(one.rows.to_bytes())
+    say(" days  contents      kept  million probes  index MiB  sketches GiB  look s  look cpu s  share found")
     for days in options.days:
         contents = days * options.miners
+        kept = contents if options.unbounded else min(contents, KEEP_SKETCH_BYTES // (each + PROBE_BYTES))
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory, "ledger.sqlite")
             with Ledger.open(path, netuid=1, competition="f127", hotkey="bench") as ledger:
                 ledger.begin_epoch(Epoch(360, 720, 0), [])
-            sketch, probes = grow(path, contents, options.compared, options.rows)
-            each = len(sketch.to_bytes()) + len(sketch.rows.to_bytes())
-            index = path.stat().st_size - min(options.compared, contents) * each
+            sketch, probes = grow(path, kept, options.compared, options.rows)
+            index = path.stat().st_size - min(options.compared, kept) * each
             wall, processor, found = looks(path, sketch, options.repeats)
             say(
-                f"{days:5} {contents:9,} {probes / 1e6:15.1f} {index / MIB:10.0f}"
-                f" {contents * each / 1024**3:13.1f} {wall:7.2f} {processor:11.2f} {found.share:12.0%}"
+                f"{days:5} {contents:9,} {kept:9,} {probes / 1e6:15.1f} {index / MIB:10.0f}"
+                f" {kept * each / 1024**3:13.1f} {wall:7.2f} {processor:11.2f} {found.share:12.0%}"
             )
 
 
