@@ -184,13 +184,14 @@ class Contamination:
     together_share: float = 0.2  # of an answer's runs in several rows that have pieces of it
     pair_share: float = 0.18  # of an answer's pairs of content words makes a row one that contains it
     pairs_together_share: float = 0.2  # of them in several rows, or turns, that have pieces of it
+    folded_share: float = 0.22  # of them, be their words misspelt, in a row
+    folds_together_share: float = 0.3  # of these in several rows, or turns
 
     def __post_init__(self) -> None:
         _require(self.max_rows >= 0 and 0 <= self.max_share <= 1, "the contamination bounds are out of range")
-        _require(0 < self.answer_share <= 1, "contamination.answer_share must be in (0, 1]")
-        _require(0 < self.together_share <= 1, "contamination.together_share must be in (0, 1]")
-        _require(0 < self.pair_share <= 1, "contamination.pair_share must be in (0, 1]")
-        _require(0 < self.pairs_together_share <= 1, "contamination.pairs_together_share must be in (0, 1]")
+        shares = ("answer_share", "together_share", "pair_share", "pairs_together_share", "folded_share")
+        for name in (*shares, "folds_together_share"):
+            _require(0 < getattr(self, name) <= 1, f"contamination.{name} must be in (0, 1]")
         _require(self.runs >= 1, "contamination.runs must be at least 1")
 
 

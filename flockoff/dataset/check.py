@@ -4,6 +4,7 @@ One pass over the file. The caller's thread reads and inspects rows, while two o
 releases the GIL, and with two of them one is always running.
 """
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ from flockoff.ports import RowEncoder
 from flockoff.records import DatasetReport, EncodedRow, Row, RowProblem, Turn
 from flockoff.text import printable
 
+BEYOND_DOUBT = 100  # rows with answers
 MAX_PROBLEMS = 20  # listed in a report, and as many cut rows
 TOO_SMALL = (
     "Add rows: with so few, the only optimizer step is the first of the warm-up, whose rate is 0, and the"
@@ -69,39 +71,57 @@ def judge_dataset(
     answers: EvaluationAnswers | None,
     sealed_answers: EvaluationAnswers | None = None,
     visitors: Sequence[RowVisitor] = (),
+    *,
+    thorough: bool = True,
 ) -> Judgement:
     """Whether a dataset is valid and free of the evaluation sets' answers; these only where they are given.
 
     ``visitors`` are shown the rows as by ``check_dataset``. For the sealed set's answers the judgement's
-    fault says only how many rows contain one.
+    fault says only how many rows contain one. ``thorough``: to the file's end; else no farther than the row
+    by which ``BEYOND_DOUBT`` rows with answers were found, a fault whatever follows.
     Raises SetupError where the file cannot be read.
     """
+    most = math.inf if thorough else max(BEYOND_DOUBT, rules.max_rows + 1)
     public, sealed = (
         None if each is None else AnswerSearch(each, rules) for each in (answers, sealed_answers)
     )
-    searches = [search.add for search in (public, sealed) if search is not None]
-    report = check_dataset(path, limits, encoder, [*searches, *visitors])
+    searches = [search for search in (public, sealed) if search is not None]
+    report = check_dataset(
+        path,
+        limits,
+        encoder,
+        [*(search.add for search in searches), *visitors],
+        enough=lambda: any(search.rows_found >= most for search in searches),
+    )
     if not report.valid:
         return Judgement(report, fault_of(report))
     found = public.found() if public is not None else ()
     lines = {each.line for each in found}
     others = [each for each in sealed.found() if each.line not in lines] if sealed is not None else []
-    fault = contamination_fault(found, report.rows, rules, sealed=others)
+    is_whole = report.content_hash is not None
+    fault = contamination_fault(found, report.rows, rules, sealed=others, is_whole=is_whole)
     left_out = tuple(sorted(lines | {each.line for each in others}))
     return Judgement(report, fault, left_out=left_out, answers=found)
 
 
 def check_dataset(
-    path: Path, limits: Limits, encoder: RowEncoder, visitors: Sequence[RowVisitor] = ()
+    path: Path,
+    limits: Limits,
+    encoder: RowEncoder,
+    visitors: Sequence[RowVisitor] = (),
+    *,
+    enough: Callable[[], bool] = lambda: False,
 ) -> DatasetReport:
     """All problems of the dataset, in the file's order, and its size.
 
     The first row over a limit ends the check: nothing after it is read or counted. ``visitors`` get the rows
-    in the file's order until the first problem.
+    in the file's order until the first problem. The first row after which there is ``enough`` ends the check
+    as well, without a content hash.
     Raises SetupError where the file cannot be read, and whatever the encoder does other than MinerFault.
     """
     size = file_size(path)
     tally = _Tally(limits.max_tokens)
+    is_whole = True
     batches = _batches(read_rows(path, limits, encoder.special_tokens))
     with closing(_encoded(batches, encoder)) as everything:
         for found in everything:
@@ -114,6 +134,9 @@ def check_dataset(
             if not tally.problem_count:
                 for visit in visitors:
                     visit(found.line, _seen(found.row, found.tokens.cut_at), assistant_tokens)
+            if enough():
+                is_whole = False
+                break
     return DatasetReport(
         rows=tally.rows,
         bytes=size,
@@ -121,7 +144,7 @@ def check_dataset(
         assistant_tokens=tally.assistant_tokens,
         cut_rows=tally.cut_rows,
         cut_lines=tuple(tally.cut_lines),
-        content_hash=None if tally.problem_count else tally.hasher.hexdigest(),
+        content_hash=tally.hasher.hexdigest() if is_whole and not tally.problem_count else None,
         problems=tuple(tally.problems),
         problem_count=tally.problem_count,
         repeated_rows=tally.hasher.repeated(),

@@ -31,7 +31,8 @@ is looked at a second time without them (``markup.py``).
   share the same few words with an answer are one piece of it, not many.
 - So do rows with ``PIECE_PAIRS`` different pairs of an answer within ``PIECE_WORDS`` content words, when all
   such pairs are ``Contamination.pairs_together_share`` of the answer's. So is found what had its words
-  replaced and was then cut into rows, or into turns between long ones of one's own.
+  replaced and was then cut into rows, or into turns between long ones of one's own. Pairs by folds are added
+  up likewise, for ``Contamination.folds_together_share``.
 
 Published work counts overlaps of runs in the same way: 13 words (Brown et al., "Language Models are Few-Shot
 Learners", 2020, appendix C), 70 % of the runs of 8 words (Chowdhery et al., "PaLM", 2022, section 8), 50
@@ -47,9 +48,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flockoff.competition import Contamination
-from flockoff.dataset.letters import Codes, Places, Spelled, spelled
+from flockoff.dataset.filters import Filter
+from flockoff.dataset.letters import Places, Spelled, spelled
 from flockoff.dataset.markup import without_markup
-from flockoff.dataset.pairs import REACH, Vocabulary, letter_sums, pairs_of
+from flockoff.dataset.pairs import (
+    REACH,
+    ContentWords,
+    Vocabulary,
+    content_words,
+    folded_pairs,
+    folds_of,
+    letter_sums,
+    pairs_of,
+    scrambled,
+)
 from flockoff.errors import MinerFault, Reason
 from flockoff.records import Row
 from flockoff.text import counted
@@ -60,15 +72,17 @@ SHORT_LETTERS = RUN_LETTERS + MIN_RUNS
 PIECE_RUNS = 6
 MOSAIC = 4
 MIN_PAIRS = 6
+MIN_FOLDED = 10
 PIECE_PAIRS = 7
 PIECE_WORDS = 8
+STRANGE = 0.4
+AROUND = 8
+LIKELY = 2
 SPREAD = 3
 
 _ROWS_IN_A_FAULT = 10
 _FLUSH_CHARACTERS = 32 * 1024  # what fits a processor's cache is looked at several times as fast
 _SLOT_BITS = 21
-_MARK_BITS = 19
-_MARK_SHIFT = np.uint64(64 - _MARK_BITS)
 
 Numbers = NDArray[np.uint64]
 
@@ -92,9 +106,31 @@ class FoundAnswer:
 @dataclass(frozen=True, slots=True)
 class _Answer:
     row: int  # in the evaluation set, from 1
+    text: Spelled
+    words: ContentWords
     runs: Numbers
     pairs: Numbers
     whole: bool  # whether it counts only as a whole
+
+
+class _Table:
+    """Finds hashes among those that are known, of which there is at most one in a slot."""
+
+    def __init__(self, hashes: Numbers) -> None:
+        """``hashes``: different ones. ``kept``: (n_hashes,), which are found; the others share a slot."""
+        self._hashes = np.append(hashes, np.uint64(0))
+        self._known = Filter((hashes >> np.uint64(16)).astype(np.uint32))
+        self._slots = np.full(1 << _SLOT_BITS, -1, dtype=np.int32)
+        slots = _slots_of(hashes)
+        self._slots[slots] = np.arange(len(hashes))
+        self.kept = self._slots[slots] == np.arange(len(hashes))
+
+    def find(self, hashes: Numbers) -> tuple[Places, Places]:
+        """Which of ``hashes`` are known, in order, and each one's place among the known."""
+        places = self._known.among((hashes >> np.uint64(16)).astype(np.uint32))
+        slots = self._slots[_slots_of(hashes[places])]
+        same = self._hashes[slots] == hashes[places]  # the last one's, where there is none
+        return places[same], slots[same].astype(np.intp)
 
 
 class _Owned:
@@ -104,31 +140,48 @@ class _Owned:
 
     def __init__(self, answers: Sequence[_Answer], of: Sequence[Numbers], nobodys: Iterable[Numbers]) -> None:
         """``of``: each answer's hashes. ``nobodys``: hashes that are in texts other than answers."""
-        owners: dict[int, int] = {}  # by hash: the answer that it is of, or -1 for nobody
-        for place, hashes in enumerate(of):
-            for each in hashes.tolist():
-                owner = owners.setdefault(each, place)
-                if owner >= 0 and answers[owner].row != answers[place].row:
-                    owners[each] = -1
-        for hashes in nobodys:
-            owners.update(dict.fromkeys(hashes.tolist(), -1))
-        theirs = {each: owner for each, owner in owners.items() if owner >= 0}
-        self._hashes = np.array([*theirs, 0], dtype=np.uint64)
-        self._marks = np.zeros(1 << _MARK_BITS, dtype=np.bool_)  # a filter that fits a processor's cache
-        self._marks[self._hashes[:-1] >> _MARK_SHIFT] = True
-        self._slots = np.full(1 << _SLOT_BITS, -1, dtype=np.int32)
-        slots = _slots_of(self._hashes[:-1])
-        self._slots[slots] = np.arange(len(theirs))
-        kept = self._slots[slots] == np.arange(len(theirs))
-        self.owners = np.array([*theirs.values()], dtype=np.intp)  # by place here: the answer
-        self.sizes = np.bincount(self.owners[kept], minlength=len(answers))  # by answer: how many
+        counts = [len(hashes) for hashes in of]
+        rows = np.repeat([answer.row for answer in answers], counts)
+        hashes, self.owners = _of_one_row(_joined(of), rows, np.repeat(np.arange(len(of)), counts), nobodys)
+        self._table = _Table(hashes)
+        self.sizes = np.bincount(self.owners[self._table.kept], minlength=len(answers))  # by answer: how many
 
     def find(self, hashes: Numbers) -> tuple[Places, Places]:
         """Which of ``hashes`` belong to answers, in order, and each one's place in ``owners``."""
-        places = np.flatnonzero(self._marks[(hashes >> _MARK_SHIFT).astype(np.uint32)])
-        slots = self._slots[_slots_of(hashes[places])]
-        same = self._hashes[slots] == hashes[places]  # the last one's, where there is none
-        return places[same], slots[same].astype(np.intp)
+        return self._table.find(hashes)
+
+
+class _Folded:
+    """The folded pairs of answers, each of which stands for a pair of whole words that belongs to one."""
+
+    def __init__(
+        self, pairs: _Owned, answers: Sequence[_Answer], others: Sequence[tuple[Spelled, ContentWords]]
+    ) -> None:
+        found = [_folded_pairs(answer.text, answer.words) for answer in answers]
+        rows, meant = [], []
+        for answer, (hashes, whole) in zip(answers, found, strict=True):
+            of_answer, place = pairs.find(whole)
+            stands_for = np.full(len(whole), -1)
+            stands_for[of_answer] = place
+            rows.append(np.full(len(hashes), answer.row))
+            meant.append(stands_for)
+        hashes, self._pairs = _of_one_row(
+            _joined([hashes for hashes, _ in found]),
+            np.concatenate([*rows, np.zeros(0, dtype=np.intp)]),
+            np.concatenate([*meant, np.zeros(0, dtype=np.intp)]),
+            [_folded_pairs(*other)[0] for other in others],
+        )
+        means_something = self._pairs >= 0
+        self._pairs = self._pairs[means_something]
+        self._table = _Table(hashes[means_something])
+
+    def find(
+        self, words: ContentWords, folds: Numbers, gaps: range, wanted: NDArray[np.bool_]
+    ) -> tuple[Places, Places]:
+        """The first word of each folded pair here, and the place in ``_Owned`` of the pair it stands for."""
+        hashes, first, _ = folded_pairs(words, folds, gaps, wanted)
+        places, found = self._table.find(hashes.ravel())
+        return first[places // hashes.shape[1]], self._pairs[found]
 
 
 class EvaluationAnswers:
@@ -138,16 +191,20 @@ class EvaluationAnswers:
         self.conversations = len(rows)  # of the whole set
         every = (answer for number, row in enumerate(rows, start=1) for answer in _answers_of(number, row))
         answers = [*{answer.runs.tobytes(): answer for answer in every}.values()]
-        others = [
+        texts = [
             spelled([text])
             for row in rows
             for text in (row.system or "", *(turn.content for turn in row.turns if turn.role != "assistant"))
         ]
-        self.runs = _Owned(answers, [each.runs for each in answers], [_runs(each.letters) for each in others])
-        self.pairs = _Owned(
-            answers, [each.pairs for each in answers], [pairs_of(each).hashes for each in others]
+        others = [(text, content_words(text)) for text in texts]
+        self.runs = _Owned(
+            answers, [each.runs for each in answers], [_runs(words.sums) for _, words in others]
         )
-        self.words = Vocabulary([spelled([turn.content]) for row in rows for turn in row.turns])
+        self.pairs = _Owned(
+            answers, [each.pairs for each in answers], [pairs_of(words).hashes for _, words in others]
+        )
+        self.folded = _Folded(self.pairs, answers, others)
+        self.words = Vocabulary([*(each.words for each in answers), *(words for _, words in others)])
         self.rows = np.array([answer.row for answer in answers], dtype=np.intp)
         self.whole = np.array([answer.whole for answer in answers], dtype=np.bool_)
 
@@ -164,6 +221,9 @@ class AnswerSearch:
         enough = np.minimum(rules.runs, rules.answer_share * runs)
         self._needed = np.maximum(MIN_RUNS, np.where(answers.whole, runs, enough))
         self._pairs_needed = np.maximum(MIN_PAIRS, rules.pair_share * pairs)
+        self._folds_needed = np.maximum(
+            np.maximum(self._pairs_needed, MIN_FOLDED), rules.folded_share * pairs
+        )
         self._spread = np.maximum(1, SPREAD * pairs // REACH)  # content words
         self._waiting: list[tuple[int, list[str]]] = []
         self._characters = 0
@@ -171,6 +231,9 @@ class AnswerSearch:
         self._runs = _Pieces(answers.runs, np.maximum(self._needed, rules.together_share * runs))
         self._pairs = _Pieces(
             answers.pairs, np.maximum(self._pairs_needed, rules.pairs_together_share * pairs)
+        )
+        self._folds = _Pieces(
+            answers.pairs, np.maximum(self._folds_needed, rules.folds_together_share * pairs)
         )
 
     def add(self, line: int, row: Row, _assistant_tokens: int) -> None:
@@ -180,15 +243,24 @@ class AnswerSearch:
         if self._characters >= _FLUSH_CHARACTERS:
             self._flush()
 
+    @property
+    def rows_found(self) -> int:
+        """How many rows contain an answer by themselves, of those that were searched so far."""
+        return len(self._found)
+
     def found(self) -> tuple[FoundAnswer, ...]:
         """The rows so far that contain answers, in order."""
         self._flush()
         found = dict(self._found)
-        for line, answer, share, counts in (*self._runs.together(), *self._pairs.together()):
+        for line, answer, share, counts in self._together():
             if line not in self._found and (line not in found or found[line].counts < counts):
                 row = int(self._answers.rows[answer])
                 found[line] = FoundAnswer(line, row, share, whole=False, counts=counts)
         return tuple(found[line] for line in sorted(found))
+
+    def _together(self) -> Iterator[tuple[int, int, float, float]]:
+        for pieces in (self._runs, self._pairs, self._folds):
+            yield from pieces.together()
 
     def _flush(self) -> None:
         lines, texts = [], []
@@ -199,11 +271,12 @@ class AnswerSearch:
                 texts.append(text)
         self._waiting, self._characters = [], 0
         spelling = spelled(texts)
-        self._look_for_pairs(lines, spelling)
-        self._look_for_runs(lines, spelling)
+        words = content_words(spelling)
+        self._look_for_pairs(lines, spelling, words)
+        self._look_for_runs(lines, spelling, words.sums)
 
-    def _look_for_runs(self, lines: Sequence[int], texts: Spelled) -> None:
-        places, runs = self._answers.runs.find(_runs(texts.letters))
+    def _look_for_runs(self, lines: Sequence[int], texts: Spelled, sums: tuple[Numbers, Numbers]) -> None:
+        places, runs = self._answers.runs.find(_runs(sums))
         rows = np.searchsorted(texts.ends, places, side="right")
         inside = places + RUN_LETTERS <= texts.ends[rows]  # not crossing into the next row
         count = len(self._answers.runs.owners)
@@ -231,31 +304,70 @@ class AnswerSearch:
             pieces = runs[counts[owners] > 0]
             self._runs.add(np.full(len(pieces), line), pieces)
 
-    def _look_for_pairs(self, lines: Sequence[int], texts: Spelled) -> None:
-        every = pairs_of(texts, self._answers.words)
+    def _look_for_pairs(self, lines: Sequence[int], texts: Spelled, words: ContentWords) -> None:
+        every = pairs_of(words, self._answers.words)
         places, pairs = self._answers.pairs.find(every.hashes)
+        first = every.words[places]
+        self._weigh_pairs(lines, words, (first, pairs), None, self._pairs_needed, self._pairs)
+        folded = self._folded_pairs(texts, words, len(lines))
+        if len(folded[0]):
+            self._weigh_pairs(lines, words, (first, pairs), folded, self._folds_needed, self._folds)
+
+    def _folded_pairs(self, texts: Spelled, words: ContentWords, count: int) -> tuple[Places, Places]:
+        """Those with a word that is not in the set, where many are not; of words that are not next to each
+        other only in texts in which an answer has some that are. So they cost little in texts of most kinds.
+        """
+        strange = ~self._answers.words.may_have(words.stems)
+        strange &= _share_around(strange, words.texts) >= STRANGE
+        if not strange.any():
+            nothing = np.zeros(0, dtype=np.intp)
+            return nothing, nothing
+        folds = folds_of(texts, words)
+        first, pairs = self._answers.folded.find(words, folds, range(1, 2), strange)
+        keys = words.texts[first] * len(self._needed) + self._answers.pairs.owners[pairs]
+        hits = np.bincount(keys, minlength=count * len(self._needed)).reshape(count, len(self._needed))
+        likely = hits.max(axis=1, initial=0) >= LIKELY
+        farther = self._answers.folded.find(words, folds, range(2, REACH + 1), strange & likely[words.texts])
+        return np.append(first, farther[0]), np.append(pairs, farther[1])
+
+    def _weigh_pairs(
+        self,
+        lines: Sequence[int],
+        words: ContentWords,
+        whole: tuple[Places, Places],
+        folded: tuple[Places, Places] | None,
+        needed: NDArray[np.float64],
+        pieces: "_Pieces",
+    ) -> None:
+        """Judge rows by answers' pairs in them. ``whole``, ``folded``: the place of each one's first word,
+        and which it is; where there are folded ones, only by those of answers of which there are some.
+        """
         # A key is a text and an answer. Nearly all are filtered out here: too few pairs, with repetitions.
-        count = len(self._pairs_needed)
-        keys = every.texts[places] * count + self._answers.pairs.owners[pairs]
+        count = len(needed)
+        firsts, pairs = whole if folded is None else map(np.append, whole, folded)
+        keys = words.texts[firsts] * count + self._answers.pairs.owners[pairs]
         many = np.bincount(keys, minlength=len(lines) * count) >= PIECE_PAIRS
+        if folded is not None:
+            many &= np.bincount(keys[len(whole[0]) :], minlength=len(many)) > 0
         if not many.any():
             return
         of_many = many[keys]
-        order = np.argsort(keys[of_many], kind="stable")
-        keys, words, pairs = (each[of_many][order] for each in (keys, every.words[places], pairs))
-        starts, most = _most_within(self._spread[keys % count], keys, words, pairs)
+        keys, firsts, pairs = keys[of_many], firsts[of_many], pairs[of_many]
+        order = np.argsort(keys, kind="stable") if folded is None else np.lexsort((firsts, keys))
+        keys, firsts, pairs = keys[order], firsts[order], pairs[order]
+        starts, most = _most_within(self._spread[keys % count], keys, firsts, pairs)
         texts_of, answers = np.divmod(keys[starts], count)
-        enough = most >= self._pairs_needed[answers]
+        enough = most >= needed[answers]
         in_enough = np.repeat(enough, np.diff(starts, append=len(keys)))
-        self._pairs.known[pairs[in_enough]] = True
+        pieces.known[pairs[in_enough]] = True
         shares = most / self._answers.pairs.sizes[answers]
         for place in np.flatnonzero(enough).tolist():
             line, share = lines[texts_of[place]], float(shares[place])
             known = self._found.get(line)
             if known is None or known.share < share:
                 self._found[line] = FoundAnswer(line, int(self._answers.rows[answers[place]]), share)
-        keys, close = _close_together(*(each[~in_enough] for each in (keys, words, pairs)))
-        self._pairs.add(np.array(lines)[keys // count], close)
+        keys, close = _close_together(*(each[~in_enough] for each in (keys, firsts, pairs)))
+        pieces.add(np.array(lines)[keys // count], close)
 
     def _as_found(self, line: int, answer: int, runs: int, *, whole: bool) -> FoundAnswer:
         share = float(runs / self._answers.runs.sizes[answer])
@@ -312,17 +424,23 @@ class _Pieces:
 
 
 def contamination_fault(
-    found: Sequence[FoundAnswer], total_rows: int, rules: Contamination, *, sealed: Sequence[FoundAnswer] = ()
+    found: Sequence[FoundAnswer],
+    total_rows: int,
+    rules: Contamination,
+    *,
+    sealed: Sequence[FoundAnswer] = (),
+    is_whole: bool = True,
 ) -> MinerFault | None:
     """The fault of a dataset of ``total_rows`` rows, of which these contain answers.
 
     ``sealed``: others that contain answers of the sealed set; which ones is not disclosed, as that would
-    reveal the set. None while all count for at most ``max_rows`` and at most ``max_share`` of all rows.
+    reveal the set. ``is_whole``: else these are the first rows of more. None while all count for at most
+    ``max_rows`` and at most ``max_share`` of all rows.
     """
     count = sum(each.counts for each in [*found, *sealed])
     if count <= rules.max_rows and count <= rules.max_share * total_rows:
         return None
-    rows = counted(total_rows, "row")
+    rows = counted(total_rows, "row") if is_whole else f"the first {counted(total_rows, 'row')}"
     if not found:
         return MinerFault(
             Reason.CONTAMINATED,
@@ -348,16 +466,59 @@ def _answers_of(number: int, row: Row) -> Iterator[_Answer]:
         if turn.role == "assistant":
             short = len(text.letters) < SHORT_LETTERS
             start = before.letters[1 - RUN_LETTERS :] if short else before.letters[:0]
-            pairs = np.unique(pairs_of(text).hashes)
-            yield _Answer(number, _runs(np.concatenate([start, text.letters])), pairs, short)
+            words = content_words(text)
+            pairs = np.unique(pairs_of(words).hashes)
+            runs = _runs(letter_sums(np.concatenate([start, text.letters])))
+            yield _Answer(number, text, words, runs, pairs, short)
         before = text
 
 
-def _runs(letters: Codes) -> Numbers:
-    """The hash of each run of ``RUN_LETTERS`` letters."""
-    count = max(0, len(letters) - RUN_LETTERS + 1)
-    sums, inverses = letter_sums(letters)
+def _folded_pairs(text: Spelled, words: ContentWords) -> tuple[Numbers, Numbers]:
+    """(n,): the hash of each folded pair of a text, and that of the pair of whole words it is of."""
+    folds, stems = folds_of(text, words), scrambled(words.stems)
+    hashes, first, other = folded_pairs(
+        words, folds, range(1, REACH + 1), np.ones(len(folds), dtype=np.bool_)
+    )
+    pairs, combinations = np.nonzero(hashes)
+    return hashes[pairs, combinations], scrambled(stems[first] + stems[other])[pairs]
+
+
+def _of_one_row(
+    hashes: Numbers, rows: Places, values: Places, nobodys: Iterable[Numbers]
+) -> tuple[Numbers, Places]:
+    """The different hashes that are in one of ``rows`` only and not ``nobodys``, and the least value of each
+    that is not negative, or -1.
+    """
+    if not len(hashes):
+        return hashes, values
+    order = np.argsort(hashes, kind="stable")
+    hashes, rows = hashes[order], rows[order]
+    values = values[order].astype(np.uintp)  # so that -1 comes last
+    starts = np.flatnonzero(np.diff(hashes, prepend=hashes[:1] + np.uint64(1)))
+    of_one = np.minimum.reduceat(rows, starts) == np.maximum.reduceat(rows, starts)
+    of_one &= ~np.isin(hashes[starts], _joined([*nobodys]))
+    return hashes[starts][of_one], np.minimum.reduceat(values, starts)[of_one].astype(np.intp)
+
+
+def _joined(some: Sequence[Numbers]) -> Numbers:
+    return np.concatenate([np.zeros(0, dtype=np.uint64), *some])
+
+
+def _runs(of: tuple[Numbers, Numbers]) -> Numbers:
+    """The hash of each run of ``RUN_LETTERS`` letters, of which these are the ``letter_sums``."""
+    sums, inverses = of
+    count = max(0, len(sums) - RUN_LETTERS)
     return (sums[RUN_LETTERS:] - sums[:count]) * inverses[:count]
+
+
+def _share_around(are: NDArray[np.bool_], texts: Places) -> NDArray[np.float64]:
+    """(n_words,): which share of the words around each, of the same text, ``are``; ``texts`` are in order."""
+    places = np.arange(len(are))
+    starts = np.maximum(places - AROUND, np.searchsorted(texts, texts))
+    ends = np.minimum(places + AROUND + 1, np.searchsorted(texts, texts, side="right"))
+    done = np.append(0, np.cumsum(are))
+    share: NDArray[np.float64] = (done[ends] - done[starts]) / (ends - starts)
+    return share
 
 
 def _most_within(spreads: Places, keys: Places, words: Places, pairs: Places) -> tuple[Places, Places]:

@@ -7,6 +7,11 @@ and not both of ``MIN_LETTERS`` only, with at most ``REACH - 1`` other content w
 that are inserted, dropped or replaced cost a few pairs each, however regularly that is done, and small words
 cost none.
 
+Words that are misspelt, one letter in each or more, share no such beginnings. For them a content word has
+``FOLDS`` folds, each of which some edits leave as it is: its different consonants, in any order; its first
+letters; its last ones. A folded pair is a fold of one word beside a fold of another. They are less telling:
+they stand for the pair of whole words in one text, and not for pairs of their own.
+
 Scripts that are written without spaces have no words here.
 """
 
@@ -22,6 +27,9 @@ from flockoff.dataset.letters import Codes, Places, Spelled, spelled
 MIN_LETTERS = 3
 STEM_LETTERS = 6
 REACH = 4
+FOLDS = 3
+FOLD_LETTERS = 3  # of a word's beginning and end
+_BESIDE = ([0, 1, 1, 2, 2], [0, 1, 2, 1, 2])  # which folds of two words make folded pairs
 
 _BASE = 0x9E3779B97F4A7C15
 # English, three letters and more; then what most programming languages and their libraries share.
@@ -64,18 +72,43 @@ class Pairs:
     word_hashes: Numbers
 
 
-def pairs_of(texts: Spelled, words: "Vocabulary | None" = None, reach: int = REACH) -> Pairs:
-    """All pairs of each text, with repetitions; only of ``words``, if given.
+@dataclass(frozen=True, slots=True)
+class ContentWords:
+    """Those of several texts, one after the other. All (n_words,): ``stems``, hashes of their first letters;
+    ``texts``, each one's text; ``are_long``, whether it has more than ``MIN_LETTERS``. ``places``: where each
+    is among all words, be they content words or not. ``sums``: of the texts' letters (``letter_sums``).
+    """
+
+    sums: tuple[Numbers, Numbers]
+    stems: Numbers
+    texts: Places
+    are_long: NDArray[np.bool_]
+    places: Places
+
+
+def content_words(texts: Spelled) -> ContentWords:
+    lengths = np.diff(texts.words, append=len(texts.letters))
+    places = np.flatnonzero(lengths >= MIN_LETTERS)
+    starts, lengths = texts.words[places], lengths[places]
+    sums = letter_sums(texts.letters)
+    stems = _run_hashes(sums, starts, np.minimum(lengths, STEM_LETTERS))
+    content = np.flatnonzero(_common()[_first_bits(stems)] != stems)
+    of_text = np.searchsorted(texts.ends, starts[content], side="right")
+    return ContentWords(sums, stems[content], of_text, lengths[content] > MIN_LETTERS, places[content])
+
+
+def pairs_of(words: ContentWords, known: "Vocabulary | None" = None, reach: int = REACH) -> Pairs:
+    """All pairs of each text, with repetitions; only of ``known`` words, if given.
 
     ``reach``: how many content words after the first the second may be.
     """
-    every, of_text, are_long = _content_words(texts)
-    wanted = np.ones(len(every), dtype=np.bool_) if words is None else words.may_have(every)
-    of_text = np.where(wanted, of_text, -1)
+    every = words.stems
+    wanted = np.ones(len(every), dtype=np.bool_) if known is None else known.may_have(every)
+    of_text = np.where(wanted, words.texts, -1)
     are_pairs = np.zeros((len(every), reach), dtype=np.bool_)
     for gap in range(1, reach + 1):
         together = (of_text[gap:] == of_text[:-gap]) & wanted[gap:]
-        are_pairs[:-gap, gap - 1] = together & (are_long[gap:] | are_long[:-gap])
+        are_pairs[:-gap, gap - 1] = together & (words.are_long[gap:] | words.are_long[:-gap])
     places = np.flatnonzero(are_pairs)
     first = places // reach
     mixed = scrambled(every)
@@ -83,28 +116,52 @@ def pairs_of(texts: Spelled, words: "Vocabulary | None" = None, reach: int = REA
     return Pairs(scrambled(mixed[first] + mixed[other]), of_text[first], first, other, mixed)
 
 
+def folds_of(texts: Spelled, words: ContentWords) -> Numbers:
+    """(n_words, FOLDS): a number for each fold of each word, 0 where the word is too short for it."""
+    if not len(words.stems):
+        return np.zeros((0, FOLDS), dtype=np.uint64)
+    starts = texts.words[words.places]
+    ends = np.append(texts.words, len(texts.letters))[words.places + 1]
+    consonants = np.bitwise_or.reduceat(_consonant_bits(texts.letters), texts.words)[words.places]
+    consonants[consonants & (consonants - np.uint64(1)) == 0] = 0  # one alone is in too many words
+    few = np.minimum(ends - starts, FOLD_LETTERS)
+    first, last = (_run_hashes(words.sums, places, few) for places in (starts, ends - few))
+    last[~words.are_long] = 0
+    folds = np.stack([consonants, first, last], axis=1)
+    return np.where(folds > 0, scrambled(folds * np.arange(1, 2 * FOLDS, 2, dtype=np.uint64)), np.uint64(0))
+
+
+def folded_pairs(
+    words: ContentWords, folds: Numbers, gaps: range, wanted: NDArray[np.bool_]
+) -> tuple[Numbers, Places, Places]:
+    """(n_pairs, 5) hashes of folded pairs, and (n_pairs,) the places of the first and the other word. Beside
+    consonants stand consonants, beside a beginning or an end either. 0 where a word has no such fold.
+
+    ``gaps``: of words that are so far apart. ``wanted``: (n_words,), pairs that have one of these.
+    """
+    firsts = []
+    for gap in gaps:
+        together = words.texts[gap:] == words.texts[:-gap]
+        together &= words.are_long[gap:] | words.are_long[:-gap]
+        firsts.append(np.flatnonzero(together & (wanted[gap:] | wanted[:-gap])))
+    first = np.concatenate(firsts)
+    other = first + np.repeat(gaps, [len(each) for each in firsts])
+    one, two = folds[first][:, _BESIDE[0]], folds[other][:, _BESIDE[1]]
+    hashes = one + two
+    hashes[(one == 0) | (two == 0)] = 0
+    return hashes, first, other
+
+
 class Vocabulary:
     """The content words of some texts: a cheap filter for pairs that cannot be in them."""
 
-    def __init__(self, texts: Sequence[Spelled]) -> None:
+    def __init__(self, texts: Sequence[ContentWords]) -> None:
         self._marks = np.zeros(1 << 16, dtype=np.bool_)
-        for text in texts:
-            self._marks[_first_bits(_content_words(text)[0])] = True
+        for words in texts:
+            self._marks[_first_bits(words.stems)] = True
 
     def may_have(self, words: Numbers) -> NDArray[np.bool_]:
         return self._marks[_first_bits(words)]
-
-
-def _content_words(texts: Spelled) -> tuple[Numbers, Places, NDArray[np.bool_]]:
-    """Of each content word of the texts, in order: its hash, which text it is in, and whether it is long."""
-    starts = texts.words
-    lengths = np.diff(starts, append=len(texts.letters))
-    long = np.flatnonzero(lengths >= MIN_LETTERS)
-    starts, lengths = starts[long], lengths[long]
-    hashes = _run_hashes(texts.letters, starts, np.minimum(lengths, STEM_LETTERS))
-    content = np.flatnonzero(_common()[_first_bits(hashes)] != hashes)
-    of_text = np.searchsorted(texts.ends, starts[content], side="right")
-    return hashes[content], of_text, lengths[content] > MIN_LETTERS
 
 
 def letter_sums(letters: Codes) -> tuple[Numbers, Numbers]:
@@ -117,8 +174,8 @@ def letter_sums(letters: Codes) -> tuple[Numbers, Numbers]:
     return sums, inverses
 
 
-def _run_hashes(letters: Codes, starts: Places, lengths: Places) -> Numbers:
-    sums, inverses = letter_sums(letters)
+def _run_hashes(of: tuple[Numbers, Numbers], starts: Places, lengths: Places) -> Numbers:
+    sums, inverses = of
     # Times the base, since the first letter would be in none of the bits but the last.
     hashes: Numbers = (sums[starts + lengths] - sums[starts]) * inverses[starts] * np.uint64(_BASE)
     return hashes
@@ -135,12 +192,25 @@ def _first_bits(hashes: Numbers) -> Places:
     return (hashes >> np.uint64(48)).astype(np.intp)
 
 
+def _consonant_bits(letters: Codes) -> Numbers:
+    """A bit for each letter but the vowels; letters other than Latin ones share them."""
+    return _bits()[letters & np.uint32(0xFF)] if len(letters) else np.zeros(0, dtype=np.uint64)
+
+
+@cache
+def _bits() -> Numbers:
+    """(256,): by the last byte of a letter's code."""
+    bits: Numbers = np.uint64(1) << (np.arange(256, dtype=np.uint64) & np.uint64(63))
+    bits[[*b"aeiou"]] = 0
+    return bits
+
+
 @cache
 def _common() -> Numbers:
     """(2**16,): by its first bits the hash of each common word."""
     words = spelled(_COMMON_WORDS.split())
     lengths = np.minimum(np.diff(words.words, append=len(words.letters)), STEM_LETTERS)
-    hashes = np.unique(_run_hashes(words.letters, words.words, lengths))
+    hashes = np.unique(_run_hashes(letter_sums(words.letters), words.words, lengths))
     table = np.zeros(1 << 16, dtype=np.uint64)
     table[_first_bits(hashes)] = hashes
     return table

@@ -36,7 +36,7 @@ from flockoff.competition import Overlap
 from flockoff.dataset.filters import Filter
 from flockoff.dataset.letters import spelled
 from flockoff.dataset.markup import without_markup
-from flockoff.dataset.pairs import pairs_of, scrambled
+from flockoff.dataset.pairs import content_words, pairs_of, scrambled
 from flockoff.records import Row
 
 REACH = 2
@@ -225,7 +225,7 @@ class RowPairer:
 
 def distinct_pairs(texts: Iterable[str]) -> tuple[Places, Numbers, Hashes]:
     """Of each different pair of each text, in order, whose it is, its hash, and (n_pairs, 2) of its words."""
-    found = pairs_of(spelled([*texts]), reach=REACH)
+    found = pairs_of(content_words(spelled([*texts])), reach=REACH)
     order = np.lexsort((found.hashes, found.texts))
     texts_of, hashes = found.texts[order], found.hashes[order]
     is_new = np.ones(len(hashes), dtype=np.bool_)

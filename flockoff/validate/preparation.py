@@ -59,6 +59,7 @@ class Preparer:
                 self._validator.answers,
                 self._validator.sealed_answers,
                 [sketcher.add],
+                thorough=False,
             )
             if judgement.fault is not None:
                 raise judgement.fault

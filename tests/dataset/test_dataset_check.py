@@ -7,6 +7,7 @@ import pytest
 from flockoff.competition import Contamination, Limits, Training
 from flockoff.dataset import (
     EvaluationAnswers,
+    Judgement,
     check_dataset,
     content_hash,
     fault_of,
@@ -170,6 +171,36 @@ def test_judge_dataset_invalid_dataset_is_not_called_contaminated(dataset: Write
     )
     assert judgement.fault is not None
     assert judgement.fault.reason is Reason.MISSING_KEY
+
+
+def test_judge_dataset_unless_thorough_ends_where_a_fault_is_beyond_doubt(dataset: Write) -> None:
+    """What follows is neither read nor searched, and the fault is the same wherever it was found."""
+    answer = "one two three four five six seven eight nine ten"
+    answers = EvaluationAnswers([row_of("Count", answer)])
+    few, many = ([line_of("a", f"{answer} {n}" + " ." * 500) for n in range(count)] for count in (99, 400))
+
+    def judged(content: list[bytes], *, thorough: bool) -> tuple[Judgement, int]:
+        shown: list[int] = []
+        judgement = judge_dataset(
+            dataset(lines(*content)),
+            Limits(),
+            Contamination(),
+            CharacterEncoder(5000),
+            answers,
+            visitors=[lambda line, *_: shown.append(line)],
+            thorough=thorough,
+        )
+        return judgement, len(shown)
+
+    for content in (few, [*few, b"{}"]):
+        (one, seen), (other, seen_too) = (judged(content, thorough=each) for each in (True, False))
+        assert (one.report, str(one.fault), seen) == (other.report, str(other.fault), seen_too)
+    ended, seen = judged([*many, b"{}"], thorough=False)
+    assert 100 <= seen < 200 and ended.report.content_hash is None
+    assert ended.fault is not None and ended.fault.reason is Reason.CONTAMINATED
+    assert f"in {seen} of the first {seen} rows: lines 1, 2," in ended.fault.message
+    whole, seen = judged([*many, b"{}"], thorough=True)
+    assert whole.fault is not None and whole.fault.reason is Reason.MISSING_KEY and seen == 400
 
 
 def test_check_dataset_missing_file_is_a_setup_error(tmp_path: Path) -> None:

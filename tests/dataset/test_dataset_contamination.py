@@ -1,6 +1,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cache
 from random import Random
 
 import pytest
@@ -25,12 +26,18 @@ from tests.support.contamination_cases import (
     samples,
 )
 from tests.support.dataset_texts import CONTENT, EXAMPLES, row_of
+from tests.support.encoded_answers import SPELLED
 
 ANSWER = "The tide turns twice a day, because the Earth rotates under the Moon's pull."
 OTHER = "Bread rises when yeast eats sugar and breathes out gas that the dough holds."
 CHINESE = "\u6708\u7403\u7684\u5f15\u529b\u4f7f\u6d77\u6c34\u6bcf\u5929\u6da8\u843d\u4e24\u6b21"
 QUESTION = "How often does it turn, and who told you that?"
 RULES = Contamination()
+
+
+@cache
+def whole_set() -> EvaluationAnswers:
+    return EvaluationAnswers(evaluation_rows())
 
 
 def answers(*contents: str) -> EvaluationAnswers:
@@ -142,7 +149,7 @@ def test_answer_search_pieces_in_several_rows_are_found_together() -> None:
     parts = answer.split()
     pieces = [" ".join(parts[start : start + 8]) for start in range(0, len(parts), 8)]
     rows = [row_of("Go on.", piece) for piece in pieces]
-    of = EvaluationAnswers(evaluation_rows())
+    of = whole_set()
     one_by_one = [one for row in rows for one in found(of, [row])]
     together = found(of, rows)
     assert len(one_by_one) < len(rows) / 3 < len(rows) / 2 < len(together)
@@ -154,7 +161,7 @@ def test_answer_search_pieces_in_several_rows_are_found_together() -> None:
 def test_answer_search_pieces_of_many_answers_in_a_row_are_found() -> None:
     texts = [row.turns[-1].content.split() for row in evaluation_rows()]
     mosaic = ", ".join(" ".join(words[3:11]) for words in texts[:40])
-    of = EvaluationAnswers(evaluation_rows())
+    of = whole_set()
     rules = Contamination(answer_share=0.5, runs=40, pair_share=1)
     (one,) = found(of, [row_of("Go on.", mosaic)], rules)
     assert not one.whole
@@ -167,7 +174,7 @@ def test_answer_search_pieces_count_together_for_what_they_hold() -> None:
     answer = evaluation_rows()[4].turns[-1].content.split()
     shared = [" ".join(answer[start : start + 9]) for start in range(0, len(answer), 16)]
     rows = [row_of("Go on.", f"{text}, number {number}.") for number in range(5) for text in shared]
-    of = EvaluationAnswers(evaluation_rows())
+    of = whole_set()
     pieces = found(of, rows)
     assert len(pieces) > 10 and all(one.share < RULES.answer_share for one in pieces)
     assert RULES.together_share <= sum(one.counts for one in pieces) <= 1
@@ -176,7 +183,7 @@ def test_answer_search_pieces_count_together_for_what_they_hold() -> None:
 
 @pytest.mark.slow
 def test_answer_search_pieces_of_many_answers_count_as_whole_rows_do() -> None:
-    of = EvaluationAnswers(evaluation_rows())
+    of = whole_set()
     texts = [row.turns[-1].content.split() for row in evaluation_rows()[:60]]
     rows = [
         row_of("Go on.", " ".join(words[start : start + 9]))
@@ -191,7 +198,7 @@ def test_answer_search_pieces_of_many_answers_count_as_whole_rows_do() -> None:
 def test_answer_search_pairs_far_apart_are_not_an_answer() -> None:
     """An answer's words scattered over a long text do not add up."""
     answer = evaluation_rows()[54].turns[-1].content
-    of = EvaluationAnswers(evaluation_rows())
+    of = whole_set()
     groups = [" ".join(answer.split()[start : start + 4]) for start in range(0, 40, 4)]
     own = " ".join(row.turns[-1].content for row in samples()[:40])
     apart = [own[900 * place : 900 * place + 900] + group for place, group in enumerate(groups)]
@@ -209,7 +216,7 @@ def _cut_in_four(answer: str, draw: Random) -> list[Row]:
 @pytest.mark.slow
 def test_answer_search_answers_with_words_replaced_and_cut_into_rows_are_found_together() -> None:
     rows = [row for case in positives({"": _cut_in_four}, each=20) for row in case.rows]
-    of = EvaluationAnswers(evaluation_rows())
+    of = whole_set()
     together = found(of, rows)
     assert len(together) > 0.5 * len(rows)
     assert contamination_fault(together, 20_000, RULES) is not None
@@ -237,7 +244,7 @@ MARKED: dict[str, Disguise] = {
 
 @pytest.mark.slow
 def test_answer_search_markup_and_joined_words_hide_nothing() -> None:
-    shares = _share_found(EvaluationAnswers(evaluation_rows()), positives(MARKED, each=10))
+    shares = _share_found(whole_set(), positives(MARKED, each=10))
     assert len(shares) == len(MARKED)
     assert min(shares.values()) >= 0.8, shares
 
@@ -266,7 +273,7 @@ def test_answer_search_thresholds_are_the_competitions() -> None:
 
 @pytest.mark.slow
 def test_answer_search_one_run_many_times_counts_once() -> None:
-    of = EvaluationAnswers(evaluation_rows())
+    of = whole_set()
     opening = " ".join(evaluation_rows()[4].turns[-1].content.split()[:6])
     assert found(of, [row_of("Go on.", f"{opening}. So. " * 5_000)] * 3) == ()
 
@@ -308,7 +315,7 @@ def _share_found(of: EvaluationAnswers, cases: Iterable[Case]) -> dict[str, floa
 def test_answer_search_disguised_answers_of_the_labelled_set_are_found(
     disguises: dict[str, Disguise],
 ) -> None:
-    shares = _share_found(EvaluationAnswers(evaluation_rows()), positives(disguises, each=30))
+    shares = _share_found(whole_set(), positives(disguises, each=30))
     assert len(shares) >= 8
     assert sum(shares.values()) / len(shares) > 0.93
     assert min(shares.values()) > 0.5, shares
@@ -316,14 +323,34 @@ def test_answer_search_disguised_answers_of_the_labelled_set_are_found(
 
 @pytest.mark.slow
 def test_answer_search_answers_paraphrased_by_hand_are_found() -> None:
-    assert _share_found(EvaluationAnswers(evaluation_rows()), paraphrased_by_hand()) == {
-        "paraphrased by hand": 1
-    }
+    assert _share_found(whole_set(), paraphrased_by_hand()) == {"paraphrased by hand": 1}
+
+
+# Of twelve answers with an edit in every word, the least that must be found.
+MISSPELT = {
+    "letters transposed in every word": 0.9,
+    "middles of words shuffled": 0.9,
+    "a letter dropped from every word": 0.7,
+    "a vowel changed in every word": 0.9,
+    "vowels dropped": 0.75,
+    "letters doubled": 0.5,
+    "last letters dropped": 0.9,
+    "a syllable added to every word": 0.9,
+    "every vowel an e": 0.8,
+    "as it sounds": 0.9,
+    "letters sorted within words": 0.8,
+}
+
+
+@pytest.mark.parametrize("kind", MISSPELT)
+def test_answer_search_an_edit_in_every_word_hides_nothing(kind: str) -> None:
+    shares = _share_found(whole_set(), positives({kind: SPELLED[kind]}, each=12))
+    assert shares[kind] >= MISSPELT[kind]
 
 
 @pytest.mark.slow
 def test_answer_search_honest_rows_of_the_labelled_set_are_not() -> None:
-    shares = _share_found(EvaluationAnswers(evaluation_rows()), negatives(each=60))
+    shares = _share_found(whole_set(), negatives(each=60))
     assert not any(shares.values()), shares
 
 

@@ -45,7 +45,7 @@ def _check(model_dir: Path, file: Path, mib: float) -> LoneCheck:
     limits = Limits(max_rows=int(full.max_rows * part), max_tokens=int(full.max_tokens * part))
     before = start_peak()
     start, started = time.perf_counter(), time.process_time()
-    judgement = judge_dataset(file, limits, Contamination(), encoder, answers)
+    judgement = judge_dataset(file, limits, Contamination(), encoder, answers, thorough=False)
     return LoneCheck(
         verdict=judgement.fault.reason if judgement.fault else "valid",
         rows=judgement.report.rows,
