@@ -57,7 +57,7 @@ def require_hotkey(ledger: Ledger, who: str) -> str:
     found = ledger.views.hotkeys(who) or _beginning_with(ledger, who)
     if not found:
         raise UsageError(
-            f"This ledger knows no commitment of a hotkey {who!r}.",
+            f"This ledger knows no commitment of {'uid' if who.isdigit() else 'a hotkey'} {who!r}.",
             remedy="Give the hotkey's address, its first characters, or the uid.",
         )
     if len(found) > 1 and not who.isdigit():

@@ -166,16 +166,19 @@ def _standing_in_ledger(
         return LedgerStanding(
             score=memory.scores.get(hotkey, 0.0),
             last_evaluated=memory.last_evaluated.get(hotkey),
-            place_now=_place_now(ledger, hotkey),
+            place_now=_place_now(ledger, hotkey, epoch.block),
             epochs_to_wait=waits.get(hotkey),
             last=results[0] if results else None,
         )
 
 
-def _place_now(ledger: Ledger, hotkey: str) -> int | None:
-    for start_block in ledger.open_epochs()[-1:]:
-        judged = {verdict.hotkey for verdict in ledger.verdicts(start_block)}
-        for place, commitment in enumerate(ledger.epoch_plan(start_block) or [], start=1):
+def _place_now(ledger: Ledger, hotkey: str, block: int) -> int | None:
+    """In the epoch that is under way at ``block``: a ledger whose validator has stopped may know none."""
+    for epoch in ledger.views.epochs(1):
+        if epoch.closed_at is not None or not epoch.start_block <= block < epoch.end_block:
+            return None
+        judged = {verdict.hotkey for verdict in ledger.verdicts(epoch.start_block)}
+        for place, commitment in enumerate(ledger.epoch_plan(epoch.start_block) or [], start=1):
             if commitment.hotkey == hotkey and hotkey not in judged:
                 return place
     return None
@@ -205,7 +208,7 @@ def _chain_lines(on_chain: ChainStanding, epoch: EpochStatus, rules: Competition
         return ["not registered: it cannot commit and earns nothing until btcli has registered it"]
     lines = [f"registration  uid {on_chain.uid}"]
     if on_chain.commitment is None:
-        return [*lines, "commitment    none: submit a dataset with neurons/miner.py"]
+        return [*lines, "commitment    none: submit a dataset with flockoff submit"]
     lines.append(f"commitment    {on_chain.commitment} since block {on_chain.block:,}")
     if on_chain.problem is not None:
         return [*lines, f"              it does not count: {on_chain.problem}"]

@@ -14,7 +14,7 @@ from flockoff.competition import ORIGINAL_COMPETITION_ID
 from flockoff.errors import UsageError
 from flockoff.ledger import Ledger
 from flockoff.openers import ledger_path
-from flockoff.records import Commitment, ModelId, Neuron
+from flockoff.records import Commitment, Epoch, ModelId, Neuron
 from tests.support.playground import Playground
 
 MODEL_ID = ModelId("ann/data", ORIGINAL_COMPETITION_ID, "c" * 40)
@@ -82,16 +82,27 @@ def test_status_of_a_malformed_commitment_says_what_is_wrong(
     assert "it does not count: Malformed commitment" in shown
 
 
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        (None, "next          in the next epoch"),
+        (10**6, "now           has place 1 of the running epoch, and no verdict yet"),
+        (2, "next          in the next epoch"),  # its validator has stopped since
+    ],
+)
 def test_status_with_a_ledger_tells_score_and_place(
-    playground: Playground, status: Callable[..., Result], tmp_path: Path
+    ends: int | None, told: str, playground: Playground, status: Callable[..., Result], tmp_path: Path
 ) -> None:
     wallet = playground.subnet.miners[0]
     path = ledger_path(tmp_path / "validator")
+    committed = Commitment(hotkey_address(wallet), 1, MODEL_ID, 3)
     with Ledger.open(path, netuid=playground.subnet.netuid, competition=ORIGINAL_COMPETITION_ID) as ledger:
-        ledger.record_commitments([Commitment(hotkey_address(wallet), 1, MODEL_ID, 3)])
+        ledger.record_commitments([committed])
+        if ends is not None:
+            ledger.begin_epoch(Epoch(1, ends, seed=0), [committed])
     shown = status(wallet, "--data-dir", str(path.parent)).stdout
     assert "evaluated     never" in shown
-    assert "next          in the next epoch" in shown
+    assert told in shown
     assert "score         0.0000" in shown
 
 
