@@ -1,5 +1,6 @@
 """The ``flockoff`` command. A subcommand's module is imported when it is used."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -220,5 +221,8 @@ def flockoff(
 
 def main() -> None:
     lenient_output()
+    if "_FLOCKOFF_COMPLETE" in os.environ:
+        # Typer would fold descriptions at 80 columns, and shells take each line for a candidate.
+        os.environ["COLUMNS"] = "1000"
     with output_may_fail():
         app()

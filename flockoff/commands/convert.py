@@ -27,12 +27,14 @@ from flockoff.launch import require_installed, run
 from flockoff.logs import say_on_stderr
 from flockoff.records import Row, is_repo_id
 from flockoff.settings import read_credentials
-from flockoff.text import counted
+from flockoff.text import counted, printable
 
 _MAX_FIELD = 2**24  # characters of a CSV file's cell
 _MAX_LINE = 2**26  # characters
 _MAX_ARRAY = 2**29  # bytes of a JSON array, which is read whole
 _BLANK = re.compile(r"\s*")
+_SPLIT = "train"  # without files of that name: all
+_NAMES_SHOWN = 10
 _SUFFIXES = frozenset({".parquet", ".jsonl", ".json", ".csv", ".tsv", ".txt"})
 
 
@@ -49,7 +51,7 @@ def convert(
     ] = (Path("data/data.jsonl")),
     split: Annotated[
         str, typer.Option("--split", metavar="NAME", help="Of a Hub dataset: files with this in their names.")
-    ] = "train",
+    ] = _SPLIT,
     max_download_mb: Annotated[
         int, typer.Option("--max_download_mb", metavar="MB", min=1, help="Of a Hub dataset, at the most.")
     ] = 2000,
@@ -104,12 +106,18 @@ def _repo_of(source: str) -> str | None:
 
 def _of_hub(repo: str, split: str, hub: HubClient, max_bytes: int) -> Iterator[object]:
     """The records of a Hub dataset, file by file; each is removed before the next is downloaded."""
-    files = hub.record_files(repo)
-    files = [file for file in files if split in file.path] or files
-    if not files:
+    found = hub.record_files(repo)
+    if not found:
         raise UsageError(
             f"{repo} has no file with records.", remedy="Known are Parquet, JSONL, JSON, CSV and TSV."
         )
+    files = [file for file in found if split in file.path]
+    if not files and split != _SPLIT:
+        names = ", ".join(file.path for file in found[:_NAMES_SHOWN])
+        raise UsageError(
+            f"{repo} has no file of {split!r}.", remedy=f"Its files are {printable(names, 500)}."
+        )
+    files = files or found
     size = sum(file.size for file in files)
     if size > max_bytes:
         raise UsageError(

@@ -63,6 +63,8 @@ class _Examined:
 
     report: DatasetReport | None = None
     chain: SubtensorChain | None = None
+    model_id: str | None = None  # of the dataset, where the repo's head holds it already
+    committed: bool = False  # by this hotkey, already
     fee: float = 0.0  # TAO
 
 
@@ -138,7 +140,7 @@ def _submit(settings: _Settings, stop: threading.Event) -> int:
         if settings.dry_run:
             screen.print("All is ready. Dry run: nothing was changed.")
             return 0
-        if not settings.asked:
+        if not settings.asked and not seen.committed:
             _require_yes(settings, seen.fee)
         card = mine.dataset_card(settings.submission, seen.report)
         submitted = mine.submit(replace(settings.submission, card=card), hub, seen.chain, stop)
@@ -153,12 +155,13 @@ def _findings(
     settings: _Settings, hub: HubClient, seen: _Examined, stack: ExitStack, stop: threading.Event
 ) -> Iterator[Finding]:
     yield from examined("dataset", lambda: _dataset(settings, hub, seen))
-    yield from examined("hub", lambda: _hub(settings.submission, hub))
+    yield from examined("hub", lambda: _hub(settings.submission, hub, seen))
     yield from examined("wallet", lambda: _wallet(settings, seen, stack, stop))
     if seen.chain is not None:
         chain = seen.chain
-        yield from examined("subnet", lambda: _subnet(settings, chain))
-        yield from examined("fee", lambda: _fee(settings, chain, seen))
+        yield from examined("subnet", lambda: _subnet(settings, chain, seen))
+        if not seen.committed:
+            yield from examined("fee", lambda: _fee(settings, chain, seen))
 
 
 def _dataset(settings: _Settings, hub: HubClient, seen: _Examined) -> Iterator[Finding]:
@@ -184,12 +187,13 @@ def _dataset(settings: _Settings, hub: HubClient, seen: _Examined) -> Iterator[F
         yield Finding("dataset", "doubtful", f"{lines} answers of the evaluation set", remedy)
 
 
-def _hub(submission: mine.Submission, hub: HubClient) -> Iterator[Finding]:
+def _hub(submission: mine.Submission, hub: HubClient, seen: _Examined) -> Iterator[Finding]:
     account = mine.account_for(submission, hub)
     state = hub.repo_state(submission.repo_id)
     if state is None:
         yield Finding("hub", "good", f"{account.name} will create {submission.repo_id}, private at first")
     elif hub.holds(submission.repo_id, submission.dataset):
+        seen.model_id = str(ModelId(state.repo_id, submission.competition.id, state.head))
         yield Finding("hub", "good", f"{state.repo_id} holds this dataset already")
     elif state.private:
         yield Finding("hub", "good", f"{account.name} may write to {state.repo_id}, which is private")
@@ -210,11 +214,14 @@ def _wallet(
     yield Finding("wallet", "good", f"{name}: {seen.chain.hotkey}")
 
 
-def _subnet(settings: _Settings, chain: SubtensorChain) -> Iterator[Finding]:
+def _subnet(settings: _Settings, chain: SubtensorChain, seen: _Examined) -> Iterator[Finding]:
     uid = chain.require_uid()
     yield Finding("subnet", "good", f"uid {uid} on subnet {settings.neuron.netuid}")
     current = chain.commitment()
-    if current is not None:
+    if current is not None and current.text == seen.model_id:
+        seen.committed = True
+        yield Finding("subnet", "good", "it has committed this dataset already: nothing is left to pay")
+    elif current is not None:
         shown = printable(current.text, 128)
         yield Finding("subnet", "good", f"it has committed {shown}, which this one replaces")
 

@@ -158,6 +158,10 @@ def test_convert_of_a_hub_dataset_takes_its_train_files(
         assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == [ROW, KIND]
     done = command("convert", "lab/chats", "--split", "test", "-o", str(out), "--overwrite", "--json")
     assert json.loads(done.stdout)["rows"] == 1
+    done = command("convert", "lab/chats", "--split", "dev", "-o", str(out), "--overwrite")
+    assert done.stderr.startswith(
+        "lab/chats has no file of 'dev'. Its files are data/test-0.jsonl, data/train-0"
+    )
 
     missing = command("convert", "lab/nothing", "-o", str(out), "--overwrite")
     assert missing.exit_code == 1 and "The hub has no dataset lab/nothing" in missing.stderr
