@@ -82,7 +82,7 @@ SPREAD = 3
 
 _ROWS_IN_A_FAULT = 10
 _FLUSH_CHARACTERS = 32 * 1024  # what fits a processor's cache is looked at several times as fast
-_SLOT_BITS = 21
+_SLOT_BITS = 22
 
 Numbers = NDArray[np.uint64]
 
@@ -135,7 +135,7 @@ class _Table:
 
 class _Owned:
     """Hashes that belong to one answer each, in a lookup table. Of two in the same slot one is dropped: one
-    in forty, at the size of FLock OFF's set.
+    in eighty, at the size of FLock OFF's set.
     """
 
     def __init__(self, answers: Sequence[_Answer], of: Sequence[Numbers], nobodys: Iterable[Numbers]) -> None:

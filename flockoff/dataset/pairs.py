@@ -193,7 +193,7 @@ def _first_bits(hashes: Numbers) -> Places:
 
 
 def _consonant_bits(letters: Codes) -> Numbers:
-    """A bit for each letter but the vowels; letters other than Latin ones share them."""
+    """A bit for each letter but the vowels, y among them; letters other than Latin ones share them."""
     return _bits()[letters & np.uint32(0xFF)] if len(letters) else np.zeros(0, dtype=np.uint64)
 
 
@@ -201,7 +201,7 @@ def _consonant_bits(letters: Codes) -> Numbers:
 def _bits() -> Numbers:
     """(256,): by the last byte of a letter's code."""
     bits: Numbers = np.uint64(1) << (np.arange(256, dtype=np.uint64) & np.uint64(63))
-    bits[[*b"aeiou"]] = 0
+    bits[[*b"aeiouy"]] = 0
     return bits
 
 
