@@ -82,7 +82,9 @@ def test_call_after_a_stop_still_answers_where_the_node_does(double_only: None) 
 
 def test_call_after_the_node_came_back_works_again(double_only: None) -> None:
     port = free_port()
-    chain = reader(f"ws://127.0.0.1:{port}", read_seconds=300)
+    chain = reader(
+        f"ws://127.0.0.1:{port}", read_seconds=15
+    )  # the SDK may take a lost connection for silence
     with Node(NodeSettings(port=port, block_seconds=0)):
         assert chain.block() == 0
     with pytest.raises(ChainTransient):
