@@ -118,7 +118,7 @@ class _Table:
 
     def __init__(self, hashes: Numbers) -> None:
         """``hashes``: different ones. ``kept``: (n_hashes,), which are found; the others share a slot."""
-        self._hashes = np.append(hashes, np.uint64(0))
+        self._hashes = np.append(hashes, np.uint64(0))  # the last one's stands for an empty slot
         self._known = Filter((hashes >> np.uint64(16)).astype(np.uint32))
         self._slots = np.full(1 << _SLOT_BITS, -1, dtype=np.int32)
         slots = _slots_of(hashes)
@@ -129,7 +129,7 @@ class _Table:
         """Which of ``hashes`` are known, in order, and each one's place among the known."""
         places = self._known.among((hashes >> np.uint64(16)).astype(np.uint32))
         slots = self._slots[_slots_of(hashes[places])]
-        same = self._hashes[slots] == hashes[places]  # the last one's, where there is none
+        same = (slots >= 0) & (self._hashes[slots] == hashes[places])
         return places[same], slots[same].astype(np.intp)
 
 
