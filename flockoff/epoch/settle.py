@@ -17,7 +17,7 @@ from flockoff.dataset import (
 from flockoff.epoch.blame import took_its_turn
 from flockoff.epoch.contest import contest
 from flockoff.epoch.memory import Memory
-from flockoff.errors import MinerFault
+from flockoff.errors import FaultKind, MinerFault
 from flockoff.records import Verdict
 from flockoff.scoring import count_missed, update_scores
 
@@ -122,11 +122,23 @@ def settle(
 
 
 def _missed(verdicts: Sequence[Verdict], memory: Memory) -> dict[str, int]:
-    """Consecutive missed turns: a worker failed on the dataset but could evaluate something else."""
+    """Consecutive missed turns: a worker failed on the dataset but could evaluate something else.
+
+    One that was too slow may have left no time for anything else: then the epoch before tells.
+    """
+    latest = max((verdict.epoch for verdict in memory.last_verdicts.values()), default=None)
+    worked = any(
+        verdict.epoch == latest and verdict.standing == "eligible"
+        for verdict in memory.last_verdicts.values()
+    )
     works = any(verdict.standing == "eligible" for verdict in verdicts)
     return count_missed(
         memory.missed,
-        [verdict.hotkey for verdict in verdicts if verdict.set_aside and works],
+        [
+            verdict.hotkey
+            for verdict in verdicts
+            if verdict.set_aside and (works or (worked and verdict.fault is FaultKind.TOO_SLOW))
+        ],
         [verdict.hotkey for verdict in verdicts if verdict.standing != "not_evaluated"],
     )
 

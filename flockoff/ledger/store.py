@@ -13,7 +13,7 @@ from typing import Literal, Self
 from flockoff.dataset import Borrowed, Claim, Owner, Sketch
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.settle import Evidence, Settlement
-from flockoff.errors import LedgerError
+from flockoff.errors import FaultKind, LedgerError
 from flockoff.ledger.database import Database
 from flockoff.ledger.retention import prune
 from flockoff.ledger.rows import (
@@ -223,16 +223,18 @@ class Ledger:
 
     def _missed(self, before: int) -> dict[str, int]:
         """By hotkey, the epochs since its last result in which a worker failed on it while others
-        competed."""
+        competed. One that was too slow may have left no time for them: then the epoch before tells.
+        """
         kinds = sorted(SET_ASIDE)
         rows = self._database.read(
             "SELECT v.hotkey, count(*) AS missed FROM verdicts AS v"
             f" WHERE v.epoch < ? AND v.fault IN ({', '.join('?' * len(kinds))})"
             " AND v.epoch > coalesce((SELECT max(epoch) FROM verdicts WHERE hotkey = v.hotkey AND epoch < ?"
             " AND standing != 'not_evaluated'), -1)"
-            " AND EXISTS (SELECT 1 FROM verdicts WHERE epoch = v.epoch AND standing = 'eligible')"
+            " AND EXISTS (SELECT 1 FROM verdicts WHERE standing = 'eligible' AND (epoch = v.epoch"
+            " OR v.fault = ? AND epoch = (SELECT max(epoch) FROM verdicts WHERE epoch < v.epoch)))"
             " GROUP BY v.hotkey",
-            (before, *kinds, before),
+            (before, *kinds, before, FaultKind.TOO_SLOW),
         )
         return {row["hotkey"]: row["missed"] for row in rows}
 

@@ -43,12 +43,9 @@ def count_missed(
 ) -> dict[str, int]:
     """Consecutive missed turns after an epoch, by hotkey; 0 is left out.
 
-    ``tried``: hotkeys whose turn came, whether their evaluation was not finished or not even begun because
-    the dataset is too large for this validator. ``evaluated``: those with a result, a fault included. A turn
-    is missed only in an epoch in which others were evaluated. Hotkeys without a turn keep their count.
-    Committing another dataset does not reset it: that could be repeated.
+    ``tried``: hotkeys whose turn came and was missed, though the worker can evaluate others. ``evaluated``:
+    those with a result, a fault included. Hotkeys without a turn keep their count. Committing another dataset
+    does not reset it: that could be repeated.
     """
-    counts = dict(before)
-    if evaluated:
-        counts.update((hotkey, before.get(hotkey, 0) + 1) for hotkey in tried)
+    counts = {**before, **{hotkey: before.get(hotkey, 0) + 1 for hotkey in tried}}
     return {hotkey: missed for hotkey, missed in counts.items() if hotkey not in set(evaluated)}

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from flockoff.competition import ORIGINAL_COMPETITION_ID
 from flockoff.dataset import Claim, gain, gap_fault, near_duplicate_fault, owner_of, sealed_margin
-from flockoff.epoch.blame import blamed, eligible
+from flockoff.epoch.blame import MOST_OF_AN_EPOCH, blamed, eligible
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import Evidence, remember, settle
 from flockoff.epoch.weights import decide_weights
-from flockoff.errors import EvaluationTooSlow, MinerFault, Reason
+from flockoff.errors import EvaluationStopped, EvaluationTooSlow, Fault, MinerFault, Reason
 from flockoff.records import Commitment, Epoch, ModelId, Neuron, SubnetSnapshot, Verdict, WeightsSet
 from flockoff.scoring import epoch_seed
 from flockoff.simulate.noise import on_hardware, seed_losses
@@ -41,6 +41,7 @@ MAX_VALIDATORS = 64
 
 _CONTAMINATED = MinerFault(Reason.CONTAMINATED, "Rows contain answers of the evaluation set.")
 _ENDLESS = EvaluationTooSlow("No worker finishes it.")
+_CUT_OFF = EvaluationStopped("The epoch ended.")
 
 
 class ValidatorRole(StrEnum):
@@ -175,21 +176,23 @@ class _Game:
             (entry.commitment for entry in entries.values()), memory, self.competition.queue, epoch
         )
         verdicts = []
-        left = self.scenario.validators.capacity
+        capacity = left = self.scenario.validators.capacity
         tokens = dict(memory.tokens)
         for commitment in queue.places:
             dataset = entries[commitment.hotkey].dataset
-            if left is not None:
-                left -= dataset.tokens
-                if left < 0:
+            fault: MinerFault | Fault | None = _CONTAMINATED if dataset.contaminated else None
+            if left is not None and capacity is not None:
+                if left <= 0 or (left < dataset.tokens and not dataset.endless):
                     break
-            if dataset.endless:
+                if dataset.endless:
+                    fault = _ENDLESS if left >= capacity * MOST_OF_AN_EPOCH else _CUT_OFF
+                    left = 0
+                left -= dataset.tokens
+            elif dataset.endless:
+                fault = _ENDLESS
+            if fault is not None:
                 verdict = blamed(
-                    epoch, commitment, _ENDLESS, content_hash=dataset.content, last=None, final=True
-                )
-            elif dataset.contaminated:
-                verdict = blamed(
-                    epoch, commitment, _CONTAMINATED, content_hash=dataset.content, last=None, final=True
+                    epoch, commitment, fault, content_hash=dataset.content, last=None, final=True
                 )
             else:
                 claim = _claim(commitment, dataset)

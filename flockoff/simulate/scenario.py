@@ -228,6 +228,7 @@ PRESETS |= {
     "slow": _against_honest(_SLOW, total=256, newcomers=1),
     "token-sybils": _against_honest(_SLOW, Data(newcomer_tokens=256_000), total=256, large=200, newcomers=1),
     "sleeper": _against_honest(swappers=1),
+    "sleeper-slow": _against_honest(_SLOW, swappers=1),
     "one-ahead": _against_honest(independents=1),
     "four-ahead": _against_honest(independents=4),
     "twenty-ahead": _against_honest(independents=20),

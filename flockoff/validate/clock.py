@@ -58,6 +58,10 @@ class EpochClock:
         """Whether evaluation's time is up."""
         return self.blocks_left() <= self._threshold
 
+    def evaluation_seconds(self) -> float:
+        """The seconds that all of the epoch has for evaluation."""
+        return max(0, self.epoch.blocks - self._threshold) * self.seconds_per_block
+
     def ended(self) -> bool:
         return self.blocks_left() == 0
 

@@ -13,11 +13,12 @@ from flockoff.dataset import (
     near_duplicate_fault,
     sealed_gap_fault,
 )
-from flockoff.epoch.blame import blamed, eligible, is_settled, may_try_again
+from flockoff.epoch.blame import MOST_OF_AN_EPOCH, blamed, eligible, is_settled, may_try_again
 from flockoff.epoch.memory import Memory
 from flockoff.errors import (
     EvaluationFault,
     EvaluationStopped,
+    EvaluationTooSlow,
     Fault,
     HubError,
     HubTransient,
@@ -29,7 +30,7 @@ from flockoff.logs import event
 from flockoff.metrics import Metrics
 from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Progress, Verdict
 from flockoff.text import duration, short_hotkey
-from flockoff.validate.claims import claim_content
+from flockoff.validate.claims import claim_content, copied_content
 from flockoff.validate.clock import EpochClock
 from flockoff.validate.evaluations import Evaluations, Job
 from flockoff.validate.first_sight import FirstSight
@@ -151,21 +152,18 @@ class _Judge:
     def _next(self, evaluations: Evaluations) -> Job | None:
         """The first job whose evaluation has ended, or else the first that can be evaluated now.
 
-        Before a dataset is evaluated, those committed earlier are admitted: a copy is known as one without
-        training on it, wherever its original's place is.
+        Of what has arrived, all that was committed before it, or before one in evaluation, is admitted first:
+        a copy is known as one, wherever its original's place is, and not trained on if that arrived in time.
         """
         for job in self._jobs:
             if job.measurement is not None and job.measurement.done():
                 return job
-        if not evaluations.have_room:
-            return None
         ready = [job for job in self._jobs if self._is_ready(job, evaluations)]
-        if not ready:
-            return None
-        before = [
-            job for job in ready if job.dataset is None and job.commitment.block < ready[0].commitment.block
-        ]
-        return min(before, key=lambda job: job.commitment.block, default=ready[0])
+        first = ready[0] if ready and evaluations.have_room else None
+        under_way = [job for job in self._jobs if job.measurement is not None or job is first]
+        latest = max((job.commitment.block for job in under_way), default=0)
+        before = [job for job in ready if job.dataset is None and job.commitment.block < latest]
+        return min(before, key=lambda job: job.commitment.block, default=first)
 
     def _is_ready(self, job: Job, evaluations: Evaluations) -> bool:
         """Whether it can be admitted or, if it is admitted, evaluated now."""
@@ -175,9 +173,7 @@ class _Judge:
 
     def _wait(self, evaluations: Evaluations) -> None:
         prepared = [job.prepared for job in self._jobs if job.prepared is not None]
-        awaited: list[Future[Any]] = [*evaluations.under_way()]
-        if evaluations.have_room:
-            awaited += [one for one in prepared if not one.done()]
+        awaited: list[Future[Any]] = [*evaluations.under_way(), *(one for one in prepared if not one.done())]
         if awaited:
             wait(awaited, _LOOK_SECONDS, FIRST_COMPLETED)
         else:
@@ -203,7 +199,7 @@ class _Judge:
             measurement, is_new = measured
         except (MinerFault, HubError, EvaluationFault, SetupError) as fault:
             if not self._is_cut_short(job, fault):
-                self._blame(job, fault)
+                self._blame(job, self._unless_too_slow(job, fault))
             return
         assert job.dataset is not None, "a measured dataset was admitted"
         verdict = self._verdict(job, job.dataset, measurement)
@@ -242,13 +238,15 @@ class _Judge:
         if stored is not None:
             return stored.measurement, False
         if not evaluations.include(content_hash):
+            job.seconds = self._clock.seconds_left()
             evaluations.begin(job)
         return None
 
     def _verdict(self, job: Job, dataset: Dataset, measurement: Measurement) -> Verdict:
         """The verdict on a measured dataset: eligible, unless the sealed set shows that it learned the public
-        one."""
-        fault = self._sealed_gap(measurement)
+        one, or it turned out to be a copy meanwhile."""
+        copied = copied_content(self._validator, job.commitment, dataset.content_hash)
+        fault = copied or self._sealed_gap(measurement)
         if fault is not None:
             return blamed(
                 self._epoch,
@@ -280,6 +278,18 @@ class _Judge:
         """Whether there is no verdict: the evaluation was stopped with the program, or never begun."""
         stopped = isinstance(fault, EvaluationStopped)
         return stopped and (self._validator.stop.is_set() or (self._clock.over() and not job.begun.is_set()))
+
+    def _unless_too_slow(self, job: Job, fault: MinerFault | Fault) -> MinerFault | Fault:
+        """``fault``; or that the dataset is too slow, where it was cut off although it had most of an epoch's
+        time.
+        """
+        most = MOST_OF_AN_EPOCH * self._clock.evaluation_seconds()
+        if not isinstance(fault, EvaluationStopped) or job.seconds < most:
+            return fault
+        return EvaluationTooSlow(
+            f"It was not measured within {duration(job.seconds)}, most of an epoch's time for evaluation.",
+            remedy="Others go first in the next epoch.",
+        )
 
     def _blame(self, job: Job, fault: MinerFault | Fault) -> None:
         if isinstance(fault, Fault) and not isinstance(fault, EvaluationStopped):

@@ -45,6 +45,21 @@ def test_form_queue_puts_last_what_the_worker_failed_on_and_only_that() -> None:
     assert places == [*order[1:3], *order[4:], order[0], order[3]]
 
 
+@pytest.mark.parametrize(("missed", "epochs"), [(0, 1), (1, 1), (2, 3), (3, 7), (4, 15)])
+def test_form_queue_puts_a_failed_dataset_last_for_longer_each_time(missed: int, epochs: int) -> None:
+    counting = committed(6)
+    first = form_queue(counting, Memory(), Queue(), EPOCH).places[0].hotkey
+    memory = Memory(
+        last_verdicts={first: replace(NOT_EVALUATED, hotkey=first, fault=FaultKind.TOO_SLOW)},
+        missed={first: missed},
+    )
+    places = [
+        form_queue(counting, memory, Queue(), Epoch(3240 + 360 * n, 3600 + 360 * n, seed=11)).places
+        for n in range(1, 20)
+    ]
+    assert [each[-1].hotkey == first for each in places] == [n <= epochs for n in range(1, 20)]
+
+
 def test_candidates_go_by_the_first_block_ever_seen() -> None:
     memory = Memory(first_blocks={"ann": 10}, scores={"ann": 0.25}, last_evaluated={"ann": 720})
     ann, bob = candidates({"ann": 500, "bob": 600}, memory)

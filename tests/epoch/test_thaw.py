@@ -45,6 +45,7 @@ def test_thaw_begins_with_the_third_turn_that_is_missed() -> None:
 
 def test_thaw_is_brought_about_by_no_outage_and_no_epoch_that_is_too_short() -> None:
     assert score_after([(FaultKind.TOO_SLOW, False)] * 9) == 0.5
+    assert score_after([(FaultKind.EVALUATION, False), (FaultKind.HUB_TRANSIENT, True)] * 9) == 0.5
     assert score_after([(FaultKind.STOPPED, True)] * 9) == 0.5
     assert score_after([(FaultKind.HUB_TRANSIENT, True)] * 9) == 0.5
 
@@ -52,3 +53,10 @@ def test_thaw_is_brought_about_by_no_outage_and_no_epoch_that_is_too_short() -> 
 def test_thaw_ends_with_a_result() -> None:
     missed = (FaultKind.EVALUATION, True)
     assert score_after([missed, missed, (None, True), missed, missed]) == score_after([(None, True)])
+
+
+def test_thaw_of_one_that_leaves_no_time_for_others_is_by_the_epochs_between() -> None:
+    """It is tried in every other epoch, and nothing else is evaluated then."""
+    between = (FaultKind.HUB_TRANSIENT, True)  # the other's turn
+    hog = [between, (FaultKind.TOO_SLOW, False)]
+    assert [score_after([*hog * times, between]) for times in (1, 2, 3)] == [0.5, 0.5, 0.4]

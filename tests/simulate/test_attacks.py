@@ -42,6 +42,16 @@ def test_training_on_the_public_set_pays_where_nothing_is_sealed() -> None:
 
 
 @pytest.mark.slow
+def test_sleeper_thaws_also_where_validators_have_no_time_for_the_whole_queue() -> None:
+    scenario = PRESETS["sleeper-slow"].resized(epochs=50, miners=30, validators=1)
+    scenario = replace(scenario, miners=replace(scenario.miners, sleepers_turn=10))
+    game = play(scenario, 0)
+    [sleeper] = [place for place, miner in enumerate(game.miners) if miner.strategy is Strategy.SWAPPER]
+    assert game.incentive[10, sleeper] > 0.1
+    assert game.incentive[-1, sleeper] < 0.001
+
+
+@pytest.mark.slow
 def test_public_squatter_holds_its_users_up_only_until_its_claims_lapse() -> None:
     lapsed, listed = (outcome_of(name) for name in ("public-squatter", "public-squatter-listed"))
     assert lapsed.shares[Strategy.PUBLIC_SQUATTER] < 0.001

@@ -1,8 +1,9 @@
 """Whole epochs on the node double, the hub double and a real ledger; only the losses are made up."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,17 +13,20 @@ from flockoff.errors import (
     ChainFatal,
     ChainTransient,
     EvaluationFault,
+    EvaluationStopped,
     FaultKind,
     Interrupted,
     Reason,
     UsageError,
 )
 from flockoff.ports import Chain
-from flockoff.records import Commitment, Measurement, ModelId, Receipt, Verdict
+from flockoff.records import Commitment, Measurement, ModelId, Progress, Receipt, Verdict
 from flockoff.scoring import epoch_seed
 from flockoff.validate import run_epochs
 from tests.support.arena import EVALUATION_ANSWER, Arena, rows_about
+from tests.support.stand_in import StandInEvaluator
 
+OnProgress = Callable[[Progress], None]
 SHORT = 60  # blocks of an epoch whose end is waited for: fifteen seconds
 
 
@@ -337,6 +341,39 @@ def test_weights_whose_answer_was_lost_are_found_on_chain_and_not_sent_again(are
     assert recorded is not None
     [validator_neuron] = [n for n in validator.chain.snapshot().neurons if n.hotkey == validator.chain.hotkey]
     assert recorded.block == validator_neuron.last_update
+
+
+@pytest.mark.slow
+def test_epoch_dataset_that_took_all_the_time_lets_others_go_first_in_the_next(
+    arena: Arena,
+) -> None:
+    arena.submit(0, "endless", loss=1.0)
+    arena.submit(1, "good", loss=1.1)
+    arena.whole_epochs = True
+    arena.next_epoch()
+    left = 200  # blocks for evaluating
+    validator = arena.validator(block_threshold=arena.epoch().blocks - left, clock_pause=0.0)
+
+    class UntilTheTimeIsUp(StandInEvaluator):
+        def evaluate(
+            self, dataset: Path, content_hash: str, *given: Any, on_progress: OnProgress, **more: Any
+        ) -> Measurement:
+            if arena.contents[content_hash] != "endless":
+                return super().evaluate(dataset, content_hash, *given, on_progress=on_progress, **more)
+            on_progress(Progress("training", 1, 9, 3.0))
+            arena.node.advance(left)
+            raise EvaluationStopped("asked to stop")
+
+    validator = replace(validator, evaluator=UntilTheTimeIsUp(lambda content, seed: 1.1))
+    faults: list[dict[int, FaultKind | None]] = []
+    for _ in range(2):
+        start = arena.epoch().start_block
+        run_epochs(validator, 1)
+        told = by_uid(validator.ledger.verdicts(start))
+        faults.append({miner: told[arena.uid(miner)].fault for miner in (0, 1) if arena.uid(miner) in told})
+        arena.next_epoch()
+    assert faults == [{0: FaultKind.TOO_SLOW}, {0: FaultKind.TOO_SLOW, 1: None}]
+    assert arena.weights() == {arena.uid(1): 1.0}
 
 
 @pytest.mark.slow
