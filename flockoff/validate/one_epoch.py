@@ -209,8 +209,8 @@ def _report_stubborn(validator: Validator, verdicts: Iterable[Verdict]) -> None:
         epochs = 1 + validator.ledger.evaluation_faults(verdict.content_hash, before=verdict.epoch)
         if epochs >= _STUBBORN_EPOCHS:
             log.error(
-                "uid %d: %s could not be evaluated in %d epochs, while others could. Its score decays, and "
-                "it goes last in the queue. Please look into it and report it. The last failure: %s",
+                "uid %d: %s could not be evaluated in %d epochs, while others could. Its score decays. "
+                "Please look into it and report it. The last failure: %s",
                 verdict.uid,
                 verdict.model_id,
                 epochs,
