@@ -70,6 +70,7 @@ def simulate(
     slow                       validators with time for 8.5 of 32 places
     token-sybils               slow, with 200 of the largest datasets
     sleeper                    a leader that swaps to what no worker finishes
+    sleeper-slow               the same, before the validators of slow
     one-ahead, four-ahead, twenty-ahead
                                one owner's 1, 4 or 20 datasets ahead of all
     evaluation-trainer, evaluation-trainer-sealed

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flockoff.errors import EvaluationStopped, Interrupted, Reason
+from flockoff.errors import EvaluationStopped, FaultKind, Interrupted, Reason
 from flockoff.records import Measurement, Progress, Verdict
 from flockoff.validate import Validator, run_epochs
 from tests.support.arena import Arena, rows_about
@@ -97,11 +97,16 @@ class Endless(StandInEvaluator):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arena", [TEMPO], indirect=True)
-def test_judge_deadline_ends_all_that_is_under_way_and_tells_only_of_what_was_begun(arena: Arena) -> None:
+@pytest.mark.parametrize(("late", "fault"), [(0, FaultKind.TOO_SLOW), (60, FaultKind.STOPPED)])
+def test_judge_deadline_ends_all_that_is_under_way_and_tells_only_of_what_was_begun(
+    arena: Arena, late: int, fault: FaultKind
+) -> None:
+    """``late``: how much of the epoch's time for evaluation is over when it begins, in percent."""
     for miner in range(2):
         arena.submit(miner, f"topic-{miner}")
     arena.next_epoch()
     epoch = arena.epoch()
+    arena.node.advance(EVALUATING * late // 100)
     validator = on_two_devices(
         arena,
         Endless(lambda: arena.node.advance(EVALUATING)),
@@ -112,8 +117,8 @@ def test_judge_deadline_ends_all_that_is_under_way_and_tells_only_of_what_was_be
     run_epochs(validator, 1)
 
     [verdict] = validator.ledger.verdicts(epoch.start_block)
-    assert (verdict.standing, verdict.reason) == ("not_evaluated", None)
-    assert "time for evaluation ended" in verdict.detail
+    assert (verdict.standing, verdict.reason, verdict.fault) == ("not_evaluated", None, fault)
+    assert "time for evaluation" in verdict.detail
 
 
 @pytest.mark.slow
