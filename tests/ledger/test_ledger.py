@@ -394,13 +394,16 @@ def test_leaderboard_is_of_the_last_closed_epoch_or_the_running_first(ledger: Le
 
 
 def test_missed_turns_are_those_since_the_last_result_while_others_competed(ledger: Ledger) -> None:
-    """Once a result, then failed on, cut off, failed on while nobody competed, and failed on again."""
+    """Once a result, then failed on, cut off, twice too slow for anybody else to compete, which counts the
+    first time, since somebody did in the epoch before, and failed on again with and without others."""
     stories = [
         (eligible("ann"), True),
         (failed(FaultKind.EVALUATION), True),
         (failed(FaultKind.STOPPED), True),
         (failed(FaultKind.TOO_SLOW), False),
-        (failed(FaultKind.TOO_SLOW), True),
+        (failed(FaultKind.TOO_SLOW), False),
+        (failed(FaultKind.EVALUATION), True),
+        (failed(FaultKind.EVALUATION), False),
     ]
     for number, (verdict, others) in enumerate(stories):
         start = START + 360 * number
@@ -408,8 +411,8 @@ def test_missed_turns_are_those_since_the_last_result_while_others_competed(ledg
         judge(ledger, replace(verdict, epoch=start))
         if others:
             judge(ledger, eligible("bob", epoch=start))
-    missed = [ledger.memory(START + 360 * number).missed.get("ann", 0) for number in range(6)]
-    assert missed == [0, 0, 1, 1, 1, 2]
+    missed = [ledger.memory(START + 360 * number).missed.get("ann", 0) for number in range(8)]
+    assert missed == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def failed(kind: FaultKind) -> Verdict:
