@@ -26,12 +26,21 @@ def demo(
             help="Keep wallets, logs, ledger and datasets here for inspection.",
         ),
     ] = None,
+    sealed: Annotated[
+        bool,
+        typer.Option(
+            "--sealed",
+            help="Add a sealed evaluation set, and a fifth miner, who commits the public one reworded. The "
+            "search for its text is as good as off, so that the sealed set alone has to find that.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Play one whole competition epoch on this machine: four miners, one validator, a local chain and hub.
 
     \b
     flockoff demo
+    flockoff demo --sealed
     flockoff demo --keep demo-files --json
     """
     say_on_stderr()
@@ -40,6 +49,6 @@ def demo(
         require_installed("torch", "transformers", "peft", "trl")
 
         with nullcontext(keep) if keep else tempfile.TemporaryDirectory(prefix="flockoff-demo-") as directory:
-            return play_demo(Path(directory).resolve(), cache_dir, stop, as_json=as_json)
+            return play_demo(Path(directory).resolve(), cache_dir, stop, as_json=as_json, sealed=sealed)
 
     raise typer.Exit(run(program))

@@ -27,7 +27,7 @@ from flockoff.dataset.overlap import (
     stands_against,
 )
 from flockoff.dataset.scripts import script_of
-from flockoff.dataset.sealed import gain, gap_fault, sealed_gap_fault, sealed_margin
+from flockoff.dataset.sealed import gain, gap_fault, public_loss, sealed_gap_fault, sealed_margin
 from flockoff.dataset.sketch import Sketch, Sketcher
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "near_duplicate_fault",
     "owner_of",
     "owners",
+    "public_loss",
     "read_rows",
     "same_loss_copies",
     "same_loss_fault",

@@ -5,10 +5,10 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from rich.markup import escape
 from flockoff import openers
 from flockoff.chain import open_chain
 from flockoff.competition import Competition, load_competition
+from flockoff.dataset import gain, public_loss, sealed_margin
 from flockoff.demo.ahead import compiled_ahead
 from flockoff.demo.result import DemoResult, DemoRow, broken_promises
+from flockoff.demo.sealed import datasets_with_paraphrases, evaluation_folder, sealed_localnet
 from flockoff.demo.show import show_result
 from flockoff.demo.stage import Stage, Step
 from flockoff.errors import Interrupted, LocalnetError
@@ -32,7 +34,8 @@ from flockoff.localnet.network import (
     running_localnet,
 )
 from flockoff.localnet.processes import Program
-from flockoff.records import SubnetSnapshot
+from flockoff.localnet.sample_data import sealed_sample
+from flockoff.records import Evaluation, Measurement, SubnetSnapshot
 from flockoff.settings import Credentials
 from flockoff.text import short_hotkey
 
@@ -46,11 +49,14 @@ _NEWS = re.compile(r"(base model: eval loss|uid \d+: (?:eval loss|at fault))(.*)
 _READY = "Waiting for the next epoch"
 
 
-def play_demo(directory: Path, cache_dir: Path, stop: threading.Event, *, as_json: bool) -> int:
+def play_demo(
+    directory: Path, cache_dir: Path, stop: threading.Event, *, as_json: bool, sealed: bool = False
+) -> int:
     """Play one epoch and show it; returns the exit status: 0 only if all of the demo's promises hold.
 
     Everything it creates is in ``directory``, except for the base model in ``cache_dir``. ``as_json``: the
-    result goes to stdout as JSON, everything else to stderr.
+    result goes to stdout as JSON, everything else to stderr. ``sealed``: with a sealed evaluation set, and a
+    miner whom it catches.
     """
     console = Console(highlight=False, stderr=as_json)
     stage = Stage(console)
@@ -67,7 +73,7 @@ def play_demo(directory: Path, cache_dir: Path, stop: threading.Event, *, as_jso
         unpacked = beside.submit(
             openers.model_directory, competition, openers.open_hub(Credentials()), cache_dir
         )
-        with stage.step("Local chain and hub, wallets, four datasets") as step:
+        with stage.step(f"Local chain and hub, wallets, {'five' if sealed else 'four'} datasets") as step:
             settings = LocalnetSettings(
                 directory=directory,
                 node_port=0,
@@ -77,17 +83,30 @@ def play_demo(directory: Path, cache_dir: Path, stop: threading.Event, *, as_jso
                 tempo=_TEMPO,
                 weights_rate_limit=_WEIGHTS_RATE_LIMIT,
             )
+            if sealed:
+                settings = replace(settings, miners=5, datasets=datasets_with_paraphrases)
             localnet = stack.enter_context(running_localnet(settings, step.show))
         with stage.step(f"Base model {competition.base_model.repo}, 135 million weights"):
             unpacked.result()
+        if sealed:
+            with stage.step("A sealed evaluation set, in a private repo that only the validator may read"):
+                localnet = sealed_localnet(localnet, directory, cache_dir)
+                competition = load_competition(localnet.competition)
+            console.print(
+                "In this demo the search for the public evaluation set's text is as good as off: it finds "
+                "only whole answers. So the sealed set alone has to find who commits that set reworded.",
+                style="dim",
+                soft_wrap=True,
+            )
         validator = stack.enter_context(_validating(localnet, directory, cache_dir, stop))
-        with stage.step("Four miners upload and commit; validator1 loads the model meanwhile") as step:
+        count = "Five" if sealed else "Four"
+        with stage.step(f"{count} miners upload and commit; validator1 loads the model meanwhile") as step:
             validator.show_in(step, news_only=True)
             _mine(localnet, directory, cache_dir, step, stop)
             validator.wait_until_ready()
         console.print(
             "Now a small adapter is trained on each dataset. Its loss tells how badly the model then "
-            f"foresees the answers of {competition.evaluation.rows} conversations that no miner has.",
+            f"foresees the answers of {_whose_conversations(competition)}.",
             style="dim",
             soft_wrap=True,
         )
@@ -102,6 +121,13 @@ def play_demo(directory: Path, cache_dir: Path, stop: threading.Event, *, as_jso
     if as_json:
         sys.stdout.write(json.dumps(asdict(result), indent=2) + "\n")
     return 1 if result.failures else 0
+
+
+def _whose_conversations(competition: Competition) -> str:
+    public = competition.evaluation.rows
+    if competition.sealed is None:
+        return f"{public} conversations that no miner has"
+    return f"{public} public conversations, and of {len(sealed_sample())} that only the validator has"
 
 
 def _mine(localnet: Localnet, directory: Path, cache_dir: Path, step: Step, stop: threading.Event) -> None:
@@ -176,6 +202,8 @@ def _validating(
         *("--data_dir", str(directory / "validator"), "--cache_dir", str(cache_dir)),
         "--logging.trace",
     ]
+    if evaluation_folder(directory).is_dir():
+        arguments += ["--eval_data_dir", str(evaluation_folder(directory))]
     environment = localnet.environment(localnet.validator_hub_token)
     with (
         ThreadPoolExecutor(1, thread_name_prefix="validator") as pool,
@@ -223,6 +251,10 @@ def _result(localnet: Localnet, directory: Path, competition: Competition, secon
             raise LocalnetError("The validator's ledger holds no base loss or no weights.")
         epoch = ledger.epoch(weights_set.epoch)
         rows = _rows(localnet, snapshot, weights, ledger, weights_set.epoch)
+        margin = None
+        if competition.sealed is not None:
+            rows = _with_gains(rows, base, ledger.evaluations(weights_set.epoch))
+            margin = sealed_margin(len(base.row_nll), len(sealed_sample()), competition.sealed)
     return DemoResult(
         rows=rows,
         base_loss=base.loss,
@@ -230,7 +262,25 @@ def _result(localnet: Localnet, directory: Path, competition: Competition, secon
         seed=epoch.seed if epoch else 0,
         weights_block=weights_set.block,
         seconds=seconds,
-        failures=tuple(broken_promises(rows, base.loss)),
+        failures=tuple(broken_promises(rows, base.loss, margin)),
+        sealed_margin=margin,
+    )
+
+
+def _with_gains(
+    rows: Sequence[DemoRow], base: Measurement, evaluations: Iterable[Evaluation]
+) -> tuple[DemoRow, ...]:
+    """With what training gained on either evaluation set, where it was measured."""
+    measured = {evaluation.hotkey: evaluation.measurement for evaluation in evaluations}
+    return tuple(
+        replace(
+            row,
+            public_gain=gain(public_loss(measured[row.hotkey]), public_loss(base)),
+            sealed_gain=gain(measured[row.hotkey].sealed_loss or 0.0, base.sealed_loss or 0.0),
+        )
+        if row.hotkey in measured
+        else row
+        for row in rows
     )
 
 

@@ -1,7 +1,7 @@
 """The whole local network: node, hub, subnet, wallets and sample datasets, in one context."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -31,6 +31,7 @@ class LocalnetSettings:
 
     directory: Path
     miners: int = 4
+    datasets: Callable[[Path], Sequence[SampleDataset]] = write_sample_datasets  # into a directory
     host: str = "127.0.0.1"
     node_port: int = 9944  # 0: any free one
     hub_port: int = 9945
@@ -62,6 +63,7 @@ class Localnet:
     validator_hotkey: str  # ss58
     validator_hub_token: str = field(repr=False)
     miners: tuple[LocalMiner, ...]
+    competition: Path
 
     def environment(self, hub_token: str) -> dict[str, str]:
         """Environment variables that make a neuron use this network's hub with a token."""
@@ -79,7 +81,7 @@ class Localnet:
                 str(wallet.path),
             ),
             *("--subtensor.network", "local", *self._endpoint_flags()),
-            *("--netuid", str(self.netuid), "--competition", str(local_competition())),
+            *("--netuid", str(self.netuid), "--competition", str(self.competition)),
         ]
 
     def _endpoint_flags(self) -> list[str]:
@@ -129,7 +131,7 @@ def running_localnet(settings: LocalnetSettings, on_progress: Callable[[str], No
             ),
             on_progress=on_progress,
         )
-        samples = write_sample_datasets(settings.directory / "datasets")
+        samples = settings.datasets(settings.directory / "datasets")
         miners = tuple(
             _local_miner(hub, wallet, samples[index % len(samples)])
             for index, wallet in enumerate(subnet.miners)
@@ -142,6 +144,7 @@ def running_localnet(settings: LocalnetSettings, on_progress: Callable[[str], No
             validator_hotkey=hotkey_address(subnet.validators[0]),
             validator_hub_token=hub.add_user(VALIDATOR_HUB_USER, role="read"),
             miners=miners,
+            competition=local_competition(),
         )
 
 

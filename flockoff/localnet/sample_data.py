@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 JsonRow = dict[str, Any]
 
-# Of every eighteen sample conversations in turn five are the good dataset's, two the small one's and two
-# noise's: few, so that all of them are trained on in half a minute.
+# Of every eighteen sample conversations in turn five are the good dataset's, two the small one's, two noise's
+# and three a sealed evaluation set's: few, so that all datasets are trained on in half a minute.
 _CYCLE = 18
 _GOOD = range(0, 5)
 _SMALL = range(5, 7)
 _NOISE = range(7, 9)
+_SEALED = range(9, 12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,6 @@ class SampleDataset:
 
 def write_sample_datasets(directory: Path) -> list[SampleDataset]:
     """Write the four datasets as JSONL files; returns them in the order in which to commit them."""
-    directory.mkdir(parents=True, exist_ok=True)
     rows = _conversations()
     good = _part(rows, _GOOD)
     datasets = [
@@ -37,15 +38,19 @@ def write_sample_datasets(directory: Path) -> list[SampleDataset]:
         ("noise", "shuffled answers to other questions", _with_foreign_answers(_part(rows, _NOISE))),
         ("copy", "the good dataset, rows reordered", good[::-1]),
     ]
-    written = []
-    for name, about, content in datasets:
-        path = directory / name / "data.jsonl"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(
-            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content), encoding="utf-8"
-        )
-        written.append(SampleDataset(name, about, path))
-    return written
+    return [write_dataset(directory, *dataset) for dataset in datasets]
+
+
+def write_dataset(directory: Path, name: str, about: str, rows: Iterable[JsonRow]) -> SampleDataset:
+    path = directory / name / "data.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return SampleDataset(name, about, path)
+
+
+def sealed_sample() -> list[JsonRow]:
+    """Conversations that are in none of the datasets, for a sealed evaluation set."""
+    return _part(_conversations(), _SEALED)
 
 
 def _with_foreign_answers(rows: list[JsonRow]) -> list[JsonRow]:

@@ -29,15 +29,24 @@ def leftovers(directory: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_demo_plays_an_epoch_and_the_good_data_wins(models: Path, tmp_path: Path) -> None:
-    arguments = ["demo", "--cache-dir", str(models), "--keep", str(tmp_path / "kept"), "--json"]
-    done = subprocess.run([*FLOCKOFF, *arguments], capture_output=True, text=True, timeout=590)
+@pytest.mark.timeout(1200)  # trains on four datasets, and measures each on two sets
+def test_demo_plays_an_epoch_in_which_good_data_wins_and_a_paraphraser_is_caught(
+    models: Path, tmp_path: Path
+) -> None:
+    """With --sealed it does all that it does without, and more."""
+    arguments = ["demo", "--sealed", "--cache-dir", str(models), "--keep", str(tmp_path / "kept"), "--json"]
+    done = subprocess.run([*FLOCKOFF, *arguments], capture_output=True, text=True, timeout=1190)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["failures"] == []
     assert result["rows"][0]["dataset"] == "good"
-    assert {row["dataset"]: row["reason"] for row in result["rows"]}["copy"] == "duplicate"
+    by_dataset = {row["dataset"]: row for row in result["rows"]}
+    assert by_dataset["copy"]["reason"] == "duplicate"
+    cheat = by_dataset["reworded"]
+    assert cheat["reason"] == "contaminated"
+    assert cheat["public_gain"] - cheat["sealed_gain"] > result["sealed_margin"]
     assert "Leaderboard" in done.stderr
+    assert "miner4 committed the public evaluation set" in done.stderr
     assert {path.name for path in (tmp_path / "kept").iterdir()} >= {
         "wallets",
         "logs",

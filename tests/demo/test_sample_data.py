@@ -1,13 +1,15 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from flockoff.competition import Contamination, Limits
+from flockoff.competition import Contamination, Limits, load_competition
 from flockoff.dataset import AnswerSearch, EvaluationAnswers, content_hash, load_rows
+from flockoff.demo.paraphrase import paraphrased
+from flockoff.demo.sealed import datasets_with_paraphrases, write_rules
 from flockoff.flags import PROJECT_ROOT
-from flockoff.localnet.sample_data import write_sample_datasets
-from flockoff.records import Row
+from flockoff.localnet.network import local_competition
+from flockoff.localnet.sample_data import sealed_sample, write_dataset, write_sample_datasets
+from flockoff.records import Row, Turn
 
 
 def samples(directory: Path) -> dict[str, list[Row]]:
@@ -41,12 +43,51 @@ def test_sample_noise_answers_with_the_words_of_other_answers(tmp_path: Path) ->
             assert words != words_by_question[asked.content]
 
 
-@pytest.mark.slow
-def test_sample_datasets_contain_nothing_of_the_evaluation_set(tmp_path: Path) -> None:
+def test_public_search_finds_nothing_in_samples_and_all_paraphrases_but_in_the_sealed_demo(
+    tmp_path: Path,
+) -> None:
     evaluation = load_rows(PROJECT_ROOT / "eval_data" / "data.jsonl", Limits(), frozenset())
     answers = EvaluationAnswers(evaluation)
-    for rows in samples(tmp_path).values():
-        search = AnswerSearch(answers, Contamination())
+
+    def found(rows: list[Row], rules: Contamination) -> int:
+        search = AnswerSearch(answers, rules)
         for line, row in enumerate(rows, start=1):
             search.add(line, row, 0)
-        assert search.found() == ()
+        return len(search.found())
+
+    local = load_competition(local_competition())
+    demo = load_competition(write_rules(tmp_path / "rules.toml"))
+    assert demo == replace(local, contamination=demo.contamination)
+    sealed = write_dataset(tmp_path, "sealed", "", sealed_sample())
+    datasets = {
+        sample.name: load_rows(sample.path, Limits(), frozenset())
+        for sample in [*datasets_with_paraphrases(tmp_path), sealed]
+    }
+    assert [*datasets] == ["good", "small", "noise", "reworded", "copy", "sealed"]
+    paraphrases = datasets.pop("reworded")
+    assert [found(rows, local.contamination) for rows in datasets.values()] == [0] * 5
+    assert found(paraphrases, local.contamination) == len(paraphrases)
+    assert found(paraphrases, demo.contamination) == 0
+
+
+def test_paraphrases_replace_one_word_in_six_of_answers_by_others_words() -> None:
+    answer = "seven grey herons in the shallow evening water stand as still as reeds"
+    known = Row("Birds.", (Turn("user", "What is there to see?"), Turn("assistant", answer)))
+    others = [Row(None, (Turn("user", "Other words?"), Turn("assistant", "Certainly plenty here.")))]
+    rows = paraphrased([known], others)
+    assert rows == paraphrased([known], others)
+    assert {(row.system, row.turns[0]) for row in rows} == {(known.system, known.turns[0])}
+    answers = [row.turns[1].content.split() for row in rows]
+    assert len({tuple(words) for words in answers}) > 1
+    for words in answers:
+        pairs = list(zip(words, answer.split(), strict=True))
+        changed = [place for place, (new, old) in enumerate(pairs) if new != old]
+        assert changed == [0, 6, 12]
+        assert {words[place] for place in changed} <= {"Other", "words", "Certainly", "plenty", "here"}
+
+
+def test_sealed_sample_shares_no_row_with_the_datasets(tmp_path: Path) -> None:
+    questions = {row["conversations"][0]["content"] for row in sealed_sample()}
+    assert len(questions) == 12
+    for rows in samples(tmp_path).values():
+        assert not questions & {row.turns[0].content for row in rows}
