@@ -18,6 +18,11 @@ nobody's, as above. A row contains an answer when it has ``Contamination.pair_sh
 and no fewer than ``MIN_PAIRS``, within ``SPREAD`` times as many content words as the answer has. That bound
 keeps what long rows have by chance from adding up.
 
+**The folds rule** finds an answer whose words are misspelt: a letter transposed, dropped, added or replaced
+in each, or its vowels changed. Where ``STRANGE`` of the words around are in no text of the set, pairs count
+by their words' folds too (``pairs.py``). A row contains an answer when it has, by either,
+``Contamination.folded_share`` of that answer's pairs, and no fewer than ``MIN_FOLDED``.
+
 **Markup.** A turn that is full of tags, entities, commands or signs within words, or of words written as one,
 is looked at a second time without them (``markup.py``).
 
