@@ -2,6 +2,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from flockoff.competition import Contamination, Limits, load_competition
 from flockoff.dataset import AnswerSearch, EvaluationAnswers, content_hash, load_rows
 from flockoff.demo.paraphrase import paraphrased
@@ -43,6 +45,7 @@ def test_sample_noise_answers_with_the_words_of_other_answers(tmp_path: Path) ->
             assert words != words_by_question[asked.content]
 
 
+@pytest.mark.slow
 def test_public_search_finds_nothing_in_samples_and_all_paraphrases_but_in_the_sealed_demo(
     tmp_path: Path,
 ) -> None:
