@@ -24,17 +24,18 @@ class EvalQueue:
 def form_queue(counting: Iterable[Commitment], memory: Memory, rules: Queue, epoch: Epoch) -> EvalQueue:
     """The places of ``epoch`` among the commitments that count in it.
 
-    A dataset whose evaluation the last epoch's end cut off goes first: with a whole epoch's time it is
-    measured, or known to be too slow. One that a worker failed on goes last, so that what breaks this
-    machine's workers, or takes all their time, does not cost the others their turn: for one epoch, for three
-    after the second such failure in a row, then for seven, and so on. Not for ever, since a validator that
-    never reaches the end of its queue would not try it again.
+    A dataset whose evaluation the last epoch's end cut off comes third at the latest, behind two that have
+    waited: with most of an epoch's time it is measured, or known to be too slow. One that a worker failed on
+    goes last, so that what breaks this machine's workers, or takes all their time, does not cost the others
+    their turn: for one epoch, for three after the second such failure in a row, then for seven, and so on.
+    Not for ever, since a validator that never reaches the end of its queue would not try it again.
     """
     commitments = {commitment.hotkey: commitment for commitment in counting}
     found = candidates({hotkey: each.block for hotkey, each in commitments.items()}, memory)
     since = [each.first_block if each.last_evaluated is None else each.last_evaluated for each in found]
     order = plan_epoch(found, rules, epoch.seed)
-    turns = sorted(order, key=lambda hotkey: _turn(hotkey, memory, epoch))
+    turns = sorted(order, key=lambda hotkey: _goes_last(hotkey, memory, epoch))
+    turns[2:] = sorted(turns[2:], key=lambda hotkey: not _was_cut_off(hotkey, memory))
     return EvalQueue(
         tuple(commitments[hotkey] for hotkey in turns),
         epoch.start_block - min(since, default=epoch.start_block),
@@ -61,13 +62,14 @@ def epochs_to_wait(blocks: Mapping[str, int], memory: Memory, rules: Queue) -> d
     return {hotkey: longest_wait(found, hotkey, rules) for hotkey in blocks}
 
 
-def _turn(hotkey: str, memory: Memory, epoch: Epoch) -> int:
-    """0 for a hotkey that goes first, 2 for one that goes last, 1 for all others."""
+def _was_cut_off(hotkey: str, memory: Memory) -> bool:
     last = memory.last_verdicts.get(hotkey)
-    if last is None or last.fault is None:
-        return 1
-    if last.fault is FaultKind.STOPPED:
-        return 0
+    return last is not None and last.fault is FaultKind.STOPPED
+
+
+def _goes_last(hotkey: str, memory: Memory, epoch: Epoch) -> bool:
+    last = memory.last_verdicts.get(hotkey)
+    if last is None or not last.set_aside:
+        return False
     failures = max(1, memory.missed.get(hotkey, 0))
-    until = last.epoch + (1 << failures) * epoch.blocks
-    return 2 if last.set_aside and epoch.start_block < until else 1
+    return epoch.start_block < last.epoch + (1 << failures) * epoch.blocks

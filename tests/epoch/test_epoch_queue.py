@@ -89,7 +89,7 @@ def test_nobody_waits_over_one_and_a_half_rounds_of_a_validator_that_never_finis
                 verdicts.append(eligible(epoch, each, each.hotkey, loss, block=each.block))
                 waits[each.hotkey] = max(waits[each.hotkey], number - seen[each.hotkey])
                 seen[each.hotkey] = number
-            else:
+            elif place == 8 + number % 2:  # the only one in evaluation then
                 cut_off = EvaluationStopped("over")
                 verdicts.append(blamed(epoch, each, cut_off, content_hash=None, last=None, final=True))
         settlement = settle(epoch.start_block, verdicts, memory, coldkeys, rules, Evidence())
