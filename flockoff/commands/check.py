@@ -292,7 +292,8 @@ def _lines(
         lines = _named(report.cut_lines, report.cut_rows)
         yield f"{counted(report.cut_rows, 'row')} cut at the context: {lines}."
     if report.repeated_rows:
-        yield f"{counted(report.repeated_rows, 'row')} repeat others: they count as often as they are there."
+        repeat = "repeats" if report.repeated_rows == 1 else "repeat"
+        yield f"{counted(report.repeated_rows, 'row')} {repeat} others: each counts as often as it is there."
     if common is not None and others is not None:
         yield from _whose(common, others)
     if fault is not None:

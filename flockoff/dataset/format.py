@@ -228,7 +228,10 @@ def _parse(line: bytes) -> object:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         byte = line[error.start]
-        _reject(Reason.NOT_UTF8, f"byte {error.start + 1} of the line (0x{byte:02x}) is not UTF-8")
+        _reject(
+            Reason.NOT_UTF8,
+            f"byte {error.start + 1} of the line (0x{byte:02x}) is not UTF-8: save the file as plain UTF-8",
+        )
     if "\0" in text:
         _reject(
             Reason.FORBIDDEN_CHARACTER, f"the line has a NUL character at column {text.index(chr(0)) + 1}"

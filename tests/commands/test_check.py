@@ -52,6 +52,8 @@ def test_check_of_a_valid_dataset_shows_its_numbers(check: Callable[..., Result]
     assert done.exit_code == 0, done.stderr
     assert "is valid: 11 rows" in done.stdout and "2 rows repeat others" in done.stdout
     assert "tokens a row" in done.stdout and "█ 11" in done.stdout
+    write_dataset(tmp_path / "one.jsonl", [*OWN, OWN[0]])
+    assert "1 row repeats others" in check(str(tmp_path / "one.jsonl")).stdout
     told = json.loads(check(str(file), "--json").stdout)
     assert (told["valid"], told["rows"], told["repeated_rows"], sum(told["lengths"])) == (True, 11, 2, 11)
 

@@ -135,9 +135,7 @@ def test_first_sight_flood_and_repos_that_fail_hold_up_nobody(arena: Arena) -> N
     _begin(validator, arena)
     with FirstSight(validator) as sights:
         sights.begin(arena.epoch())
-        while not known(arena).get(str(honest)):
-            assert sights.step()
-            validator.stop.wait(0.01)
+        _look_until_known(sights, validator, arena, honest)
     assert {"flood/data", rotten[-1].namespace, honest.namespace} <= {*asked[:4]}
     assert not any(known(arena).get(str(each)) for each in rotten)
 
@@ -153,12 +151,16 @@ def test_first_sight_passes_what_the_hub_stalls_over(arena: Arena) -> None:
     _begin(validator, arena)
     with FirstSight(validator) as sights:
         sights.begin(arena.epoch())
-        while not known(arena).get(str(honest)):
-            assert sights.step()
-            validator.stop.wait(0.01)
+        _look_until_known(sights, validator, arena, honest)
         assert not any(str(each) in known(arena) for each in (*stalled, other.model_id))
         assert sights.step()  # they are still waited for
         validator.stop.set()
+
+
+def _look_until_known(sights: FirstSight, validator: Validator, arena: Arena, model_id: ModelId) -> None:
+    while not known(arena).get(str(model_id)):
+        assert sights.step()
+        validator.stop.wait(0.01)
 
 
 def _begin(validator: Validator, arena: Arena) -> int:
