@@ -128,8 +128,9 @@ def sparkline(values: Sequence[float], width: int) -> str:
         bounds = [round(place * len(values) / width) for place in range(width + 1)]
         values = [mean(values[first:last]) for first, last in pairwise(bounds)]
     low, high = min(values), max(values)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[round((value - low) * scale)] for value in values)
+    span = high - low or 1.0
+    # Divided first: the inverse of a span next to nothing would be infinite.
+    return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in values)
 
 
 def print_json(told: object) -> None:

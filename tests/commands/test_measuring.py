@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flockoff.commands.measuring import (
@@ -86,6 +86,7 @@ def test_measured_once_is_found_again_for_the_same_only(tmp_path: Path) -> None:
     assert len(evaluator.evaluated) == 6
 
 
+@example([0.0, 2.225073858507e-311], 2)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200), st.integers(1, 40))
 def test_sparkline_is_as_long_as_its_values_within_the_width(values: list[float], width: int) -> None:
     line = sparkline(values, width)
