@@ -84,7 +84,7 @@ def test_miner_gets_from_chats_to_the_leaderboard_in_six_commands(
     assert "path: data.jsonl" in text and "4 conversations" in text
 
     again = command("submit", "--json", *cache)  # there is nothing to ask
-    assert "has committed this dataset already" in again.stderr and "fee" not in again.stderr
+    assert "has committed this dataset already" in again.stderr and "✓ fee" not in again.stderr
     told = json.loads(again.stdout)
     assert f"{repo} holds this dataset already" in again.stderr and told["public"]
     assert told["counts_from"] > told["block"] and told["evaluated_by_block"] > told["counts_from"]
