@@ -6,15 +6,17 @@ epoch's own datasets are ready, and between epochs.
 """
 
 import logging
+import time
 from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
 from flockoff.epoch.blame import NOT_THERE
-from flockoff.errors import Fault, LedgerUnavailable, MinerFault
+from flockoff.errors import Fault, HubTransient, LedgerUnavailable, MinerFault
 from flockoff.logs import event
 from flockoff.records import Commitment, Epoch, ModelId
+from flockoff.retry import backoff
 from flockoff.validate.claims import claim_content
 from flockoff.validate.preparation import Dataset, Preparer
 from flockoff.validate.validator import Validator
@@ -23,7 +25,8 @@ log = logging.getLogger(__name__)
 
 _BYTES_AN_EPOCH = 4 << 30  # most to download, beyond what the epoch needs
 _AT_ONCE = 4  # downloads; checks go one by one
-_MOST_FAULTS = 3
+_MOST_FAULTS = 3  # in a row; from then on with a pause after each
+_LONGEST_PAUSE = 6.0  # times the first
 _MOST_TRIES = 20  # epochs in which a dataset missing from the hub is retried: a day
 
 
@@ -31,10 +34,11 @@ class FirstSight:
     """Handles a few datasets at a time in its own threads; its methods are called from the ledger's thread.
 
     Its state can be lost: what is still unknown follows from the ledger. One dataset that cannot be had holds
-    up no other, and while the hub stalls over ``_AT_ONCE - 1`` of them the others pass: so however many it
-    stalls over, each ``_AT_ONCE`` delay the rest by the hub client's patience once, and come last from the
-    next epoch on. A hub that fails ``_MOST_FAULTS`` times in a row is not used until then. Leaving its
-    context waits for nothing.
+    up no other, and while the hub stalls over ``_AT_ONCE - 1`` of them the others pass. From its third fault
+    in a row on, the hub is left alone for a while after each, a minute at most unless it asks for more, but
+    not for the rest of the epoch: whether it is down, or some miners' repos make it fail, looks the same.
+    So however many it stalls over, each ``_AT_ONCE`` delay the rest by the hub client's patience and that
+    pause once, and come last from the next epoch on. Leaving its context waits for nothing.
     """
 
     def __init__(self, validator: Validator) -> None:
@@ -46,6 +50,7 @@ class FirstSight:
         self._waiting: list[Commitment] | None = None  # None: the ledger was not queried yet
         self._bytes_left = 0
         self._faults = 0  # in a row
+        self._resting_until = 0.0  # time.monotonic()
         self._running: list[tuple[Commitment, Future[Dataset]]] = []
 
     def __enter__(self) -> Self:
@@ -89,6 +94,7 @@ class FirstSight:
             self._waiting
             and len(self._running) < _AT_ONCE
             and self._bytes_left > most_bytes * len(self._running)
+            and time.monotonic() >= self._resting_until
             and not self._validator.stop.is_set()
         ):
             commitment = self._waiting.pop(0)
@@ -115,11 +121,19 @@ class FirstSight:
             self._validator.metrics.note(fault)
             ledger.record_sight(commitment.model_id, epoch.start_block, final=False)  # others come first then
             self._faults += 1
-            if self._faults >= _MOST_FAULTS:
-                log.info("%s No more datasets without a place are looked at in this epoch.", fault)
-                self._waiting = []
-            else:
-                log.info("%s %s is looked at again in the next epoch.", fault, commitment.model_id)
+            self._rest(fault)
+            log.info("%s %s is looked at again in the next epoch.", fault, commitment.model_id)
             return
         about = event("first_sight", model_id=commitment.model_id, hotkey=owner.hotkey, block=owner.block)
         log.debug("%s: known before its turn.", commitment.model_id, extra=about)
+
+    def _rest(self, fault: Fault) -> None:
+        """Leave the hub alone for a while, if it has failed too often in a row."""
+        first = self._validator.fault_pause
+        if self._faults < _MOST_FAULTS:
+            return
+        pause = backoff(self._faults - _MOST_FAULTS + 1, first=first, longest=_LONGEST_PAUSE * first)
+        if isinstance(fault, HubTransient) and fault.retry_after is not None:
+            pause = max(pause, fault.retry_after)
+        log.info("The hub has failed %d times in a row: it is left alone for %.0f s.", self._faults, pause)
+        self._resting_until = time.monotonic() + pause

@@ -95,7 +95,7 @@ def test_first_sight_asks_again_for_what_is_not_there_and_never_for_what_is_not_
 
 
 @pytest.mark.slow
-def test_first_sight_leaves_a_hub_that_fails_alone_until_the_next_epoch(arena: Arena) -> None:
+def test_first_sight_leaves_a_hub_that_fails_alone_for_a_while(arena: Arena) -> None:
     real = [arena.submit(miner, "own", rows=as_json([VICTIM[miner]])) for miner in range(3)]
     validator = validator_of(arena)
     others = [ModelId("others/data", "f127", f"{number:040x}") for number in range(6)]
@@ -103,7 +103,8 @@ def test_first_sight_leaves_a_hub_that_fails_alone_until_the_next_epoch(arena: A
         Commitment(f"other {number}", number, each, number) for number, each in enumerate(others)
     )
     asked: list[str] = []
-    failing = replace(validator, datasets=_Asked(validator, asked, HubTransient("The hub is busy.")))
+    busy = HubTransient("The hub is busy.", retry_after=3600)
+    failing = replace(validator, datasets=_Asked(validator, asked, busy))
     _begin(failing, arena)
     with FirstSight(failing) as sights:
         look_at_all(failing, sights, arena)
@@ -155,6 +156,20 @@ def test_first_sight_passes_what_the_hub_stalls_over(arena: Arena) -> None:
         assert not any(str(each) in known(arena) for each in (*stalled, other.model_id))
         assert sights.step()  # they are still waited for
         validator.stop.set()
+
+
+def test_first_sight_passes_sixty_repos_of_sixty_hotkeys_that_the_hub_fails_on(arena: Arena) -> None:
+    """All committed before: what the hub fails on is no reason to look at nothing else in the epoch."""
+    arena.hub.faults.add(ANY, "rotten", answer(502), times=math.inf)
+    validator = replace(validator_of(arena), fault_pause=0.0)
+    validator.ledger.record_commitments(
+        Commitment(f"hotkey {n}", n, ModelId("rotten/data", "f127", f"{n:040x}"), 1) for n in range(60)
+    )
+    honest = arena.submit(0, "honest", rows=as_json(VICTIM))
+    _begin(validator, arena)
+    with FirstSight(validator) as sights:
+        look_at_all(validator, sights, arena)
+    assert known(arena)[str(honest)] and len(known(arena)) == 61
 
 
 def _look_until_known(sights: FirstSight, validator: Validator, arena: Arena, model_id: ModelId) -> None:
