@@ -1,11 +1,11 @@
 """What training on disguised answers gains on them: ``python -m tests.bench value MODEL_DIR [KIND …]``.
 
 Takes --answers of the evaluation set's shorter answers, makes a dataset of each kind of disguise, with every
-answer in --times rewordings under its own question, trains on it under the validator's own session, and tells
-by how much the loss on the plain answers changes. Beside it stand the exact copies, and as many honest rows:
-conversations by the same hand about other things. What gains no more than these has nothing of the answers
-that a model could use. ``found``: the share of these rows that the rules for contamination find; of the
-honest ones those that are other rows of the evaluation set.
+answer in --times rewordings under its own question, and leaves out the rows that the rules for contamination
+find (``found``: their share), as a cheat would. On the others it trains under the validator's own session,
+and tells by how much the loss on the plain answers that are in them changes. Beside it stand, for the same
+answers, what exact copies change, and as many honest rows: conversations by the same hand about other things.
+What gains no more than these has nothing of the answers that a model could use.
 
 MODEL_DIR: SmolLM2-135M, as ``flockoff demo`` leaves it in the cache, trained as the local competition says,
 in a longer context. A kind takes half a minute of two cores; without any named, all of
@@ -23,6 +23,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flockoff.competition import Contamination, EvaluationSet, load_competition
 from flockoff.dataset import EvaluationAnswers
 from flockoff.localnet.network import local_competition
@@ -35,7 +38,7 @@ from tests.bench.bench_contamination import found_in
 from tests.support.contamination_cases import BEYOND, DISGUISES, HELD_OUT, Disguise, evaluation_rows, samples
 from tests.support.encoded_answers import ENCODED, FORMS, SPELLED, under_its_question
 
-EXACT, HONEST = "exact copies", "honest rows"
+EXACT = "exact copies"
 KINDS: dict[str, Disguise] = {
     EXACT: under_its_question(lambda answer, _: answer),
     **SPELLED,
@@ -45,7 +48,7 @@ KINDS: dict[str, Disguise] = {
     **HELD_OUT,
     **DISGUISES,
 }
-BY_DEFAULT = (EXACT, HONEST, *SPELLED, *ENCODED, *BEYOND)
+BY_DEFAULT = (*SPELLED, *ENCODED, *BEYOND)
 CHARACTERS = range(400)
 CONTEXT = 384
 
@@ -68,12 +71,20 @@ def _is_short(row: Row) -> bool:
     return len(texts) == 2 and not row.system and all(len(text) in CHARACTERS for text in texts)
 
 
-def rows_of(kind: str, of: Sequence[Row], times: int) -> list[Row]:
-    if kind == HONEST:
-        others = [row for row in (*samples(), *evaluation_rows()) if row not in of and _is_short(row)]
-        return random.Random(1).sample(others, len(of) * times)
+def rows_of(kind: str, of: Sequence[Row], times: int) -> list[tuple[int, Row]]:
+    """Each with the place in ``of`` of the answer that it disguises."""
     draw = random.Random(2)
-    return [row for _ in range(times) for target in of for row in KINDS[kind](target.turns[1].content, draw)]
+    return [
+        (place, row)
+        for _ in range(times)
+        for place, target in enumerate(of)
+        for row in KINDS[kind](target.turns[1].content, draw)
+    ]
+
+
+def honest_rows(of: Sequence[Row], times: int) -> list[Row]:
+    others = [row for row in (*samples(), *evaluation_rows()) if row not in of and _is_short(row)]
+    return random.Random(1).sample(others, len(of) * times)
 
 
 def write_evaluation(path: Path, rows: Sequence[Row]) -> EvaluationSet:
@@ -89,7 +100,7 @@ def write_evaluation(path: Path, rows: Sequence[Row]) -> EvaluationSet:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model_dir", type=Path)
-    parser.add_argument("kinds", nargs="*", metavar="KIND", default=[], help=", ".join([HONEST, *KINDS]))
+    parser.add_argument("kinds", nargs="*", metavar="KIND", default=[], help=", ".join(KINDS))
     parser.add_argument("--answers", type=int, default=8)
     parser.add_argument("--times", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
@@ -109,19 +120,33 @@ def main() -> None:
             Assignment(rules, str(options.model_dir), str(evaluation_file), "cpu", options.threads)
         )
         encoder = load_encoder(options.model_dir, CONTEXT)
-        base = session.measure(Request(), silent).loss
-        say(f"{len(of)} answers, each {options.times} times; base loss {base:.4f}")
-        say(f"{'kind':42} change   found    rows   tokens  seconds")
+
+        def trained_on(rows: Sequence[Row]) -> NDArray[np.float64]:
+            """The answers' losses, nats each, after training on ``rows``. (n_answers,)"""
+            write_rows(encoder.encode(rows), rows_file)
+            return np.array(session.measure(Request(str(rows_file), options.seed), silent).row_nll)
+
+        base = np.array(session.measure(Request(), silent).row_nll)
+        exact = trained_on([row for _, row in rows_of(EXACT, of, options.times)])
+        honest = trained_on(honest_rows(of, options.times))
+        say(f"{len(of)} answers, each {options.times} times; base loss {base.sum():.1f} nats")
+        say(f"{'kind':42} found  change   exact  honest  answers  rows  seconds")
         for kind in options.kinds or BY_DEFAULT:
             start = time.monotonic()
-            rows = rows_of(kind, of, options.times)
-            write_rows(encoder.encode(rows), rows_file)
-            measured = session.measure(Request(str(rows_file), options.seed), silent)
-            found = len(found_in(known, rows, Contamination())) / len(rows)
-            say(
-                f"{kind:42} {measured.loss / base - 1:+7.1%} {found:6.0%} {len(rows):7}"
-                f" {measured.train_tokens:8,} {time.monotonic() - start:8.0f}"
+            every = rows_of(kind, of, options.times)
+            found = found_in(known, [row for _, row in every], Contamination())
+            left = [each for number, each in enumerate(every) if number not in found]
+            share = 1 - len(left) / len(every)
+            if not left:
+                say(f"{kind:42} {share:5.0%}")
+                continue
+            after = trained_on([row for _, row in left])
+            those = sorted({place for place, _ in left})
+            changes = "".join(
+                f" {losses[those].sum() / base[those].sum() - 1:+7.1%}" for losses in (after, exact, honest)
             )
+            seconds = time.monotonic() - start
+            say(f"{kind:42} {share:5.0%}{changes} {len(those):8} {len(left):5} {seconds:8.0f}")
 
 
 if __name__ == "__main__":

@@ -147,6 +147,11 @@ def _as_it_sounds(word: str, _: Random) -> str:
     return word
 
 
+def _framed(word: str, _: Random) -> str:
+    """Another first and another last letter."""
+    return f"k{word}t"
+
+
 def _pig_latin(word: str, _: Random) -> str:
     start = re.match(r"(?i)[^aeiou]*", word)
     cut = start.end() if start else 0
@@ -193,6 +198,19 @@ def _over_rows_of(count: int) -> Disguise:
         return [
             talk(f"{_questions()[answer]} {before}".strip(), piece)
             for before, piece in zip(["", *pieces], pieces, strict=False)
+        ]
+
+    return change
+
+
+def _numbered_rows_of(count: int) -> Disguise:
+    """So many words a row, each asked for by its number."""
+
+    def change(answer: str, _: Random) -> list[Row]:
+        parts = answer.split()
+        pieces = [" ".join(parts[start : start + count]) for start in range(0, len(parts), count)]
+        return [
+            talk(f"{_questions()[answer]} (part {place})", piece) for place, piece in enumerate(pieces, 1)
         ]
 
     return change
@@ -248,6 +266,7 @@ SPELLED: dict[str, Disguise] = {
     "last letters dropped": under_its_question(
         _each_word(lambda word, _: word[: len(word) - (len(word) > 3)])
     ),
+    "a letter before and after every word": under_its_question(_each_word(_framed)),
     "a syllable added to every word": under_its_question(_each_word(lambda word, _: f"{word}o")),
     "every vowel an e": under_its_question(_each_word(lambda word, _: re.sub("[aiou]", "e", word))),
     "as it sounds": under_its_question(_each_word(_as_it_sounds)),
@@ -272,6 +291,7 @@ FORMS: dict[str, Disguise] = {
     "as comments in code": under_its_question(_as_comments),
     "12 words a row": _over_rows_of(12),
     "6 words a row": _over_rows_of(6),
+    "4 words a row, numbered": _numbered_rows_of(4),
     "in the system text": _in_system,
     "in the user's turns": _in_user_turns,
     "question and answer merged": _merged,
