@@ -289,6 +289,7 @@ class Queue:
     epoch_tokens: int = 20_480_000  # what one RTX 4090 trains on in an epoch: 8 times 10,000 rows of 256
     first_guess: int = 2_560_000  # tokens assumed for a dataset of unknown size
     epoch_blocks: int = 360
+    too_slow_share: float = 0.5  # of an epoch's time; what it cuts off after that much was too slow
 
     def __post_init__(self) -> None:
         _require(self.best >= 0, "queue.best must not be negative")
@@ -299,6 +300,7 @@ class Queue:
             min(self.epoch_tokens, self.first_guess, self.epoch_blocks) >= 1,
             "queue.epoch_tokens, queue.first_guess and queue.epoch_blocks must be at least 1",
         )
+        _require(0 < self.too_slow_share <= 1, "queue.too_slow_share must be in (0, 1]")
 
     @property
     def size(self) -> int:

@@ -7,7 +7,6 @@ from flockoff.errors import EvaluationStopped, Fault, FaultKind, MinerFault, Rea
 from flockoff.records import Commitment, Epoch, Measurement, Verdict, device_kind
 
 NOT_THERE = frozenset({Reason.REPO_MISSING, Reason.COMMIT_MISSING, Reason.FILE_MISSING})
-MOST_OF_AN_EPOCH = 0.5  # of its time for evaluation: then a dataset that it cuts off was too slow
 CUT_OFF = "The epoch's time for evaluation ended before this dataset was measured."
 
 

@@ -27,3 +27,10 @@ class Memory:
     # By (hotkey, ModelId as text): the lowest block in which it was ever seen to commit it.
     first_seen: Mapping[tuple[str, str], int] = field(default_factory=dict)
     last_weights: WeightsSet | None = None
+
+    @property
+    def measured(self) -> int:
+        """How many eligible datasets the latest epoch had."""
+        latest = max((verdict.epoch for verdict in self.last_verdicts.values()), default=None)
+        verdicts = (each for each in self.last_verdicts.values() if each.epoch == latest)
+        return sum(verdict.standing == "eligible" for verdict in verdicts)

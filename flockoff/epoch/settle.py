@@ -126,18 +126,13 @@ def _missed(verdicts: Sequence[Verdict], memory: Memory) -> dict[str, int]:
 
     One that was too slow may have left no time for anything else: then the epoch before tells.
     """
-    latest = max((verdict.epoch for verdict in memory.last_verdicts.values()), default=None)
-    worked = any(
-        verdict.epoch == latest and verdict.standing == "eligible"
-        for verdict in memory.last_verdicts.values()
-    )
     works = any(verdict.standing == "eligible" for verdict in verdicts)
     return count_missed(
         memory.missed,
         [
             verdict.hotkey
             for verdict in verdicts
-            if verdict.set_aside and (works or (worked and verdict.fault is FaultKind.TOO_SLOW))
+            if verdict.set_aside and (works or (memory.measured and verdict.fault is FaultKind.TOO_SLOW))
         ],
         [verdict.hotkey for verdict in verdicts if verdict.standing != "not_evaluated"],
     )

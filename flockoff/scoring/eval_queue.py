@@ -40,17 +40,20 @@ def plan_epoch(candidates: Iterable[Candidate], rules: Queue, seed: int) -> list
 
     A validator may not reach the end. So two of every three places go to the waiting until those are used up,
     and the third alternates between the best and the drawn: the first m places always hold min(all waiting,
-    ⌊2m/3⌋) of the waiting.
+    ⌊2m/3⌋) of the waiting. Which of the three it is, and whose turn is first, is drawn by ``seed``: so over
+    the epochs each group has its share of the first m places however small m is, and none is never reached.
     """
     places = assign_places(candidates, rules, seed)
+    ahead, share = divmod(3 * _uniform(seed, ""), 1)
+    # So spread, one of the best comes first as often as the best are a part of both groups.
     spread = sorted(
-        ((index + 0.5) / len(group), number, hotkey)
-        for number, group in enumerate((places.best, places.drawn))
+        ((index + offset) / len(group), hotkey)
+        for group, offset in ((places.best, share), (places.drawn, 1 - share))
         for index, hotkey in enumerate(group)
     )
-    others, line = iter([hotkey for _, _, hotkey in spread]), iter(places.waiting)
-    order: list[str] = []
-    while turn := [*islice(line, 2), *islice(others, 1)]:
+    others, line = iter([hotkey for _, hotkey in spread]), iter(places.waiting)
+    order = [*islice(line, int(ahead))]
+    while turn := [*islice(others, 1), *islice(line, 2)]:
         order += turn
     return order
 
@@ -181,6 +184,10 @@ def _gumbel(seed: int, hotkey: str) -> float:
     So validators whose scores, and with them some ranks, differ a little still draw nearly the same hotkeys,
     and their weights agree.
     """
-    digest = blake2b(struct.pack("<Q", seed) + hotkey.encode(), digest_size=8).digest()
-    uniform = ((int.from_bytes(digest, "little") >> 12) + 0.5) / 2**52  # in (0, 1), exactly
-    return -math.log(-math.log(uniform))
+    return -math.log(-math.log(_uniform(seed, hotkey)))
+
+
+def _uniform(seed: int, name: str) -> float:
+    """A number in (0, 1), which ``seed`` and ``name`` determine."""
+    digest = blake2b(struct.pack("<Q", seed) + name.encode(), digest_size=8).digest()
+    return ((int.from_bytes(digest, "little") >> 12) + 0.5) / 2**52

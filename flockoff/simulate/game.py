@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from flockoff.competition import ORIGINAL_COMPETITION_ID
 from flockoff.dataset import Claim, gain, gap_fault, near_duplicate_fault, owner_of, sealed_margin
-from flockoff.epoch.blame import MOST_OF_AN_EPOCH, blamed, eligible
+from flockoff.epoch.blame import blamed, eligible
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import Evidence, remember, settle
@@ -40,7 +40,7 @@ MAX_VALIDATORS = 64
 
 
 _CONTAMINATED = MinerFault(Reason.CONTAMINATED, "Rows contain answers of the evaluation set.")
-_ENDLESS = EvaluationTooSlow("No worker finishes it.")
+_TOO_SLOW = EvaluationTooSlow("No worker finishes it in time.")
 _CUT_OFF = EvaluationStopped("The epoch ended.")
 
 
@@ -177,19 +177,18 @@ class _Game:
         )
         verdicts = []
         capacity = left = self.scenario.validators.capacity
-        tokens = dict(memory.tokens)
+        tokens, too_slow = dict(memory.tokens), self.competition.queue.too_slow_share
         for commitment in queue.places:
             dataset = entries[commitment.hotkey].dataset
             fault: MinerFault | Fault | None = _CONTAMINATED if dataset.contaminated else None
-            if left is not None and capacity is not None:
-                if left <= 0 or (left < dataset.tokens and not dataset.endless):
-                    break
-                if dataset.endless:
-                    fault = _ENDLESS if left >= capacity * MOST_OF_AN_EPOCH else _CUT_OFF
-                    left = 0
-                left -= dataset.tokens
+            if left is not None and left <= 0:
+                break
+            if fault is None and left is not None and capacity is not None:
+                if dataset.endless or left < dataset.tokens:
+                    fault = _TOO_SLOW if left >= capacity * too_slow else _CUT_OFF
+                left = 0 if fault else left - dataset.tokens
             elif dataset.endless:
-                fault = _ENDLESS
+                fault = _TOO_SLOW
             if fault is not None:
                 verdict = blamed(
                     epoch, commitment, fault, content_hash=dataset.content, last=None, final=True

@@ -13,7 +13,7 @@ from flockoff.dataset import (
     near_duplicate_fault,
     sealed_gap_fault,
 )
-from flockoff.epoch.blame import MOST_OF_AN_EPOCH, blamed, eligible, is_settled, may_try_again
+from flockoff.epoch.blame import blamed, eligible, is_settled, may_try_again
 from flockoff.epoch.memory import Memory
 from flockoff.errors import (
     EvaluationFault,
@@ -283,7 +283,7 @@ class _Judge:
         """``fault``; or that the dataset is too slow, where it was cut off although it had most of an epoch's
         time.
         """
-        most = MOST_OF_AN_EPOCH * self._clock.evaluation_seconds()
+        most = self._validator.competition.queue.too_slow_share * self._clock.evaluation_seconds()
         if not isinstance(fault, EvaluationStopped) or job.seconds < most:
             return fault
         return EvaluationTooSlow(

@@ -17,6 +17,7 @@ ATTACKERS = {
     "slow": None,
     "token-sybils": Strategy.LARGE,
     "sleeper": Strategy.SWAPPER,
+    "sleeper-slow": Strategy.SWAPPER,
     "evaluation-trainer": Strategy.CONTAMINATOR,
     "evaluation-trainer-sealed": Strategy.CONTAMINATOR,
     "launderer": Strategy.LAUNDERED,

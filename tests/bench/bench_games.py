@@ -1,10 +1,11 @@
-"""The tables of .github/docs/simulation.md, in Markdown: ``python -m tests.bench games [GAMES]``.
+"""The tables of .github/docs/simulation.md, in Markdown: ``python -m tests.bench games [GAMES] [TABLE …]``.
 
 Each line is the mean (and the worst) of GAMES games of 200 epochs with seeds 0, 1, …; 10 take 15 minutes.
+TABLE: promises, prices, noise, quiet, queue, slow; all of them unless named.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from flockoff.competition import Queue, Scoring
 from flockoff.simulate.game import ValidatorRole, play
 from flockoff.simulate.noise import NoiseModel
 from flockoff.simulate.outcome import Outcome, measure
+from flockoff.simulate.population import USUAL_TOKENS
 from flockoff.simulate.scenario import PRESETS, Data, Scenario
 
 HEAD = ("game", "cheats", "most", "tau", "least", "newcomer", "epochs", "most", "vtrust", "least", "all kept")
@@ -71,6 +73,28 @@ def queues() -> Iterator[tuple[str, Scenario]]:
         yield name, replace(base, queue=Queue(best=best, drawn=drawn, waiting=waiting))
 
 
+def slow() -> Iterator[tuple[str, Scenario]]:
+    for preset in ("slow", "token-sybils"):
+        yield preset, PRESETS[preset]
+    for capacity in (2.5, 4.5, 8.5):
+        base = PRESETS["slow"]
+        validators = replace(base.validators, capacity=int(capacity * USUAL_TOKENS))
+        yield (
+            f"64 miners, time for {capacity}",
+            replace(base, validators=validators, miners=replace(base.miners, total=64)),
+        )
+
+
+TABLES = {
+    "promises": promises,
+    "prices": prices,
+    "noise": noises,
+    "quiet": quiet,
+    "queue": queues,
+    "slow": slow,
+}
+
+
 def line(name: str, outcomes: list[Outcome]) -> str:
     trust = [
         each.trust for outcome in outcomes for each in outcome.validators if each.role is ValidatorRole.HONEST
@@ -96,20 +120,14 @@ def line(name: str, outcomes: list[Outcome]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def main(games: int) -> None:
-    for title, scenarios in (
-        ("promises", promises()),
-        ("prices", prices()),
-        ("noise", noises()),
-        ("quiet", quiet()),
-        ("queue", queues()),
-    ):
+def main(games: int, tables: Sequence[str]) -> None:
+    for title in tables or TABLES:
         sys.stdout.write(f"\n{title}\n\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}\n")
-        for name, scenario in scenarios:
+        for name, scenario in TABLES[title]():
             outcomes = [measure(scenario, play(scenario, seed)) for seed in range(games)]
             sys.stdout.write(line(name, outcomes))
             sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10, sys.argv[2:])

@@ -1,17 +1,21 @@
 """Who has a place, in which order."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flockoff.competition import Competition, Queue
 from flockoff.epoch.blame import blamed, eligible
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import candidates, epochs_to_wait, form_queue
 from flockoff.epoch.settle import Evidence, remember, settle
-from flockoff.errors import EvaluationStopped, FaultKind
+from flockoff.errors import EvaluationStopped, EvaluationTooSlow, FaultKind
 from flockoff.records import Commitment, Epoch, Verdict
 from flockoff.scoring import plan_epoch
+from tests.support.examples import examples
 from tests.support.subnets import model_id
 
 EPOCH = Epoch(3600, 3960, seed=11)
@@ -43,6 +47,82 @@ def test_form_queue_puts_last_what_the_worker_failed_on_and_only_that() -> None:
     )
     places = [each.hotkey for each in form_queue(counting, memory, Queue(), EPOCH).places]
     assert places == [*order[1:3], *order[4:], order[0], order[3]]
+
+
+@pytest.mark.parametrize(("measured", "place"), [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (9, 2)])
+def test_form_queue_leaves_most_of_an_epoch_for_what_was_cut_off(measured: int, place: int) -> None:
+    counting = committed(20)
+    order = [each.hotkey for each in form_queue(counting, Memory(), Queue(), EPOCH).places]
+    verdicts = {hotkey: replace(NOT_EVALUATED, hotkey=hotkey) for hotkey in order[:15]}
+    for hotkey in order[:measured]:
+        verdicts[hotkey] = replace(verdicts[hotkey], standing="eligible")
+    verdicts[order[-1]] = replace(NOT_EVALUATED, hotkey=order[-1], fault=FaultKind.STOPPED)
+    places = [
+        each.hotkey for each in form_queue(counting, Memory(last_verdicts=verdicts), Queue(), EPOCH).places
+    ]
+    assert places == [*order[:place], order[-1], *order[place:-1]]
+
+
+def test_form_queue_tries_what_failed_again_soon_after_its_pause_if_it_has_a_score() -> None:
+    counting = committed(20)
+    order = [each.hotkey for each in form_queue(counting, Memory(), Queue(), EPOCH).places]
+    with_score, without = order[-1], order[-2]
+    verdicts = {
+        hotkey: replace(NOT_EVALUATED, hotkey=hotkey, fault=FaultKind.TOO_SLOW)
+        for hotkey in (with_score, without)
+    }
+    memory = Memory(last_verdicts=verdicts, scores={with_score: 0.001}, missed=dict.fromkeys(verdicts, 1))
+    paused, tried = (
+        [each.hotkey for each in form_queue(counting, memory, Queue(), Epoch(start, start + 360, 11)).places]
+        for start in (3600, 3960)
+    )
+    assert {*paused[-2:]} == {with_score, without}
+    assert tried[0] == with_score and without in tried[3:]
+
+
+@pytest.mark.slow
+@settings(max_examples=examples(20))
+@given(
+    costs=st.lists(st.floats(0.02, 1.0), min_size=11, max_size=11),
+    needed=st.floats(0.3, 5.0),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_nothing_is_cut_off_in_more_than_three_epochs_in_a_row(
+    costs: list[float], needed: float, seed: int
+) -> None:
+    """Whatever share of a validator's epoch each dataset takes, and one of them more than there may be."""
+    rules, counting = Competition(), committed(12)
+    takes = {each.hotkey: share for each, share in zip(counting, [*costs, needed], strict=True)}
+    memory, cut_off, endless = Memory(), dict.fromkeys(takes, 0), []
+    for number in range(1, 25):
+        epoch = Epoch(number * 360, (number + 1) * 360, seed + number)
+        verdicts = judged(epoch, form_queue(counting, memory, rules.queue, epoch).places, takes, rules)
+        for verdict in verdicts:
+            cut_off[verdict.hotkey] += 1
+            if verdict.fault is not FaultKind.STOPPED:
+                cut_off[verdict.hotkey] = 0
+                endless += [verdict] if verdict.hotkey == "hotkey 11" else []
+        assert max(cut_off.values()) <= 3
+        settlement = settle(epoch.start_block, verdicts, memory, dict.fromkeys(takes, ""), rules, Evidence())
+        memory = remember(memory, settlement)
+    assert endless  # whatever the others take, its turn has come
+
+
+def judged(
+    epoch: Epoch, places: Sequence[Commitment], takes: Mapping[str, float], rules: Competition
+) -> list[Verdict]:
+    """By one worker. ``takes``: by hotkey, the share of an epoch's time that its dataset needs."""
+    verdicts, left = [], 1.0
+    for each in places:
+        if takes[each.hotkey] <= left:
+            left -= takes[each.hotkey]
+            verdicts.append(eligible(epoch, each, each.hotkey, 2.0 + 0.001 * each.uid, block=each.block))
+            continue
+        slow = left >= rules.queue.too_slow_share
+        fault = EvaluationTooSlow("slow") if slow else EvaluationStopped("over")
+        verdicts.append(blamed(epoch, each, fault, content_hash=None, last=None, final=True))
+        break
+    return verdicts
 
 
 @pytest.mark.parametrize(("missed", "epochs"), [(0, 1), (1, 1), (2, 3), (3, 7), (4, 15)])

@@ -36,9 +36,10 @@ def places_of(candidates: Iterable[Candidate], rules: Queue, seed: int) -> list[
     return [*places.best, *places.waiting, *places.drawn]
 
 
-def test_plan_any_beginning_is_two_thirds_waiting_and_a_fair_sample_of_the_others() -> None:
+@pytest.mark.parametrize("seed", range(12))
+def test_plan_any_beginning_is_two_thirds_waiting_and_a_fair_sample_of_the_others(seed: int) -> None:
     candidates = crowd(100, scored=50)
-    plan, places = plan_epoch(candidates, RULES, 3), assign_places(candidates, RULES, 3)
+    plan, places = plan_epoch(candidates, RULES, seed), assign_places(candidates, RULES, seed)
     assert sorted(plan) == sorted([*places.best, *places.drawn, *places.waiting])
     for m in range(1, 33):
         assert len(set(plan[:m]) & set(places.waiting)) >= min(8, 2 * m // 3)
@@ -47,6 +48,20 @@ def test_plan_any_beginning_is_two_thirds_waiting_and_a_fair_sample_of_the_other
         assert len(set(others[start : start + 3]) & set(places.best)) == 1
     for group in (places.best, places.drawn, places.waiting):
         assert [hotkey for hotkey in plan if hotkey in group] == list(group)
+
+
+@pytest.mark.parametrize("m", [1, 2, 4, 9])
+def test_plan_each_group_has_its_share_of_the_first_places_however_few_there_are(m: int) -> None:
+    candidates = crowd(100, scored=50)
+    found = Counter[str]()
+    for seed in range(600):
+        places = assign_places(candidates, RULES, seed)
+        first = set(plan_epoch(candidates, RULES, seed)[:m])
+        for name, group in (("best", places.best), ("waiting", places.waiting), ("drawn", places.drawn)):
+            found[name] += len(first & set(group))
+    expected = {"waiting": m * 2 / 3, "drawn": m * 2 / 9, "best": m / 9}
+    for name, share in expected.items():
+        assert found[name] / 600 == pytest.approx(share, abs=0.08)
 
 
 def crowd(n: int, *, scored: int = 0) -> list[Candidate]:
