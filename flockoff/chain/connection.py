@@ -3,6 +3,11 @@
 The SDK limits the time between two answers, but a submission waits for finalization without limit, and a
 client abandoned during one has a nonce cache ahead of the chain. So every operation here has its own timeout,
 and a client that went silent or lost its connection is replaced.
+
+The SDK reconnects by itself, but not after a node has closed the connection in good order while a request or
+a subscription was open, as one does that is restarted: the SDK's receiving task then dies of an assertion
+(bittensor 11.3 with websockets 16), and nobody tells those who wait. So a call also ends when there has been
+no connection for a while.
 """
 
 import asyncio
@@ -28,6 +33,7 @@ Operation = Callable[["Access"], Awaitable[T]]
 
 CLOSE_SECONDS = 5.0
 STOP_SECONDS = 3.0  # left to a call in progress when the program is asked to stop
+LOST_LOOKS = 20  # without a connection; between two tries the SDK pauses for 2.5 s at most
 _LOOK_SECONDS = 0.25
 
 
@@ -51,8 +57,10 @@ class Connection:
         self._session: _Session | None = None
 
     def run(self, operation: Operation[T], *, timeout: float) -> T:
-        """The result of ``operation``; TimeoutError after ``timeout`` seconds, connecting included. Raises
-        Interrupted if asked to stop meanwhile; what it was sending may have arrived.
+        """The result of ``operation``; TimeoutError after ``timeout`` seconds, connecting included.
+
+        Raises ConnectionResetError if the connection is lost and not replaced, and Interrupted if asked to
+        stop meanwhile. What it was sending may have arrived.
         """
         if self._session is None:
             self._session = _Session(self._endpoint)
@@ -136,6 +144,18 @@ class _Session:
         await self._loop.hang_up()
 
     async def _perform(self, operation: Operation[T]) -> T:
+        call = asyncio.ensure_future(self._connected_for(operation))
+        looks = 0
+        try:
+            while not (await asyncio.wait({call}, timeout=_LOOK_SECONDS))[0]:
+                looks = 0 if self._loop.is_connected else looks + 1
+                if looks >= LOST_LOOKS:
+                    raise ConnectionResetError
+            return call.result()
+        finally:
+            call.cancel()
+
+    async def _connected_for(self, operation: Operation[T]) -> T:
         if not self._connected:
             await self._access.client.connect()
             self._connected = True
@@ -159,9 +179,19 @@ class _Loop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._opened: WeakSet[asyncio.Transport] = WeakSet()
+        self._being_opened = 0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection, or one is being set up."""
+        return self._being_opened > 0 or any(not transport.is_closing() for transport in self._opened)
 
     async def create_connection(self, *args: Any, **options: Any) -> Any:
-        transport, protocol = await super().create_connection(*args, **options)
+        self._being_opened += 1
+        try:
+            transport, protocol = await super().create_connection(*args, **options)
+        finally:
+            self._being_opened -= 1
         self._opened.add(transport)
         return transport, protocol
 

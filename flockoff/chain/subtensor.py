@@ -1,5 +1,6 @@
 """One subnet of the chain through one wallet: the Chain of ``flockoff.ports``, on the Bittensor SDK."""
 
+import asyncio
 import logging
 import threading
 import time
@@ -299,14 +300,17 @@ class SubtensorChain:
         deadline = time.monotonic() + timeout
 
         async def wait(node: Access) -> bool:
-            # In slices: a subscription does not notice a clean close by the node.
-            while await node.client.block() < block:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                with suppress(TimeoutError):
-                    await node.client.wait_for_block(block, timeout=min(left, SUBSCRIPTION_SECONDS))
-            return True
+            while True:
+                # In slices: a subscription may stay silent although the node answers requests, and ending one
+                # is a request as well.
+                slice_seconds = min(max(0.0, deadline - time.monotonic()), SUBSCRIPTION_SECONDS)
+                async with asyncio.timeout(slice_seconds + self._read_seconds):
+                    if await node.client.block() >= block:
+                        return True
+                    if not slice_seconds:
+                        return False
+                    with suppress(TimeoutError):
+                        await node.client.wait_for_block(block, timeout=slice_seconds)
 
         return self._call(
             f"wait for block {block}", wait, max(0.0, timeout) + self._read_seconds, reading=True

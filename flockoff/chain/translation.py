@@ -133,6 +133,10 @@ def _translate(error: Exception, action: str, where: Circumstances) -> ChainErro
         return ChainTransient(
             f"Cannot {action}: no answer in time from the node at {where.endpoint}.", remedy=_LANDED
         )
+    if isinstance(error, ConnectionResetError):
+        return ChainTransient(
+            f"Cannot {action}: the connection to the node at {where.endpoint} was lost.", remedy=_LANDED
+        )
     if isinstance(error, bt.RpcPolicyError) and error.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         return ChainTransient(
             f"Cannot {action}: the node at {where.endpoint} is asked too often (HTTP 429).", remedy=_BUSY

@@ -1,16 +1,21 @@
 """A node that is away, silent, slow or restarted, on node doubles and bare sockets."""
 
+import json
+import math
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
+from websockets.sync.server import ServerConnection, serve
 
 from flockoff.chain import SubtensorChain, open_chain, resolve_endpoint
 from flockoff.chain.connection import Access, Connection
@@ -80,40 +85,137 @@ def test_call_after_a_stop_still_answers_where_the_node_does(double_only: None) 
         chain.close()
 
 
-def answer(chain: SubtensorChain) -> int:
-    """The height, however many calls it takes a busy machine to give it in time."""
-    while True:
-        with suppress(ChainTransient):
-            return chain.block()
+NEVER = 300.0  # seconds: what ends only by such a limit has not noticed anything
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flockoff.chain.connection.LOST_LOOKS", 2)
 
 
 def test_call_after_the_node_came_back_works_again(double_only: None) -> None:
     port = free_port()
-    chain = reader(f"ws://127.0.0.1:{port}", read_seconds=1)  # the SDK may not notice that the node is gone
+    chain = reader(f"ws://127.0.0.1:{port}", read_seconds=NEVER)
     with Node(NodeSettings(port=port, block_seconds=0)):
-        assert answer(chain) == 0
+        assert chain.block() == 0
     with pytest.raises(ChainTransient):
         chain.block()
     with Node(NodeSettings(port=port, block_seconds=0)) as node:
         node.advance(3)
-        assert answer(chain) == 3
+        assert chain.block() == 3
     chain.close()
 
 
-def test_wait_for_block_node_lost_is_transient_not_an_endless_wait(
+@contextmanager
+def relayed(node: Node, end: Callable[[ServerConnection], object], requests: float) -> Iterator[str]:
+    """The endpoint of a proxy before ``node``, which passes on no subscription's updates.
+
+    In place of the answer that follows ``requests`` others it ends the connection, and accepts no new one.
+    """
+
+    def relay(client: ServerConnection) -> None:
+        with connect(node.endpoint, max_size=None) as behind:
+            for number, request in enumerate(client):
+                if number >= requests:
+                    server.socket.close()
+                    end(client)
+                    return
+                behind.send(request)
+                while "id" not in json.loads(answer := behind.recv()):
+                    pass
+                client.send(answer)
+
+    with serve(relay, "127.0.0.1", 0, max_size=None) as server:
+        port = server.socket.getsockname()[1]
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield f"ws://127.0.0.1:{port}"
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+WAYS_TO_END: dict[str, Callable[[ServerConnection], object]] = {
+    "in good order": lambda client: client.close(1001, "restarting"),
+    "by an error": lambda client: client.close(1011),
+    "by a cut": lambda client: client.socket.shutdown(socket.SHUT_RDWR),
+    "by a reset": lambda client: reset(client.socket),
+}
+
+
+def reset(opened: socket.socket) -> None:
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    opened.shutdown(socket.SHUT_RD)
+    opened.close()
+
+
+@pytest.mark.parametrize("how", WAYS_TO_END)
+@pytest.mark.parametrize("requests", [0, 5])
+def test_call_connection_ended_in_the_middle_of_it_is_transient_long_before_its_limit(
+    double_only: None, quick_looks: None, how: str, requests: int
+) -> None:
+    started = time.monotonic()
+    with (
+        Node(NodeSettings(port=0, block_seconds=0)) as node,
+        relayed(node, WAYS_TO_END[how], requests) as endpoint,
+        closing(reader(endpoint, read_seconds=NEVER)) as chain,
+        pytest.raises(ChainTransient, match=endpoint),
+    ):
+        chain.block()
+    assert time.monotonic() - started < NEVER / 2
+
+
+@contextmanager
+def once_subscribed(node: Node, act: Callable[[], object]) -> Iterator[None]:
+    """``act``, in another thread, once somebody has subscribed to the node's blocks."""
+
+    def wait_and_act() -> None:
+        while not node.requests.get("chain_subscribeNewHeads") and not over.wait(0.02):
+            pass
+        act()
+
+    over = threading.Event()
+    thread = threading.Thread(target=wait_and_act)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("fault", ["stop", "refuse", "stall"])
+def test_wait_for_block_node_lost_is_transient_long_before_its_limit(
+    double_only: None, quick_looks: None, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flockoff.chain.subtensor.SUBSCRIPTION_SECONDS", 0.5 if fault == "stall" else NEVER)
+    started = time.monotonic()
+    # A silent node is noticed by the limit of one read alone.
+    read_seconds = 0.5 if fault == "stall" else NEVER
+    with (
+        Node(NodeSettings(port=0, block_seconds=0)) as node,
+        closing(reader(node.endpoint, read_seconds)) as chain,
+    ):
+        act = node.stop if fault == "stop" else lambda: node.faults.inject(fault, {"seconds": str(NEVER)})
+        with once_subscribed(node, act), pytest.raises(ChainTransient):
+            chain.wait_for_block(1000, timeout=NEVER)
+        if fault != "stop":
+            node.faults.heal()
+    assert time.monotonic() - started < NEVER / 2
+
+
+def test_wait_for_block_silent_subscription_is_no_loss_while_the_node_answers(
     double_only: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flockoff.chain.subtensor.SUBSCRIPTION_SECONDS", 1.0)
-    node = Node(NodeSettings(port=0, block_seconds=0))
-    node.start()
-    chain = reader(node.endpoint, read_seconds=5)
-    stopping = threading.Timer(0.5, node.stop)
-    stopping.start()
-
-    with pytest.raises(ChainTransient):
-        chain.wait_for_block(1000, timeout=300)
-    stopping.join()
-    chain.close()
+    monkeypatch.setattr("flockoff.chain.subtensor.SUBSCRIPTION_SECONDS", 0.1)
+    with (
+        Node(NodeSettings(port=0, block_seconds=0)) as node,
+        relayed(node, ServerConnection.close, math.inf) as endpoint,
+        closing(reader(endpoint, read_seconds=NEVER)) as chain,
+        once_subscribed(node, lambda: node.advance(3)),
+    ):
+        assert chain.wait_for_block(3, timeout=NEVER)
 
 
 @contextmanager
