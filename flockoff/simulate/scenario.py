@@ -62,7 +62,7 @@ class Miners:
     def __post_init__(self) -> None:
         require(min(dataclasses.astuple(self)) >= 0, "no number of miners may be negative")
         require(1 <= self.total <= 256, "miners.total must be 1 to 256, as many as a subnet has places")
-        require(self.honest >= 1, f"{self.total} miners leave no honest one beside the other strategies")
+        _require_an_honest_one("miners", self.total, self.honest)
 
     @property
     def honest(self) -> int:
@@ -106,7 +106,7 @@ class Validators:
     def __post_init__(self) -> None:
         require(min(self.weight_copiers, self.dishonest, self.flaky) >= 0, "validators cannot be negative")
         require(self.total <= 64, "validators.total must be at most 64, as many as a subnet has permits")
-        require(self.honest >= 1, f"{self.total} validators leave no honest one beside the other strategies")
+        _require_an_honest_one("validators", self.total, self.honest)
         require(0 <= self.favour <= 1, "validators.favour must be in [0, 1]")
         require(self.capacity is None or self.capacity >= 1, "validators.capacity must be at least 1")
 
@@ -189,6 +189,15 @@ class Scenario:
             if validators is None
             else dataclasses.replace(self.validators, total=validators),
         )
+
+
+def _require_an_honest_one(what: str, total: int, honest: int) -> None:
+    others = total - honest
+    require(
+        honest >= 1,
+        f"{others} of the {what} follow other strategies, and a total of {total} leaves no honest one",
+        remedy=f"Give at least {others + 1} {what}, or fewer of the others.",
+    )
 
 
 _NO_CHEATS = Miners(

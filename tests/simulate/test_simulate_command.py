@@ -64,7 +64,8 @@ def test_simulate_sweep_json_has_every_trial(typed: Callable[..., Result]) -> No
     ("arguments", "message"),
     [
         (("--scenario", "nobody"), "There is no scenario 'nobody'"),
-        (("--validators", "3"), "3 validators leave no honest one"),
+        (("--validators", "3"), "a total of 3 leaves no honest one. Give at least 4 validators"),
+        (("--miners", "16"), "a total of 16 leaves no honest one. Give at least 39 miners"),
     ],
 )
 def test_simulate_impossible_game_is_refused_in_one_line(
