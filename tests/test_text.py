@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flockoff.text import HIDDEN, printable, secrets_in, without, without_key
+from flockoff.text import HIDDEN, duration, printable, secrets_in, without, without_key
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,10 @@ def test_without_secret_that_begins_another_hides_both() -> None:
 def test_without_hides_a_secret_escaped_encoded_and_in_parts(shown: str) -> None:
     hidden = without(shown, {"hf_first\nhf_second"})
     assert "hf_first" not in hidden and "hf_second" not in hidden and HIDDEN in hidden
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(59.6, "1 min 00 s"), (3900, "1 h 05 min"), (93600, "1 d 02 h"), (7, "7 s")]
+)
+def test_duration_has_two_units(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from flockoff.report.data import page_data
 from flockoff.report.facts import Facts
-from flockoff.report.words import duration, percent, reason_counts, spark, verdict_words
-from flockoff.text import counted, short_hotkey
+from flockoff.report.words import percent, reason_counts, spark, verdict_words
+from flockoff.text import counted, duration, short_hotkey
 
 _STATIC = Path(__file__).parent / "static"
 _SCRIPTS = (

@@ -73,15 +73,6 @@ def percent(value: float | None, digits: int = 1, *, sign: bool = False) -> str:
     return text.replace("%", f"{_THIN_SPACE}%")
 
 
-def duration(seconds: float) -> str:
-    """The two largest units, such as 1 h 05 min."""
-    whole = round(seconds)
-    for size, unit, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // part:02d} {small}"
-    return f"{whole} s"
-
-
 def spark(values: Sequence[float | None]) -> str:
     """A sparkline: the values as points of an SVG polyline, 72 by 18; "" for fewer than two."""
     known = [value for value in values if value is not None][-_SPARK_POINTS:]

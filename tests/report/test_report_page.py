@@ -20,7 +20,7 @@ from flockoff.report import report_numbers, write_report
 from flockoff.report.data import lanes
 from flockoff.report.facts import read_facts
 from flockoff.report.page import embedded, render_page
-from flockoff.report.words import duration, spark, verdict_words
+from flockoff.report.words import spark, verdict_words
 from tests.support.grown_ledger import NETUID, NOW, RULES, grow
 from tests.support.ledger_records import begin, settlement
 
@@ -210,13 +210,6 @@ def test_lanes_hold_one_evaluation_at_a_time_and_are_as_few_as_can_be(
         default=0,
     )
     assert len(set(placed)) == at_once
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(59.6, "1 min 00 s"), (3900, "1 h 05 min"), (93600, "1 d 02 h"), (7, "7 s")]
-)
-def test_duration_has_two_units(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
 
 
 def test_spark_goes_from_left_to_right_and_up_to_the_top() -> None:
