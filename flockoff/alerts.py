@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flockoff.errors import FlockoffError, UsageError
+from flockoff.errors import FaultKind, FlockoffError, UsageError
 from flockoff.text import duration, printable, without
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,16 @@ _CLOSE_SECONDS = 5.0  # a validator that is asked to stop ends within ten
 _WAITING = 64
 _REMEMBERED = 500
 _LASTING_TRIES = 8  # consecutive failures of the chain, some minutes, before an alert
+_LEDGER_FAULTS = frozenset({FaultKind.LEDGER, FaultKind.LEDGER_UNAVAILABLE})
+_CHAIN_FAULTS = frozenset(
+    {
+        FaultKind.CHAIN,
+        FaultKind.COOLDOWN,
+        FaultKind.CHAIN_TRANSIENT,
+        FaultKind.CHAIN_PRUNED,
+        FaultKind.CHAIN_FATAL,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,12 +340,12 @@ def _matter(name: object, fields: Mapping[str, object]) -> str | None:
     if name == "weights_not_set":
         return WEIGHTS if "epoch" in fields else None  # else it is tried again
     if name == "fault":
-        kind, tries = str(fields.get("fault")), fields.get("tries")
-        if kind.startswith("ledger"):
+        kind, tries = fields.get("fault"), fields.get("tries")
+        if kind in _LEDGER_FAULTS:
             return LEDGER
-        lasting = kind.startswith("chain") and isinstance(tries, int) and tries >= _LASTING_TRIES
+        lasting = kind in _CHAIN_FAULTS and isinstance(tries, int) and tries >= _LASTING_TRIES
         return CHAIN if lasting else None
     if name == "verdict":
-        failed = (fields.get("standing"), str(fields.get("reason"))) == ("not_evaluated", "evaluation")
+        failed = fields.get("standing") == "not_evaluated" and fields.get("reason") == FaultKind.EVALUATION
         return WORKER if failed else None
     return {"no_permit": PERMIT, "weights_differ": DIFFER, "disk": DISK}.get(str(name))
