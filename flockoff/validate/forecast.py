@@ -28,7 +28,8 @@ def log_forecast(
 ) -> None:
     """Log how many of the plan's datasets without a verdict will be evaluated in time.
 
-    ``checked``: the tokens of those already downloaded and checked.
+    ``checked``: the tokens of those already downloaded and checked. None before that: only then the log says
+    that nothing is known.
     """
     judged = {verdict.hotkey for verdict in validator.ledger.verdicts(epoch.start_block)}
     waiting = [commitment.model_id for commitment in plan if commitment.hotkey not in judged]
@@ -44,7 +45,8 @@ def log_forecast(
         calibrated=validator.evaluator.seconds_per_token,
     )
     if made is None:
-        log.info("Nothing was evaluated on this device yet, so how long the queue will take is unknown.")
+        if checked is None:
+            log.info("Nothing was evaluated on this device yet, so how long the queue will take is unknown.")
         return
     about = event(
         "forecast",

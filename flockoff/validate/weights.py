@@ -1,7 +1,7 @@
 """Getting an epoch's weights onto the chain before it ends."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from flockoff.epoch.weights import Action, WeightsDecision, decide_weights
 from flockoff.errors import ChainCooldown, ChainError, ChainFatal, ChainTransient, Interrupted, NoFunds
@@ -22,8 +22,9 @@ _LONG_PAUSE_BLOCKS = 10  # after one that somebody has to fix
 def set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
     """Decide on a closed epoch's weights and set them; returns whether they are on chain.
 
-    The decision is stored before it is sent, so that weights found on chain after a crash can be recognised:
-    those set after the epoch was closed are these.
+    The decision is stored before it is sent, so that weights found on chain after a crash, or after a
+    submission whose answer was lost, can be recognised: those set after the epoch was closed are these.
+    Raises NotRegistered, and Interrupted when the validator is asked to stop.
     """
     ledger = validator.ledger
     closed_block = ledger.closed_block(epoch.start_block)
@@ -41,15 +42,16 @@ def set_weights(validator: Validator, epoch: Epoch, clock: EpochClock) -> bool:
         chosen = decision.weights
         ledger.record_choice(epoch.start_block, chosen, decision.consensus)
         by_uid = {uids[hotkey]: weight for hotkey, weight in chosen.items()}
-        receipt = receipt or _landing(
-            lambda: validator.chain.set_weights(by_uid, since=closed_block), validator, clock
-        )
-    if receipt is None:
-        log.error(
-            "WEIGHTS NOT SET: the epoch ended first. They are set again in the next one.",
-            extra=event(NOT_SET, epoch=epoch.start_block),
-        )
-        return False
+        while receipt is None:
+            try:
+                receipt = validator.chain.set_weights(by_uid, since=closed_block)
+            except (ChainCooldown, ChainTransient, ChainFatal, NoFunds) as fault:
+                if not _wait_out(fault, validator, clock):
+                    log.error(
+                        "WEIGHTS NOT SET: the epoch ended first. They are set again in the next one.",
+                        extra=event(NOT_SET, epoch=epoch.start_block),
+                    )
+                    return False
     validator.metrics.weights_set_at.set_to_current_time()
     show_by_uid(validator.metrics.weight, chosen, uids)
     ledger.record_weights(WeightsSet(epoch.start_block, receipt.block, receipt.extrinsic, chosen))
@@ -128,29 +130,21 @@ def _decide(validator: Validator, epoch: Epoch, snapshot: SubnetSnapshot) -> Wei
     )
 
 
-def _landing(submit: Callable[[], Receipt], validator: Validator, clock: EpochClock) -> Receipt | None:
-    """The result of ``submit``, retried until the chain has the weights or the epoch has ended.
+def _wait_out(fault: ChainError, validator: Validator, clock: EpochClock) -> bool:
+    """Log the fault and wait until the weights can be sent again; False if the epoch has ended.
 
-    Whether a submission landed may be unknown, here or after a crash: weights that the chain shows as set
-    after the epoch was closed are these. Returns None if the epoch ended without them. Raises NotRegistered,
-    and Interrupted when the validator is asked to stop.
+    Raises Interrupted when the validator is asked to stop.
     """
-    while True:
-        try:
-            return submit()
-        except ChainCooldown as fault:
-            blocks = fault.blocks_left or _PAUSE_BLOCKS
-            _log_fault(fault, blocks, clock, validator.metrics)
-        except ChainTransient as fault:
-            blocks = _PAUSE_BLOCKS
-            _log_fault(fault, blocks, clock, validator.metrics)
-        except (ChainFatal, NoFunds) as fault:
-            blocks = _LONG_PAUSE_BLOCKS
-            _log_fault(fault, blocks, clock, validator.metrics)
-        if clock.ended():
-            return None
-        if validator.stop.wait(min(blocks, clock.blocks_left() + 1) * clock.seconds_per_block):
-            raise Interrupted
+    if isinstance(fault, ChainCooldown):
+        blocks = fault.blocks_left or _PAUSE_BLOCKS
+    else:
+        blocks = _PAUSE_BLOCKS if isinstance(fault, ChainTransient) else _LONG_PAUSE_BLOCKS
+    _log_fault(fault, blocks, clock, validator.metrics)
+    if clock.ended():
+        return False
+    if validator.stop.wait(min(blocks, clock.blocks_left() + 1) * clock.seconds_per_block):
+        raise Interrupted
+    return True
 
 
 def _landed(snapshot: SubnetSnapshot, hotkey: str, since: int) -> Receipt | None:
