@@ -90,8 +90,9 @@ def judge_dataset(
         path,
         limits,
         encoder,
-        [*(search.add for search in searches), *visitors],
-        enough=lambda: any(search.rows_found >= most for search in searches),
+        visitors,
+        searches=searches,
+        most=most,
     )
     if not report.valid:
         return Judgement(report, fault_of(report))
@@ -110,17 +111,19 @@ def check_dataset(
     encoder: RowEncoder,
     visitors: Sequence[RowVisitor] = (),
     *,
-    enough: Callable[[], bool] = lambda: False,
+    searches: Sequence[AnswerSearch] = (),
+    most: float = math.inf,
 ) -> DatasetReport:
     """All problems of the dataset, in the file's order, and its size.
 
-    The first row over a limit ends the check: nothing after it is read or counted. ``visitors`` get the rows
-    in the file's order until the first problem. The first row after which there is ``enough`` ends the check
-    as well, without a content hash.
+    The first row over a limit ends the check: nothing after it is read or counted. ``visitors`` and
+    ``searches`` get the rows in the file's order until the first problem. The row with which a search has
+    found ``most`` rows with answers ends the check as well, without a content hash.
     Raises SetupError where the file cannot be read, and whatever the encoder does other than MinerFault.
     """
     size = file_size(path)
     tally = _Tally(limits.max_tokens)
+    visitors = [*(search.add for search in searches), *visitors]
     is_whole = True
     batches = _batches(read_rows(path, limits, encoder.special_tokens))
     with closing(_encoded(batches, encoder)) as everything:
@@ -134,7 +137,7 @@ def check_dataset(
             if not tally.problem_count:
                 for visit in visitors:
                     visit(found.line, _seen(found.row, found.tokens.cut_at), assistant_tokens)
-            if enough():
+            if any(search.rows_found >= most for search in searches):
                 is_whole = False
                 break
     return DatasetReport(
