@@ -144,6 +144,13 @@ _count = partial(_flag, metavar="N", min=1, max=2**31 - 1)
 _seconds = partial(_flag, metavar="S", parser=_positive_number)
 _port = partial(_flag, metavar="PORT", min=1, max=2**16 - 1)
 
+# For paths that only one command takes. Typer's own check of them would come before ours, and not say whose
+# a file is that cannot be read.
+file_argument = partial(typer.Argument, metavar="FILE", readable=False)
+folder_argument = partial(typer.Argument, metavar="DIR", readable=False)
+file_option = partial(typer.Option, metavar="FILE", readable=False)
+folder_option = partial(typer.Option, metavar="DIR", readable=False)
+
 WalletName = Annotated[
     str,
     _flag(
@@ -300,6 +307,7 @@ DatasetPath = Annotated[
     Path,
     _file("--dataset_path", group=_DATASET, default=Path("data/data.jsonl"), help="The dataset to submit."),
 ]
+DatasetFile = Annotated[Path, file_argument(help="The dataset, a JSONL file.")]
 DryRun = Annotated[
     bool, _flag("--dry_run", group=_DATASET, help="Run all checks, say what would be done, change nothing.")
 ]

@@ -42,6 +42,7 @@ from flockoff.flags import (
     AsJson,
     CacheDir,
     CompetitionFile,
+    DatasetFile,
     Endpoint,
     Network,
     WalletHotkey,
@@ -63,9 +64,7 @@ _REASON_CHARACTERS = 1000
 
 def check(
     *,
-    dataset: Annotated[
-        Path, typer.Argument(readable=False, metavar="FILE", help="The dataset, a JSONL file.")
-    ],
+    dataset: DatasetFile,
     cache_dir: CacheDir,
     wallet_path: WalletPath,
     competition: CompetitionFile,

@@ -14,7 +14,17 @@ from flockoff.commands.asking import require_yes
 from flockoff.commands.tables import console, outside, print_json, table
 from flockoff.competition import Competition, SealedSet, competition_hash, load_competition
 from flockoff.errors import UsageError
-from flockoff.flags import CONTEXT, PROJECT_ROOT, AsJson, CacheDir, CommandGroup, CompetitionFile, FlagCommand
+from flockoff.flags import (
+    CONTEXT,
+    PROJECT_ROOT,
+    AsJson,
+    CacheDir,
+    CommandGroup,
+    CompetitionFile,
+    FlagCommand,
+    file_argument,
+    file_option,
+)
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
 from flockoff.sealing import examine, seal_competition
@@ -28,9 +38,7 @@ competition = typer.Typer(
 
 _Rules = Annotated[
     Path,
-    typer.Option(
-        "--competition", readable=False, metavar="FILE", help="The competition file that pins the set."
-    ),
+    file_option("--competition", help="The competition file that pins the set."),
 ]
 
 
@@ -39,9 +47,7 @@ def show(
     context: typer.Context,
     rules_file: Annotated[
         Path | None,
-        typer.Option(
-            "--competition", readable=False, metavar="FILE", help="Without it: FLock OFF's own rules."
-        ),
+        file_option("--competition", help="Without it: FLock OFF's own rules."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -118,14 +124,12 @@ def seal(
     *,
     file: Annotated[
         Path,
-        typer.Argument(readable=False, metavar="FILE", help="The rows to seal, in the datasets' format."),
+        file_argument(help="The rows to seal, in the datasets' format."),
     ],
     repo: Annotated[
         str, typer.Option("--repo", metavar="OWNER/NAME", help="Private Hub dataset repo; made if need be.")
     ],
-    write: Annotated[
-        Path, typer.Option("--write", readable=False, metavar="FILE", help="The new competition file.")
-    ],
+    write: Annotated[Path, file_option("--write", help="The new competition file.")],
     weight: Annotated[float, typer.Option("--weight", min=0.01, max=1.0, help="Its part of the loss.")] = 0.5,
     rules_file: CompetitionFile,
     cache_dir: CacheDir,

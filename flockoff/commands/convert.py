@@ -21,7 +21,7 @@ from flockoff.dataset import file_size
 from flockoff.dataset.conversion import NotARow, row_of
 from flockoff.dataset.format import foreign_format
 from flockoff.errors import UsageError
-from flockoff.flags import AsJson
+from flockoff.flags import AsJson, file_option
 from flockoff.hub import HubClient
 from flockoff.launch import require_installed, run
 from flockoff.logs import say_on_stderr
@@ -46,9 +46,9 @@ def convert(
             metavar="FILE|OWNER/NAME", help="JSONL, a JSON array, CSV or Parquet; or a dataset on the Hub."
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", readable=False, metavar="FILE", help="Where to write the dataset.")
-    ] = (Path("data/data.jsonl")),
+    out: Annotated[Path, file_option("--out", "-o", help="Where to write the dataset.")] = (
+        Path("data/data.jsonl")
+    ),
     split: Annotated[
         str, typer.Option("--split", metavar="NAME", help="Of a Hub dataset: files with this in their names.")
     ] = _SPLIT,

@@ -32,6 +32,7 @@ from flockoff.flags import (
     WalletHotkey,
     WalletName,
     WalletPath,
+    file_option,
 )
 from flockoff.launch import run
 from flockoff.ledger.filesystem import mounts
@@ -87,10 +88,8 @@ def doctor(
     log_dir: LogDir,
     bundle_file: Annotated[
         Path | None,
-        typer.Option(
+        file_option(
             "--bundle",
-            readable=False,
-            metavar="FILE",
             help="Also write what one attaches to a report of a fault.",
         ),
     ] = None,

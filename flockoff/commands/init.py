@@ -25,6 +25,7 @@ from flockoff.flags import (
     WalletHotkey,
     WalletName,
     WalletPath,
+    folder_option,
 )
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
@@ -44,9 +45,7 @@ def init(
     hotkey: WalletHotkey,
     network: Network,
     competition: CompetitionFile,
-    directory: Annotated[
-        Path, typer.Option("--directory", readable=False, metavar="DIR", help="Folder for the .env file.")
-    ] = Path(),
+    directory: Annotated[Path, folder_option("--directory", help="Folder for the .env file.")] = Path(),
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Change stored values without asking.")
     ] = False,

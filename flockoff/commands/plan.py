@@ -10,7 +10,7 @@ import typer
 
 from flockoff.commands.tables import MISSING, console, duration, print_json, table
 from flockoff.competition import Competition, load_competition
-from flockoff.flags import AsJson, CompetitionFile
+from flockoff.flags import AsJson, CompetitionFile, folder_option
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
 from flockoff.planner.flops import Load
@@ -66,9 +66,7 @@ def plan(
     ] = BLOCK_THRESHOLD,
     model_dir: Annotated[
         Path | None,
-        typer.Option(
-            "--model-dir", readable=False, metavar="DIR", help="Base model's config.json, if unknown."
-        ),
+        folder_option("--model-dir", help="Base model's config.json, if unknown."),
     ] = None,
     competition: CompetitionFile,
     as_json: AsJson = False,

@@ -10,7 +10,7 @@ import typer
 from flockoff.commands.ledgers import look, require_rules
 from flockoff.commands.tables import print_json
 from flockoff.competition import load_competition
-from flockoff.flags import AsJson, CompetitionFile, DataDir
+from flockoff.flags import AsJson, CompetitionFile, DataDir, file_option
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
 from flockoff.openers import ledger_path
@@ -20,9 +20,9 @@ from flockoff.report import report_numbers, write_report
 def report(
     *,
     data_dir: DataDir,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", readable=False, metavar="FILE", help="Where to write the page.")
-    ] = Path("flockoff-report.html"),
+    out: Annotated[Path, file_option("--out", "-o", help="Where to write the page.")] = Path(
+        "flockoff-report.html"
+    ),
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many of the last epochs.")] = 1000,
     competition: CompetitionFile,
     as_json: AsJson = False,

@@ -36,7 +36,7 @@ from flockoff.dataset import (
 )
 from flockoff.epoch.contest import later_beats
 from flockoff.errors import UsageError
-from flockoff.flags import AsJson, CacheDir, CompetitionFile, Device, EvalDataDir
+from flockoff.flags import AsJson, CacheDir, CompetitionFile, DatasetFile, Device, EvalDataDir
 from flockoff.hub import HubClient
 from flockoff.launch import require_installed, run
 from flockoff.logs import say_on_stderr
@@ -80,9 +80,7 @@ class _RowReport:
 
 def score(
     *,
-    dataset: Annotated[
-        Path, typer.Argument(readable=False, metavar="FILE", help="The dataset, a JSONL file.")
-    ],
+    dataset: DatasetFile,
     cache_dir: CacheDir,
     competition: CompetitionFile,
     seed: Annotated[int, typer.Option("--seed", min=0, help="An epoch's seed, to reproduce its loss.")] = 0,

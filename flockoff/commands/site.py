@@ -11,7 +11,7 @@ import typer
 from flockoff.commands.subnets import read_standings
 from flockoff.commands.tables import print_json
 from flockoff.competition import competition_hash, load_competition
-from flockoff.flags import AsJson, CompetitionFile, Endpoint, Netuid, Network
+from flockoff.flags import AsJson, CompetitionFile, Endpoint, Netuid, Network, folder_argument
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
 from flockoff.report.published import read_report
@@ -24,9 +24,7 @@ log = logging.getLogger(__name__)
 def site(
     *,
     netuid: Netuid,
-    directory: Annotated[
-        Path, typer.Argument(readable=False, metavar="DIR", help="Where to write index.html.")
-    ],
+    directory: Annotated[Path, folder_argument(help="Where to write index.html.")],
     reports: Annotated[
         list[str] | None,
         typer.Option(

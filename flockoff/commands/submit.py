@@ -26,6 +26,7 @@ from flockoff.flags import (
     AsJson,
     CacheDir,
     CompetitionFile,
+    DatasetFile,
     DryRun,
     Endpoint,
     KeepPrivate,
@@ -74,9 +75,7 @@ def submit(
     wallet_path: WalletPath,
     netuid: Netuid,
     repo_id: RepoId,
-    dataset: Annotated[
-        Path, typer.Argument(readable=False, metavar="FILE", help="The dataset, a JSONL file.")
-    ] = Path("data/data.jsonl"),
+    dataset: DatasetFile = Path("data/data.jsonl"),
     wallet_name: WalletName,
     hotkey: WalletHotkey,
     network: Network,

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from flockoff.errors import UsageError
-from flockoff.flags import CommandGroup
+from flockoff.flags import CommandGroup, folder_option
 from flockoff.launch import run
 from flockoff.localnet.control import CONTROL_PORT, send
 from flockoff.localnet.network import LocalnetSettings
@@ -34,10 +34,8 @@ def serve(
     context: typer.Context,
     directory: Annotated[
         Path | None,
-        typer.Option(
+        folder_option(
             "--dir",
-            readable=False,
-            metavar="DIR",
             help="Keep wallets, hub repos and datasets here. Default: a temporary folder.",
         ),
     ] = None,

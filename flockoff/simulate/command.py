@@ -13,6 +13,7 @@ from rich.console import Console
 
 from flockoff.competition import load_competition
 from flockoff.errors import Interrupted
+from flockoff.flags import file_option, folder_option
 from flockoff.launch import require_installed, run
 from flockoff.logs import say_on_stderr
 from flockoff.simulate.game import play
@@ -33,9 +34,7 @@ def simulate(
     ] = "mixed",
     competition: Annotated[
         Path | None,
-        typer.Option(
-            readable=False,
-            metavar="FILE",
+        file_option(
             help="Repeat it under this competition's rules, for comparison.",
         ),
     ] = None,
@@ -48,9 +47,7 @@ def simulate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another game of the same kind.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
-    pictures: Annotated[
-        Path | None, typer.Option(readable=False, metavar="DIR", help="Also write charts as PNG files here.")
-    ] = None,
+    pictures: Annotated[Path | None, folder_option(help="Also write charts as PNG files here.")] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Try other values of the scoring constants instead.")
     ] = False,
