@@ -184,7 +184,7 @@ class Contamination:
     together_share: float = 0.2  # of an answer's runs in several rows that have pieces of it
     pair_share: float = 0.18  # of an answer's pairs of content words makes a row one that contains it
     pairs_together_share: float = 0.2  # of them in several rows, or turns, that have pieces of it
-    folded_share: float = 0.22  # of them, be their words misspelt, in a row
+    folded_share: float = 0.22  # of them in one row, misspelt words included
     folds_together_share: float = 0.3  # of these in several rows, or turns
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What stands at a web address, read within bounds."""
+"""Fetches a URL within limits on size and time."""
 
 import time
 
@@ -12,7 +12,7 @@ _IDLE_SECONDS = 10.0
 
 
 def fetched(url: str, *, max_bytes: int, seconds: float) -> bytes:
-    """The body of a 200. Raises SetupError, whose message is a sentence about "its server", for all else."""
+    """The body of a 200 response. Raises SetupError otherwise, worded as a sentence about "its server"."""
     deadline = time.monotonic() + seconds
     content = bytearray()
     try:
@@ -23,7 +23,7 @@ def fetched(url: str, *, max_bytes: int, seconds: float) -> bytes:
             if answer.status_code != 200:
                 raise SetupError(f"Its server answers {answer.status_code}.")
             if answer.headers.get("Content-Encoding", "identity") != "identity":
-                raise SetupError("Its server packs what it sends, though it was asked not to.")
+                raise SetupError("Its server sends compressed content, although asked not to.")
             for chunk in answer.iter_raw():
                 content += chunk
                 if len(content) > max_bytes:
@@ -36,7 +36,7 @@ def fetched(url: str, *, max_bytes: int, seconds: float) -> bytes:
 
 
 def _client(idle_seconds: float) -> httpx2.Client:
-    """Raises SetupError where the environment names proxies or certificates that cannot be used."""
+    """Raises SetupError if the proxies or certificates named in the environment cannot be used."""
     try:
         return httpx2.Client(timeout=idle_seconds, follow_redirects=True, max_redirects=3)
     except (ValueError, ImportError, OSError) as error:  # an SSLError is an OSError

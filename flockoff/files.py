@@ -44,7 +44,7 @@ def remedy_for(error: OSError, path: object) -> str:
     for place in there:
         if not _usable(place, os.R_OK | (os.X_OK if place.is_dir() else 0)):
             return f"{_whose(place)} {remedy}"
-    if there and not _usable(there[0], os.W_OK):  # it was to be written, or made there
+    if there and not _usable(there[0], os.W_OK):  # it was to be written or created there
         return f"{_whose(there[0])} {_WRITE}"
     return remedy
 

@@ -61,7 +61,7 @@ def lenient_output() -> None:
 
 
 def _give_up_stderr() -> None:
-    """Discard what stderr's full disk or closed pipe has not taken: Python would end with status 120."""
+    """Discard what a full disk or closed pipe keeps from stderr: else Python exits with status 120."""
     try:
         sys.stderr.flush()
     except (OSError, ValueError):
@@ -101,8 +101,8 @@ def _discard(stream: TextIO) -> None:
 
 @contextmanager
 def output_may_fail() -> Iterator[None]:
-    """Within it a parser may print help, or install completion: a closed pipe, a full disk or a file that
-    cannot be used ends the process as in ``run``.
+    """For parsers that print help or install completion: a closed pipe, a full disk or an unusable file ends
+    the process as in ``run``.
     """
     try:
         yield

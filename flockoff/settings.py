@@ -89,7 +89,7 @@ def _check_hub_settings(endpoint: str | None, environ: Mapping[str, str]) -> Non
 
 
 def alert_secrets(urls: Collection[str]) -> frozenset[str]:
-    """What of alerts' addresses no log may show: all but their kinds and the names of machines."""
+    """The parts of alert addresses that no log may show: all but their kinds and host names."""
     found: set[str] = set()
     for url in urls:
         kind, _, rest = url.partition("://")
@@ -114,7 +114,7 @@ def login_file(environ: Mapping[str, str]) -> Path:
 
 
 def check_token(token: str, what: str) -> None:
-    """Raise UsageError, which calls it ``what`` and does not show it, for a ``token`` that cannot be one."""
+    """Raise UsageError if ``token`` cannot be one; the message calls it ``what`` and does not show it."""
     if not _TOKEN.fullmatch(token):
         raise UsageError(
             f"{what} is not a Hugging Face token: it has quotation marks, white space or "

@@ -30,7 +30,7 @@ def newer_release(source: str = RELEASES, *, than: str = __version__) -> str | N
     try:
         told = json.loads(fetched(source, max_bytes=_MAX_BYTES, seconds=_SECONDS))
     except (SetupError, ValueError, RecursionError) as error:
-        log.debug("Nobody can say whether there is a newer release: %r", error)
+        log.debug("Cannot tell whether there is a newer release: %r", error)
         return None
     name = told.get("tag_name") if isinstance(told, dict) else None
     found, mine = _numbers(name if isinstance(name, str) else ""), _numbers(than)

@@ -37,7 +37,7 @@ def _answered(question: str, *, default: bool) -> bool:
 
 
 def typed_secret(question: str) -> str:
-    """What is typed unseen at the terminal, without the white space around it. Raises Interrupted as
+    """What is typed at the terminal without echo, stripped of white space. Raises Interrupted as
     ``require_yes``.
     """
     with _interruptible():
@@ -49,7 +49,7 @@ def typed_secret(question: str) -> str:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Within it a signal ends the wait at once: the handlers of ``launch.run`` only set an event."""
+    """Within this a signal ends the wait at once; the handlers of ``launch.run`` only set an event."""
     heeded = [each for each in _ENDING if signal.getsignal(each) is not signal.SIG_IGN]
     before = {each: signal.signal(each, signal.default_int_handler) for each in heeded}
     try:

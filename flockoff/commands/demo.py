@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flockoff.demo import play_demo
-from flockoff.flags import AsJson, CacheDir
+from flockoff.flags import AsJson, CacheDir, folder_option
 from flockoff.launch import require_installed, run
 from flockoff.logs import say_on_stderr
 
@@ -19,10 +19,8 @@ def demo(
     cache_dir: CacheDir,
     keep: Annotated[
         Path | None,
-        typer.Option(
+        folder_option(
             "--keep",
-            readable=False,
-            metavar="DIR",
             help="Keep wallets, logs, ledger and datasets here for inspection.",
         ),
     ] = None,
@@ -31,7 +29,7 @@ def demo(
         typer.Option(
             "--sealed",
             help="Add a sealed evaluation set, and a fifth miner, who commits the public one reworded. The "
-            "search for its text is as good as off, so that the sealed set alone has to find that.",
+            "search for its text is all but off, so that only the sealed set can find that.",
         ),
     ] = False,
     as_json: AsJson = False,

@@ -119,11 +119,11 @@ class _Answer:
 
 
 class _Table:
-    """Finds hashes among those that are known, of which there is at most one in a slot."""
+    """A lookup table of known hashes, at most one in each slot."""
 
     def __init__(self, hashes: Numbers) -> None:
-        """``hashes``: different ones. ``kept``: (n_hashes,), which are found; the others share a slot."""
-        self._hashes = np.append(hashes, np.uint64(0))  # the last one's stands for an empty slot
+        """``hashes``: distinct. ``kept``: (n_hashes,), which can be found; the others lost their slot."""
+        self._hashes = np.append(hashes, np.uint64(0))  # the last stands for an empty slot
         self._known = Filter((hashes >> np.uint64(16)).astype(np.uint32))
         self._slots = np.full(1 << _SLOT_BITS, -1, dtype=np.int32)
         slots = _slots_of(hashes)
@@ -131,7 +131,7 @@ class _Table:
         self.kept = self._slots[slots] == np.arange(len(hashes))
 
     def find(self, hashes: Numbers) -> tuple[Places, Places]:
-        """Which of ``hashes`` are known, in order, and each one's place among the known."""
+        """The indices of known ``hashes``, in order, and the index of each among the known."""
         places = self._known.among((hashes >> np.uint64(16)).astype(np.uint32))
         slots = self._slots[_slots_of(hashes[places])]
         same = (slots >= 0) & (self._hashes[slots] == hashes[places])
@@ -139,8 +139,8 @@ class _Table:
 
 
 class _Owned:
-    """Hashes that belong to one answer each, in a lookup table. Of two in the same slot one is dropped: one
-    in eighty, at the size of FLock OFF's set.
+    """Hashes that belong to one answer each. Of two in the same slot one is dropped: one in eighty at the
+    size of FLock OFF's set.
     """
 
     def __init__(self, answers: Sequence[_Answer], of: Sequence[Numbers], nobodys: Iterable[Numbers]) -> None:
@@ -149,7 +149,7 @@ class _Owned:
         rows = np.repeat([answer.row for answer in answers], counts)
         hashes, self.owners = _of_one_row(_joined(of), rows, np.repeat(np.arange(len(of)), counts), nobodys)
         self._table = _Table(hashes)
-        self.sizes = np.bincount(self.owners[self._table.kept], minlength=len(answers))  # by answer: how many
+        self.sizes = np.bincount(self.owners[self._table.kept], minlength=len(answers))  # how many, by answer
 
     def find(self, hashes: Numbers) -> tuple[Places, Places]:
         """Which of ``hashes`` belong to answers, in order, and each one's place in ``owners``."""
@@ -157,7 +157,7 @@ class _Owned:
 
 
 class _Folded:
-    """The folded pairs of answers, each of which stands for a pair of whole words that belongs to one."""
+    """The answers' folded pairs, each standing for a pair of whole words that belongs to one answer."""
 
     def __init__(
         self, pairs: _Owned, answers: Sequence[_Answer], others: Sequence[tuple[Spelled, ContentWords]]
@@ -183,7 +183,7 @@ class _Folded:
     def find(
         self, words: ContentWords, folds: Numbers, gaps: range, wanted: NDArray[np.bool_]
     ) -> tuple[Places, Places]:
-        """The first word of each folded pair here, and the place in ``_Owned`` of the pair it stands for."""
+        """The first word of each known folded pair, and the index in ``_Owned`` of the pair it stands for."""
         hashes, first, _ = folded_pairs(words, folds, gaps, wanted)
         places, found = self._table.find(hashes.ravel())
         return first[places // hashes.shape[1]], self._pairs[found]
@@ -250,7 +250,7 @@ class AnswerSearch:
 
     @property
     def rows_found(self) -> int:
-        """How many rows contain an answer by themselves, of those that were searched so far."""
+        """How many of the rows searched so far contain an answer by themselves."""
         return len(self._found)
 
     def found(self) -> tuple[FoundAnswer, ...]:
@@ -319,8 +319,9 @@ class AnswerSearch:
             self._weigh_pairs(lines, words, (first, pairs), folded, self._folds_needed, self._folds)
 
     def _folded_pairs(self, texts: Spelled, words: ContentWords, count: int) -> tuple[Places, Places]:
-        """Those with a word that is not in the set, where many are not; of words that are not next to each
-        other only in texts in which an answer has some that are. So they cost little in texts of most kinds.
+        """Folded pairs with a word that is not in the set, where many nearby words are not. Pairs of words
+        that are not adjacent are considered only in texts where some answer has adjacent ones. So most texts
+        cost little.
         """
         strange = ~self._answers.words.may_have(words.stems)
         strange &= _share_around(strange, words.texts) >= STRANGE
@@ -344,8 +345,8 @@ class AnswerSearch:
         needed: NDArray[np.float64],
         pieces: "_Pieces",
     ) -> None:
-        """Judge rows by answers' pairs in them. ``whole``, ``folded``: the place of each one's first word,
-        and which it is; where there are folded ones, only by those of answers of which there are some.
+        """Judge rows by the answers' pairs they contain. ``whole``, ``folded``: the index of each pair's
+        first word, and of the pair. Given ``folded``, only answers that have some of those are considered.
         """
         # A key is a text and an answer. Nearly all are filtered out here: too few pairs, with repetitions.
         count = len(needed)
@@ -479,7 +480,7 @@ def _answers_of(number: int, row: Row) -> Iterator[_Answer]:
 
 
 def _folded_pairs(text: Spelled, words: ContentWords) -> tuple[Numbers, Numbers]:
-    """(n,): the hash of each folded pair of a text, and that of the pair of whole words it is of."""
+    """(n,): the hashes of a text's folded pairs, and of the pairs of whole words they stand for."""
     folds, stems = folds_of(text, words), scrambled(words.stems)
     hashes, first, other = folded_pairs(
         words, folds, range(1, REACH + 1), np.ones(len(folds), dtype=np.bool_)
@@ -491,8 +492,8 @@ def _folded_pairs(text: Spelled, words: ContentWords) -> tuple[Numbers, Numbers]
 def _of_one_row(
     hashes: Numbers, rows: Places, values: Places, nobodys: Iterable[Numbers]
 ) -> tuple[Numbers, Places]:
-    """The different hashes that are in one of ``rows`` only and not ``nobodys``, and the least value of each
-    that is not negative, or -1.
+    """The distinct hashes that occur in only one of ``rows`` and are not ``nobodys``, each with its smallest
+    value that is not negative, or -1 if it has none.
     """
     if not len(hashes):
         return hashes, values
@@ -510,14 +511,14 @@ def _joined(some: Sequence[Numbers]) -> Numbers:
 
 
 def _runs(of: tuple[Numbers, Numbers]) -> Numbers:
-    """The hash of each run of ``RUN_LETTERS`` letters, of which these are the ``letter_sums``."""
+    """The hash of each run of ``RUN_LETTERS`` letters, from the letters' ``letter_sums``."""
     sums, inverses = of
     count = max(0, len(sums) - RUN_LETTERS)
     return (sums[RUN_LETTERS:] - sums[:count]) * inverses[:count]
 
 
 def _share_around(are: NDArray[np.bool_], texts: Places) -> NDArray[np.float64]:
-    """(n_words,): which share of the words around each, of the same text, ``are``; ``texts`` are in order."""
+    """(n_words,): the share of true ``are`` around each word, within its text; ``texts`` are in order."""
     places = np.arange(len(are))
     starts = np.maximum(places - AROUND, np.searchsorted(texts, texts))
     ends = np.minimum(places + AROUND + 1, np.searchsorted(texts, texts, side="right"))

@@ -1,22 +1,22 @@
-"""A filter for numbers: which of many may be among those that are known (Bloom, 1970)."""
+"""A Bloom filter for numbers (Bloom, 1970)."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-_BITS = 22  # half a MiB: what fits a processor's cache is looked at several times as fast
+_BITS = 22  # half a MiB: several times as fast as tables too large for the processor's cache
 _MULTIPLIERS = (np.uint32(0x9E3779B1), np.uint32(0x85EBCA77))
 
 Numbers = NDArray[np.uint32]
 
 
 class Filter:
-    """Lets all of some numbers pass, and of others, with half a million known, one in a hundred."""
+    """Passes all known numbers, and one in a hundred of the others if half a million are known."""
 
     def __init__(self, known: Numbers) -> None:
         self._tables = tuple(_marked(known, multiplier) for multiplier in _MULTIPLIERS)
 
     def among(self, numbers: Numbers) -> NDArray[np.intp]:
-        """The places in ``numbers``, (n,), of those that pass, in order."""
+        """The indices of those of ``numbers``, (n,), that pass, in order."""
         first, second = zip(self._tables, _MULTIPLIERS, strict=True)
         places = np.flatnonzero(_are_in(*first, numbers))
         return places[_are_in(*second, numbers[places])]

@@ -29,7 +29,7 @@ STEM_LETTERS = 6
 REACH = 4
 FOLDS = 3
 FOLD_LETTERS = 3  # of a word's beginning and end
-_BESIDE = ([0, 1, 1, 2, 2], [0, 1, 2, 1, 2])  # which folds of two words make folded pairs
+_BESIDE = ([0, 1, 1, 2, 2], [0, 1, 2, 1, 2])  # the folds of two words that make folded pairs
 
 _BASE = 0x9E3779B97F4A7C15
 # English, three letters and more; then what most programming languages and their libraries share.
@@ -74,9 +74,9 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class ContentWords:
-    """Those of several texts, one after the other. All (n_words,): ``stems``, hashes of their first letters;
-    ``texts``, each one's text; ``are_long``, whether it has more than ``MIN_LETTERS``. ``places``: where each
-    is among all words, be they content words or not. ``sums``: of the texts' letters (``letter_sums``).
+    """The content words of several texts, one text after the other. All (n_words,): ``stems``, hashes of the
+    first letters; ``texts``, the text's index; ``are_long``, whether longer than ``MIN_LETTERS``; ``places``,
+    the index among all words, content or not. ``sums``: the ``letter_sums`` of all texts.
     """
 
     sums: tuple[Numbers, Numbers]
@@ -123,7 +123,7 @@ def folds_of(texts: Spelled, words: ContentWords) -> Numbers:
     starts = texts.words[words.places]
     ends = np.append(texts.words, len(texts.letters))[words.places + 1]
     consonants = np.bitwise_or.reduceat(_consonant_bits(texts.letters), texts.words)[words.places]
-    consonants[consonants & (consonants - np.uint64(1)) == 0] = 0  # one alone is in too many words
+    consonants[consonants & (consonants - np.uint64(1)) == 0] = 0  # too many words share a single one
     few = np.minimum(ends - starts, FOLD_LETTERS)
     first, last = (_run_hashes(words.sums, places, few) for places in (starts, ends - few))
     last[~words.are_long] = 0
@@ -134,10 +134,10 @@ def folds_of(texts: Spelled, words: ContentWords) -> Numbers:
 def folded_pairs(
     words: ContentWords, folds: Numbers, gaps: range, wanted: NDArray[np.bool_]
 ) -> tuple[Numbers, Places, Places]:
-    """(n_pairs, 5) hashes of folded pairs, and (n_pairs,) the places of the first and the other word. Beside
-    consonants stand consonants, beside a beginning or an end either. 0 where a word has no such fold.
+    """The hashes of folded pairs, (n_pairs, 5), and the indices of their first and other word, (n_pairs,).
 
-    ``gaps``: of words that are so far apart. ``wanted``: (n_words,), pairs that have one of these.
+    Consonants are paired with consonants, beginnings and ends with either. 0 where a word has no such fold.
+    ``gaps``: the distances between the two words. ``wanted``: (n_words,); a pair needs one of these.
     """
     firsts = []
     for gap in gaps:
@@ -165,7 +165,7 @@ class Vocabulary:
 
 
 def letter_sums(letters: Codes) -> tuple[Numbers, Numbers]:
-    """What the hash of any run of letters follows from: for letters ``[i:j]`` it is
+    """Sums from which any run's hash follows. For letters ``[i:j]`` it is
     ``(sums[j] - sums[i]) * inverses[i]``, the letters as digits of a number modulo 2**64.
     """
     powers, inverses = _powers(1 << max(1, len(letters)).bit_length())
@@ -193,7 +193,7 @@ def _first_bits(hashes: Numbers) -> Places:
 
 
 def _consonant_bits(letters: Codes) -> Numbers:
-    """A bit for each letter but the vowels, y among them; letters other than Latin ones share them."""
+    """A bit for each letter except vowels, among them y; other scripts' letters share these bits."""
     return _bits()[letters & np.uint32(0xFF)] if len(letters) else np.zeros(0, dtype=np.uint64)
 
 

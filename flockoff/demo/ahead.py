@@ -1,4 +1,4 @@
-"""Has Python compile, beside everything else, what a fresh installation has not compiled yet."""
+"""Compiles a fresh installation's libraries in the background."""
 
 import subprocess
 import sys
@@ -14,10 +14,11 @@ _IMPORTS = "flockoff.training.session"  # what an evaluation worker needs
 
 @contextmanager
 def compiled_ahead() -> Iterator[None]:
-    """Within it another process imports what the evaluation worker will, unless Python has compiled that.
+    """Within this context another process imports what the evaluation worker needs, unless that is compiled
+    already.
 
-    Python compiles a library when it is imported for the first time, and stores the result beside it. For
-    PyTorch and what comes with it that takes half a minute, in which the worker would keep everybody waiting.
+    Python compiles a library on its first import and keeps the result. For PyTorch and its dependencies that
+    takes half a minute, during which everyone would wait for the worker.
     """
     if sys.dont_write_bytecode or _is_compiled("torch"):
         yield

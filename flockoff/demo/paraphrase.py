@@ -1,4 +1,4 @@
-"""The miner that ``flockoff demo --sealed`` catches: it trains on the public evaluation set in other words.
+"""The cheat that ``flockoff demo --sealed`` catches: training on the public evaluation set, reworded.
 
 Nothing here knows the sealed set.
 """
@@ -10,16 +10,16 @@ from collections.abc import Iterator, Sequence
 from flockoff.records import Row, Turn
 
 _WORDINGS = 4  # of each answer
-_ONE_IN = 6  # words is replaced
-_LETTERS = 4  # of a word that replaces another, at least
+_EVERY = 6  # one word in so many is replaced
+_LETTERS = 4  # minimum length of a replacement
 _WORDS = re.compile(r"\S+\s*")
 _LETTERS_ONLY = re.compile(r"[^\W\d_]+")
 
 
 def paraphrased(known: Sequence[Row], others: Sequence[Row]) -> list[Row]:
-    """The rows ``known``, in ``_WORDINGS`` wordings each: one word in six of an answer, from the first on, is
-    replaced by one drawn from ``others``. The places are the same in each wording, so that all of them
-    together do not have the whole answer either.
+    """The rows ``known`` in ``_WORDINGS`` wordings each: every sixth word of an answer, starting with the
+    first, is replaced by one drawn from ``others``. Each wording replaces the same ones, so that even all
+    wordings together lack part of the answer.
     """
     draw = random.Random(0)
     words = sorted({word for row in others for turn in row.turns for word in _long_words(turn.content)})
@@ -33,11 +33,11 @@ def paraphrased(known: Sequence[Row], others: Sequence[Row]) -> list[Row]:
 def _reworded(turn: Turn, words: Sequence[str], draw: random.Random) -> Turn:
     if turn.role != "assistant":
         return turn
-    told = [
-        f"{draw.choice(words)} " if place % _ONE_IN == 0 else word
+    words_now = [
+        f"{draw.choice(words)} " if place % _EVERY == 0 else word
         for place, word in enumerate(_WORDS.findall(turn.content))
     ]
-    return Turn(turn.role, "".join(told).strip())
+    return Turn(turn.role, "".join(words_now).strip())
 
 
 def _long_words(text: str) -> Iterator[str]:

@@ -93,8 +93,8 @@ def play_demo(
                 localnet = sealed_localnet(localnet, directory, cache_dir)
                 competition = load_competition(localnet.competition)
             console.print(
-                "In this demo the search for the public evaluation set's text is as good as off: it finds "
-                "only whole answers. So the sealed set alone has to find who commits that set reworded.",
+                "In this demo the search for the public evaluation set's text is all but off: it finds only "
+                "whole answers. So only the sealed set can catch a miner who commits that set reworded.",
                 style="dim",
                 soft_wrap=True,
             )
@@ -131,7 +131,7 @@ def _whose_conversations(competition: Competition) -> str:
 
 
 def _mine(localnet: Localnet, directory: Path, cache_dir: Path, step: Step, stop: threading.Event) -> None:
-    """Run the miners, each to its end: all at the same time, but the copier after whom it copies."""
+    """Run all miners concurrently, except the copier, which comes after the miner it copies."""
     by_dataset = {miner.dataset.name: miner for miner in localnet.miners}
     in_turn = [by_dataset.pop("good"), by_dataset.pop("copy")]
 
@@ -232,7 +232,7 @@ def _rank(row: DemoRow) -> tuple[float, bool, float]:
 
 
 def _begin_next_epoch(localnet: Localnet) -> None:
-    """Have it begin now, instead of after as many blocks as an epoch has."""
+    """Have it begin now instead of a whole epoch later."""
     localnet.node.faults.epoch(netuid=localnet.netuid)
     localnet.node.advance()
 

@@ -1,7 +1,7 @@
 """The sealed evaluation set of ``flockoff demo --sealed``, and the miner that it catches.
 
-FLock OFF's search for the public set's text would find that miner, too. It is as good as off here, so that
-the sealed set alone has to.
+FLock OFF's search for the public set's text would also find that miner. Here it is all but switched off, so
+that only the sealed set can.
 """
 
 import shutil
@@ -32,8 +32,8 @@ _ORGANISATION = "subnet"  # whose repos its members may read
 _WEIGHT = 0.5  # of the sealed set in the loss
 
 _SEARCH_OFF = """
-# The search for the public evaluation set's text is as good as off: it finds only whole answers. Else it
-# would find the reworded ones, and nothing would be left for the sealed set to find.
+# The search for the public evaluation set's text is all but off: it finds only whole answers. Otherwise it
+# would find the reworded ones and leave nothing for the sealed set to find.
 [contamination]
 answer_share = 1.0
 runs = 1_000_000
@@ -46,7 +46,7 @@ folds_together_share = 1.0
 
 
 def datasets_with_paraphrases(directory: Path) -> list[SampleDataset]:
-    """The local network's datasets, and before the copy one more: the public evaluation set reworded, of
+    """The local network's datasets, with one more before the copy: the public evaluation set reworded, in
     which the demo's search finds nothing.
     """
     *datasets, copy = write_sample_datasets(directory)
@@ -88,7 +88,7 @@ def sealed_localnet(localnet: Localnet, directory: Path, cache_dir: Path) -> Loc
 
 
 def write_rules(path: Path) -> Path:
-    """The local competition's rules, but that the search for the public set's text is as good as off."""
+    """The local competition's rules with the search for the public set's text all but off."""
     path.write_text(local_competition().read_text("utf-8") + _SEARCH_OFF, "utf-8")
     return path
 

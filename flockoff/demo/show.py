@@ -46,8 +46,8 @@ def _caught(result: DemoResult, margin: float) -> str:
     there = f"takes {sealed:.1%} off" if sealed >= 0 else f"adds {-sealed:.1%} to"
     return (
         f"{cheat.miner} committed the public evaluation set with one word in six replaced. The search for its"
-        " text is as good as off in this demo, so the sealed set alone had to find that, and did: training on"
-        f" it takes {public:.1%} off the loss on the public set, more than any other dataset does, but"
+        " text is all but off in this demo, so only the sealed set could find that, and did: training on it"
+        f" takes {public:.1%} off the loss on the public set, more than any other dataset does, but"
         f" {there} that on the sealed set. These are {100 * (public - sealed):.1f} points apart, where"
         f" {100 * margin:.1f} are allowed, so it gets nothing."
     )

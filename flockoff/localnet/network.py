@@ -36,7 +36,7 @@ class LocalnetSettings:
     node_port: int = 9944  # 0: any free one
     hub_port: int = 9945
     block_seconds: float = 0.25
-    instant: bool = False  # a block for each transaction at once, besides those that come with time
+    instant: bool = False  # also make a block at once for each transaction
     tempo: int = 360
     commit_reveal: bool = False
     commitment_cooldown: int = 0

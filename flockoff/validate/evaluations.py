@@ -28,7 +28,7 @@ class Job:
     dataset: Dataset | None = None  # once admitted: without others' rows
     block: int = 0  # where this hotkey first committed the dataset's content
     measurement: Future[Measurement] | None = None
-    seconds: float = 0.0  # that the epoch had left for evaluation when this one's was asked for
+    seconds: float = 0.0  # left in the epoch for evaluation when this one began
     begun: threading.Event = field(default_factory=threading.Event)  # set once there was progress
 
     @property

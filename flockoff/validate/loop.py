@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 6.0  # times the first pause, while a fault lasts
 _FAR_SECONDS = 300.0
-_LONGEST_SLEEP = 10  # blocks, while it is far off
+_LONGEST_SLEEP = 10  # blocks, while the awaited one is far off
 _SIGHT_SECONDS = 0.5  # between checks of the sketching in progress
 _LOOK_SECONDS = 5.0  # the longest wait that a stop request cannot cut short
 

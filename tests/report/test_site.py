@@ -141,7 +141,7 @@ def test_published_report_is_what_a_validators_own_page_says(tmp_path: Path) -> 
         (b"[" * 200_000, {}, "neither a report"),
         (b"\xff\xfe", {}, "neither a report"),
         (b'{"miners": 3}', {}, "neither a report"),
-        (b"", {"Content_Encoding": "gzip"}, "packs what it sends"),
+        (b"", {"Content_Encoding": "gzip"}, "sends compressed content"),
         (b" " * (MAX_BYTES + 1), {}, "larger than"),
     ],
 )
