@@ -38,6 +38,10 @@ def test_weights_consensus_that_itself_loses_more_are_moved_to_the_slack() -> No
     assert weights_from_scores({"ann": 1.0}, HOTKEYS, {1: 0.3}, RULES) == pytest.approx({0: 0.735, 1: 0.265})
 
 
+def test_weights_consensus_that_itself_loses_just_the_bound_gets_no_slack() -> None:
+    assert weights_from_scores({"ann": 1.0}, HOTKEYS, {1: 0.5}, RULES) == pytest.approx({0: 0.5, 1: 0.5})
+
+
 def test_weights_within_the_slack_of_a_low_consensus_stay() -> None:
     assert weights_from_scores({"ann": 1.0}, HOTKEYS, {0: 0.3}, RULES) == {0: 1.0}
 
@@ -78,6 +82,10 @@ def test_weights_gap_in_the_uids_is_no_uid() -> None:
 def test_weights_too_small_are_cut_and_the_rest_is_one() -> None:
     assert weights_from_scores({"ann": 1.0, "bob": 1e-7}, HOTKEYS, {}, RULES) == {0: 1.0}
     assert weights_from_scores({"ann": 1.0, "bob": 1.0}, HOTKEYS, {}, Scoring(min_weight=0.6)) is None
+    assert weights_from_scores({"ann": 1.0, "bob": 1.0}, HOTKEYS, {}, Scoring(min_weight=0.5)) == {
+        0: 0.5,
+        1: 0.5,
+    }
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.1])
