@@ -71,7 +71,7 @@ def test_replayed_epochs_decide_what_the_ledger_holds(history: Sequence[Played])
             memory = remember(memory, settlement)
             known = ledger.memory()
             assert (memory.scores, memory.last_evaluated) == (known.scores, known.last_evaluated)
-            assert memory.last_verdicts == known.last_verdicts
+            assert (memory.last_verdicts, memory.missed) == (known.last_verdicts, known.missed)
             weights = decide_weights(
                 settlement.verdicts, known.scores, known.last_weights, shown, OWNER, RULES.scoring
             )

@@ -11,7 +11,15 @@ from flockoff.epoch.entries import enter
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import Evidence, Settlement, remember, settle
-from flockoff.errors import EvaluationFault, EvaluationStopped, Fault, HubTransient, MinerFault, Reason
+from flockoff.errors import (
+    EvaluationFault,
+    EvaluationStopped,
+    EvaluationTooSlow,
+    Fault,
+    HubTransient,
+    MinerFault,
+    Reason,
+)
 from flockoff.ledger import Ledger
 from flockoff.records import Commitment, Epoch, Evaluation, SubnetSnapshot
 from flockoff.scoring import weights_from_scores
@@ -25,6 +33,7 @@ FAULTS: dict[str, MinerFault | Fault] = {
     "gone": MinerFault(Reason.REPO_MISSING, "There is no such repo."),
     "hub": HubTransient("The hub answered 503."),
     "worker": EvaluationFault("The worker died."),
+    "slow": EvaluationTooSlow("It took too long."),
     "cut off": EvaluationStopped(""),
 }
 
