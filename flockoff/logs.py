@@ -11,6 +11,7 @@ import math
 import os
 import sys
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
@@ -25,6 +26,7 @@ TRACE = 5  # below DEBUG: every request and every optimizer step
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 _BAR = "    | "
+_PLAIN = "message"  # the event of lines that have none
 _LINE_CHARACTERS = 10_000  # 256 uids' weights take half of it
 _COLOURS = ((logging.ERROR, "1;31"), (logging.WARNING, "33"), (logging.INFO, "32"))  # by least level
 _FILE_BYTES = 10 * 1024 * 1024
@@ -83,6 +85,24 @@ def event(name: str, **fields: object) -> dict[str, object]:
     return {"event": name, "fields": fields}
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a JSON log, without its time, level and fields."""
+
+    event: str  # "message" where it has no other name
+    message: str
+    traceback: str = ""
+
+
+def read_entry(line: str) -> Entry:
+    """Read a line of a JSON log. Any other line, from before logging is set up, is a message as it stands."""
+    try:
+        found = json.loads(line)
+        return Entry(str(found["event"]), str(found["message"]), str(found.get("traceback", "")))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return Entry(_PLAIN, line)
+
+
 def _shows_colours(stream: TextIO | None) -> bool:
     """Whether it is a terminal with ANSI colours, and NO_COLOR is not set (https://no-color.org)."""
     return (
@@ -136,7 +156,7 @@ class _JsonFormatter(_SafeFormatter):
         entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": getattr(record, "event", "message"),
+            "event": getattr(record, "event", _PLAIN),
             "message": self._shown(record.getMessage()),
             "logger": record.name,
         }

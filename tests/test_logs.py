@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flockoff.logs import event, set_up_logging
+from flockoff.logs import Entry, event, read_entry, set_up_logging
 
 EVENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ +\S")
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\n2026-01-01 00:00:00,000 INFO    all is well\x9b31m\u202e\u2028\ud800"
@@ -153,6 +153,18 @@ def test_log_json_line_has_the_event_and_its_fields(terminal: Callable[[], str],
     assert (second["event"], second["message"]) == ("message", "It failed.")
     assert "ValueError: *** " in second["traceback"]
     assert shown.isascii()
+    entries = [read_entry(line) for line in lines_of(shown)]
+    assert entries == [
+        Entry("verdict", f"uid 7: {HOSTILE}"),
+        Entry("message", "It failed.", second["traceback"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["", "Traceback (most recent call last):", "7", "[]", '{"event": "verdict"}']
+)
+def test_read_entry_line_of_another_kind_is_a_message_as_it_stands(line: str) -> None:
+    assert read_entry(line) == Entry("message", line)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,6 +34,7 @@ from flockoff.localnet.network import (
 )
 from flockoff.localnet.processes import Program
 from flockoff.localnet.sample_data import sealed_sample
+from flockoff.logs import Entry
 from flockoff.records import Evaluation, Measurement, SubnetSnapshot
 from flockoff.settings import Credentials
 from flockoff.text import short_hotkey
@@ -45,8 +45,8 @@ _BLOCK_SECONDS = 0.25
 _TEMPO = 3600  # blocks: 15 minutes, enough for slow machines; nobody waits for an epoch's end
 _WEIGHTS_RATE_LIMIT = 1  # blocks
 _LAST_LINES = 12  # of a failed program's log
-_NEWS = re.compile(r"(base model: eval loss|uid \d+: (?:eval loss|at fault))(.*)")
-_READY = "Waiting for the next epoch"
+_NEWS = frozenset({"base_loss", "verdict"})  # events
+_READY = "waiting"
 
 
 def play_demo(
@@ -142,7 +142,7 @@ def _mine(localnet: Localnet, directory: Path, cache_dir: Path, step: Step, stop
             if stop.is_set():
                 raise Interrupted
             with Program(arguments, log_file, localnet.environment(miner.hub_token)) as program:
-                _require_success(program, program.follow(step.show, stop), stop)
+                _require_success(program, program.follow(lambda entry: step.show(entry.message), stop), stop)
             step.tell(f"{miner.repo_id}: {miner.dataset.about}, hotkey {short_hotkey(miner.hotkey)}")
 
     with ThreadPoolExecutor(len(localnet.miners), thread_name_prefix="mine") as pool:
@@ -161,7 +161,7 @@ class _Validator:
         self._news_only = True
         self._told: set[str] = set()
         self._ready: Future[None] = Future()
-        self._ended = pool.submit(program.follow, self._on_line, stop)
+        self._ended = pool.submit(program.follow, self._on_entry, stop)
 
     def show_in(self, step: Step, *, news_only: bool = False) -> None:
         """Show what it does in ``step`` from now on."""
@@ -180,13 +180,13 @@ class _Validator:
         """Raises LocalnetError if it failed, and Interrupted."""
         _require_success(self._program, self._ended.result(), self._stop)
 
-    def _on_line(self, line: str) -> None:
+    def _on_entry(self, entry: Entry) -> None:
         if not self._news_only:
-            self._step.show(line)
-        if (news := _NEWS.search(line)) and news[0] not in self._told:
-            self._told.add(news[0])
-            self._step.tell(news[0])
-        if _READY in line and not self._ready.done():
+            self._step.show(entry.message)
+        if entry.event in _NEWS and entry.message not in self._told:
+            self._told.add(entry.message)
+            self._step.tell(entry.message)
+        if entry.event == _READY and not self._ready.done():
             self._ready.set_result(None)
 
 

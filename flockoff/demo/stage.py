@@ -53,9 +53,6 @@ class Step:
         """Leave a line of its own, also where there is no terminal."""
         self.on_news(printable(text, _SHOWN_CHARACTERS))
 
-    def show(self, line: str) -> None:
-        """Show a line of a program's log without its time and level."""
-        parts = line.split(maxsplit=3)
-        text = parts[3] if len(parts) == 4 and parts[2].isupper() else line
+    def show(self, text: str) -> None:
         self.detail = printable(text, _SHOWN_CHARACTERS)
         self.on_change()
