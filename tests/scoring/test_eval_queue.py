@@ -159,6 +159,15 @@ def test_plan_draw_follows_its_probabilities() -> None:
             assert share == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / draws))
 
 
+def test_plan_draws_who_was_never_evaluated_like_the_first_rank() -> None:
+    rules = Queue(best=0, drawn=2, waiting=1, rank_scale=1e-3)  # the next rank is as good as never drawn
+    waits = Candidate("waits", -1.0, 0, 0)
+    others = [replace(each, last_evaluated=9) for each in crowd(5, scored=5)]
+    late = Candidate("never evaluated", 0.0, 9_000_000, None)
+    drawn = [assign_places([waits, *others, late], rules, seed).drawn for seed in range(40)]
+    assert {*drawn} == {("h000", "never evaluated"), ("never evaluated", "h000")}
+
+
 def test_plan_of_a_new_subnet_nearly_all_are_evaluated_before_others_are_drawn_again() -> None:
     """Not only the 8 who wait longest have their first turn, but most of the 16 drawn too."""
     line = {each.hotkey: each for each in crowd(256)}
@@ -260,6 +269,24 @@ def test_due_blocks_twice_the_cost_comes_half_as_often() -> None:
         "new": 2000 - CREDIT * 100 * 3 + 100 * 20 * 3 / 30,
         "large": 1000 + 100 * 50 * 3 / 30,
     }
+
+
+def test_due_blocks_a_newcomers_credit_is_two_rounds_of_waiting_places_where_those_are_scarcer() -> None:
+    # Three without tokens cost a place each, a third of an epoch: one epoch's tokens. Two wait: 1.5 epochs.
+    rules = Queue(best=0, drawn=1, waiting=2, epoch_tokens=30, epoch_blocks=100)
+    line = [Candidate(name, 0.0, 2000, None, 0) for name in "abc"]
+    assert due_blocks(line, rules) == dict.fromkeys("abc", 2000 - 2 * 150 + 100)
+
+
+def test_longest_wait_behind_one_who_is_due_again_and_again_is_an_epoch_too_long_at_most() -> None:
+    rules = Queue(best=0, drawn=0, waiting=1, epoch_tokens=30, epoch_blocks=100)
+    small, large = Candidate("small", 0.0, 0, 1000, 0), Candidate("large", 0.0, 0, 1000, 270)
+    waited, start = 1, 1001
+    while places_of([small, large], rules, 0) == ["small"]:
+        small = replace(small, last_evaluated=start)
+        waited, start = waited + 1, start + rules.epoch_blocks
+    assert waited == 20
+    assert longest_wait([replace(small, last_evaluated=1000), large], "large", rules) in (waited, waited + 1)
 
 
 @dataclass
