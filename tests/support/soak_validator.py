@@ -24,10 +24,10 @@ class Turnstile(logging.Handler):
     """Holds the validator up where it says that it waits for the next epoch."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not str(record.msg).startswith("Waiting for the next epoch"):
+        about = vars(record)
+        if about.get("event") != "waiting":
             return
-        assert isinstance(record.args, tuple)
-        sys.stdout.write(f"{record.args[0]}\n")
+        sys.stdout.write(f"{about['fields']['block']}\n")
         sys.stdout.flush()
         if not sys.stdin.readline():
             sys.exit("Nobody lets this validator into the next epoch any more.")
