@@ -33,7 +33,7 @@ Operation = Callable[["Access"], Awaitable[T]]
 
 CLOSE_SECONDS = 5.0
 STOP_SECONDS = 3.0  # left to a call in progress when the program is asked to stop
-LOST_LOOKS = 20  # without a connection; between two tries the SDK pauses for 2.5 s at most
+LOST_LOOKS = 48  # without a connection: 12 s. The SDK has 10 s for a try to connect, through a proxy, too.
 _LOOK_SECONDS = 0.25
 
 
