@@ -59,6 +59,7 @@ class RpcServer:
     async def refuse(self, seconds: float) -> None:
         """Break every connection, and listen to nobody for that long."""
         self._refusals += 1
+        self._healed.clear()  # now, or who heals while the port is being closed would not be heard
         if self._server is not None:
             self.drop()
             server, self._server = self._server, None
@@ -72,6 +73,7 @@ class RpcServer:
     async def stall(self, seconds: float) -> None:
         """Accept connections and requests, but answer none for that long; they are carried out afterwards."""
         self._stalls += 1
+        self._healed.clear()
         self._flows.clear()
         await self._let_pass(seconds)
         self._stalls -= 1
@@ -79,7 +81,6 @@ class RpcServer:
             self._flows.set()
 
     async def _let_pass(self, seconds: float) -> None:
-        self._healed.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._healed.wait(), seconds)
 
