@@ -4,13 +4,13 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.support.sources import modules, nodes
+from tests.support.sources import dotted, modules, nodes
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,22 +94,18 @@ def room_of(path: str) -> str:
     return parts[0] if parts[0] == "neurons" else parts[1]
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
+def imported(path: str) -> Iterator[str]:
     """The rooms and the foreign packages that a module imports, wherever in it."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: relative import"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            top, *below = name.split(".")
-            if top != "flockoff":
-                yield top
-            elif below and below[0] != "__version__":
-                yield below[0]
+    names = [alias.name for _, node in nodes(ast.Import, path) for alias in node.names]
+    for _, node in nodes(ast.ImportFrom, path):
+        assert node.level == 0, f"{path}:{node.lineno}: relative import"
+        names += [f"{node.module}.{alias.name}" for alias in node.names]
+    for name in names:
+        top, *below = name.split(".")
+        if top != "flockoff":
+            yield top
+        elif below and below[0] != "__version__":
+            yield below[0]
 
 
 @cache
@@ -117,9 +113,9 @@ def imports() -> tuple[tuple[str, str, str], ...]:
     """(path, room, what it imports from outside that room)"""
     return tuple(
         (path, room, name)
-        for path, tree in modules().items()
+        for path in modules()
         if (room := room_of(path)) != "__init__"
-        for name in imported(tree)
+        for name in imported(path)
         if name != room
     )
 
@@ -169,7 +165,7 @@ def test_architecture_pure_room_imports_the_standard_library_and_numpy(room: str
 
 
 def test_architecture_package_itself_imports_nothing() -> None:
-    assert list(imported(modules()["flockoff/__init__.py"])) == []
+    assert list(imported("flockoff/__init__.py")) == []
 
 
 def is_declaration(statement: ast.stmt) -> bool:
@@ -198,14 +194,18 @@ def test_architecture_importing_a_module_does_nothing() -> None:
     assert acting == []
 
 
+def outside_functions(statements: Sequence[ast.AST]) -> Iterator[ast.AST]:
+    """These statements and those in them, but for the bodies of functions."""
+    for statement in statements:
+        yield statement
+        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.expr):
+            yield from outside_functions([*ast.iter_child_nodes(statement)])
+
+
 def test_architecture_imports_inside_functions_have_a_reason() -> None:
-    found = set()
-    for _, function in (*nodes(ast.FunctionDef), *nodes(ast.AsyncFunctionDef)):
-        for node in ast.walk(function):
-            if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                found.add(node.module or "")
+    at_the_top = {node for tree in modules().values() for node in outside_functions(tree.body)}
+    found = {alias.name for _, node in nodes(ast.Import) if node not in at_the_top for alias in node.names}
+    found |= {node.module or "" for _, node in nodes(ast.ImportFrom) if node not in at_the_top}
     of_packages = {name if name.startswith("flockoff") else name.partition(".")[0] for name in found}
     assert of_packages == LAZY.keys()
 
@@ -262,38 +262,31 @@ def test_architecture_command_starts_without_any_room_or_heavy_library(arguments
 def own_private_names(room: str) -> set[str]:
     """The private functions and attributes that a room's modules define."""
     found = set()
-    for path, tree in modules().items():
+    for path in modules():
         if room_of(path) == room:
-            for node in ast.walk(tree):
-                match node:
-                    case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                        found.add(name)
-                    case (
-                        ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store())
-                        | ast.AnnAssign(target=ast.Name(id=name))
-                    ):
-                        found.add(name)
+            found |= {node.name for _, node in nodes(ast.FunctionDef, path)}
+            found |= {node.name for _, node in nodes(ast.AsyncFunctionDef, path)}
+            found |= {
+                node.attr
+                for _, node in nodes(ast.Attribute, path)
+                if isinstance(node.ctx, ast.Store) and dotted(node.value) == "self"
+            }
+            found |= {dotted(node.target) for _, node in nodes(ast.AnnAssign, path)}
     return found
 
 
-def uses_private_parts(path: str, tree: ast.Module) -> bool:
+def uses_private_parts(path: str) -> bool:
     """Whether a module touches private parts of what is not of its own room; ``os._exit`` is documented."""
     own = own_private_names(room_of(path)) | {"_exit"}
-    for node in ast.walk(tree):
-        match node:
-            case ast.ImportFrom(module=str(module), names=names) if not module.startswith("flockoff"):
-                parts = [*module.split("."), *(alias.name for alias in names)]
-            case ast.Attribute(attr=name) if name not in own:
-                parts = [name]
-            case _:
-                continue
-        if any(re.match(r"_(?!_)", part) for part in parts):
-            return True
-    return False
+    parts = {node.attr for _, node in nodes(ast.Attribute, path)} - own
+    for _, node in nodes(ast.ImportFrom, path):
+        if node.module is not None and not node.module.startswith("flockoff"):
+            parts |= {*node.module.split("."), *(alias.name for alias in node.names)}
+    return any(re.match(r"_(?!_)", part) for part in parts)
 
 
 def test_architecture_private_parts_of_libraries_are_used_in_one_file_each() -> None:
-    found = {path for path, tree in modules().items() if uses_private_parts(path, tree)}
+    found = {path for path in modules() if uses_private_parts(path)}
     assert found == {"flockoff/hub/library.py", "flockoff/training/together.py"}
 
 

@@ -26,10 +26,11 @@ def modules() -> dict[str, ast.Module]:
 
 def nodes(kind: type[Node], below: str = "") -> Iterator[tuple[str, Node]]:
     """All nodes of a kind in the modules whose paths begin with ``below``, each with its module's path."""
-    for path, node in _nodes()[kind]:
+    for path, kinds in _nodes().items():
         if path.startswith(below):
-            assert isinstance(node, kind)
-            yield path, node
+            for node in kinds[kind]:
+                assert isinstance(node, kind)
+                yield path, node
 
 
 def dotted(node: ast.expr) -> str:
@@ -43,12 +44,14 @@ def dotted(node: ast.expr) -> str:
 
 
 @cache
-def _nodes() -> defaultdict[type[ast.AST], list[tuple[str, ast.AST]]]:
-    found = defaultdict(list)
+def _nodes() -> dict[str, defaultdict[type[ast.AST], list[ast.AST]]]:
+    """By path and kind."""
+    found: dict[str, defaultdict[type[ast.AST], list[ast.AST]]] = {}
     with _garbage_left():
         for path, tree in modules().items():
+            kinds = found[path] = defaultdict(list)
             for node in ast.walk(tree):
-                found[type(node)].append((path, node))
+                kinds[type(node)].append(node)
     return found
 
 
