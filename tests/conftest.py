@@ -1,6 +1,7 @@
 """For all tests: where the chain is, and no traces in the home and the temporary folder of who runs them."""
 
 import atexit
+import gc
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -16,11 +18,7 @@ import pytest
 
 from flockoff.flags import PROJECT_ROOT
 from tests.support.examples import QUICK, WHOLE
-from tests.support.warm_workers import close_server, forked_workers, server_address
-
-# Several processes test at once: with several threads each, they would mostly wait for each other.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+from tests.support.warm_workers import forked_workers, server_address, warm_servers
 
 # All that a run leaves in the temporary folder, also through processes that are killed, goes when it ends.
 # Where there is room in memory it is there: ledgers wait for a disk at every transaction.
@@ -63,6 +61,13 @@ def _is_quick(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        # Several processes test at once: with several threads each, they would mostly wait for each other.
+        if config.getoption("numprocesses"):
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
+        servers = ExitStack()
+        servers.enter_context(warm_servers(Path(os.environ["TMPDIR"])))
+        config.add_cleanup(servers.close)
     hypothesis.settings.load_profile("quick" if _is_quick(config) else "whole")
 
 
@@ -128,6 +133,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (longest.get(item.path, len(longest)), -slow[item.path]))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What was imported and collected stays until the end: searches for garbage can leave it out."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The Bittensor SDK reads settings from the home and the environment, and writes caches there."""
@@ -145,7 +156,6 @@ def warm_workers(isolated_home: None) -> Iterator[None]:
     """Evaluation workers are forked from one process that has imported what all of them need."""
     with forked_workers(server_address):
         yield
-    close_server()
 
 
 @pytest.fixture

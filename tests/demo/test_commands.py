@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from flockoff.flags import PROJECT_ROOT
+from tests.support.playground import forked_program
 
 FLOCKOFF = [sys.executable, "-c", "from flockoff.cli import main; main()"]
 
@@ -84,7 +85,7 @@ def test_check_finds_the_evaluation_sets_answers_and_says_what_is_valid(models: 
     local = ["--cache-dir", str(models), "--competition", str(longer)]
 
     def checked(file: str, *more: str) -> "subprocess.CompletedProcess[str]":
-        arguments = [*FLOCKOFF, "check", file, *local, *more]
+        arguments = [*forked_program("flockoff"), "check", file, *local, *more]
         return subprocess.run(arguments, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True, timeout=300)
 
     good = checked("flockoff/localnet/samples/conversations.jsonl", "--json")
@@ -98,7 +99,11 @@ def test_check_finds_the_evaluation_sets_answers_and_says_what_is_valid(models: 
 
 def flockoff(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*FLOCKOFF, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+        [*forked_program("flockoff"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
     )
 
 

@@ -2,7 +2,8 @@
 
 A guide's ``bash`` blocks are one script, run in a folder like a clone, with a local chain and hub in place of
 the real ones. Three stand-ins on the PATH give what cannot be had here: ``uv run`` just runs, and
-``python3 neurons/…`` and ``flockoff`` get the playground's tiny base model, and workers that are forked.
+``python3 neurons/…`` and ``flockoff`` get the playground's tiny base model. The validator, ``flockoff`` and
+their workers are forked; whether they start at all is for other tests.
 Blocks marked ``sh`` are for machines with systemd or Docker, for several machines, or are what CI itself
 runs; they are only looked at.
 """
@@ -21,9 +22,8 @@ import pytest
 from flockoff.competition import Scoring
 from flockoff.flags import PROJECT_ROOT
 from flockoff.scoring import epoch_pay
-from tests.support.playground import WARM, Playground
+from tests.support.playground import Playground, forked_program
 from tests.support.tiny_model import row
-from tests.support.warm_workers import server_address
 
 DOCS = PROJECT_ROOT / ".github" / "docs"
 GUIDES = sorted(DOCS.glob("*.md"))
@@ -34,7 +34,7 @@ UV = '#!/bin/bash\n[ "$1" = run ] || exit 9\nshift\nexec "$@"\n'
 PYTHON = """#!/bin/bash
 case "$1" in
   neurons/miner.py) exec {python} "$@" {rules} ;;
-  neurons/validator.py) exec env {warm} "$@" {rules} --eval_data_dir {eval_data} --device cpu ;;
+  neurons/validator.py) shift; exec {validator} "$@" {rules} --eval_data_dir {eval_data} --device cpu ;;
   *) exec {python} "$@" ;;
 esac
 """
@@ -56,7 +56,7 @@ case "$1" in
   status|explain|competition) more=(--competition $rules) ;;
   *) more=() ;;
 esac
-exec env {flockoff} "${{given[@]}}" "${{more[@]}}"
+exec {flockoff} "${{given[@]}}" "${{more[@]}}"
 """
 
 
@@ -72,17 +72,16 @@ def clone(playground: Playground, directory: Path) -> Path:
     (directory / "home" / ".bittensor").mkdir(parents=True)
     (directory / "home" / ".bittensor" / "wallets").symlink_to(playground.subnet.miners[0].path)
     cache, eval_data = playground.directory / "cache", playground.eval_data_dir
-    warm = f"PYTHONPATH={PROJECT_ROOT} " + " ".join((*WARM, server_address()))
     stand_ins = {
         "uv": UV,
         "python3": PYTHON.format(
             python=sys.executable,
-            warm=warm,
+            validator=" ".join(forked_program("neurons/validator.py")),
             rules=f"--competition {playground.competition} --cache_dir {cache}",
             eval_data=eval_data,
         ),
         "flockoff": FLOCKOFF.format(
-            flockoff=f"{warm} flockoff",
+            flockoff=" ".join(forked_program("flockoff")),
             competition=playground.competition,
             cache=cache,
             eval_data=eval_data,

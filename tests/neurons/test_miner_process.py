@@ -1,4 +1,4 @@
-"""neurons/miner.py as users run it: a process, its exit status, and its output."""
+"""neurons/miner.py: its exit status and its output; and as users start it, as a process."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,9 +8,11 @@ import pytest
 from huggingface_hub import HfApi
 
 from flockoff.chain import WalletRef
+from neurons import miner
 from tests.support.forked import Outcome
-from tests.support.playground import Playground, run, running_playground, terminated, until_it_waits
+from tests.support.playground import Playground, running_playground, terminated, until_it_waits
 from tests.support.tiny_model import row, write_dataset
+from tests.support.typed import run_here
 
 COOLDOWN = 1000  # blocks between two commitments
 ROWS = [row("What is two?", "It is one and one."), row("What is three?", "It is two and one.")]
@@ -135,7 +137,7 @@ def test_miner_chain_not_reachable_says_where_it_looked(playground: Playground) 
 def test_miner_hub_not_reachable_says_what_to_check(playground: Playground) -> None:
     arguments = playground.miner_arguments(3, ROWS, "unreachable")
     environment = playground.environment("hf_any") | {"HF_ENDPOINT": "http://127.0.0.1:9"}
-    outcome = run("neurons/miner.py", arguments, environment)
+    outcome = run_here(miner.main, arguments, environment)
     refused(outcome, 1, "Connection refused", "HF_ENDPOINT")
 
 

@@ -1,14 +1,19 @@
 """A local network with a tiny base model on its hub, and the neurons run on it as processes."""
 
+import asyncio
+import math
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flockoff.chain import SubtensorChain, WalletRef, open_chain
 from flockoff.flags import PROJECT_ROOT
@@ -20,7 +25,8 @@ from neurons import miner, validator
 from tests.support.forked import TIMEOUT_SECONDS, Outcome, run_forked
 from tests.support.local_subnet import UNHURRIED, enter_next_epoch, local_subnet
 from tests.support.tiny_model import row, write_dataset, write_tiny_model
-from tests.support.warm_workers import server_address
+from tests.support.typed import run_here
+from tests.support.warm_workers import program_address, server_address
 
 WARM = (sys.executable, "-m", "tests.support.warm_program")
 
@@ -53,7 +59,7 @@ class Playground:
         return [*self.flags(wallet), "--hf_repo_id", f"{wallet.name}/{repo}", "--dataset_path", str(file)]
 
     def mine(self, number: int, rows: Sequence[Row], *more: str, repo: str = "data") -> Outcome:
-        """Run the miner of that number to its end, in a forked process."""
+        """Run the miner of that number to its end, in this process."""
         arguments = [*self.miner_arguments(number, rows, repo), *more]
         return self.run_miner(arguments, self.hub.add_user(self.subnet.miners[number].name))
 
@@ -69,7 +75,7 @@ class Playground:
         return start("neurons/miner.py", arguments, self.environment(token))
 
     def run_miner(self, arguments: Sequence[str], token: str | None) -> Outcome:
-        return run_forked(miner.main, arguments, self.environment(token))
+        return run_here(miner.main, arguments, self.environment(token))
 
     def validator_arguments(self, data_dir: Path, number: int = 0) -> list[str]:
         return [
@@ -93,6 +99,28 @@ class Playground:
         program = [*WARM, server_address(), str(PROJECT_ROOT / "neurons/validator.py"), *arguments]
         return popen(program, environment | {"PYTHONPATH": str(PROJECT_ROOT)})
 
+    @contextmanager
+    def download_held(self, number: int, repo: str = "data") -> Iterator[None]:
+        """Within this context, the hub answers no download of the miner's dataset, so that an epoch with it
+        does not come to its end, however fast this machine is.
+        """
+        released = threading.Event()
+
+        def hold(app: ASGIApp) -> ASGIApp:
+            async def holding(scope: Scope, receive: Receive, send: Send) -> None:
+                while not released.is_set():
+                    await asyncio.sleep(0.02)
+                await app(scope, receive, send)
+
+            return holding
+
+        downloads = f"/{self.subnet.miners[number].name}/{repo}/resolve/"
+        self.hub.faults.add("GET", downloads, hold, times=math.inf)
+        try:
+            yield
+        finally:
+            released.set()
+
     def reader(self) -> str:
         return self.hub.add_user("validator", role="read")
 
@@ -106,6 +134,15 @@ class Playground:
     def next_epoch(self) -> None:
         with closing(self.chain(None)) as chain:
             enter_next_epoch(self.node, self.subnet.netuid, chain.epoch_status().blocks_left)
+
+
+def forked_program(script: str) -> list[str]:
+    """The beginning of a command line that runs a script of this project, or ``flockoff``, in a process that
+    is forked where everything is imported already. Its evaluation workers are forked, too.
+    """
+    ask = PROJECT_ROOT / "tests" / "support" / "ask_to_fork.py"
+    program = ("tests.support.warm_program", server_address(), script)
+    return [sys.executable, "-IS", str(ask), program_address(), *program]
 
 
 def command(script: str, arguments: Sequence[str]) -> list[str]:

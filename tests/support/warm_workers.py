@@ -1,9 +1,11 @@
-"""Evaluation workers that are forked from a process which has imported PyTorch and the rest already.
+"""Evaluation workers, and programs, that are forked from a process which has imported what they need.
 
-Those imports take ten seconds of the processor, and a whole run of the tests needs some forty workers. A
-forked worker is the same program, with the arguments, environment, folder and pipes that it would be started
-with, and is watched and killed by its process id like any other. ``started_workers`` is for tests of what
-depends on how an interpreter starts.
+A worker's imports, of PyTorch and the rest, take ten seconds of the processor, and a whole run of the tests
+needs some forty workers. A forked worker is the same program, with the arguments, environment, folder and
+pipes that it would be started with, and is watched and killed by its process id like any other.
+``started_workers`` is for tests of what depends on how an interpreter starts.
+
+``program_address`` is for what a shell runs, one program after the other: see ``ask_to_fork``.
 """
 
 import contextlib
@@ -12,14 +14,15 @@ import json
 import os
 import random
 import runpy
+import select
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -31,9 +34,13 @@ from flockoff.training.environment import current_environment
 from flockoff.training.process import WorkerProcess
 
 WORKER = "flockoff.training.worker"
+HELD = "tests.support.held_worker"
 POSSIBLE = sys.platform == "linux"  # elsewhere every worker is started
 
-_IMPORTED_ONCE = ("numpy", "psutil", "flockoff.training.session")
+_WORKERS, _PROGRAMS = "workers", "programs"
+_FOLDER = "FLOCKOFF_TESTS_SERVERS"  # the environment variable with the folder of their sockets
+_FOR_WORKERS = ("numpy", "psutil", "flockoff.training.session")
+_FOR_PROGRAMS = ("tests.support.imported_once", "tests.support.warm_program")
 _SCRATCH_VARIABLES = ("TMPDIR", "TEMP", "TMP", "HF_HOME")
 _REQUEST_BYTES = 1 << 17
 _start = WorkerProcess._popen
@@ -44,7 +51,7 @@ def forked_workers(address: Callable[[], str]) -> Iterator[None]:
     """Within this context, workers of this process are forked by the server that listens at ``address()``."""
 
     def fork(given: WorkerProcess, program: list[str], device: str | None, scratch: str) -> Any:
-        if program[0] != WORKER or not POSSIBLE:
+        if program[0] not in (WORKER, HELD) or not POSSIBLE:
             return _start(given, program, device, scratch)
         environment = current_environment(device) | dict.fromkeys(_SCRATCH_VARIABLES, scratch)
         return _ForkedWorker(address(), program, environment, given._log)
@@ -61,58 +68,90 @@ def started_workers() -> Iterator[None]:
 
 
 def server_address() -> str:
-    """Where this process's server listens. The first call starts it; ``close_server`` ends it."""
-    global _server
-    with _starting:
-        if _server is None:
-            _server = _Server()
-        return _server.address
+    """Where this run's server of workers listens."""
+    return _address(_WORKERS)
 
 
-def close_server() -> None:
-    if _server is not None:
-        _server.close()
+def program_address() -> str:
+    """The same for programs of this project."""
+    return _address(_PROGRAMS)
 
 
-def workers_of(process: psutil.Process | None = None) -> list[psutil.Process]:
-    """The evaluation workers that descend from ``process``, by default this one, however they came to be."""
+def workers_of() -> list[psutil.Process]:
+    """This process's evaluation workers, however they came to be, the oldest first."""
     found = []
-    for child in (process or psutil.Process()).children(recursive=True):
+    for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            line = child.cmdline()
-            if WORKER in line or (__name__ in line and (_server is None or child.pid != _server.pid)):
+            if {WORKER, HELD}.intersection(child.cmdline()):
                 found.append(child)
-    return found
+    for worker in list(_forked):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if worker.returncode is None:
+                found.append(psutil.Process(worker.pid))
+    return sorted(found, key=psutil.Process.create_time)
+
+
+@contextlib.contextmanager
+def warm_servers(folder: Path) -> Iterator[None]:
+    """Within this context, which is a whole run's, ``server_address`` and ``program_address`` are served for
+    all processes that test, each by one process, which is started for the first who asks.
+    """
+    home = folder / "home"
+    home.mkdir()
+    paths = os.pathsep.join(sys.path)  # pytest has added this project's folder
+    common = {"HOME": str(home), "PYTHONPATH": paths}
+    scratch = dict.fromkeys(_SCRATCH_VARIABLES, str(folder))
+    programs = {name: value for name, value in os.environ.items() if not name.startswith(("BT_", "HF_"))}
+    os.environ[_FOLDER] = str(folder)
+    servers = [
+        _Server(_address(_WORKERS), _FOR_WORKERS, current_environment("cpu") | scratch | common),
+        _Server(_address(_PROGRAMS), _FOR_PROGRAMS, programs | common),
+    ]
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.close()
+
+
+def _address(name: str) -> str:
+    return str(Path(os.environ[_FOLDER]) / name)
 
 
 class _Server:
-    """The process that forks. It listens before it imports anything, so nobody has to wait for it."""
+    """The process that forks. It is started for the first who connects to ``address``."""
 
-    def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="flockoff-warm-")
-        self.address = str(Path(self._folder) / "socket")
-        settings = dict.fromkeys(_SCRATCH_VARIABLES, self._folder)
-        settings["PYTHONPATH"] = os.pathsep.join(sys.path)  # pytest has added this project's folder
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            listener.bind(self.address)
-            listener.listen()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(listener.fileno())],
-                env=current_environment("cpu") | settings,
-                stdin=subprocess.PIPE,
-                pass_fds=[listener.fileno()],
-            )
-        self.pid = self._process.pid
+    def __init__(self, address: str, modules: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._modules = modules
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(address)
+        self._listener.listen()
+        self._closing, self._close = os.pipe()
+        self._starter = threading.Thread(target=self._start_once_asked, name="warm-server", daemon=True)
+        self._starter.start()
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._close)
+        self._starter.join()
+        os.close(self._closing)
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process.wait()
 
-
-_server: _Server | None = None
-_starting = threading.Lock()
+    def _start_once_asked(self) -> None:
+        with self._listener:
+            listening = self._listener.fileno()
+            ready, _, _ = select.select([listening, self._closing], [], [])
+            if listening in ready:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", __name__, str(listening), *self._modules],
+                    env=dict(self._environment),
+                    stdin=subprocess.PIPE,
+                    pass_fds=[listening],
+                )
 
 
 class _ForkedWorker:
@@ -134,6 +173,7 @@ class _ForkedWorker:
         os.close(theirs_out)
         self.pid = int(self._server.recv(_REQUEST_BYTES))
         self.returncode: int | None = None
+        _forked.add(self)
 
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
@@ -157,9 +197,12 @@ class _ForkedWorker:
                 os.kill(self.pid, number)
 
 
-def _serve(listener: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+_forked: "weakref.WeakSet[_ForkedWorker]" = weakref.WeakSet()
+
+
+def _serve(listener: socket.socket, modules: Sequence[str]) -> tuple[dict[str, Any], list[int]] | None:
     """Fork a process for each request until stdin ends. In such a process, its request and its files."""
-    for module in _IMPORTED_ONCE:
+    for module in modules:
         importlib.import_module(module)
     running: dict[int, tuple[int, socket.socket]] = {}  # by the descriptor that tells of its end
     with selectors.DefaultSelector() as events:
@@ -218,7 +261,7 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest, which then ends this
-    forked = _serve(socket.socket(fileno=int(sys.argv[1])))
+    forked = _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
     if forked is not None:
         _become(*forked)
 
