@@ -3,10 +3,8 @@
 import errno
 import os
 import shutil
-import sys
 import tempfile
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ import pytest
 from flockoff import files
 from flockoff.errors import UsageError
 from flockoff.files import MAX_BYTES, hand_written, remedy_for
-from tests.support.forked import run_forked
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be another user")
@@ -35,18 +32,15 @@ def test_remedy_for_another_users_file_names_what_is_in_the_way(name: str, whose
         for file, mode in (("private/file", 0o644), ("unread", 0o600), ("read", 0o644)):
             (folder / file).touch()
             (folder / file).chmod(mode)
-        done = run_forked(told_as_another, [str(folder / name)], os.environ)
+        os.seteuid(10001)
+        try:
+            said = remedy_for(PermissionError(errno.EACCES, "Permission denied"), str(folder / name))
+        finally:
+            os.seteuid(0)
     finally:
         shutil.rmtree(folder)
     place = folder / whose if whose else folder
-    assert done.said == f"{place} belongs to user 0, and this program runs as user 10001. {remedy}"
-
-
-def told_as_another(arguments: Sequence[str]) -> None:
-    os.seteuid(10001)
-    sys.stdout.write(remedy_for(PermissionError(errno.EACCES, "Permission denied"), arguments[0]))
-    sys.stdout.flush()
-    os.seteuid(0)
+    assert said == f"{place} belongs to user 0, and this program runs as user 10001. {remedy}"
 
 
 def test_hand_written_file_is_read_without_its_mark(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,6 @@ from flockoff.errors import UsageError
 from flockoff.flags import PROJECT_ROOT, default_data_dir
 from flockoff.logs import TRACE
 from flockoff.settings import login_file, miner_settings, read_credentials, validator_settings
-from tests.support.forked import run_forked
 
 MINER = ["--netuid", "1", "--hf_repo_id", "yourusername/my-dataset"]
 
@@ -264,16 +263,13 @@ def test_settings_without_a_home_say_so(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be another user")
-def test_user_without_a_home_folder_is_told_what_to_do() -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
-    done = run_forked(homeless, (), environment)
-    assert done.said == "this user has no home folder; set HOME, or name every folder"
-
-
-def homeless(_arguments: Sequence[str]) -> None:
-    os.setuid(61_234)  # whom no list of users knows, as in a container
+def test_user_without_a_home_folder_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    os.setresuid(61_234, 0, 0)  # whom no list of users knows, as in a container
     try:
-        default_data_dir()
-    except typer.BadParameter as error:
-        sys.stdout.write(error.message)
-        sys.stdout.flush()
+        with pytest.raises(typer.BadParameter) as caught:
+            default_data_dir()
+    finally:
+        os.setresuid(0, 0, 0)
+    assert caught.value.message == "this user has no home folder; set HOME, or name every folder"

@@ -1,10 +1,9 @@
 """What all commands have in common."""
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from flockoff import __version__
 from flockoff.cli import COMMANDS, CommandEntry, Deferred, app, main
 from flockoff.launch import errors_as_json, tell_error
 from flockoff.logs import say_on_stderr
-from tests.support.forked import run_forked
 
 
 def commands(group: TyperGroup, before: str = "") -> Iterator[tuple[str, TyperCommand | TyperGroup]]:
@@ -225,16 +223,23 @@ def test_help_is_there_while_a_stored_file_cannot_be_read(
     assert "is not UTF-8 text" in command(typed.split()[0], "--netuid", "1").stderr
 
 
-def test_completion_has_a_line_for_each_command() -> None:
-    asked = {"_FLOCKOFF_COMPLETE": "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    done = run_forked(whole_program, (), os.environ | asked | {"_TYPER_COMPLETE_ARGS": "flockoff "})
-    offered = {line.partition("\t")[0]: line.partition("\t")[2] for line in done.said.splitlines()}
+def test_completion_has_a_line_for_each_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {
+        "_FLOCKOFF_COMPLETE": "complete_fish",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": "flockoff ",
+        "COLUMNS": "80",
+    }
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["flockoff"])
+    with pytest.raises(SystemExit):
+        main()
+    lines = capsys.readouterr().out.splitlines()
+    offered = {line.partition("\t")[0]: line.partition("\t")[2] for line in lines}
     assert offered == {entry.name: entry.summary for group in COMMANDS.values() for entry in group}
-
-
-def whole_program(_arguments: Sequence[str]) -> None:
-    sys.argv = ["flockoff"]
-    main()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
