@@ -59,6 +59,7 @@ def close(subnet: Subnet, *, immunity: int, spared: int = 0) -> None:
 # --- the price -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_price_rises_by_a_quarter_with_a_registration_and_halves_in_360_blocks(
     subnet: Subnet, wallet_of: Any
 ) -> None:

@@ -141,6 +141,7 @@ def test_first_sight_flood_and_repos_that_fail_hold_up_nobody(arena: Arena) -> N
     assert not any(known(arena).get(str(each)) for each in rotten)
 
 
+@pytest.mark.slow
 def test_first_sight_passes_what_the_hub_stalls_over(arena: Arena) -> None:
     """Three repos of others, committed before, are silent for as long as anybody waits."""
     stalled = [arena.submit(miner, f"stalled-{miner}", rows=as_json(SPARE[:2])) for miner in (1, 2)]
