@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=10, help="of each fault (default: 10)")
     times = parser.parse_args(argv).times
-    logging.getLogger("flockoff").setLevel(logging.CRITICAL + 1)
+    package = logging.getLogger("flockoff")  # it is read for what a fault causes, and shown to nobody
+    package.setLevel(logging.INFO)
+    package.propagate = False
     table = Table("fault", "times", "weights set", "lost", "repeated", "wrongly blamed", box=None)
     clean = True
     with tempfile.TemporaryDirectory() as folder:

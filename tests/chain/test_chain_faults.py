@@ -26,8 +26,7 @@ from flockoff.localnet.subnet import PreparedSubnet
 from flockoff.records import Receipt
 from tests.support.local_subnet import local_subnet
 
-READ_SECONDS = 20.0
-SUBMIT_SECONDS = 20.0
+LONG_SECONDS = 300.0  # for what comes as soon as this machine gets to it
 SHORT_SECONDS = 1.0  # for calls that nothing answers
 STRANGER = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 
@@ -54,7 +53,7 @@ class Bench:
     subnet: PreparedSubnet
 
     def open(
-        self, read_seconds: float = READ_SECONDS, submit_seconds: float = SUBMIT_SECONDS
+        self, read_seconds: float = LONG_SECONDS, submit_seconds: float = LONG_SECONDS
     ) -> SubtensorChain:
         return open_chain(
             endpoint=self.node.endpoint,
@@ -86,8 +85,8 @@ def chain(bench: Bench) -> Iterator[SubtensorChain]:
     one.close()
 
 
-def within(seconds: float, ask: Callable[[], bool]) -> bool:
-    """Whether it becomes true in time; it is not while the node is away."""
+def becomes_true(ask: Callable[[], bool], seconds: float = LONG_SECONDS) -> bool:
+    """Whether it does, in time; it is not true while the node is away."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         try:
@@ -114,26 +113,31 @@ def at_once(check: Callable[[str], None], names: Sequence[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "names"), [("refuse", list(CALLS)), ("stall", list(CALLS)), ("restart", ["snapshot"])]
+    ("fault", "names"),
+    [
+        pytest.param("refuse", list(CALLS), marks=pytest.mark.slow),
+        pytest.param("stall", list(CALLS), marks=pytest.mark.slow),
+        ("restart", ["snapshot", "set_weights"]),
+    ],
 )
 def test_call_node_away_is_transient_in_time_and_works_on_the_same_object_afterwards(
     bench: Bench, fault: str, names: list[str]
 ) -> None:
     chains = {name: bench.open(SHORT_SECONDS, SHORT_SECONDS) for name in names}
     for chain in chains.values():
-        assert within(20, partial(succeeds, CALLS["block"], chain))
+        assert becomes_true(partial(succeeds, CALLS["block"], chain))
 
     def fails(name: str) -> None:
         started = time.monotonic()
         with pytest.raises(ChainTransient, match=bench.node.endpoint):
             CALLS[name](chains[name])
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 60
 
     bench.node.faults.inject(fault, {"seconds": "60"})
     at_once(fails, names)
     bench.node.faults.heal()
     for name, chain in chains.items():
-        assert within(60, partial(succeeds, CALLS[name], chain)), name
+        assert becomes_true(partial(succeeds, CALLS[name], chain)), name
         chain.close()
 
 
@@ -144,7 +148,7 @@ def test_call_connection_dropped_before_it_works_by_a_new_one(bench: Bench) -> N
     bench.node.faults.drop()
 
     for name, chain in chains.items():
-        assert within(20, partial(succeeds, CALLS[name], chain)), name
+        assert becomes_true(partial(succeeds, CALLS[name], chain)), name
         chain.close()
 
 
@@ -179,18 +183,18 @@ def test_calls_through_many_faults_leave_no_thread_and_no_socket_behind(bench: B
         sockets = psutil.Process().net_connections("tcp")
         return threads, sum(bool(one.raddr) and one.raddr.port == port for one in sockets)
 
-    assert within(60, lambda: left() == (0, 0))
+    assert becomes_true(lambda: left() == (0, 0))
     chain = bench.open(read_seconds=0.5)
     for fault in ("refuse", "stall", "restart", "stall", "drop"):
-        within(10, lambda: succeeds(CALLS["block"], chain))
+        becomes_true(lambda: succeeds(CALLS["block"], chain))
         bench.node.faults.inject(fault, {} if fault == "drop" else {"seconds": "60"})
         for _ in range(3):
-            within(0.1, lambda: succeeds(CALLS["snapshot"], chain))
+            becomes_true(lambda: succeeds(CALLS["snapshot"], chain), 0.1)
         bench.node.faults.heal()
-    assert within(60, lambda: succeeds(CALLS["snapshot"], chain))
-    assert within(60, lambda: left() == (1, 1))
+    assert becomes_true(lambda: succeeds(CALLS["snapshot"], chain))
+    assert becomes_true(lambda: left() == (1, 1))
     chain.close()
-    assert within(60, lambda: left() == (0, 0))
+    assert becomes_true(lambda: left() == (0, 0))
 
 
 # --- a block that the node no longer has, and errors that pass ----------------------------------------------
@@ -321,7 +325,7 @@ def test_sending_connection_lost_is_transient_sent_once_and_the_chain_knows(
         sending.send(chain)
 
     bench.node.advance(2)
-    assert within(10, lambda: (sending.mark(chain) != before) == taken)
+    assert becomes_true(lambda: (sending.mark(chain) != before) == taken)
     assert bench.submissions == sent + (1 if taken else 0)  # what is lost on the way is not counted
 
 
@@ -332,8 +336,10 @@ def test_sending_while_the_one_before_waits_in_the_pool_is_refused_unsent(
     chain = bench.open(submit_seconds=SHORT_SECONDS)
     before = sending.mark(chain)
     bench.node.faults.leave_out(blocks=10_000)
-    with pytest.raises(ChainTransient, match="no answer in time"):
-        sending.send(chain)
+    sent = bench.submissions
+    while bench.submissions == sent:  # a busy machine may not even get to sending it in so short a time
+        with pytest.raises(ChainTransient, match="no answer in time"):
+            sending.send(chain)
     sent = bench.submissions
 
     with pytest.raises(ChainTransient, match="is not in a block yet"):
@@ -341,7 +347,7 @@ def test_sending_while_the_one_before_waits_in_the_pool_is_refused_unsent(
 
     assert bench.submissions == sent
     bench.node.faults.heal()
-    assert within(10, lambda: sending.mark(chain) != before)
+    assert becomes_true(lambda: sending.mark(chain) != before)
     chain.close()
 
 
@@ -352,11 +358,11 @@ def test_sending_in_a_block_that_is_rolled_back_is_transient_and_sent_once(
 ) -> None:
     watcher = bench.open()
     before, sent = sending.mark(watcher), bench.submissions
-    bench.node.faults.lag(blocks=100)
+    bench.node.faults.lag(blocks=10_000)
     bench.node.advance()
 
     def roll_back() -> None:
-        if within(10, lambda: sending.mark(watcher) != before):
+        if becomes_true(lambda: sending.mark(watcher) != before):
             bench.node.faults.roll_back(blocks=bench.node.block - target, keep=keep)
 
     target = bench.node.block
@@ -368,7 +374,7 @@ def test_sending_in_a_block_that_is_rolled_back_is_transient_and_sent_once(
 
     bench.node.faults.heal()
     bench.node.advance(2)
-    assert within(10, lambda: (sending.mark(watcher) != before) == keep)
+    assert becomes_true(lambda: (sending.mark(watcher) != before) == keep)
     assert bench.submissions == sent + 1
     watcher.close()
 
@@ -392,7 +398,7 @@ def test_commit_of_what_has_landed_unnoticed_sends_nothing(bench: Bench, chain: 
         chain.commit("landed unnoticed")
     sent = bench.submissions
 
-    assert within(10, lambda: chain.commit("landed unnoticed").block is not None)
+    assert becomes_true(lambda: chain.commit("landed unnoticed").block is not None)
 
     assert bench.submissions == sent
 
@@ -403,7 +409,7 @@ def test_set_weights_of_what_has_landed_unnoticed_sends_nothing(bench: Bench, ch
     bench.node.faults.lose_answer()
     with pytest.raises(ChainTransient):
         chain.set_weights({0: 1.0}, since=since)
-    assert within(10, lambda: last_update(chain) > since)
+    assert becomes_true(lambda: last_update(chain) > since)
     sent = bench.submissions
 
     assert chain.set_weights({0: 1.0}, since=since) == Receipt("", last_update(chain))

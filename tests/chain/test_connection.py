@@ -7,11 +7,11 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from websockets.sync.client import connect
@@ -26,6 +26,8 @@ from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
 from tests.support.free_port import free_port
 from tests.support.local_subnet import UNHURRIED, local_subnet
 from tests.support.web import web_server
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -76,7 +78,10 @@ def test_call_under_way_at_a_stop_is_interrupted_long_before_its_limit(
     assert time.monotonic() - started < 30
 
 
-def test_call_after_a_stop_still_answers_where_the_node_does(double_only: None) -> None:
+def test_call_after_a_stop_still_answers_where_the_node_does(
+    double_only: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flockoff.chain.connection.STOP_SECONDS", 300.0)
     stop = threading.Event()
     stop.set()
     with Node(NodeSettings(port=0, block_seconds=0)) as node:
@@ -91,6 +96,13 @@ NEVER = 300.0  # seconds: what ends only by such a limit has not noticed anythin
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flockoff.chain.connection.LOST_LOOKS", 2)
+
+
+def until_it_answers(call: Callable[[], T]) -> T:
+    """What it answers, however many calls it takes a busy machine to do so in time."""
+    while True:
+        with suppress(ChainTransient):
+            return call()
 
 
 def test_call_after_the_node_came_back_works_again(double_only: None) -> None:
@@ -249,16 +261,17 @@ def test_commit_that_is_not_included_in_time_is_transient_and_may_land_later(
     double_only: None, tmp_path: Path
 ) -> None:
     with one_miner(block_seconds=0, instant=False) as (node, subnet):
-        chain = open_chain(**subnet, submit_seconds=3)
+        chain = open_chain(**subnet, submit_seconds=1)
 
-        with pytest.raises(ChainTransient, match="no answer in time") as caught:
-            chain.commit("slow")
+        while not node.requests["author_submitAndWatchExtrinsic"]:  # a busy machine may not get to sending it
+            with pytest.raises(ChainTransient, match="no answer in time") as caught:
+                chain.commit("slow")
         assert "read the chain before sending it again" in caught.value.remedy
         assert chain.commitment() is None
         node.advance()
         landed = chain.commitment()
         with ticking(node):
-            chain.commit("next")
+            until_it_answers(lambda: chain.commit("next"))
         followed = chain.commitment()
         chain.close()
 

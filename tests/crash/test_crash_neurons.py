@@ -79,7 +79,10 @@ def test_validator_process_killed_in_training_takes_its_worker_along_and_goes_on
         finished_miner(playground, miner)
     playground.next_epoch()
     flags = ("--epochs", "1", "--logging.trace")
-    with playground.start_validator(tmp_path, *flags, forks=False) as process:
+    with (
+        playground.download_held(1),
+        playground.start_validator(tmp_path, *flags, forks=False) as process,
+    ):
         assert process.stdout is not None
         while "training 2/" not in (line := process.stdout.readline()):
             assert line, "the validator ended before it trained"

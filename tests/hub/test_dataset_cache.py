@@ -264,13 +264,13 @@ def test_begin_touches_nothing_that_is_being_written(
     def slowly(namespace: str, commit: str, directory: Path, *, max_bytes: int) -> Path:
         path = download(namespace, commit, directory, max_bytes=max_bytes)
         started.set()
-        assert go_on.wait(30)
+        assert go_on.wait(300)
         return path
 
     shelf.download = slowly  # type: ignore[method-assign]
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(get, cache, 10)
-        assert started.wait(30)
+        assert started.wait(300)
         cache.begin([])
         with pytest.raises(SetupError):
             get(cache, 1)

@@ -86,7 +86,10 @@ def test_validator_terminated_in_mid_epoch_leaves_no_worker_and_goes_on(
     report, port = tmp_path / "report", free_port()
     shown = ("--report", str(report), "--dashboard", str(port))
     flags = ("--epochs", "1", "--logging.trace", *shown)
-    with playground.start_validator(tmp_path, *flags, forks=False) as process:
+    with (
+        playground.download_held(1),
+        playground.start_validator(tmp_path, *flags, forks=False) as process,
+    ):
         assert process.stdout is not None
         while "training 2/" not in (line := process.stdout.readline()):
             assert line, "the validator ended before it trained"

@@ -24,7 +24,7 @@ from flockoff.openers import ledger_path
 from flockoff.records import ModelId, Verdict
 from neurons import miner
 from tests.support.forked import TIMEOUT_SECONDS, Outcome, run_forked
-from tests.support.playground import Playground, run, running_playground, start
+from tests.support.playground import Playground, running_playground, start
 from tests.support.tiny_model import row
 
 EVENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ +\S")
@@ -80,7 +80,7 @@ def seen(playground: Playground) -> Seen:
     mine = [*playground.miner_arguments(0, GOOD, "data"), *more_flags(playground)]
     playground.hub.faults.add("GET", "/api/datasets/miner1/data", answer(400, *hostile_refusal(token)))
     refused = run_forked(miner.main, mine, environment)
-    mined = run("neurons/miner.py", mine, environment)
+    mined = run_forked(miner.main, mine, environment)
     commit_text(playground, 1, HOSTILE)
     file = playground.directory / "hostile-\x1b[2J.jsonl"
     file.write_bytes(hostile_dataset())
@@ -155,13 +155,14 @@ def watched_validator(
     with start("neurons/validator.py", [*arguments, "--epochs", "1"], environment) as process:
         assert process.stdout is not None
         said = ""
-        while "training on" not in said:
-            line = process.stdout.readline()
-            assert line, said
-            said += line
-        children = psutil.Process(process.pid).children(recursive=True)
-        [worker] = [child for child in children if "flockoff.training.worker" in child.cmdline()]
-        worker_environment, command = worker.environ(), " ".join(worker.cmdline())
+        with playground.download_held(2):
+            while "training on" not in said:
+                line = process.stdout.readline()
+                assert line, said
+                said += line
+            children = psutil.Process(process.pid).children(recursive=True)
+            [worker] = [child for child in children if "flockoff.training.worker" in child.cmdline()]
+            worker_environment, command = worker.environ(), " ".join(worker.cmdline())
         rest, _ = process.communicate(timeout=TIMEOUT_SECONDS)
     return Outcome(process.returncode, said + rest), worker_environment, command
 

@@ -1,10 +1,11 @@
 """What can go wrong around a validator within an epoch, and the outcome that the epoch must have anyway."""
 
+import logging
 import sqlite3
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from flockoff.errors import EvaluationFault
 from flockoff.hub import HubClient, Patience
@@ -22,6 +23,7 @@ class Stage:
 
     arena: Arena
     validator: Validator
+    noticed: threading.Event = field(default_factory=threading.Event)  # the log says what the scenario says
 
     @property
     def netuid(self) -> int:
@@ -44,7 +46,8 @@ class Scenario:
     """``begin`` starts the fault: "before" the epoch is run, or "during" its first evaluation.
 
     ``blamed``: the miners whose doing it is. ``spared``: how many cannot be evaluated then.
-    ``says``: what the log must hold of it. ``heal`` undoes what would disturb the next epoch.
+    ``says``: what the log must hold of it. ``end`` ends the fault as soon as the log does, so that it lasts
+    for as long as this machine takes to notice it. ``heal`` undoes what would disturb the next epoch.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Scenario:
     when: str = "before"
     blamed: frozenset[int] = frozenset()
     spared: int = 0
+    end: Callable[[Stage], object] = lambda stage: None
     heal: Callable[[Stage], object] = lambda stage: None
     once: bool = False  # cannot be undone, so nothing follows on its stage
 
@@ -98,7 +102,8 @@ def play(stage: Stage, scenario: Scenario) -> Outcome:
         scenario.begin(stage)
     else:
         arena.on_evaluation = _once(lambda: scenario.begin(stage), arena)
-    weights_set = run_epochs(validator, 1)
+    with _watched(stage, scenario):
+        weights_set = run_epochs(validator, 1)
     arena.hub.switches.heal()
     scenario.heal(stage)
     verdicts = {verdict.hotkey: verdict for verdict in validator.ledger.verdicts(epoch.start_block)}
@@ -126,34 +131,61 @@ def _once(act: Callable[[], object], arena: Arena) -> Callable[[], None]:
     return first
 
 
-def _later(seconds: float, act: Callable[[], object]) -> None:
-    threading.Timer(seconds, act).start()
+@contextmanager
+def _watched(stage: Stage, scenario: Scenario) -> Iterator[None]:
+    """Within this context, the log is read for what ``scenario`` says, and its fault ends then."""
+    stage.noticed.clear()
+
+    class Reader(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if scenario.says in record.getMessage():
+                stage.noticed.set()
+
+    def end() -> None:
+        """Not by the handler: what ends a fault may wait for a thread that is just logging."""
+        stage.noticed.wait()
+        scenario.end(stage)
+
+    reader, package, ender = Reader(), logging.getLogger("flockoff"), threading.Thread(target=end)
+    package.addHandler(reader)
+    ender.start()
+    try:
+        yield
+    finally:
+        stage.noticed.set()  # or nobody would wait for it any more
+        ender.join()
+        package.removeHandler(reader)
 
 
-def _lose_permit_for_a_while(stage: Stage) -> None:
-    uid = stage.validator_uid()
-    stage.arena.node.faults.permit(netuid=stage.netuid, uid=uid)
+def _set_permit(stage: Stage, held: bool) -> None:
+    stage.arena.node.faults.permit(netuid=stage.netuid, uid=stage.validator_uid(), held=held)
     stage.arena.node.advance()
-    _later(1.0, lambda: stage.arena.node.faults.permit(netuid=stage.netuid, uid=uid, held=True))
 
 
 def _roll_back_the_weights(stage: Stage) -> None:
     """As soon as they are in a block, that block and those after it are undone."""
     node = stage.arena.node
-    node.faults.lag(blocks=12)
-    node.advance(12)
+    node.faults.lag(blocks=_FOREVER)
     watcher = stage.arena.chain(None)
     uid = stage.validator_uid()
-    before = watcher.snapshot().neurons[uid].last_update
+    before, start = watcher.snapshot().neurons[uid].last_update, node.block
 
     def watch() -> None:
-        for _ in range(500):
-            if watcher.snapshot().neurons[uid].last_update != before:
-                node.faults.roll_back(blocks=4, keep=False)
+        while watcher.snapshot().neurons[uid].last_update == before:
+            if stage.noticed.wait(0.02):
                 return
-            time.sleep(0.02)
+        node.faults.roll_back(blocks=node.block - start, keep=False)
+        node.faults.lag(blocks=0)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _heal_node(stage: Stage) -> None:
+    stage.arena.node.faults.heal()
+
+
+def _heal_hub(stage: Stage) -> None:
+    stage.arena.hub.switches.heal()
 
 
 def _end_lag(stage: Stage) -> None:
@@ -167,10 +199,11 @@ def _lock_the_ledger(stage: Stage) -> None:
     other.execute("BEGIN IMMEDIATE")
 
     def leave() -> None:
+        stage.noticed.wait()
         other.rollback()
         other.close()
 
-    _later(8.0, leave)
+    threading.Thread(target=leave, daemon=True).start()
 
 
 def _fail_the_worker(stage: Stage) -> None:
@@ -196,6 +229,7 @@ def _node(name: str, **arguments: object) -> Callable[[Stage], object]:
 _DOWNLOADS = "/resolve/"
 _AGAIN = "again in"
 _WEIGHTS = "WEIGHTS NOT SET"
+_FOREVER = 10_000  # seconds or blocks: what lasts until somebody ends it
 
 SCENARIOS = (
     Scenario("hub: 429 with Retry-After", _hub("rate-limit", seconds=1, times=4, path=_DOWNLOADS), _AGAIN),
@@ -204,8 +238,8 @@ SCENARIOS = (
     Scenario("hub: drip too slow", _hub("drip", piece=1, seconds=0.2, times=2, path=_DOWNLOADS), _AGAIN),
     Scenario("hub: body cut off", _hub("cut", after=40, times=5, path=_DOWNLOADS), _AGAIN),
     Scenario("hub: content is not what its hash says", _hub("corrupt", times=5), _AGAIN),
-    Scenario("hub: silence", _hub("silence", seconds=2, times=4), _AGAIN),
-    Scenario("hub: refuses connections", _hub("refuse", seconds=1), _AGAIN),
+    Scenario("hub: silence", _hub("silence", seconds=_FOREVER, times=4), _AGAIN),
+    Scenario("hub: refuses connections", _hub("refuse", seconds=_FOREVER), _AGAIN, end=_heal_hub),
     Scenario("hub: redirects to another host", _hub("redirect", to="http://localhost:9", times=3), _AGAIN),
     Scenario("hub: redirects in a circle", _hub("redirect", times=40), _AGAIN),
     Scenario(
@@ -228,9 +262,14 @@ SCENARIOS = (
         "",
     ),
     Scenario("chain: connections dropped", _node("drop"), "", when="during"),
-    Scenario("chain: refuses connections", _node("refuse", seconds=1.5), _AGAIN, when="during"),
-    Scenario("chain: stalls", _node("stall", seconds=3), _AGAIN, when="during"),
-    Scenario("chain: node restarts", _node("restart", seconds=1), _AGAIN, when="during"),
+    *(
+        Scenario(f"chain: {what}", _node(name, seconds=_FOREVER), _AGAIN, when="during", end=_heal_node)
+        for what, name in (
+            ("refuses connections", "refuse"),
+            ("stalls", "stall"),
+            ("node restarts", "restart"),
+        )
+    ),
     *(
         Scenario(
             f"chain: pool refuses the weights ({error})", _node("reject", error=error, times=2), _WEIGHTS
@@ -252,7 +291,12 @@ SCENARIOS = (
         when="during",
         heal=lambda stage: stage.arena.node.faults.weights_rate_limit(netuid=stage.netuid, blocks=5),
     ),
-    Scenario("chain: validator permit lost for a while", _lose_permit_for_a_while, _WEIGHTS),
+    Scenario(
+        "chain: validator permit lost for a while",
+        lambda stage: _set_permit(stage, held=False),
+        _WEIGHTS,
+        end=lambda stage: _set_permit(stage, held=True),
+    ),
     Scenario(
         "chain: tempo changed in mid-epoch",
         lambda stage: stage.arena.node.faults.tempo(netuid=stage.netuid, blocks=1900),

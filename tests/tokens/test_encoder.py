@@ -294,11 +294,11 @@ def test_load_encoder_template_cannot_reach_python(tmp_path: Path) -> None:
 
 def test_tokens_import_is_light_and_fast() -> None:
     program = (
-        "import sys, time; start = time.perf_counter(); import flockoff.tokens;"
-        "print(time.perf_counter() - start, bool({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
+        "import sys, time; start = time.process_time(); import flockoff.tokens;"
+        "print(time.process_time() - start, bool({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
     )
     seconds, heavy = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300
     ).stdout.split()
     assert heavy == "False"
-    assert float(seconds) < 2  # about 0.2 alone; other tests keep the cores busy
+    assert float(seconds) < 2  # of the processor's; about 0.2

@@ -166,14 +166,17 @@ def test_evaluator_dead_worker_is_replaced_and_the_next_gives_the_same_bits(
     assert evaluate(evaluator, good, 7).loss == first.loss
     with log_file.open("a", encoding="utf-8") as log:
         log.write("the last words\n")
-    seen: list[Progress] = []
+    asked: list[bool] = []
 
-    def kill_once(progress: Progress) -> None:
-        seen.append(progress)
-        if len(seen) == 2:
+    def kill() -> bool:
+        """Asked before the worker gets the request, and again when it has had it for a while."""
+        if len(asked) == 1:
             worker.kill()
+        asked.append(True)
+        return False
 
-    assert evaluate(evaluator, good, 7, kill_once).loss == first.loss
+    worker.suspend()  # or it might have answered by then
+    assert evaluate(evaluator, good, 7, should_stop=kill).loss == first.loss
     (other,) = workers_of()
     assert other != worker
     assert "signal 9); last log line: the last words." in caplog.text

@@ -46,7 +46,7 @@ def test_pool_whoever_came_first_is_first_served() -> None:
         time.sleep(0.01)
     one.give_back(held)
     for thread in waiting:
-        thread.join(20)
+        thread.join(300)
     assert order == [1, 2, 3]
 
 

@@ -37,7 +37,7 @@ def started(module: str) -> WorkerProcess:
 def test_process_has_a_folder_of_its_own_that_goes_with_it(modules: None) -> None:
     with closing(started("echo_worker")) as worker:
         worker.send("hello")
-        assert worker.receive(30) == "hello\n"
+        assert worker.receive(300) == "hello\n"
         environment = psutil.Process(worker.pid).environ()
         scratch = Path(environment["TMPDIR"])
         assert scratch.is_dir() and environment["HF_HOME"] == str(scratch)
@@ -50,7 +50,7 @@ def test_process_has_a_folder_of_its_own_that_goes_with_it(modules: None) -> Non
 def test_process_that_is_frozen_is_closed_all_the_same(modules: None) -> None:
     worker = started("echo_worker")
     worker.send("hello")
-    assert worker.receive(30) == "hello\n"
+    assert worker.receive(300) == "hello\n"
     os.kill(worker.pid, signal.SIGSTOP)
     began = time.monotonic()
     worker.close()
@@ -60,9 +60,9 @@ def test_process_that_is_frozen_is_closed_all_the_same(modules: None) -> None:
 
 def test_process_that_dies_within_a_line_is_reported_and_the_half_is_not_believed(modules: None) -> None:
     with closing(started("half_worker")) as worker:
-        assert worker.receive(30) == "one\n"
+        assert worker.receive(300) == "one\n"
         with pytest.raises(WorkerFault, match="exit status 3") as caught:
-            worker.receive(30)
+            worker.receive(300)
     assert caught.value.cause == "died"
 
 

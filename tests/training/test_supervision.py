@@ -1,13 +1,14 @@
 """Workers that die, hang, take too much memory or too long, and how the evaluator handles them."""
 
 import os
-import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -16,9 +17,10 @@ from flockoff.metrics import Metrics
 from flockoff.records import Measurement, Progress
 from flockoff.training.device import device_fault
 from flockoff.training.evaluator import WorkerEvaluator
-from flockoff.training.limits import WorkerLimits
+from flockoff.training.limits import Watch, WorkerLimits
+from flockoff.training.pool import WorkerPlan
 from tests.support.tiny_model import row, rules, write_dataset
-from tests.support.warm_workers import workers_of
+from tests.support.warm_workers import HELD, workers_of
 
 pytestmark = pytest.mark.slow
 
@@ -29,20 +31,26 @@ METRICS = Metrics()
 OnProgress = Callable[[Progress], None]
 
 
-def limited(limits: WorkerLimits, model_dir: Path, evaluation_file: Path) -> WorkerEvaluator:
+def limited(limits: WorkerLimits, model_dir: Path, evaluation_file: Path, hold: Path) -> WorkerEvaluator:
+    """Its workers freeze in training while the file ``hold`` is there."""
     return WorkerEvaluator(
         rules(evaluation_file),
         model_dir=model_dir,
         evaluation_file=evaluation_file,
-        device="cpu",
+        workers=[WorkerPlan("cpu", module=HELD, arguments=(str(hold),))],
         limits=limits,
         metrics=METRICS,
     )
 
 
 @pytest.fixture(scope="module")
-def evaluator(model_dir: Path, evaluation_file: Path) -> Iterator[WorkerEvaluator]:
-    with closing(limited(WorkerLimits(frozen=8), model_dir, evaluation_file)) as one:
+def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hold") / "hold"
+
+
+@pytest.fixture(scope="module")
+def evaluator(model_dir: Path, evaluation_file: Path, hold: Path) -> Iterator[WorkerEvaluator]:
+    with closing(limited(WorkerLimits(), model_dir, evaluation_file, hold)) as one:
         yield one
     assert not workers_of()
 
@@ -82,12 +90,31 @@ class When:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_supervision_frozen_worker_is_replaced_and_nothing_is_lost(
-    evaluator: WorkerEvaluator, undisturbed: Measurement, tmp_path: Path
+    evaluator: WorkerEvaluator,
+    undisturbed: Measurement,
+    hold: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = replaced("hung")
     (frozen,) = workers_of()
+    listened = Watch.listened
 
-    disturbed = measure(evaluator, tmp_path, When("training", lambda: frozen.send_signal(signal.SIGSTOP)))
+    def is_frozen() -> bool:
+        return bool(frozen.is_running() and frozen.status() == psutil.STATUS_STOPPED)
+
+    def listened_long(watch: Watch, seconds: float) -> None:
+        """A second with the frozen worker counts for a minute; no other worker is hurried."""
+        listened(watch, 60 * seconds if is_frozen() else seconds)
+
+    def let_the_next_one_go_on() -> None:
+        while not is_frozen():
+            time.sleep(0.01)
+        hold.unlink()
+
+    monkeypatch.setattr(Watch, "listened", listened_long)
+    hold.touch()
+    disturbed = measure(evaluator, tmp_path, When("training", let_the_next_one_go_on))
 
     assert replace(disturbed, seconds=0) == replace(undisturbed, seconds=0)
     assert replaced("hung") == before + 1
@@ -130,9 +157,9 @@ def test_supervision_dataset_on_which_three_workers_die_is_a_fault(
 
 
 def test_supervision_too_slow_is_told_apart_and_not_tried_again(
-    model_dir: Path, evaluation_file: Path, tmp_path: Path
+    model_dir: Path, evaluation_file: Path, hold: Path, tmp_path: Path
 ) -> None:
-    evaluator = limited(WorkerLimits(dataset=0.01), model_dir, evaluation_file)
+    evaluator = limited(WorkerLimits(dataset=1e-9), model_dir, evaluation_file, hold)
     seen: list[Progress] = []
 
     with pytest.raises(EvaluationTooSlow, match=r"stopped after \d+ s.*max_seconds_per_miner"):

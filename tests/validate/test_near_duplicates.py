@@ -56,7 +56,7 @@ class Late:
 
     def get(self, namespace: str, commit: str, *, max_bytes: int, needed: bool = True) -> Path:
         if namespace == self._repo:
-            assert self.begun.wait(60)
+            assert self.begun.wait(300)
         return self._datasets.get(namespace, commit, max_bytes=max_bytes, needed=needed)
 
 
