@@ -70,10 +70,10 @@ def test_commitment_quota_is_3100_bytes_at_first(subnet: Subnet) -> None:
 def test_commitment_within_the_cooldown_is_refused_by_the_pool(
     subnet_of: Callable[[NodeSettings], Subnet],
 ) -> None:
-    subnet = subnet_of(replace(FAST, commitment_cooldown=100))
+    subnet = subnet_of(replace(FAST, commitment_cooldown=1000))
     block = block_of(must(commit(subnet, b"one")))
 
     assert error_of(commit(subnet, b"two")) == "RateLimitExceeded"
 
-    subnet.node.advance(block + 99 - subnet.node.block)
+    subnet.node.advance(block + 999 - subnet.node.block)
     must(commit(subnet, b"two"))
