@@ -81,7 +81,7 @@ def test_validator_that_an_error_ends_sends_an_alert_and_keeps_its_address(
 def test_validator_terminated_in_mid_epoch_leaves_no_worker_and_goes_on(
     playground: Playground, tmp_path: Path
 ) -> None:
-    submit_all(playground, [GOOD * 20, NOISE * 20])
+    submit_all(playground, [GOOD * 2, NOISE * 2])
     playground.next_epoch()
     report, port = tmp_path / "report", free_port()
     shown = ("--report", str(report), "--dashboard", str(port))
