@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from flockoff.flags import PROJECT_ROOT
+from tests.support.certificates import share_certificates
 from tests.support.examples import QUICK, WHOLE
 from tests.support.warm_workers import forked_workers, server_address, warm_servers
 
@@ -47,6 +48,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 # files, each of them would compile those libraries again, which takes several times as long as all the rest.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+share_certificates()
 
 # A busy machine is no failure: tests have pytest-timeout's limit, not one for each example.
 hypothesis.settings.register_profile("whole", deadline=None, max_examples=WHOLE)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,6 +80,12 @@ def _run(role: Callable[[Job], None], job: Job, started: Callable[[int], None]) 
     return Run(status, steps_in(job.journal), notes_in(job.journal, "evaluated"), said, seconds)
 
 
+@cache
+def evaluation_answers() -> EvaluationAnswers:
+    """Made once, by the process that forks the roles."""
+    return EvaluationAnswers(EVALUATION_ROWS)
+
+
 def _output(job: Job) -> Path:
     return job.journal.with_suffix(".log")
 
@@ -91,7 +98,7 @@ def _mine(job: Job) -> None:
         _replace(stack, openers, "open_hub", _watching("hub", openers.open_hub, steps))
         _replace(stack, openers, "open_subnet", _watching("chain", openers.open_subnet, steps))
         _replace(stack, openers, "open_encoder", lambda *_: CharacterEncoder(context_length=200))
-        _replace(stack, openers, "answers_here", lambda *_: EvaluationAnswers(EVALUATION_ROWS))
+        _replace(stack, openers, "answers_here", lambda *_: evaluation_answers())
         status = miner.main(job.argv)
     sys.exit(status)
 
@@ -115,7 +122,7 @@ def _validate(job: Job) -> None:
         )
         _replace(stack, assemble, "model_directory", lambda *_: Path())
         _replace(stack, assemble, "load_encoder", lambda *_: CharacterEncoder(context_length=200))
-        _replace(stack, assemble, "open_answers", lambda *_: EvaluationAnswers(EVALUATION_ROWS))
+        _replace(stack, assemble, "open_answers", lambda *_: evaluation_answers())
         status = validator.main(job.argv)
     sys.exit(status)
 

@@ -1,8 +1,9 @@
-"""What a process that forks programs has ready for them: imports, and a table that takes half a second."""
+"""What a process that forks programs has ready for them: imports, certificates, answers to search for."""
 
 from importlib import import_module
 
-from flockoff.dataset.letters import spelled
+from tests.support.certificates import share_certificates
+from tests.support.crash_roles import evaluation_answers
 
 for _module in (
     "bittensor",
@@ -15,8 +16,8 @@ for _module in (
     "numpy.ma",
     "pydantic.type_adapter",
     "pytest",
-    "tests.support.crash_roles",
     "tests.support.forked",
 ):
     import_module(_module)
-spelled(["a"])
+share_certificates()
+evaluation_answers()
