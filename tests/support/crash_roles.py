@@ -4,6 +4,7 @@ Between the neurons and their adapters stand proxies that number every call; the
 stand-in. Everything else is the product as it is.
 """
 
+import math
 import os
 import signal
 import sys
@@ -43,7 +44,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Run:
-    """How a run ended: ``status`` is negative for a signal."""
+    """How a run ended: ``status`` is negative for a signal. ``seconds``: from the signal that it sent itself
+    to its end, nan where it sent none.
+    """
 
     status: int
     steps: list[str]
@@ -62,12 +65,11 @@ def run_validator(job: Job, started: Callable[[int], None] = lambda _: None) -> 
 
 def _run(role: Callable[[Job], None], job: Job, started: Callable[[int], None]) -> Run:
     """Run ``role`` to its end, whatever that is. ``started`` is told its process id."""
-    begun = time.monotonic()
     process = start_forked(role, job)
     assert process.pid is not None
     started(process.pid)
     process.join(TIMEOUT_SECONDS)
-    seconds = time.monotonic() - begun
+    ended = time.monotonic()
     late = process.exitcode is None
     if late:
         process.kill()
@@ -77,7 +79,14 @@ def _run(role: Callable[[Job], None], job: Job, started: Callable[[int], None]) 
     assert process.exitcode is not None
     status = process.exitcode
     process.close()
-    return Run(status, steps_in(job.journal), notes_in(job.journal, "evaluated"), said, seconds)
+    asked = [float(seconds) for seconds in notes_in(job.journal, "asked")]
+    return Run(
+        status,
+        steps_in(job.journal),
+        notes_in(job.journal, "evaluated"),
+        said,
+        ended - asked[-1] if asked else math.nan,
+    )
 
 
 @cache
@@ -153,4 +162,10 @@ class _WatchedLedger:
 def _prepared(job: Job) -> Iterator[Steps]:
     redirect_output(_output(job))
     os.environ.update(job.environment)
-    yield Steps(job.journal, job.fatal, lambda: os.kill(os.getpid(), job.number))
+
+    def act() -> None:
+        steps.note(f"asked {time.monotonic()}")  # the clock of all processes
+        os.kill(os.getpid(), job.number)
+
+    steps = Steps(job.journal, job.fatal, act)
+    yield steps
