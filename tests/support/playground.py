@@ -26,7 +26,7 @@ from tests.support.forked import TIMEOUT_SECONDS, Outcome, run_forked
 from tests.support.local_subnet import UNHURRIED, enter_next_epoch, local_subnet
 from tests.support.tiny_model import row, write_dataset, write_tiny_model
 from tests.support.typed import run_here
-from tests.support.warm_workers import program_address, server_address
+from tests.support.warm_workers import POSSIBLE, program_address, server_address
 
 WARM = (sys.executable, "-m", "tests.support.warm_program")
 
@@ -140,6 +140,8 @@ def forked_program(script: str) -> list[str]:
     """The beginning of a command line that runs a script of this project, or ``flockoff``, in a process that
     is forked where everything is imported already. Its evaluation workers are forked, too.
     """
+    if not POSSIBLE:
+        return ["env", f"PYTHONPATH={PROJECT_ROOT}", *WARM, server_address(), script]
     ask = PROJECT_ROOT / "tests" / "support" / "ask_to_fork.py"
     program = ("tests.support.warm_program", server_address(), script)
     return [sys.executable, "-IS", str(ask), program_address(), *program]
