@@ -40,7 +40,7 @@ POSSIBLE = sys.platform == "linux"  # elsewhere every worker is started
 _WORKERS, _PROGRAMS = "workers", "programs"
 _FOLDER = "FLOCKOFF_TESTS_SERVERS"  # the environment variable with the folder of their sockets
 _FOR_WORKERS = ("numpy", "psutil", "flockoff.training.session")
-_FOR_PROGRAMS = ("tests.support.imported_once", "tests.support.warm_program")
+_FOR_PROGRAMS = ("tests.support.imported_once",)
 _SCRATCH_VARIABLES = ("TMPDIR", "TEMP", "TMP", "HF_HOME")
 _REQUEST_BYTES = 1 << 17
 _start = WorkerProcess._popen
