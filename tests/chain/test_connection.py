@@ -1,7 +1,6 @@
 """A node that is away, silent, slow or restarted, on node doubles and bare sockets."""
 
 import json
-import math
 import socket
 import struct
 import threading
@@ -105,7 +104,10 @@ def until_it_answers(call: Callable[[], T]) -> T:
             return call()
 
 
-def test_call_after_the_node_came_back_works_again(double_only: None) -> None:
+def test_call_after_the_node_came_back_works_again(
+    double_only: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flockoff.chain.connection.LOST_LOOKS", 8)
     port = free_port()
     chain = reader(f"ws://127.0.0.1:{port}", read_seconds=NEVER)
     with Node(NodeSettings(port=port, block_seconds=0)):
@@ -119,22 +121,25 @@ def test_call_after_the_node_came_back_works_again(double_only: None) -> None:
 
 
 @contextmanager
-def relayed(node: Node, end: Callable[[ServerConnection], object], requests: float) -> Iterator[str]:
+def relayed(
+    node: Node, end: Callable[[ServerConnection], object], ends_at: Callable[[int, Any], bool]
+) -> Iterator[str]:
     """The endpoint of a proxy before ``node``, which passes on no subscription's updates.
 
-    In place of the answer that follows ``requests`` others it ends the connection, and accepts no new one.
+    It ends the connection in place of the answer to the numbered request that ``ends_at`` accepts, and then
+    accepts no other.
     """
 
     def relay(client: ServerConnection) -> None:
         with connect(node.endpoint, max_size=None) as behind:
             for number, request in enumerate(client):
-                if number >= requests:
-                    server.socket.close()
-                    end(client)
-                    return
                 behind.send(request)
                 while "id" not in json.loads(answer := behind.recv()):
                     pass
+                if ends_at(number, request):
+                    server.socket.close()
+                    end(client)
+                    return
                 client.send(answer)
 
     with serve(relay, "127.0.0.1", 0, max_size=None) as server:
@@ -170,11 +175,30 @@ def test_call_connection_ended_in_the_middle_of_it_is_transient_long_before_its_
     started = time.monotonic()
     with (
         Node(NodeSettings(port=0, block_seconds=0)) as node,
-        relayed(node, WAYS_TO_END[how], requests) as endpoint,
+        relayed(node, WAYS_TO_END[how], lambda number, _: number >= requests) as endpoint,
         closing(reader(endpoint, read_seconds=NEVER)) as chain,
         pytest.raises(ChainTransient, match=endpoint),
     ):
         chain.block()
+    assert time.monotonic() - started < NEVER / 2
+
+
+def test_commit_connection_closed_in_place_of_the_answer_is_transient_and_has_landed(
+    double_only: None, quick_looks: None
+) -> None:
+    started = time.monotonic()
+    with (
+        one_miner() as (node, subnet),
+        relayed(node, ServerConnection.close, lambda _, asked: "submitAndWatch" in asked) as endpoint,
+        closing(open_chain(**{**subnet, "endpoint": endpoint}, submit_seconds=NEVER)) as chain,
+    ):
+        with pytest.raises(ChainTransient) as caught:
+            chain.commit("once")
+        assert "read the chain before sending it again" in caught.value.remedy
+        with closing(open_chain(**subnet)) as direct:
+            direct.wait_for_block(node.block + 1, timeout=NEVER)
+            shown = direct.commitment()
+    assert shown is not None and shown.text == "once"
     assert time.monotonic() - started < NEVER / 2
 
 
@@ -223,7 +247,7 @@ def test_wait_for_block_silent_subscription_is_no_loss_while_the_node_answers(
     monkeypatch.setattr("flockoff.chain.subtensor.SUBSCRIPTION_SECONDS", 0.1)
     with (
         Node(NodeSettings(port=0, block_seconds=0)) as node,
-        relayed(node, ServerConnection.close, math.inf) as endpoint,
+        relayed(node, ServerConnection.close, lambda *_: False) as endpoint,
         closing(reader(endpoint, read_seconds=NEVER)) as chain,
         once_subscribed(node, lambda: node.advance(3)),
     ):
