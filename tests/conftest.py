@@ -51,9 +51,14 @@ sys.dont_write_bytecode = False
 
 share_certificates()
 
-# A busy machine is no failure: tests have pytest-timeout's limit, not one for each example.
-hypothesis.settings.register_profile("whole", deadline=None, max_examples=WHOLE)
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=QUICK)
+# A busy machine is no failure: tests have pytest-timeout's limit, not one for each example or for drawing it.
+for _name, _examples in (("whole", WHOLE), ("quick", QUICK)):
+    hypothesis.settings.register_profile(
+        _name,
+        deadline=None,
+        max_examples=_examples,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
 
 
 _SLOW_AS_A_WHOLE = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow\b", re.MULTILINE)

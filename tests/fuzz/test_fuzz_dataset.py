@@ -11,7 +11,10 @@ from tests.support.dataset_fuzz import LIMITS, examine, file_of, rows_by_the_boo
 from tests.support.dataset_texts import files, line_of, row_of, rows
 from tests.support.examples import examples
 
-SOME = settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+SOME = settings(
+    max_examples=examples(60),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 GOOD = line_of()
 BOM = b"\xef\xbb\xbf"
 

@@ -154,7 +154,10 @@ def make_download(hub: HubServer, tmp_path: Path) -> Callable[[str, str], None]:
     return download
 
 
-@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(100),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(namespace=st.text(max_size=60), commit=st.text(max_size=45))
 @example("../..", "a" * 40)
 @example("a/b", "main")
