@@ -124,9 +124,9 @@ def _telling_letters() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 def _kinds() -> Kinds:
     """By code point."""
     kinds = np.zeros(_CODE_POINTS, dtype=np.uint8)
-    for code, each in enumerate(map(chr, range(_LAST_LETTER))):
-        if each.isalnum():
-            kinds[code] = _ALNUM if each.isdecimal() else _ALNUM | _LETTER
+    every = np.arange(_LAST_LETTER, dtype=np.uint32).view("U1")
+    kinds[:_LAST_LETTER][np.strings.isalnum(every)] = _ALNUM
+    kinds[:_LAST_LETTER][np.strings.isalnum(every) & ~np.strings.isdecimal(every)] |= _LETTER
     kinds[[*map(ord, _SIGNS)]] |= _SIGN
     kinds[[*map(ord, _JOINS)]] |= _JOIN
     kinds[ord("A") : ord("Z") + 1] |= _CAPITAL
