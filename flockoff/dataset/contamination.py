@@ -24,7 +24,8 @@ by their words' folds too (``pairs.py``). A row contains an answer when it has, 
 ``Contamination.folded_share`` of that answer's pairs, and no fewer than ``MIN_FOLDED``.
 
 **Markup.** A turn that is full of tags, entities, commands or signs within words, or of words written as one,
-is looked at a second time without them (``markup.py``).
+is looked at a second time without them (``markup.py``). So is a text of whose words half begin, or end, with
+the same letter, without that letter, and so on (``letters.py``): something was put around every word.
 
 **Pieces** are less than it takes of one or several answers.
 
@@ -54,7 +55,7 @@ from numpy.typing import NDArray
 
 from flockoff.competition import Contamination
 from flockoff.dataset.filters import Filter
-from flockoff.dataset.letters import Places, Spelled, spelled
+from flockoff.dataset.letters import Places, Spelled, spelled, without_frames
 from flockoff.dataset.markup import without_markup
 from flockoff.dataset.pairs import (
     REACH,
@@ -276,9 +277,15 @@ class AnswerSearch:
                 texts.append(text)
         self._waiting, self._characters = [], 0
         spelling = spelled(texts)
-        words = content_words(spelling)
-        self._look_for_pairs(lines, spelling, words)
-        self._look_for_runs(lines, spelling, words.sums)
+        self._look(lines, spelling)
+        plain_words, framed = without_frames(spelling)
+        if len(framed):
+            self._look([lines[place] for place in framed.tolist()], plain_words)
+
+    def _look(self, lines: Sequence[int], texts: Spelled) -> None:
+        words = content_words(texts)
+        self._look_for_pairs(lines, texts, words)
+        self._look_for_runs(lines, texts, words.sums)
 
     def _look_for_runs(self, lines: Sequence[int], texts: Spelled, sums: tuple[Numbers, Numbers]) -> None:
         places, runs = self._answers.runs.find(_runs(sums))

@@ -23,6 +23,9 @@ Codes = NDArray[np.uint32]
 Places = NDArray[np.intp]
 
 _MOST = 4  # characters per code point; a ligature of a whole phrase is cut
+_FRAME = 4  # letters that may be added at each end of every word
+_FRAMED_WORDS = 10  # a text has at least, before it can have been framed
+_REST = 2  # letters of a word that are left at least
 _CODE_POINTS = 0x110000
 _IDEOGRAPHS = (range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0x20000, 0x2F800), range(0x2FA20, 0x32400))
 _SELECTORS = range(0xE0000, 0xE01F0)  # invisible: tags and variants of the character before
@@ -113,6 +116,37 @@ def _word_starts(table: _Table, codes: NDArray[np.uint8] | Codes, kept: Places, 
         starts[1:] |= (alone[1:] | alone[:-1]) & is_next
     starts[ends[ends < len(kept)]] = True
     return np.flatnonzero(starts)
+
+
+def without_frames(texts: Spelled) -> tuple[Spelled, Places]:
+    """Texts of which half of the words begin, or end, with the same letter, without that letter, and so on up
+    to ``_FRAME`` of them; and which of ``texts`` these are. No natural text is like that.
+    """
+    count = len(texts.ends)
+    begin, end = texts.words.copy(), np.append(texts.words[1:], len(texts.letters))
+    words = np.diff(np.searchsorted(texts.words, texts.ends), prepend=0)
+    of_text = np.repeat(np.arange(count), words)
+    framed = np.zeros(count, dtype=np.bool_)
+    for _ in range(_FRAME if len(begin) else 0):
+        before = end - begin
+        for edge, at, step in ((begin, 0, 1), (end, -1, -1)):
+            bits = (texts.letters[edge + at] & np.uint32(63)).astype(np.intp)
+            tally = np.bincount(of_text * 64 + bits, minlength=count * 64).reshape(count, 64)
+            common = (2 * tally.max(axis=1, initial=0) >= words) & (words >= _FRAMED_WORDS)
+            cut = common[of_text] & (bits == tally.argmax(axis=1)[of_text]) & (end - begin > _REST)
+            edge[cut] += step
+        changed = end - begin < before
+        if not changed.any():
+            break
+        framed[of_text[changed]] = True
+    which = np.flatnonzero(framed)
+    steps = np.zeros(len(texts.letters) + 1, dtype=np.intp)
+    inside = framed[of_text]
+    np.add.at(steps, begin[inside], 1)
+    np.add.at(steps, end[inside], -1)
+    kept = np.cumsum(steps[:-1]) > 0
+    done = np.cumsum(kept, dtype=np.intp)
+    return Spelled(texts.letters[kept], done[texts.ends[which] - 1], done[begin[inside]] - 1), which
 
 
 @cache

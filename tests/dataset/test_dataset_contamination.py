@@ -26,7 +26,7 @@ from tests.support.contamination_cases import (
     samples,
 )
 from tests.support.dataset_texts import CONTENT, EXAMPLES, row_of
-from tests.support.encoded_answers import SPELLED
+from tests.support.encoded_answers import ENCODED, SPELLED
 
 ANSWER = "The tide turns twice a day, because the Earth rotates under the Moon's pull."
 OTHER = "Bread rises when yeast eats sugar and breathes out gas that the dough holds."
@@ -339,12 +339,14 @@ MISSPELT = {
     "every vowel an e": 0.8,
     "as it sounds": 0.9,
     "letters sorted within words": 0.8,
+    "a letter before and after every word": 0.9,
+    "pig latin": 0.75,
 }
 
 
 @pytest.mark.parametrize("kind", MISSPELT)
 def test_answer_search_an_edit_in_every_word_hides_nothing(kind: str) -> None:
-    shares = _share_found(whole_set(), positives({kind: SPELLED[kind]}, each=12))
+    shares = _share_found(whole_set(), positives({kind: (SPELLED | ENCODED)[kind]}, each=12))
     assert shares[kind] >= MISSPELT[kind]
 
 

@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flockoff.dataset.letters import spelled as spell
+from flockoff.dataset.letters import without_frames
 from tests.support.dataset_texts import EXAMPLES
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -116,3 +117,23 @@ def test_letters_of_a_text_decomposed_are_the_same(text: str) -> None:
 @given(TEXTS, st.sampled_from(" \n\u200b\u0301-,"))
 def test_letters_of_a_text_with_gaps_are_the_same(text: str, gap: str) -> None:
     assert letters(gap.join(text)) == letters(text)
+
+
+def test_letters_without_frames_are_those_of_the_words() -> None:
+    plain = "The quick brown fox jumps over the lazy dog every single morning before breakfast"
+    framed = " ".join(f"kr{word}t" for word in plain.split())
+    found, which = without_frames(spell([plain, framed, "tt tt", "", framed]))
+    assert which.tolist() == [1, 4]
+    assert found.letters.tolist() == 2 * letters(plain)
+    once = spell([plain])
+    assert found.ends.tolist() == [len(once.letters), 2 * len(once.letters)]
+    assert found.words.tolist() == [*once.words, *(once.words + len(once.letters))]
+
+
+@EXAMPLES
+@given(st.lists(TEXTS, max_size=5))
+def test_letters_without_frames_are_some_of_the_letters(texts: list[str]) -> None:
+    spelling = spell(texts)
+    found, which = without_frames(spelling)
+    assert len(found.ends) == len(which) and len(found.letters) <= len(spelling.letters)
+    assert found.ends.tolist()[-1:] == [len(found.letters)][: len(which)]
