@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     package = logging.getLogger("flockoff")  # it is read for what a fault causes, and shown to nobody
     package.setLevel(logging.INFO)
     package.propagate = False
+    package.addHandler(logging.NullHandler())
     table = Table("fault", "times", "weights set", "lost", "repeated", "wrongly blamed", box=None)
     clean = True
     with tempfile.TemporaryDirectory() as folder:
