@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ from flockoff.demo.sealed import datasets_with_paraphrases, evaluation_folder, s
 from flockoff.demo.show import show_result
 from flockoff.demo.stage import Stage, Step
 from flockoff.errors import Interrupted, LocalnetError
+from flockoff.launch import INTERRUPTED
 from flockoff.ledger import Ledger
 from flockoff.localnet.network import (
     LocalMiner,
@@ -45,6 +47,8 @@ _BLOCK_SECONDS = 0.25
 _TEMPO = 3600  # blocks: 15 minutes, enough for slow machines; nobody waits for an epoch's end
 _WEIGHTS_RATE_LIMIT = 1  # blocks
 _LAST_LINES = 12  # of a failed program's log
+_INTERRUPTED = frozenset({-signal.SIGINT, INTERRUPTED})  # exit statuses
+_NOTICE_SECONDS = 10.0
 _NEWS = frozenset({"base_loss", "verdict"})  # events
 _READY = "waiting"
 
@@ -168,13 +172,15 @@ class _Validator:
         self._step, self._news_only = step, news_only
 
     def wait_until_ready(self) -> None:
-        """Until it has measured the base model and waits for the next epoch. If it ends instead, as
-        ``wait_until_ended``.
+        """Until it has measured the base model and waits for the next epoch.
+
+        Raises LocalnetError if it fails instead, and Interrupted.
         """
         either: tuple[Future[Any], ...] = (self._ready, self._ended)
         wait(either, return_when=FIRST_COMPLETED)
         if self._ended.done():
             self.wait_until_ended()
+            raise Interrupted  # before its epoch it ends well only where it was asked to stop
 
     def wait_until_ended(self) -> None:
         """Raises LocalnetError if it failed, and Interrupted."""
@@ -215,9 +221,10 @@ def _validating(
 def _require_success(program: Program, status: int, stop: threading.Event) -> None:
     """Raise LocalnetError, having logged the end of its log, if the program failed.
 
-    Raises Interrupted if it was asked to stop, as all programs of a terminal are at Ctrl-C.
+    Raises Interrupted if it was asked to stop, as all programs of a terminal are at Ctrl-C. That may end one
+    before this process has noticed the Ctrl-C itself.
     """
-    if status != 0 and stop.is_set():
+    if stop.is_set() or (status in _INTERRUPTED and stop.wait(_NOTICE_SECONDS)):
         raise Interrupted
     if status != 0:
         for line in program.last_lines(_LAST_LINES):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flockoff.demo.play import _Validator
+from flockoff.demo import play
+from flockoff.demo.play import _require_success, _Validator
 from flockoff.demo.stage import Step
-from flockoff.errors import LocalnetError
+from flockoff.errors import Interrupted, LocalnetError
 from flockoff.localnet.processes import Program
 
 NEURON = """
@@ -46,3 +47,24 @@ def test_demo_tells_the_validators_news_once_and_knows_when_it_waits(tmp_path: P
     assert told == ["Measured, for a start.", "Well done, uid 1."]
     assert step.detail == "ValueError: out of ideas"
     assert program.last_lines(1) == ["ValueError: out of ideas"]
+
+
+def test_demo_program_that_ctrl_c_ended_first_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at Ctrl-C on a busy machine: a program that is just starting dies of it before the demo notices."""
+    (tmp_path / "neuron.py").write_text(
+        "import os, signal; signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGINT)"
+    )
+    stop = threading.Event()
+    with Program([str(tmp_path / "neuron.py")], tmp_path / "log", {}) as program:
+        status = program.follow(lambda _: None, stop)
+    noticed = threading.Timer(0.05, stop.set)
+    noticed.start()
+    with pytest.raises(Interrupted):
+        _require_success(program, status, stop)
+    noticed.join()
+
+    monkeypatch.setattr(play, "_NOTICE_SECONDS", 0.0)
+    with pytest.raises(LocalnetError, match="exit status -2"):  # by somebody else's signal
+        _require_success(program, status, threading.Event())
