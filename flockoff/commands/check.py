@@ -177,10 +177,9 @@ def _show_mistakes(dataset: Path, form: FormatCheck, *, as_json: bool) -> None:
         screen.print(outside(str(mistake)), soft_wrap=True)
     if len(form.mistakes) > _LINES_SHOWN:
         screen.print(f"… and {len(form.mistakes) - _LINES_SHOWN:,} more kinds")
-    bad = len(form.problems)
     screen.print(
         outside(
-            f"{dataset} is not valid: {counted(bad, 'problem')} in {counted(form.rows, 'row')}. "
+            f"{dataset} is not valid: {form.count}. "
             "The README has the format; tokens and contamination are checked once the format is right."
         ),
         soft_wrap=True,

@@ -168,8 +168,12 @@ def _dataset(settings: _Settings, hub: HubClient, seen: _Examined) -> Iterator[F
     rules, file = submission.competition, submission.dataset
     form = check_format(file, rules.limits)
     if form.problems:
-        found = f"{file} has {counted(len(form.problems), 'problem')} in {counted(form.rows, 'row')}"
-        yield Finding("dataset", "bad", found, f"They are listed by: flockoff check {shlex.quote(str(file))}")
+        yield Finding(
+            "dataset",
+            "bad",
+            f"{file} has {form.count}",
+            f"They are listed by: flockoff check {shlex.quote(str(file))}",
+        )
         return
     encoder = openers.open_encoder(rules, hub, settings.cache_dir)
     answers = openers.answers_here(rules, hub, encoder)

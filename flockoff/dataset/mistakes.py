@@ -15,6 +15,7 @@ from flockoff.competition import Limits
 from flockoff.dataset.format import MAX_LINE_BYTES, read_rows
 from flockoff.errors import Reason
 from flockoff.records import RowProblem
+from flockoff.text import counted
 
 LINES_NAMED = 20
 
@@ -57,6 +58,12 @@ class FormatCheck:
     rows: int
     problems: tuple[RowProblem, ...]
     mistakes: tuple[Mistake, ...]
+
+    @property
+    def count(self) -> str:
+        """Such as "2 problems in 5 rows"; a file that is no text has no rows."""
+        problems = counted(len(self.problems), "problem")
+        return f"{problems} in {counted(self.rows, 'row')}" if self.rows else problems
 
 
 def check_format(path: Path, limits: Limits) -> FormatCheck:

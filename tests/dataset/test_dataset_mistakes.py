@@ -90,3 +90,10 @@ def test_mistakes_of_a_hostile_line_are_told_in_bounded_memory(tmp_path: Path) -
     found = check_format(write(tmp_path, GOOD, "[" * 5_000_000, GOOD, "x"), Limits())
     assert [problem.line for problem in found.problems] == [2, 4]
     assert found.mistakes[-1].lines == (4,)
+
+
+def test_count_of_a_file_that_is_no_text_names_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_bytes("{}".encode("utf-16"))
+    assert check_format(path, Limits()).count == "1 problem"
+    assert check_format(write(tmp_path, GOOD, "{}"), Limits()).count == "1 problem in 2 rows"
