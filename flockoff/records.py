@@ -338,21 +338,27 @@ class Precision:
 
 
 @dataclass(frozen=True, slots=True)
+class ComputeDevice:
+    """What computed a measurement. Another kind changes a loss's last digits; other threads do not."""
+
+    kind: str  # "cpu x86_64 AVX512", "cuda NVIDIA GeForce RTX 4090"
+    threads: int | None = None  # of a CPU
+
+    def __str__(self) -> str:
+        return self.kind if self.threads is None else f"{self.kind} ({self.threads} threads)"
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Everything needed to reproduce a measurement."""
 
     code_version: str
     libraries: Mapping[str, str]  # name -> version: torch, transformers, peft, trl, tokenizers, python
-    device: str  # e.g. "cpu x86_64 AVX512 (2 threads)", "cuda NVIDIA GeForce RTX 4090"
+    device: ComputeDevice
     precision: Precision
     base_model: str  # repo@revision, or package:file@sha256
     evaluation_set: str  # SHA-256 of the file, how many rows of it if not all, and the sealed set's
     seed: int
-
-
-def device_kind(device: str) -> str:
-    """The part of a provenance's ``device`` that affects a loss: all but the number of threads."""
-    return re.sub(r" \(\d+ threads\)$", "", device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +379,8 @@ class Measurement:
     def from_table(cls, table: Mapping[str, Any]) -> Self:
         """From its ``asdict``, as JSON gives it back. Raises KeyError or TypeError for any other table."""
         made = table["provenance"]
-        provenance = Provenance(**{**made, "precision": Precision.from_table(made["precision"])})
+        device, precision = ComputeDevice(**made["device"]), Precision.from_table(made["precision"])
+        provenance = Provenance(**{**made, "device": device, "precision": precision})
         return cls(**{**table, "provenance": provenance, "row_nll": tuple(table["row_nll"])})
 
 

@@ -110,7 +110,7 @@ def _described(measurement: Measurement) -> dict[str, str]:
         "rows trained on": str(measurement.train_rows),
         "tokens per pass": str(measurement.train_tokens),
         "optimizer steps": str(measurement.steps),
-        "device": made.device,
+        "device": str(made.device),
         "precision": str(made.precision),
         "flockoff": made.code_version,
         **made.libraries,

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from flockoff.errors import EvaluationStopped, Fault, FaultKind, MinerFault, Reason
-from flockoff.records import Commitment, Epoch, Measurement, Verdict, device_kind
+from flockoff.records import Commitment, Epoch, Measurement, Verdict
 
 NOT_THERE = frozenset({Reason.REPO_MISSING, Reason.COMMIT_MISSING, Reason.FILE_MISSING})
 CUT_OFF = "The epoch's time for evaluation ended before this dataset was measured."
@@ -72,7 +72,7 @@ def may_compare(measurement: Measurement, kinds: Collection[str], *, mixed: bool
 
     Different kinds of device change a loss by more than the differences compared.
     """
-    return mixed or not kinds or device_kind(measurement.provenance.device) in kinds
+    return mixed or not kinds or measurement.provenance.device.kind in kinds
 
 
 def _may_still_appear(epoch: Epoch, commitment: Commitment, last: Verdict | None) -> bool:

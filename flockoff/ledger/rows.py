@@ -7,7 +7,16 @@ from dataclasses import asdict, dataclass
 
 from flockoff.dataset import Claim
 from flockoff.errors import FaultKind, Reason
-from flockoff.records import Commitment, Evaluation, Measurement, ModelId, Precision, Provenance, Verdict
+from flockoff.records import (
+    Commitment,
+    ComputeDevice,
+    Evaluation,
+    Measurement,
+    ModelId,
+    Precision,
+    Provenance,
+    Verdict,
+)
 
 NUMBER = struct.Struct("<d")
 
@@ -35,9 +44,13 @@ def claim_from(row: sqlite3.Row) -> Claim:
     return Claim(row["content_hash"], row["hotkey"], row["block"], order=row["uid"])
 
 
-def precision_text(precision: Precision) -> str:
-    """As ``setups`` keeps it: the same JSON for the same precision, as the migration writes it."""
-    return json.dumps(asdict(precision), separators=(",", ":"))
+def setup_text(part: ComputeDevice | Precision) -> str:
+    """As ``setups`` keeps it: the same JSON for the same record, as the migrations write it."""
+    return json.dumps(asdict(part), separators=(",", ":"), ensure_ascii=False)
+
+
+def device_from(text: str) -> ComputeDevice:
+    return ComputeDevice(**json.loads(text))
 
 
 def precision_from(text: str) -> Precision:
@@ -56,7 +69,7 @@ def measurement_from(row: sqlite3.Row) -> Measurement:
         provenance=Provenance(
             code_version=row["code_version"],
             libraries=json.loads(row["libraries"]),
-            device=row["device"],
+            device=device_from(row["device"]),
             precision=precision_from(row["precision"]),
             base_model=row["base_model"],
             evaluation_set=row["evaluation_set"],

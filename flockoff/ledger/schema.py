@@ -320,6 +320,23 @@ CREATE TABLE sights (
 INSERT INTO sights SELECT model_id, min(content_hash), 0, 1 FROM claims GROUP BY model_id;
 """
 
+_ELEVENTH = """
+-- A setup's device as JSON (flockoff.records.ComputeDevice) instead of its text, which for a CPU ended with
+-- the number of threads.
+WITH texts AS (
+    SELECT id, device, CASE WHEN device GLOB 'cpu * ([0-9]* threads)'
+        THEN rtrim(rtrim(device, ' threads)'), '0123456789') END AS before_threads
+    FROM setups
+)
+UPDATE setups SET device = CASE WHEN before_threads IS NULL
+    THEN json_object('kind', texts.device, 'threads', NULL)
+    ELSE json_object(
+        'kind', rtrim(before_threads, ' ('),
+        'threads', CAST(substr(texts.device, length(before_threads) + 1) AS INTEGER)
+    ) END
+FROM texts WHERE texts.id = setups.id;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _SECOND,
@@ -331,6 +348,7 @@ MIGRATIONS: tuple[str, ...] = (
     _EIGHTH,
     _NINTH,
     _TENTH,
+    _ELEVENTH,
 )
 
 

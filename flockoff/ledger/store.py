@@ -25,7 +25,7 @@ from flockoff.ledger.rows import (
     commitment_from,
     evaluation_from,
     measurement_from,
-    precision_text,
+    setup_text,
     verdict_from,
 )
 from flockoff.ledger.sketches import (
@@ -624,8 +624,8 @@ def _insert_measurement(connection: Connection, measurement: Measurement, now: f
     setup = (
         provenance.code_version,
         json.dumps(dict(provenance.libraries), sort_keys=True),
-        provenance.device,
-        precision_text(provenance.precision),
+        setup_text(provenance.device),
+        setup_text(provenance.precision),
         provenance.base_model,
         provenance.evaluation_set,
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from flockoff.errors import FaultKind, Reason
 from flockoff.ledger.database import Database
-from flockoff.ledger.rows import MEASURED, evaluation_from, precision_from
-from flockoff.records import Evaluation, Precision, Standing
+from flockoff.ledger.rows import MEASURED, device_from, evaluation_from, precision_from
+from flockoff.records import ComputeDevice, Evaluation, Precision, Standing
 from flockoff.text import ELLIPSIS
 
 _EPOCHS = """
@@ -190,7 +190,7 @@ class SetupUse:
 
     code_version: str
     libraries: Mapping[str, str]
-    device: str
+    device: ComputeDevice
     precision: Precision
     base_model: str
     evaluation_set: str
@@ -284,7 +284,11 @@ class Views:
         return self._database.records(
             lambda row: SetupUse(
                 **dict(row)
-                | {"libraries": json.loads(row["libraries"]), "precision": precision_from(row["precision"])}
+                | {
+                    "libraries": json.loads(row["libraries"]),
+                    "device": device_from(row["device"]),
+                    "precision": precision_from(row["precision"]),
+                }
             ),
             _SETUPS,
             (limit,),

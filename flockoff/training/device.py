@@ -12,6 +12,7 @@ import torch
 
 from flockoff.errors import SetupError
 from flockoff.planner.memory import MemoryNeed
+from flockoff.records import ComputeDevice
 from flockoff.training.environment import installed_gpus
 from flockoff.training.messages import WorkerFault
 
@@ -144,23 +145,23 @@ def device_fault(error: RuntimeError | MemoryError, device: torch.device) -> Wor
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _NO_MEMORY.search(text):
         return WorkerFault(
             "memory",
-            f"{device_text(device)} ran out of memory: {text}",
+            f"{compute_device(device)} ran out of memory: {text}",
             remedy="Close what else uses the device.",
         )
     if isinstance(error, torch.AcceleratorError) or _DEVICE.search(text):
         return WorkerFault(
             "device",
-            f"{device_text(device)} failed: {text}",
+            f"{compute_device(device)} failed: {text}",
             remedy="Look at nvidia-smi and the kernel's log (dmesg): a restart of the machine may help.",
         )
     return None
 
 
-def device_text(device: torch.device) -> str:
+def compute_device(device: torch.device) -> ComputeDevice:
     if device.type == "cuda":
-        return f"cuda {torch.cuda.get_device_name(device)}"
+        return ComputeDevice(f"cuda {torch.cuda.get_device_name(device)}")
     instructions = torch.backends.cpu.get_cpu_capability()
-    return f"cpu {platform.machine()} {instructions} ({torch.get_num_threads()} threads)"
+    return ComputeDevice(f"cpu {platform.machine()} {instructions}", torch.get_num_threads())
 
 
 def memory_bytes(device: torch.device) -> tuple[int, int]:
@@ -178,7 +179,7 @@ def require_memory(need: MemoryNeed, device: torch.device) -> None:
     if need.recomputed > free:
         raise SetupError(
             f"The base model does not fit: training it takes about {need.recomputed / 2**30:.1f} GiB, and "
-            f"{device_text(device)} has {free / 2**30:.1f} GiB free.",
+            f"{compute_device(device)} has {free / 2**30:.1f} GiB free.",
             remedy="Use a device with more memory, or free some.",
         )
 

@@ -12,7 +12,7 @@ import torch
 from flockoff.competition import Competition
 from flockoff.training.device import (
     choose_device,
-    device_text,
+    compute_device,
     memory_bytes,
     training_dtypes,
 )
@@ -46,7 +46,7 @@ def examine_device(name: str | None, competition: Competition, model_dir: Path |
         need = training_memory(model_dir, competition, dtypes)
         needed, recomputes = need.recomputed, need.recomputes(total)
     return DeviceExamination(
-        device_text(device),
+        str(compute_device(device)),
         device.type,
         total,
         free,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from flockoff.competition import BaseModel, Competition, EvaluationSet, Limits, Lora, SealedSet, Training
 from flockoff.errors import EvaluationFault, FlockoffError, MinerFault, Reason, SetupError
-from flockoff.records import Influence, Measurement, Progress
+from flockoff.records import ComputeDevice, Influence, Measurement, Progress
 
 # Memory saving at the cost of speed. halves: passes of half the size; rows: one row at a time, with gradient
 # checkpointing. The computation is the same in another order, which moves the last digits.
@@ -45,12 +45,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The base model is loaded on ``device``, named as in provenances.
+    """The base model is loaded on ``device``.
 
     On a GPU, ``fused`` are the kernel paths that training uses, ``refused`` those it does not: "path: why".
     """
 
-    device: str
+    device: ComputeDevice
     fused: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     seconds_per_token: float | None = None  # of training, where the worker was calibrated
@@ -136,7 +136,8 @@ def decode_reply(line: str) -> Reply:
     match table.pop("kind"):
         case "ready":
             fused, refused = tuple(table["fused"]), tuple(table["refused"])
-            return Ready(table["device"], fused, refused, table["seconds_per_token"])
+            device = ComputeDevice(**table["device"])
+            return Ready(device, fused, refused, table["seconds_per_token"])
         case "alive":
             return Alive(**table)
         case "progress":

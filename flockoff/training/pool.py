@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flockoff.errors import EvaluationFault, EvaluationStopped, FlockoffError, MinerFault
 from flockoff.metrics import Metrics
-from flockoff.records import Influence, Measurement, Progress, device_kind
+from flockoff.records import Influence, Measurement, Progress
 from flockoff.training.limits import Watch, WorkerLimits
 from flockoff.training.messages import (
     Alive,
@@ -92,7 +92,7 @@ class PooledDevice:
                 loading = Watch(limits.while_loading)
                 ready = self._reply(self._worker, loading, on_progress, should_stop)
                 assert isinstance(ready, Ready)
-                self.kind, self.unusable = device_kind(ready.device), False
+                self.kind, self.unusable = ready.device.kind, False
                 self.seconds_per_token = ready.seconds_per_token
                 self._report_kernels(ready)
         assert self.kind is not None, "a ready worker has reported its device"

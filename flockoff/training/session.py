@@ -12,15 +12,15 @@ from pathlib import Path
 from flockoff import __version__
 from flockoff.competition import BaseModel, Competition
 from flockoff.errors import EvaluationFault
-from flockoff.records import EncodedRow, Influence, Measurement, Progress, Provenance
+from flockoff.records import ComputeDevice, EncodedRow, Influence, Measurement, Progress, Provenance
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.calibration import seconds_per_token
 from flockoff.training.data import evaluation_name, evaluation_rows, sealed_rows
 from flockoff.training.device import (
     choose_device,
+    compute_device,
     compute_exactly,
     device_faults,
-    device_text,
 )
 from flockoff.training.influence import row_influence
 from flockoff.training.loss import RowLosses, row_losses
@@ -106,9 +106,8 @@ class Session:
         return Influence(found)
 
     @property
-    def device(self) -> str:
-        """As in provenances."""
-        return device_text(self.model.device)
+    def device(self) -> ComputeDevice:
+        return compute_device(self.model.device)
 
     @property
     def ready(self) -> Ready:

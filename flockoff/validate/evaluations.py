@@ -10,7 +10,7 @@ from typing import Self
 from flockoff.epoch.blame import may_compare
 from flockoff.errors import EvaluationFault
 from flockoff.logs import TRACE, event
-from flockoff.records import Commitment, Epoch, Measurement, Progress, device_kind
+from flockoff.records import Commitment, Epoch, Measurement, Progress
 from flockoff.validate.preparation import Dataset
 from flockoff.validate.validator import Validator
 
@@ -58,7 +58,7 @@ class Evaluations:
         self._running: dict[str, Future[Measurement]] = {}  # by content hash
         self._over = threading.Event()
         self._kinds = {
-            device_kind(evaluation.measurement.provenance.device)
+            evaluation.measurement.provenance.device.kind
             for evaluation in validator.ledger.evaluations(epoch.start_block)
         }
         self._slots = validator.evaluator.slots
@@ -106,7 +106,7 @@ class Evaluations:
             found = measurement.result()
         finally:
             self._running.pop(job.dataset.content_hash, None)
-        kind = device_kind(found.provenance.device)
+        kind = found.provenance.device.kind
         if not may_compare(found, self._kinds, mixed=self._validator.allow_mixed_devices):
             raise EvaluationFault(
                 f"It was measured on another kind of device ({kind}) than the others in this "

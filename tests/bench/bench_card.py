@@ -40,8 +40,8 @@ from flockoff.planner.model import read_size
 from flockoff.records import EncodedRow
 from flockoff.training.device import (
     choose_device,
+    compute_device,
     compute_exactly,
-    device_text,
     memory_bytes,
     training_dtypes,
 )
@@ -299,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     compute_exactly(None)
     device = choose_device(options.device)
-    say(f"{device_text(device)}; {', '.join(f'{name} {here}' for name, here in libraries())}")
+    say(f"{compute_device(device)}; {', '.join(f'{name} {here}' for name, here in libraries())}")
     parts: dict[str, Callable[[Bench], None]] = {
         "model": lambda bench: make_model(bench, options.tiny),
         "kernels": kernels,
@@ -335,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bench.found.pop("model", None)
     if options.json is not None:
         found = {
-            "device": device_text(device),
+            "device": str(compute_device(device)),
             "libraries": dict(libraries()),
             "failed": failed,
         } | bench.found

@@ -10,7 +10,7 @@ from typer.testing import Result
 
 from flockoff.commands.replaying import TOLERANCE, Difference, compared, replayed
 from flockoff.errors import UsageError
-from flockoff.records import Measurement
+from flockoff.records import ComputeDevice, Measurement
 from tests.support.ledger_records import evaluation, measurement
 from tests.support.stand_in import StandInEvaluator
 
@@ -19,7 +19,10 @@ STORED = measurement(2.0)
 
 
 def on_another_machine(stored: Measurement) -> Measurement:
-    return replace(stored, provenance=replace(stored.provenance, device="cuda", libraries={"torch": "3.0"}))
+    return replace(
+        stored,
+        provenance=replace(stored.provenance, device=ComputeDevice("cuda"), libraries={"torch": "3.0"}),
+    )
 
 
 def test_compared_same_numbers_agree_bit_for_bit_wherever_they_were_made() -> None:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from flockoff.competition import SealedSet
 from flockoff.dataset import sealed_gap_fault, sealed_margin
 from flockoff.errors import Reason
-from flockoff.records import Measurement, Precision, Provenance
+from flockoff.records import ComputeDevice, Measurement, Precision, Provenance
 from tests.support.dataset_texts import EXAMPLES
 
 RULES = SealedSet(repo="a/b", commit="c" * 40, sha256="d" * 64, weight=0.5)
-PROVENANCE = Provenance("1", {}, "cpu", Precision("float32", "float32", 0), "base", "set", 1)
+PROVENANCE = Provenance("1", {}, ComputeDevice("cpu"), Precision("float32", "float32", 0), "base", "set", 1)
 GAINS = st.floats(-0.5, 0.9)
 ROWS = st.integers(1, 5000)
 

@@ -100,7 +100,7 @@ def test_took_its_turn_a_failure_keeps_the_place_once_and_the_epochs_end_always(
 
 
 def test_may_compare_losses_of_one_kind_of_device_unless_mixing_is_allowed() -> None:
-    on_cpu = measurement(device="cpu x86_64 (8 threads)")
+    on_cpu = measurement(device="cpu x86_64", threads=8)
     assert may_compare(on_cpu, set(), mixed=False)
     assert may_compare(on_cpu, {"cpu x86_64"}, mixed=False)
     assert not may_compare(on_cpu, {"cuda NVIDIA A100"}, mixed=False)

@@ -1,13 +1,15 @@
-"""Migration from version 5, which stored losses with verdicts, and the copied hotkeys in prose."""
+"""Migrations that make data of prose: of who was copied, precisions and devices."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 from flockoff.errors import FaultKind, Reason
 from flockoff.ledger import Ledger
+from flockoff.ledger.rows import setup_text
 from flockoff.ledger.schema import MIGRATIONS, migrate
-from flockoff.records import Precision
-from tests.support.ledger_records import open_ledger
+from flockoff.records import ComputeDevice, Precision
+from tests.support.ledger_records import measurement, open_ledger
 
 OLD = """
 INSERT INTO identity VALUES (1, 7, 'f127', '5Validator');
@@ -57,3 +59,37 @@ def test_migration_keeps_each_verdicts_loss_and_makes_data_of_prose(tmp_path: Pa
         ] == [Precision("float32", "float32", 2048)] * 2
     with Ledger.look(path) as looked:
         assert [row.loss for row in looked.views.leaderboard(360)] == [1.25, 1.25, 1.5, None, None]
+
+
+def test_migration_takes_the_number_of_threads_off_a_devices_text(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrate(connection, MIGRATIONS[:10])
+    devices = {
+        "cpu x86_64 AVX512 (2 threads)": ComputeDevice("cpu x86_64 AVX512", 2),
+        "cpu x86_64 AVX512 (16 threads)": ComputeDevice("cpu x86_64 AVX512", 16),
+        "cpu aarch64 NO AVX (core 2) (10 threads)": ComputeDevice("cpu aarch64 NO AVX (core 2)", 10),
+        "cuda NVIDIA RTX (4 threads)": ComputeDevice("cuda NVIDIA RTX (4 threads)"),
+        'cuda "é"': ComputeDevice('cuda "é"'),
+    }
+    like = measurement()
+    precision = setup_text(like.provenance.precision)
+    for number, text in enumerate(devices, 1):
+        setup = (number, "0.1.0", '{"peft": "0.21.0", "torch": "2.15.0"}', text, precision)
+        connection.execute(
+            "INSERT INTO setups VALUES (?, ?, ?, ?, ?, 'Qwen/Qwen2.5-1.5B-Instruct@989aa79', ?)",
+            (*setup, like.provenance.evaluation_set),
+        )
+        connection.execute(
+            "INSERT INTO measurements (id, loss, eval_tokens, train_rows, train_tokens, steps, seconds, seed,"
+            " setup, recorded_at) VALUES (?, 1.5, 1, 1, 1, 1, 1, 1, ?, ?)",
+            (number, number, number),
+        )
+    connection.close()
+    with open_ledger(path) as ledger:
+        found = [each.device for each in ledger.views.setups(9)]
+        assert found == list(reversed(devices.values()))
+        assert [str(each) for each in reversed(found)] == list(devices)
+        for device in devices.values():  # is the same setup as before
+            ledger.record_base_loss(replace(like, provenance=replace(like.provenance, device=device)))
+        assert {each.measurements for each in ledger.views.setups(9)} == {2}

@@ -18,7 +18,7 @@ from flockoff.competition import Competition, Scoring
 from flockoff.errors import FaultKind, LedgerError
 from flockoff.ledger import Ledger
 from flockoff.ledger.schema import MIGRATIONS
-from flockoff.records import Precision
+from flockoff.records import ComputeDevice, Precision
 from tests.support.ledger_records import open_ledger
 from tests.support.played_epochs import BLOCKS, Played, play, require_replays
 from tests.support.subnets import model_id, snapshot_of
@@ -107,6 +107,7 @@ def test_old_ledger_keeps_every_fact_and_replays(version: int, old_file: Path) -
         kinds = {verdict.fault for verdict in verdicts if verdict.standing == "not_evaluated"}
         assert kinds == ({None} if version == 1 else {FaultKind.HUB_TRANSIENT, FaultKind.EVALUATION})
         measured = ledger.views.evaluations(1)[0].evaluation.measurement
+        assert measured.provenance.device == ComputeDevice("cpu x86_64 AVX2", 2)
         assert measured.provenance.precision == Precision("float32", "float32", 0 if version == 1 else 2048)
 
     assert read(old_file, "PRAGMA user_version") == [(len(MIGRATIONS),)]

@@ -18,6 +18,7 @@ from flockoff.errors import EvaluationStopped, Fault, HubTransient, MinerFault, 
 from flockoff.ledger import Ledger
 from flockoff.records import (
     Commitment,
+    ComputeDevice,
     Epoch,
     Evaluation,
     Measurement,
@@ -272,7 +273,7 @@ def _measurement(loss: float, seed: int, seconds: float, *, tokens: int) -> Meas
             **{"torch": "2.15.0", "transformers": "5.23.1", "peft": "0.21.0", "trl": "1.16.0"},
             **{"tokenizers": "0.23.1", "python": "3.11.14"},
         },
-        device="cuda NVIDIA GeForce RTX 4090",
+        device=ComputeDevice("cuda NVIDIA GeForce RTX 4090"),
         precision=Precision("bfloat16", "bfloat16", 16384, ("dropout", "gate")),
         base_model="Qwen/Qwen2.5-1.5B-Instruct@989aa7980e4cf806f80c7fef2b1adb7bc71aa306",
         evaluation_set="17194d0b292c73ac2524a24e39e94a609d44907cc793550b5ccdaeb31a87a7eb",

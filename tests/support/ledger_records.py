@@ -9,6 +9,7 @@ from flockoff.epoch.settle import Settlement
 from flockoff.ledger import Ledger
 from flockoff.records import (
     Commitment,
+    ComputeDevice,
     Epoch,
     Evaluation,
     Measurement,
@@ -36,11 +37,13 @@ def commitment(hotkey: str, block: int, *, uid: int = 1, commit: str = "a") -> C
     return Commitment(hotkey, uid, model_id(commit), block)
 
 
-def measurement(loss: float = 1.5, *, seed: int = EPOCH.seed, device: str = "cpu") -> Measurement:
+def measurement(
+    loss: float = 1.5, *, seed: int = EPOCH.seed, device: str = "cpu", threads: int | None = None
+) -> Measurement:
     provenance = Provenance(
         code_version="0.1.0",
         libraries={"torch": "2.15.0", "peft": "0.21.0"},
-        device=device,
+        device=ComputeDevice(device, threads),
         precision=Precision("float32", "float32", 2048),
         base_model="Qwen/Qwen2.5-1.5B-Instruct@989aa79",
         evaluation_set="0" * 64,

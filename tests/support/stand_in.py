@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flockoff.errors import EvaluationStopped
-from flockoff.records import Measurement, Precision, Progress, Provenance
+from flockoff.records import ComputeDevice, Measurement, Precision, Progress, Provenance
 
 BASE_LOSS = 2.0
 
@@ -52,7 +52,7 @@ def _measurement(loss: float, *, seed: int, steps: int) -> Measurement:
     provenance = Provenance(
         code_version="stand-in",
         libraries={},
-        device="none",
+        device=ComputeDevice("none"),
         precision=Precision("float32", "float32", 0),
         base_model="none",
         evaluation_set="none",

@@ -104,7 +104,7 @@ def test_evaluator_measures_with_progress_and_provenance(
     assert len(measured.row_nll) == 7
     assert measured.loss == fsum(measured.row_nll) / measured.eval_tokens
     provenance = measured.provenance
-    assert provenance.seed == 8 and provenance.device.startswith("cpu ")
+    assert provenance.seed == 8 and provenance.device.kind.startswith("cpu ")
     assert provenance.evaluation_set == rules(evaluation_file).evaluation.sha256
     assert provenance.base_model.startswith("Qwen/Qwen2.5-1.5B-Instruct@")
     assert set(provenance.libraries) == {"torch", "transformers", "peft", "trl", "tokenizers", "python"}

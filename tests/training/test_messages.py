@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from flockoff.competition import BaseModel, Competition, EvaluationSet, Limits, Lora, Training
 from flockoff.errors import EvaluationFault, FlockoffError, MinerFault, Reason, SetupError
-from flockoff.records import Influence, Measurement, Precision, Progress, Provenance
+from flockoff.records import ComputeDevice, Influence, Measurement, Precision, Progress, Provenance
 from flockoff.training.messages import (
     Alive,
     Assignment,
@@ -20,8 +20,9 @@ from flockoff.training.messages import (
     encode_request,
 )
 
+DEVICE = ComputeDevice("cuda X")
 PRECISION = Precision("bfloat16", "bfloat16", 16384, ("dropout", "gate"))
-PROVENANCE = Provenance("0.1.0", {"torch": "2"}, "cuda", PRECISION, "a/b@c", "f" * 64, 2**32 - 1)
+PROVENANCE = Provenance("0.1.0", {"torch": "2"}, DEVICE, PRECISION, "a/b@c", "f" * 64, 2**32 - 1)
 
 
 @given(loss=st.floats(allow_nan=False, allow_infinity=False))
@@ -33,8 +34,8 @@ def test_messages_measurement_arrives_to_the_last_bit(loss: float) -> None:
 @pytest.mark.parametrize(
     "reply",
     [
-        Ready("cuda X", ("dropout",), ("gate: slow",), 0.5),
-        Ready("cpu x86_64"),
+        Ready(DEVICE, ("dropout",), ("gate: slow",), 0.5),
+        Ready(ComputeDevice("cpu x86_64", 8)),
         Alive(2**33, 2**34),
         Progress("training", 1, 2, 0.5),
         Influence((0.1, -1e-30, 3.0)),

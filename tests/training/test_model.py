@@ -15,7 +15,7 @@ from flockoff.records import EncodedRow
 from flockoff.training.device import (
     Dtypes,
     choose_device,
-    device_text,
+    compute_device,
     kept_tokens,
     memory_bytes,
     require_kind,
@@ -211,4 +211,8 @@ def test_require_kind_names_a_card_that_cannot_train(
         require_kind("NVIDIA X", capability, built_for)
     if capability == (12, 0):  # the driver compiles for newer cards what is there as source
         require_kind("NVIDIA X", capability, [*built_for, "compute_90"])
-    assert device_text(CPU).startswith("cpu ") and device_text(CPU).endswith(" threads)")
+
+
+def test_compute_device_names_a_cpu_and_its_threads() -> None:
+    here = compute_device(CPU)
+    assert here.kind.startswith("cpu ") and here.threads == torch.get_num_threads()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flockoff.errors import EvaluationStopped, FaultKind, Interrupted, Reason
-from flockoff.records import Measurement, Progress, Verdict
+from flockoff.records import ComputeDevice, Measurement, Progress, Verdict
 from flockoff.validate import Validator, run_epochs
 from tests.support.arena import Arena, rows_about
 from tests.support.stand_in import StandInEvaluator
@@ -141,7 +141,8 @@ class OnSeveralKinds(StandInEvaluator):
 
     def evaluate(self, dataset: Path, content_hash: str, seed: int, **how: Any) -> Measurement:
         measured = super().evaluate(dataset, content_hash, seed, **how)
-        return replace(measured, provenance=replace(measured.provenance, device=f"cuda {content_hash}"))
+        device = ComputeDevice(f"cuda {content_hash}")
+        return replace(measured, provenance=replace(measured.provenance, device=device))
 
 
 @pytest.mark.slow
