@@ -16,15 +16,14 @@ from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from flockoff.errors import UsageError
 from flockoff.files import hand_written
+from flockoff.records import is_commit, is_competition_id
 
 T = TypeVar("T")
 
 ORIGINAL_COMPETITION_ID = "f127"
 MAX_LEARNING_RATE = 1.0
 PAY_RULES = ("win_rate", "distance")
-_HEX40 = re.compile(r"[0-9a-f]{40}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
-_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -50,9 +49,7 @@ class BaseModel:
 
     def __post_init__(self) -> None:
         if self.package is None:
-            _require(
-                bool(_HEX40.fullmatch(self.revision)), "base_model.revision must be a full 40-hex commit"
-            )
+            _require(is_commit(self.revision), "base_model.revision must be a full 40-hex commit")
             _require(self.gguf_file is None, "base_model.gguf_file needs base_model.package")
         else:
             _require(self.gguf_file is not None, "base_model.package needs base_model.gguf_file")
@@ -123,7 +120,7 @@ class EvaluationSet:
             (self.repo is None) == (self.commit is None), "evaluation.repo and evaluation.commit go together"
         )
         _require(
-            self.commit is None or bool(_HEX40.fullmatch(self.commit)),
+            self.commit is None or is_commit(self.commit),
             "evaluation.commit must be 40 hex digits",
         )
         _require(self.rows is None or self.rows >= 1, "evaluation.rows must be at least 1")
@@ -148,7 +145,7 @@ class SealedSet:
 
     def __post_init__(self) -> None:
         _require(bool(_HEX64.fullmatch(self.sha256)), "sealed.sha256 must be 64 lower-case hex digits")
-        _require(bool(_HEX40.fullmatch(self.commit)), "sealed.commit must be 40 hex digits")
+        _require(is_commit(self.commit), "sealed.commit must be 40 hex digits")
         _require(0 < self.weight <= 1, "sealed.weight must be in (0, 1]")
         gap = (self.gap_deviation, self.gap_deviations, self.gap_allowance)
         _require(min(gap) >= 0 and max(gap) < math.inf, "the sealed.gap_ constants must not be negative")
@@ -207,7 +204,7 @@ class PublicSample:
         _require(
             bool(_HEX64.fullmatch(self.sha256)), "overlap.public.sha256 must be 64 lower-case hex digits"
         )
-        _require(bool(_HEX40.fullmatch(self.commit)), "overlap.public.commit must be 40 hex digits")
+        _require(is_commit(self.commit), "overlap.public.commit must be 40 hex digits")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,7 +330,7 @@ class Competition:
     queue: Queue = field(default_factory=Queue)
 
     def __post_init__(self) -> None:
-        _require(bool(_ID.fullmatch(self.id)), "id must be 1 to 32 letters, digits, '.', '_' or '-'")
+        _require(is_competition_id(self.id), "id must be 1 to 32 letters, digits, '.', '_' or '-'")
 
 
 def competition_hash(competition: Competition) -> str:

@@ -22,6 +22,16 @@ def is_repo_id(text: str) -> bool:
     return len(text) <= 96 and _REPO_ID.fullmatch(text) is not None and not text.endswith(".git")
 
 
+def is_commit(text: str) -> bool:
+    """Whether ``text`` is a full commit hash, 40 lower-case hex digits: a branch or a tag can move."""
+    return _COMMIT.fullmatch(text) is not None
+
+
+def is_competition_id(text: str) -> bool:
+    """Whether ``text`` can name a competition: 1 to 32 letters, digits, '.', '_' or '-'."""
+    return _COMPETITION_ID.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class ModelId:
     """What a miner commits on chain: ``namespace:competition_id:commit``, at most 128 bytes of UTF-8.
@@ -31,15 +41,15 @@ class ModelId:
 
     namespace: str  # Hub dataset repo id
     competition_id: str
-    commit: str  # 40 lower-case hex digits; never a branch, which can move
+    commit: str
 
     def __post_init__(self) -> None:
         problem = None
         if not is_repo_id(self.namespace):
             problem = f"{self.namespace!r} is not a dataset repo id of the form owner/name"
-        elif not _COMPETITION_ID.fullmatch(self.competition_id):
+        elif not is_competition_id(self.competition_id):
             problem = f"{self.competition_id!r} is not a competition id"
-        elif not _COMMIT.fullmatch(self.commit):
+        elif not is_commit(self.commit):
             problem = f"{self.commit!r} is not a full commit hash of 40 hex digits"
         elif len(str(self).encode()) > MAX_COMMITMENT_BYTES:
             problem = f"{self} is longer than the {MAX_COMMITMENT_BYTES} bytes that the chain stores"

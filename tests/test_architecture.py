@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # A room imports only rooms of the lines above its own.
 LAYERS = (
     ("errors", "text"),
-    ("files", "surroundings"),
+    ("files", "surroundings", "records"),
     ("logs", "metrics", "fetching"),
-    ("records", "competition", "launch", "retry", "updates"),
+    ("competition", "launch", "retry", "updates"),
     ("env_files",),
     ("ports", "flags", "pinned"),
     ("settings",),

@@ -15,7 +15,7 @@ from flockoff.hub.files import ContentGone, Missing, RemoteFile, dataset_key, di
 from flockoff.hub.retries import Patience, Stop, retrying
 from flockoff.hub.rights import account_of, require_write
 from flockoff.pinned import PinnedFile
-from flockoff.records import HubAccount, RepoState, Upload, is_repo_id
+from flockoff.records import HubAccount, RepoState, Upload, is_commit, is_repo_id
 
 if TYPE_CHECKING:
     from flockoff.hub.remote import Remote
@@ -27,7 +27,6 @@ MAX_EVALUATION_BYTES = 64 * 1024 * 1024
 
 _RECORDS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 _MAX_RECORD_FILES = 500
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _TOKEN_MEMORY = 600.0  # seconds for which a verified token counts as valid
 _CONTENT_MEMORY = 3600.0  # seconds after a download for which the hub's storage counts as working
 _SET_NAMES = {
@@ -208,7 +207,7 @@ class HubClient:
 
     def _located(self, repo_id: str, commit: str) -> RemoteFile:
         """The hub's description of ``data.jsonl`` in a dataset repo at a commit. Raises Missing."""
-        if not _COMMIT.fullmatch(commit) or self._remote.state(repo_id, commit).head != commit:
+        if not is_commit(commit) or self._remote.state(repo_id, commit).head != commit:
             raise Missing(Reason.COMMIT_MISSING, f"{repo_id} has no commit {commit}.")
         found = self._remote.files(repo_id, commit, [DATA_FILE])
         if not found:
