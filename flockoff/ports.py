@@ -19,6 +19,9 @@ from flockoff.records import (
     Upload,
 )
 
+OnProgress = Callable[[Progress], None]
+ShouldStop = Callable[[], bool]
+
 
 class Chain(Protocol):
     """One subnet of the chain through one wallet. Every method may raise ChainError's kinds.
@@ -168,9 +171,7 @@ class Evaluator(Protocol):
         """Training time on one device per dataset token; None if not calibrated."""
         ...
 
-    def base_loss(
-        self, *, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
-    ) -> Measurement:
+    def base_loss(self, *, on_progress: OnProgress, should_stop: ShouldStop) -> Measurement:
         """The evaluation set's loss under the base model without any adapter (measured once, then kept)."""
         ...
 
@@ -182,8 +183,8 @@ class Evaluator(Protocol):
         *,
         tokens: int,
         left_out: tuple[int, ...] = (),
-        on_progress: Callable[[Progress], None],
-        should_stop: Callable[[], bool],
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
     ) -> Measurement:
         """Train a fresh adapter on ``dataset``, of ``tokens`` tokens a pass, and measure it.
 

@@ -11,13 +11,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import file_digest
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 from flockoff import __version__
 from flockoff.errors import EvaluationFault
 from flockoff.flags import default_cache_dir
+from flockoff.training.environment import library_versions
 from flockoff.training.messages import (
     Request,
     WorkerFault,
@@ -30,15 +30,13 @@ from flockoff.training.process import WorkerProcess
 
 Shelf = Literal["files", "rows"]
 
-_PACKAGES = ("torch", "transformers", "peft", "trl", "tokenizers")
 _KEPT_SECONDS: Mapping[Shelf, float] = {"files": 30 * 86400.0, "rows": 7200.0}  # since last use
 _LISTEN_SECONDS = 1.0
 
 
 def versions() -> dict[str, str]:
     """Versions of what, besides the device, affects the last digits of a loss."""
-    libraries = {name: version(name) for name in _PACKAGES}
-    return {"flockoff": __version__, "python": platform.python_version()} | libraries
+    return {"flockoff": __version__} | library_versions()
 
 
 class Host:

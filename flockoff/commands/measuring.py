@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -10,12 +10,10 @@ from statistics import mean, stdev
 from flockoff import __version__
 from flockoff.competition import Competition
 from flockoff.dataset import Judgement
-from flockoff.ports import Evaluator
-from flockoff.records import Measurement, Progress
+from flockoff.ports import Evaluator, OnProgress, ShouldStop
+from flockoff.records import Measurement
 
 _TRAINING_PER_EVALUATION = 2.8  # time per trained token ÷ time per evaluated token; measured on two cores
-
-OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def measured(
     evaluator: Evaluator,
     kept: Measurements,
     on_progress: OnProgress,
-    should_stop: Callable[[], bool],
+    should_stop: ShouldStop,
 ) -> Measurement:
     """The candidate's measurement under ``seed``, from the cache or new. Raises what ``Evaluator.evaluate``
     does.

@@ -1,7 +1,6 @@
 """``flockoff replay``: checks that a number in the ledger can be reproduced."""
 
 import threading
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from flockoff.hub.datasets import cached_dataset
 from flockoff.launch import require_installed, run
 from flockoff.ledger import StoredEvaluation
 from flockoff.logs import say_on_stderr
+from flockoff.ports import ShouldStop
 from flockoff.records import Evaluation, Measurement
 from flockoff.settings import read_credentials
 from flockoff.text import short_hotkey
@@ -106,7 +106,7 @@ def _replay(
     wish: _Wish,
     stored: StoredEvaluation,
     hub: HubClient,
-    should_stop: Callable[[], bool],
+    should_stop: ShouldStop,
     *,
     as_json: bool,
 ) -> int:

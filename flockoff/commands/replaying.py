@@ -1,12 +1,12 @@
 """The work of ``flockoff replay``: measures a stored evaluation again, and compares the two."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from flockoff.errors import UsageError
-from flockoff.ports import Evaluator
-from flockoff.records import Evaluation, Measurement, Progress, Provenance
+from flockoff.ports import Evaluator, OnProgress, ShouldStop
+from flockoff.records import Evaluation, Measurement, Provenance
 
 # Relative. Other devices, libraries or batch layouts were seen to change a loss by 4e-7 to 1e-4; this is
 # still a fifth of the epsilon that decides between two datasets.
@@ -43,8 +43,8 @@ def replayed(
     evaluation: Evaluation,
     dataset: Path,
     evaluator: Evaluator,
-    on_progress: Callable[[Progress], None],
-    should_stop: Callable[[], bool],
+    on_progress: OnProgress,
+    should_stop: ShouldStop,
 ) -> Measurement:
     """Measure ``evaluation`` again from ``dataset``, which must have the same content. Raises UsageError if
     the evaluator's competition has another base model or evaluation set, and what ``Evaluator.evaluate``

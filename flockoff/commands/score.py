@@ -1,7 +1,7 @@
 """``flockoff score``: measures a dataset as a validator would."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +14,6 @@ from flockoff import openers
 from flockoff.commands.measuring import (
     CheckedFile,
     Measurements,
-    OnProgress,
     expected_seconds,
     extremes,
     gains,
@@ -40,6 +39,7 @@ from flockoff.flags import AsJson, CacheDir, CompetitionFile, DatasetFile, Devic
 from flockoff.hub import HubClient
 from flockoff.launch import require_installed, run
 from flockoff.logs import say_on_stderr
+from flockoff.ports import OnProgress, ShouldStop
 from flockoff.records import Measurement
 from flockoff.settings import read_credentials
 from flockoff.text import counted
@@ -211,7 +211,7 @@ def _row_report(
     encoder: TokenizerEncoder,
     evaluator: WorkerEvaluator,
     on_progress: OnProgress,
-    should_stop: Callable[[], bool],
+    should_stop: ShouldStop,
 ) -> _RowReport:
     report, left_out = dataset.judgement.report, dataset.judgement.left_out
     influence = evaluator.influence(

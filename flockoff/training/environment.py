@@ -1,9 +1,11 @@
 """The environment of processes that run a base model: no secrets."""
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 
 from flockoff.errors import UsageError
 
@@ -32,6 +34,7 @@ _PREFIXES = (
     "CONDA_",
 )
 _NVIDIA_SMI_SECONDS = 30.0
+_LIBRARIES = ("torch", "transformers", "peft", "trl", "tokenizers")
 _SETTINGS = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -51,6 +54,11 @@ _SETTINGS = {
     "PYTHONUNBUFFERED": "1",
     "PYTHONUTF8": "1",
 }
+
+
+def library_versions() -> dict[str, str]:
+    """The versions, here, of what moves a loss's last digits: Python and the libraries, by name."""
+    return {name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()}
 
 
 def scrubbed_environment(parent: Mapping[str, str], device: str | None = None) -> dict[str, str]:

@@ -4,7 +4,7 @@ import itertools
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -12,7 +12,8 @@ from pathlib import Path
 from flockoff.competition import Competition
 from flockoff.errors import EvaluationFault, EvaluationStopped, SetupError
 from flockoff.metrics import Metrics
-from flockoff.records import Influence, Measurement, Progress
+from flockoff.ports import OnProgress, ShouldStop
+from flockoff.records import Influence, Measurement
 from flockoff.tokens import load_encoder
 from flockoff.training.limits import AdaptiveLimits, WorkerLimits
 from flockoff.training.messages import Assignment, Request, Saving, WorkerFault
@@ -23,9 +24,6 @@ log = logging.getLogger(__name__)
 
 _TRIES = 3
 _DEARER = 2  # times a measurement, at the most: the limits of time are for one
-
-OnProgress = Callable[[Progress], None]
-ShouldStop = Callable[[], bool]
 
 
 def _saving(causes: Sequence[str]) -> Saving:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flockoff.errors import EvaluationFault, EvaluationStopped, FlockoffError, MinerFault
 from flockoff.metrics import Metrics
+from flockoff.ports import OnProgress, ShouldStop
 from flockoff.records import Influence, Measurement, Progress
 from flockoff.training.limits import Watch, WorkerLimits
 from flockoff.training.messages import (
@@ -31,9 +32,6 @@ POLL_SECONDS = 1.0
 _KERNEL_PATHS = ("dropout", "gate")
 _FIRST_REST = 30.0  # seconds; doubles with every consecutive fault
 _LONGEST_REST = 600.0
-
-OnProgress = Callable[[Progress], None]
-ShouldStop = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)

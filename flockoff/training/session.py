@@ -1,17 +1,16 @@
 """What a worker keeps in memory between requests, and how it answers one."""
 
 import gc
-import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
 
 from flockoff import __version__
 from flockoff.competition import BaseModel, Competition
 from flockoff.errors import EvaluationFault
+from flockoff.ports import OnProgress
 from flockoff.records import ComputeDevice, EncodedRow, Influence, Measurement, Progress, Provenance
 from flockoff.tokens import TokenizerEncoder, load_encoder
 from flockoff.training.calibration import seconds_per_token
@@ -22,15 +21,13 @@ from flockoff.training.device import (
     compute_exactly,
     device_faults,
 )
+from flockoff.training.environment import library_versions
 from flockoff.training.influence import row_influence
 from flockoff.training.loss import RowLosses, row_losses
 from flockoff.training.messages import Assignment, Ready, Request
 from flockoff.training.model import LanguageModel, load_model
 from flockoff.training.rows import read_rows
 from flockoff.training.trainer import OnStep, trained_adapter
-
-OnProgress = Callable[[Progress], None]
-_LIBRARIES = ("torch", "transformers", "peft", "trl", "tokenizers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +172,7 @@ class Session:
     def _provenance(self, seed: int) -> Provenance:
         return Provenance(
             code_version=__version__,
-            libraries={name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
+            libraries=library_versions(),
             device=self.device,
             precision=self.model.precision,
             base_model=_base_model_name(self.competition.base_model),

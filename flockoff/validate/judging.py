@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from typing import Any
@@ -28,6 +28,7 @@ from flockoff.errors import (
 )
 from flockoff.logs import event
 from flockoff.metrics import Metrics
+from flockoff.ports import ShouldStop
 from flockoff.records import Commitment, Epoch, Evaluation, Measurement, Progress, Verdict
 from flockoff.text import duration, short_hotkey
 from flockoff.validate.claims import claim_content, copied_content
@@ -62,7 +63,7 @@ def judge_all(
     _Judge(validator, epoch, queue, clock, sights).judge()
 
 
-def measure_base_loss(validator: Validator, should_stop: Callable[[], bool]) -> None:
+def measure_base_loss(validator: Validator, should_stop: ShouldStop) -> None:
     """Measure the base model's loss without any adapter, for comparison."""
 
     def on_progress(progress: Progress) -> None:

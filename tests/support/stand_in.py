@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flockoff.errors import EvaluationStopped
+from flockoff.ports import OnProgress, ShouldStop
 from flockoff.records import ComputeDevice, Measurement, Precision, Progress, Provenance
 
 BASE_LOSS = 2.0
@@ -21,9 +22,7 @@ class StandInEvaluator:
         self.seconds_per_token: float | None = None
         self.evaluated: list[str] = []
 
-    def base_loss(
-        self, *, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
-    ) -> Measurement:
+    def base_loss(self, *, on_progress: OnProgress, should_stop: ShouldStop) -> Measurement:
         return _measurement(BASE_LOSS, seed=0, steps=0)
 
     def evaluate(
@@ -34,8 +33,8 @@ class StandInEvaluator:
         *,
         tokens: int,
         left_out: tuple[int, ...] = (),
-        on_progress: Callable[[Progress], None],
-        should_stop: Callable[[], bool],
+        on_progress: OnProgress,
+        should_stop: ShouldStop,
     ) -> Measurement:
         if should_stop():
             raise EvaluationStopped("asked to stop before the evaluation began")
