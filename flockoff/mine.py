@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_ANY_COMMIT = "0" * 40
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
@@ -43,6 +41,12 @@ class Submission:
     keep_private: bool = False
     retry_seconds: float = 120.0
     card: str | None = None  # README for a repo without one
+
+    def expected_id(self) -> ModelId:
+        """What will be committed, with zeros for the commit hash, so of the same length. Raises MinerFault
+        for a repo id that makes it too long.
+        """
+        return ModelId(self.repo_id, self.competition.id, "0" * 40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def account_for(submission: Submission, hub: Hub) -> HubAccount:
 
     Raises HubUnauthorized, another HubError, or MinerFault for a repo id that makes the ModelId too long.
     """
-    ModelId(submission.repo_id, submission.competition.id, _ANY_COMMIT)
+    submission.expected_id()
     account = hub.account()
     require_write(account, submission.repo_id)
     return account

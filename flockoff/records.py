@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from flockoff.errors import FaultKind, MinerFault, Reason
 
 MAX_COMMITMENT_BYTES = 128
+PUBLIC_HUB = "https://huggingface.co"
 U16_MAX = 65535  # the largest weight, as the chain stores it
 # The Hub's rule: word characters, '-' and '.'; neither of these at an end or doubled; at most 96 characters.
 _PART = r"\w(?:\w|-(?!-)|\.(?!\.))*(?<![-.])"

@@ -19,9 +19,9 @@ from flockoff.errors import UsageError
 from flockoff.files import hand_written
 from flockoff.flags import PROJECT_ROOT
 from flockoff.logs import TRACE
-from flockoff.text import secrets_in
+from flockoff.records import PUBLIC_HUB
+from flockoff.text import SECRET_CHARACTERS, secrets_in
 
-_SECRET_CHARACTERS = 6
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")  # what RFC 6750 allows
 _SECONDS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
 # Alerts' addresses whose host is a machine's name; all others keep a key there.
@@ -77,7 +77,7 @@ def _check_hub_settings(endpoint: str | None, environ: Mapping[str, str]) -> Non
         if not text.lstrip("+-").isdecimal():
             raise UsageError(f"{name} is not a whole number of seconds.", remedy="Correct or unset it.")
     try:
-        parts = urlsplit(endpoint or "https://huggingface.co")
+        parts = urlsplit(endpoint or PUBLIC_HUB)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
@@ -97,7 +97,7 @@ def alert_secrets(urls: Collection[str]) -> frozenset[str]:
         user = authority.rpartition("@")[0].split(":")
         host = [] if kind in _WITH_HOST else [authority, *re.split("[:@]", authority)]
         pieces = {piece for each in (*user, *host) for piece in (each, unquote(each))}
-        found |= secrets_in(url) | {piece for piece in pieces if len(piece) >= _SECRET_CHARACTERS}
+        found |= secrets_in(url) | {piece for piece in pieces if len(piece) >= SECRET_CHARACTERS}
         found |= {url} - {f"{kind}://"}
     return frozenset(found)
 

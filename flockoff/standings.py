@@ -11,9 +11,8 @@ import numpy as np
 from flockoff.epoch.entries import enter
 from flockoff.epoch.memory import Memory
 from flockoff.errors import MinerFault
-from flockoff.records import Epoch, ModelId, Neuron, SubnetTerms, SubnetView
+from flockoff.records import PUBLIC_HUB, Epoch, ModelId, Neuron, SubnetTerms, SubnetView
 
-HUB = "https://huggingface.co"
 DAY_SECONDS = 86400.0
 
 
@@ -182,7 +181,7 @@ def _standing(neuron: Neuron, view: SubnetView, worth: Worth, counting: "_Counti
         burn=burn,
         commitment=raw.text if raw else None,
         repo=model_id.namespace if model_id else None,
-        url=f"{HUB}/datasets/{model_id.namespace}/tree/{model_id.commit}" if model_id else None,
+        url=f"{PUBLIC_HUB}/datasets/{model_id.namespace}/tree/{model_id.commit}" if model_id else None,
         block=raw.block if raw else None,
         counts_from=counting.since.get(neuron.hotkey),
         problem=counting.problems.get(neuron.hotkey) if raw else None,

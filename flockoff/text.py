@@ -11,7 +11,7 @@ ELLIPSIS = "…"
 HIDDEN = "***"
 
 _ADDRESS = re.compile(r"(hotkey )?\b(5[1-9A-HJ-NP-Za-km-z]{46,47})\b")
-_SECRET_CHARACTERS = 6  # shorter ones are no secrets, and hiding them would mangle other text
+SECRET_CHARACTERS = 6  # shorter ones are no secrets, and hiding them would mangle other text
 
 
 def printable(text: str, limit: int) -> str:
@@ -128,4 +128,4 @@ def without_key(address: str) -> str:
 def _long_enough(parts: Collection[str]) -> frozenset[str]:
     """Each part raw and percent-decoded: messages contain either."""
     both = {*parts, *map(unquote, parts)}
-    return frozenset(part for part in both if len(part) >= _SECRET_CHARACTERS)
+    return frozenset(part for part in both if len(part) >= SECRET_CHARACTERS)

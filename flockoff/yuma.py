@@ -27,13 +27,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flockoff.records import U16_MAX
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 # The chain computes in fixed point with 32 fractional bits, so support within that of kappa reaches kappa.
 _RESOLUTION = 2.0**-32
-_U16_MAX = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def run_epoch(inputs: YumaInputs) -> YumaResult:
 
 def as_u16(proportions: Floats) -> Ints:
     """Proportions in 0..1 as the chain stores them: in 65535ths, truncated."""
-    return np.floor(np.clip(proportions, 0.0, 1.0) * _U16_MAX + _U16_MAX * _RESOLUTION).astype(np.int64)
+    return np.floor(np.clip(proportions, 0.0, 1.0) * U16_MAX + U16_MAX * _RESOLUTION).astype(np.int64)
 
 
 def _counted_stake(inputs: YumaInputs) -> Floats:

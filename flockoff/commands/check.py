@@ -15,7 +15,7 @@ from flockoff.chain import WalletRef, hotkey_address
 from flockoff.commands.compared import SKETCH_KEY, Compared, committed_on, known_datasets
 from flockoff.commands.progress import progress_line
 from flockoff.commands.subnets import read_snapshot
-from flockoff.commands.tables import console, outside, print_json
+from flockoff.commands.tables import console, outside, print_json, reason
 from flockoff.competition import Competition, load_competition
 from flockoff.dataset import (
     TOO_SMALL,
@@ -54,12 +54,11 @@ from flockoff.launch import run
 from flockoff.logs import say_on_stderr
 from flockoff.records import DatasetReport
 from flockoff.settings import read_credentials
-from flockoff.text import counted, secrets_in, short_names
+from flockoff.text import counted, secrets_in
 from flockoff.tokens import TokenizerEncoder
 
 _LINES_SHOWN = 20
 _BAR = 30  # characters
-_REASON_CHARACTERS = 1000
 
 
 def check(
@@ -263,7 +262,7 @@ def _show(
     screen = console()
     uids = {} if others is None else {hotkey: each.uid for hotkey, each in others.committed.items()}
     for line in _lines(dataset, judgement, common, fault, others):
-        screen.print(outside(short_names(line, uids), _REASON_CHARACTERS), soft_wrap=True)
+        screen.print(reason(line, uids), soft_wrap=True)
     if judgement.report.valid and not checked_for_answers:
         screen.print("The competition's evaluation set is not here, so contamination was not checked.")
 

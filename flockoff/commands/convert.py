@@ -6,6 +6,7 @@ import re
 import shlex
 import tempfile
 import threading
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -169,7 +170,7 @@ def _line(row: Row) -> str:
 def _records(source: Path) -> Iterator[object]:
     """The records of a file, streamed except from a JSON array. Raises UsageError for other files."""
     with source.open("rb") as file:
-        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+        start = file.read(4096).removeprefix(BOM_UTF8).lstrip()
     if start.startswith(b"PAR1"):
         yield from _of_parquet(source)
         return

@@ -45,8 +45,6 @@ from flockoff.records import DatasetReport, EpochStatus, ModelId
 from flockoff.settings import NeuronSettings
 from flockoff.text import counted, printable, without
 
-_ANY_COMMIT = "0" * 40
-
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
@@ -231,7 +229,7 @@ def _subnet(settings: _Settings, chain: SubtensorChain, seen: _Examined) -> Iter
 
 def _fee(settings: _Settings, chain: SubtensorChain, seen: _Examined) -> Iterator[Finding]:
     submission = settings.submission
-    text = str(ModelId(submission.repo_id, submission.competition.id, _ANY_COMMIT))
+    text = str(submission.expected_id())
     seen.fee, balance = chain.commitment_fee(text), chain.balance()
     found = f"{seen.fee:.6f} TAO, of {balance:,.6f} TAO that the coldkey has"
     if balance < seen.fee:

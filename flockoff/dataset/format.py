@@ -14,6 +14,7 @@ block and one line are in memory. What bounds a hostile file:
 
 import re
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from itertools import accumulate
 from json import JSONDecodeError, JSONDecoder
@@ -32,7 +33,6 @@ MAX_DETAIL = 200  # characters
 
 _BLOCK_BYTES = 256 * 1024
 _JSON_SPACE = b" \t\r"
-_BOM = b"\xef\xbb\xbf"
 _ROW_KEYS = ("system", "conversations")
 _TURN_KEYS = ("role", "content")
 _FOREIGN_FORMATS = (
@@ -165,7 +165,7 @@ def _blocks(path: Path, max_bytes: int) -> Iterator[bytes]:
                     _reject(Reason.TOO_LARGE, f"the file has more than the {max_bytes:,} bytes of a dataset")
                 if read == len(block):
                     _refuse_foreign_format(block)
-                    block = block.removeprefix(_BOM)
+                    block = block.removeprefix(BOM_UTF8)
                 yield block
     except OSError as error:
         raise _unreadable(path, error) from error

@@ -5,6 +5,7 @@ Needs no tokenizer, so it works immediately and offline.
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +20,6 @@ from flockoff.text import counted
 
 LINES_NAMED = 20
 
-_BOM = b"\xef\xbb\xbf"
 _LFS = b"version https://git-lfs.github.com/spec"
 _STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)')
 _TRAILING_COMMA = re.compile(r",\s*(?:[}\]]|\Z)")
@@ -117,19 +117,19 @@ def _named(raw: bytes, problem: RowProblem) -> tuple[str, str] | None:
 
 def _of_all_lines(first: bytes) -> tuple[str, str] | None:
     """What is wrong with every line of a file that begins with this one, whatever each looks like."""
-    start = first.removeprefix(_BOM).lstrip()
+    start = first.removeprefix(BOM_UTF8).lstrip()
     if start.startswith(_LFS):
         return "a git-LFS pointer, not the data itself", "Fetch the data: git lfs pull"
     return _SPREAD if start.rstrip() in (b"[", b"{") else None
 
 
 def _of_the_file(raw: bytes, problem: RowProblem) -> tuple[str, str] | None:
-    start = raw.removeprefix(_BOM).lstrip()
+    start = raw.removeprefix(BOM_UTF8).lstrip()
     if problem.reason in _NOT_JSON and problem.line and start.rstrip() in (b"[", b"{", b"}", b"]", b"},"):
         return _SPREAD
     if problem.reason is Reason.NOT_AN_OBJECT and start.startswith(b"["):
         return "a JSON array", "Write one object a line: jq -c '.[]'"
-    if problem.line > 1 and raw.startswith(_BOM):
+    if problem.line > 1 and raw.startswith(BOM_UTF8):
         return (
             "a byte order mark inside the file, as when files were joined",
             "Remove it: sed 's/\\xEF\\xBB\\xBF//'",
@@ -152,7 +152,7 @@ def _of_the_text(raw: bytes, problem: RowProblem) -> tuple[str, str] | None:
 
 def _of_the_shape(raw: bytes, problem: RowProblem) -> tuple[str, str] | None:
     try:
-        value = json.loads(raw.removeprefix(_BOM), parse_int=len, parse_float=len)
+        value = json.loads(raw.removeprefix(BOM_UTF8), parse_int=len, parse_float=len)
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict):

@@ -15,14 +15,13 @@ from flockoff.hub.files import ContentGone, Missing, RemoteFile, dataset_key, di
 from flockoff.hub.retries import Patience, Stop, retrying
 from flockoff.hub.rights import account_of, require_write
 from flockoff.pinned import PinnedFile
-from flockoff.records import HubAccount, RepoState, Upload, is_commit, is_repo_id
+from flockoff.records import PUBLIC_HUB, HubAccount, RepoState, Upload, is_commit, is_repo_id
 
 if TYPE_CHECKING:
     from flockoff.hub.remote import Remote
 
 DATA_FILE = "data.jsonl"
 CARD_FILE = "README.md"
-PUBLIC_HUB = "https://huggingface.co"
 MAX_EVALUATION_BYTES = 64 * 1024 * 1024
 
 _RECORDS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from flockoff.errors import UsageError
-from flockoff.flags import CommandGroup, folder_option
+from flockoff.flags import AsJson, CommandGroup, folder_option
 from flockoff.launch import run
 from flockoff.localnet.control import CONTROL_PORT, send
 from flockoff.localnet.network import LocalnetSettings
@@ -25,7 +25,6 @@ localnet = typer.Typer(
 
 _FREE = "0: any free one."
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help=_FREE)]
 
 

@@ -17,7 +17,16 @@ from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import Evidence, remember, settle
 from flockoff.epoch.weights import decide_weights
 from flockoff.errors import EvaluationStopped, EvaluationTooSlow, Fault, MinerFault, Reason
-from flockoff.records import Commitment, Epoch, ModelId, Neuron, SubnetSnapshot, Verdict, WeightsSet
+from flockoff.records import (
+    U16_MAX,
+    Commitment,
+    Epoch,
+    ModelId,
+    Neuron,
+    SubnetSnapshot,
+    Verdict,
+    WeightsSet,
+)
 from flockoff.scoring import epoch_seed
 from flockoff.simulate.noise import on_hardware, seed_losses
 from flockoff.simulate.ownership import Library
@@ -32,7 +41,6 @@ NETUID = 1
 TEMPO = 360
 WEIGHTS_BEFORE_END = 50  # blocks before an epoch's end at which weights are set
 ACTIVITY_CUTOFF = 5000
-U16_MAX = 65535
 KAPPA = 32767 / U16_MAX
 BONDS_PENALTY = 1.0
 BONDS_MOVING_AVERAGE = 0.9
