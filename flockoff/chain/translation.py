@@ -23,7 +23,7 @@ from flockoff.errors import (
     NoFunds,
     NotRegistered,
 )
-from flockoff.surroundings import connecting, proxy_secrets
+from flockoff.surroundings import connecting_to_node, proxy_secrets, steering
 from flockoff.text import printable, without
 
 if TYPE_CHECKING:
@@ -161,8 +161,12 @@ def _said(error: Exception) -> str:
 
 def _unreachable(where: Circumstances) -> str:
     """The remedy, with the environment's proxies: the SDK connects through them without saying so."""
-    names = connecting(tls=where.endpoint.startswith("wss:"))
-    return f"{_NODE} Also check {', '.join(names)}, set in the environment." if names else _NODE
+    names = connecting_to_node(tls=where.endpoint.startswith("wss:"))
+    if names:
+        return f"{_NODE} Also check {', '.join(names)}, set in the environment."
+    if any(name.upper() == "ALL_PROXY" for name in steering()):
+        return f"{_NODE} The SDK ignores ALL_PROXY: to reach the node through a proxy, set SOCKS_PROXY too."
+    return _NODE
 
 
 def no_subnet(where: Circumstances) -> ChainFatal:

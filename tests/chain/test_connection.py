@@ -11,6 +11,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.sync.client import connect
@@ -24,6 +25,7 @@ from flockoff.localnet.node.runtime import Runtime
 from flockoff.localnet.subnet import SubnetPlan, prepare_subnet
 from tests.support.free_port import free_port
 from tests.support.local_subnet import UNHURRIED, local_subnet
+from tests.support.socks_proxy import socks_proxy
 from tests.support.web import web_server
 
 T = TypeVar("T")
@@ -87,6 +89,17 @@ def test_call_after_a_stop_still_answers_where_the_node_does(
         chain = open_chain(endpoint=node.endpoint, netuid=1, wallet=None, stop=stop)
         assert chain.block() == 0
         chain.close()
+
+
+def test_call_through_the_environments_socks_proxy_is_answered(
+    double_only: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Node(NodeSettings(port=0, block_seconds=0)) as node, socks_proxy() as (address, asked):
+        monkeypatch.setenv("SOCKS_PROXY", f"socks5h://{address}")
+        chain = reader(node.endpoint)
+        assert chain.block() == 0
+        chain.close()
+    assert set(asked) == {urlsplit(node.endpoint).hostname}
 
 
 NEVER = 300.0  # seconds: what ends only by such a limit has not noticed anything

@@ -7,6 +7,7 @@ import pytest
 from flockoff.chain.translation import BY_CODE, BY_NAME, Circumstances, no_subnet, translate
 from flockoff.chain.wallets import WalletRef
 from flockoff.errors import ChainCooldown, ChainError, ChainFatal, ChainTransient, NoFunds, NotRegistered
+from flockoff.surroundings import steering
 
 WHERE = Circumstances("ws://node:9944", 7, WalletRef("alice", "hot", Path("/w")), "5Cold")
 
@@ -137,6 +138,18 @@ def test_translate_unreachable_node_names_the_proxies_without_their_passwords(
 
     assert type(fault) is ChainTransient and "(*** isn't a valid proxy)" in fault.message
     assert "Also check http_proxy" in fault.remedy and "hidden-word" not in str(fault)
+
+
+def test_translate_unreachable_node_says_that_the_sdk_ignores_all_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in steering():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("all_proxy", "socks5h://proxy:1080")
+
+    fault = translate(ConnectionRefusedError("refused"), "read the subnet", WHERE)
+
+    assert "ignores ALL_PROXY" in fault.remedy and "SOCKS_PROXY" in fault.remedy
 
 
 def test_translate_lost_submission_says_it_may_have_landed() -> None:

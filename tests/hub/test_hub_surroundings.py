@@ -8,8 +8,10 @@ from huggingface_hub import close_session
 from flockoff.errors import HubTransient, SetupError
 from flockoff.hub import HubClient
 from flockoff.hub.session import _Client
-from flockoff.surroundings import proxy_secrets, steering
-from tests.support.hub_users import HASTE
+from flockoff.localnet.hub import HubServer
+from flockoff.surroundings import connecting, connecting_to_node, proxy_secrets, steering
+from tests.support.hub_users import HASTE, owner_at
+from tests.support.socks_proxy import socks_proxy
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +40,15 @@ def test_surroundings_that_no_client_can_be_made_of_are_named(
         _Client()
 
 
-def test_surroundings_with_a_socks_proxy_make_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
-    _Client().close()
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_surroundings_with_a_socks_proxy_lead_through_it(
+    scheme: str, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socks_proxy() as (address, asked):
+        monkeypatch.setenv("ALL_PROXY", f"{scheme}://{address}")
+        assert owner_at(hub, scheme).client.account().name == scheme
+        close_session()
+    assert asked == ["127.0.0.1"]
 
 
 def test_surroundings_are_named_where_nothing_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,3 +74,12 @@ def test_surroundings_list_names_alone() -> None:
         {"https_proxy": "http://secret@proxy", "HF_HUB_OFFLINE": "1", "HOME": "/", "ALL_PROXY": ""}
     )
     assert found == ["https_proxy", "HF_HUB_OFFLINE"]
+
+
+def test_surroundings_of_the_node_and_of_the_hub_are_told_apart() -> None:
+    environ = {"ALL_PROXY": "socks5://a", "SOCKS_PROXY": "ann:hidden-word@b", "SSL_CERT_FILE": "/c"}
+    assert connecting(environ) == ["ALL_PROXY", "SSL_CERT_FILE"]
+    assert connecting_to_node(environ, tls=False) == ["SOCKS_PROXY"]
+    assert connecting_to_node(environ, tls=True) == ["SOCKS_PROXY", "SSL_CERT_FILE"]
+    assert steering(environ) == ["ALL_PROXY", "SOCKS_PROXY", "SSL_CERT_FILE"]
+    assert "hidden-word@b" in proxy_secrets(environ)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-_LOOK_SECONDS = 0.01  # for the end; by default it is looked for twice a second
+LOOK_SECONDS = 0.01  # for the end; by default it is looked for twice a second
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def web_server(answer: Callable[[BaseHTTPRequestHandler], None], protocol: str =
         def log_message(self, *_: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=[_LOOK_SECONDS])
+    thread = threading.Thread(target=server.serve_forever, args=[LOOK_SECONDS])
     thread.start()
     try:
         yield server.server_port
