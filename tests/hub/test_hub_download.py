@@ -300,7 +300,7 @@ def test_download_dripping_slowly_ends_at_the_deadline(hub: HubServer, alice: Ow
 def test_download_from_silent_hub_times_out(hub: HubServer, alice: Owner, tmp_path: Path) -> None:
     commit = alice.upload(b"x")
     for route in ("/revision/", BODY):
-        hub.faults.add("GET", route, silence(1.0))
+        hub.faults.add("GET", route, silence(300.0))
         client = HubClient(None, hub.endpoint, patience=replace(HASTE, timeout=0.2, tries=1))
         with pytest.raises(HubTransient, match="in time"):
             client.download(alice.repo, commit, tmp_path, max_bytes=10)

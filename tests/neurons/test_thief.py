@@ -121,16 +121,20 @@ def test_thief_sees_nothing_in_a_miners_whole_run_until_the_commitment_is_final(
     assert loot["nobody: clone"] == loot["thief: clone"] == [written]
 
 
-@pytest.mark.usefixtures("late_finality")
 def test_miner_killed_before_its_commitment_is_final_publishes_only_after_that(
     playground: Playground,
 ) -> None:
     repo = "miner2/data"
     publishing = FinalityAtPublishing(playground, repo)
-    with playground.start_miner(1, ROWS, repo="data") as miner:
-        wait_until(lambda: playground.commitment(1) is not None)
-        miner.kill()
-    assert publishing.was_final == []
-    outcome = playground.mine(1, ROWS)
+    playground.node.faults.lag(blocks=10_000)  # until it is dead, however long that takes
+    try:
+        with playground.start_miner(1, ROWS, repo="data") as miner:
+            wait_until(lambda: playground.commitment(1) is not None)
+            miner.kill()
+        assert publishing.was_final == []
+        playground.node.faults.lag(blocks=30)
+        outcome = playground.mine(1, ROWS)
+    finally:
+        playground.node.faults.heal()
     assert outcome.status == 0, outcome.said
     assert publishing.was_final == [True]

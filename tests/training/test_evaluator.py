@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import fsum
@@ -183,16 +182,12 @@ def test_evaluator_dead_worker_is_replaced_and_the_next_gives_the_same_bits(
 
 
 def test_evaluator_stopped_leaves_no_process_or_thread(
-    evaluator: WorkerEvaluator, good: Dataset, first: Measurement
+    evaluator: WorkerEvaluator, good: Dataset, first: Measurement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("flockoff.training.pool.POLL_SECONDS", 0.0)  # asked after every line of the worker's
     seen: list[Progress] = []
-
-    def slowly(progress: Progress) -> None:
-        seen.append(progress)
-        time.sleep(0.6)
-
     with pytest.raises(EvaluationStopped):
-        evaluate(evaluator, good, 9, slowly, should_stop=lambda: bool(seen))
+        evaluate(evaluator, good, 9, seen.append, should_stop=lambda: bool(seen))
     assert not workers_of()
     assert not [one for one in threading.enumerate() if one.name == "evaluation-worker-reader"]
     evaluator.close()
