@@ -45,7 +45,8 @@ def decide_weights(
     """The weights of ``hotkey`` after an epoch with these ``verdicts``. ``scores``: by hotkey, after the
     epoch. ``unjudged``: how many datasets had a place and got no verdict, since the epoch ended first.
 
-    Without a validator permit nothing is sent: the chain would refuse it and may charge a fee. Where the
+    Without a validator permit nothing is sent: the chain would refuse it and may charge a fee. (Of a hotkey
+    that is not registered the chain's adapter says so: its weights are decided like any other's.) Where the
     chain's minimum number of weights is not reached, further hotkeys get the smallest weight it can store;
     where there are not enough hotkeys, nothing is sent. With nothing evaluated the last weights are repeated
     for the hotkeys still registered. With no score, no weights to repeat, and a dataset not evaluated for a

@@ -41,6 +41,17 @@ def test_weights_with_nothing_evaluated_through_our_own_fault_and_none_before_ar
     assert "could not be evaluated" in decision.reason
 
 
+def test_weights_follow_from_the_scores_as_soon_as_one_dataset_was_evaluated() -> None:
+    bob = replace(OURS, hotkey="bob", uid=2)
+    decision = decide_weights([ELIGIBLE, bob], {"ann": 1.0}, LAST, SUBNET, ME, RULES)
+    assert (decision.action, decision.weights) == (Action.SET, {"ann": 1.0})
+
+
+def test_weights_held_say_how_many_datasets_this_validator_owes_a_verdict() -> None:
+    decision = decide_weights([OURS, ABSENT], {}, None, SUBNET, ME, RULES, unjudged=2)
+    assert decision.reason.startswith("3 datasets could not be evaluated")
+
+
 def test_weights_are_not_burned_while_a_first_dataset_waits_for_this_validator() -> None:
     malformed = replace(ELIGIBLE, standing="at_fault", loss=None, reason=Reason.COMMITMENT_MALFORMED)
     for verdicts in ([], [malformed]):
@@ -72,6 +83,8 @@ def test_weights_without_a_permit_are_held() -> None:
     decision = decide_weights([ELIGIBLE], {"ann": 1.0}, LAST, subnet, ME, RULES)
     assert (decision.action, decision.weights) == (Action.HOLD, {})
     assert "permit" in decision.reason
+    # Of a hotkey that is not even registered the chain says so, with a remedy.
+    assert decide_weights([ELIGIBLE], {"ann": 1.0}, LAST, SUBNET, "gone", RULES).action is Action.SET
 
 
 @pytest.mark.parametrize(
