@@ -119,7 +119,7 @@ def _padded(decision: WeightsDecision, snapshot: SubnetSnapshot, hotkey: str) ->
             f"{len(hotkeys)} hotkeys: its owner must lower MinAllowedWeights.",
         )
     burns = [] if snapshot.burn_uid is None else [hotkeys[snapshot.burn_uid]]
-    order = dict.fromkeys([hotkey, *burns, *(hotkeys[uid] for uid in sorted(hotkeys))])
+    order = dict.fromkeys([hotkey, *burns, *hotkeys.values()])
     padding = tuple([each for each in order if each not in kept][:missing])
     weights = kept | dict.fromkeys(padding, step)
     total = sum(weights.values())

@@ -27,6 +27,11 @@ from tests.support.tiny_model import row
 
 DOCS = PROJECT_ROOT / ".github" / "docs"
 GUIDES = sorted(DOCS.glob("*.md"))
+PAGES = [
+    PROJECT_ROOT / "README.md",
+    *sorted(DOCS.parent.rglob("*.md")),
+    *sorted(PROJECT_ROOT.glob("flockoff/**/*.md")),
+]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NAMES = re.compile(r"^export NETUID=.*\n", re.MULTILINE)
 
@@ -148,12 +153,14 @@ def test_guides_of_miner_and_validator_are_followed_to_the_letter(
     assert "is valid: 2 rows" in said and "Incentive by strategy" in said
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
-def test_guide_links_lead_somewhere(guide: Path) -> None:
-    text = guide.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT_ROOT)))
+def test_pages_name_and_link_what_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        if not target.startswith("http"):
-            assert (guide.parent / target).exists(), target
+        if not target.startswith(("http", "mailto")):
+            assert (page.parent / target).exists(), target
+    for name in re.findall(r"`([a-z_]+/[\w./-]+\.py)`", text):
+        assert (PROJECT_ROOT / name).exists() or (PROJECT_ROOT / "flockoff" / name).exists(), name
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)

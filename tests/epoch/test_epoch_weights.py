@@ -100,6 +100,7 @@ def test_weights_are_as_many_as_the_chain_asks_for_and_pay_the_same(least: int, 
         hotkey: round(weight / decision.weights["ann"] * 65535) for hotkey, weight in decision.weights.items()
     }
     assert stored == {"ann": 65535} | dict.fromkeys(padding, 1)
+    assert sum(decision.weights.values()) == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("scores", [{"ann": 1.0}, {}])
@@ -118,6 +119,8 @@ def test_weights_too_small_for_the_chain_do_not_count_as_weights() -> None:
     decision = decide_weights([ELIGIBLE], scores, None, subnet, ME, RULES)
     assert decision.padding == (ME,)
     assert decision.weights.keys() == {"ann", ME}
+    one_step = decide_weights([ELIGIBLE], {"ann": 1.0, "bob": 1.5e-5}, None, subnet, ME, RULES)
+    assert one_step.padding == () and one_step.weights.keys() == {"ann", "bob"}
 
 
 def test_weights_are_padded_with_the_owner_before_others_whatever_its_uid_is() -> None:
