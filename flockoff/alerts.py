@@ -11,7 +11,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +130,6 @@ class Alerts:
         name: str,
         pause: float = _PAUSE_SECONDS,
         end: float = _CLOSE_SECONDS,
-        now: Callable[[], float] = time.time,
     ) -> None:
         """``name``: prefix of every title. ``pause``: seconds between tries; ``end``: for all at ``close``.
 
@@ -142,7 +141,6 @@ class Alerts:
         self._name = name
         self._pause = pause
         self._end = end
-        self._now = now
         self._active = _remembered(memory)
         self._queue: queue.Queue[_Signal | None] = queue.Queue(_WAITING)
         self._full = False
@@ -179,10 +177,10 @@ class Alerts:
             since = self._active.get(signal.key)
             if signal.notice is not None and since is None:
                 if self._send(signal.notice):
-                    self._active[signal.key] = self._now()
+                    self._active[signal.key] = time.time()
                     self._save()
             elif signal.notice is None and since is not None:
-                told = f"{signal.key}: well again after {duration(self._now() - since)}"
+                told = f"{signal.key}: well again after {duration(time.time() - since)}"
                 if self._send(Notice(told, f"{told}.", well=True)):
                     del self._active[signal.key]
                     self._save()

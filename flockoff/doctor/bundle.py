@@ -20,7 +20,7 @@ from flockoff.competition import Competition, competition_hash
 from flockoff.doctor.finding import Finding
 from flockoff.errors import FlockoffError
 from flockoff.ledger import Ledger
-from flockoff.text import HIDDEN, printable, secrets_in, without
+from flockoff.text import HIDDEN, SECRET_CHARACTERS, printable, secrets_in, without
 
 _PACKAGES = (
     *("bittensor", "huggingface_hub", "httpx2", "numpy", "tokenizers", "prometheus-client", "apprise"),
@@ -60,7 +60,7 @@ def secrets_around(environ: Mapping[str, str], env_files: Sequence[Path] = ()) -
             found = found.union(*(secrets_in(each) for each in value.split()))
         elif "://" in value:
             found |= secrets_in(value)
-    return frozenset(each for each in found if len(each) >= 6)
+    return frozenset(each for each in found if len(each) >= SECRET_CHARACTERS)
 
 
 def bundle(
@@ -72,25 +72,22 @@ def bundle(
     ledger: Path,
     log_dir: Path | None,
     secrets: Collection[str],
-    environ: Mapping[str, str] = os.environ,
-    now: datetime | None = None,
 ) -> str:
     """The full text. ``settings``: from the flags. Unreadable parts become lines in it, not errors."""
-    made = now or datetime.now(UTC)
     sections = {
-        f"flockoff {__version__} as a {role}, {made:%Y-%m-%d %H:%M} UTC": _versions(),
+        f"flockoff {__version__} as a {role}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC": _versions(),
         "Findings": (f"[{each.state}] {each.subject}: {each.found} {each.remedy}" for each in findings),
         "Settings": (f"{name}: {value}" for name, value in settings.items()),
         "Competition": [f"{competition.id}, rules {competition_hash(competition)}"],
         # Never their values: what steers is known by its name, and a value may be anything.
-        "Set in the environment": sorted(name for name in environ if _STEERING.search(name)),
+        "Set in the environment": sorted(name for name in os.environ if _STEERING.search(name)),
         "Ledger": _ledger(ledger),
         "Last lines of the log": _log(log_dir),
     }
     lines: list[str] = []
     for heading, content in sections.items():
         lines += [f"## {heading}", "", *(printable(line, _LINE_CHARACTERS) for line in content), ""]
-    return masked("\n".join(lines), secrets, home=environ.get("HOME", ""))
+    return masked("\n".join(lines), secrets, home=os.environ.get("HOME", ""))
 
 
 def masked(text: str, secrets: Collection[str], *, home: str = "") -> str:
@@ -137,15 +134,15 @@ def _log(directory: Path | None) -> Iterator[str]:
         yield f"There are no *.log in {directory}."
     for file in files:
         yield f"### {file.name}"
-        yield from deque(_text(file, last=_TAIL_BYTES).splitlines(), maxlen=_LOG_LINES)
+        yield from deque(_text(file).splitlines(), maxlen=_LOG_LINES)
 
 
-def _text(file: Path, *, last: int = _TAIL_BYTES) -> str:
+def _text(file: Path) -> str:
     """The end of a text file, or the error that prevents reading it."""
     try:
         with file.open("rb") as content:
-            content.seek(max(0, file.stat().st_size - last))
-            return content.read(last).decode("utf-8", errors="backslashreplace")
+            content.seek(max(0, file.stat().st_size - _TAIL_BYTES))
+            return content.read(_TAIL_BYTES).decode("utf-8", errors="backslashreplace")
     except FileNotFoundError:
         return ""
     except OSError as error:

@@ -66,7 +66,7 @@ class Ledger:
 
     Of closed epochs before the last ``keep_epochs`` only what later ones need is kept: who owns which
     content, each hotkey's first block, last turn, verdict and commitments, the scores and the last weights.
-    Of sketches about ``keep_sketch_bytes`` are kept.
+    Of sketches about ``KEEP_SKETCH_BYTES`` are kept.
     """
 
     def __init__(
@@ -74,12 +74,10 @@ class Ledger:
         database: Database,
         clock: Callable[[], float],
         keep_epochs: int = KEEP_EPOCHS,
-        keep_sketch_bytes: int = KEEP_SKETCH_BYTES,
     ) -> None:
         self._database = database
         self._clock = clock
         self._keep_epochs = keep_epochs
-        self._keep_sketch_bytes = keep_sketch_bytes
         self.sketches = SketchIndex(database)
 
     @classmethod
@@ -93,7 +91,6 @@ class Ledger:
         genesis: str | None = None,
         read_only: bool = False,
         keep_epochs: int = KEEP_EPOCHS,
-        keep_sketch_bytes: int = KEEP_SKETCH_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """Open the ledger, creating the file if necessary. Close it, or use it as a context manager.
@@ -104,7 +101,7 @@ class Ledger:
         chain's, subnet's, competition's or validator's.
         """
         database = Database.open(path, read_only=read_only)
-        ledger = cls(database, clock, keep_epochs, keep_sketch_bytes)
+        ledger = cls(database, clock, keep_epochs)
         try:
             ledger._identify(LedgerIdentity(netuid, competition, hotkey, genesis), read_only=read_only)
             if not read_only:
@@ -499,7 +496,7 @@ class Ledger:
                 ],
             )
             prune(connection, self._keep_epochs)
-            forget_beyond(connection, self._keep_sketch_bytes)
+            forget_beyond(connection, KEEP_SKETCH_BYTES)
 
     def closed_block(self, start_block: int) -> int | None:
         """The chain's height when the epoch was closed; None if it was not."""

@@ -102,7 +102,7 @@ WHERE e.epoch = ? ORDER BY m.recorded_at
 
 _SETUPS = """
 SELECT s.code_version, s.libraries, s.device, s.precision, s.base_model, s.evaluation_set,
-    count(*) AS measurements, min(m.recorded_at) AS first_used, max(m.recorded_at) AS last_used
+    count(*) AS measurements, max(m.recorded_at) AS last_used
 FROM setups AS s JOIN measurements AS m ON m.setup = s.id
 GROUP BY s.id ORDER BY last_used DESC LIMIT ?
 """
@@ -186,7 +186,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class SetupUse:
-    """A setup, how many measurements were made with it, and when: UTC seconds."""
+    """A setup, how many measurements were made with it, and when last: UTC seconds."""
 
     code_version: str
     libraries: Mapping[str, str]
@@ -195,7 +195,6 @@ class SetupUse:
     base_model: str
     evaluation_set: str
     measurements: int
-    first_used: float
     last_used: float
 
 

@@ -69,13 +69,12 @@ def paper_plan(
     workers: int,
     time_left: float,
     mfu: float = ASSUMED_MFU,
-    host_seconds: float = ASSUMED_HOST_SECONDS,
 ) -> PaperPlan:
     """The plan for ``miners`` datasets like ``dataset`` on ``workers`` GPUs, in ``time_left`` seconds.
 
     Training is in bfloat16, evaluation in float32, each at ``mfu`` of its own peak. Where a row's activations
     do not fit, the forward pass runs twice, which counts as time but not as work. No optimizer step takes
-    less than ``host_seconds``.
+    less than ``ASSUMED_HOST_SECONDS``.
     """
     need = memory_need(size, competition)
     memory = int(gpu.memory * 2**30) - _RESERVE
@@ -86,7 +85,7 @@ def paper_plan(
     computed = training + (again if recomputes else 0)
     on_card = computed / (mfu * gpu.bfloat16 * _TERA)
     steps = competition.training.epochs * math.ceil(dataset.rows / competition.training.rows_per_step)
-    on_host = steps * host_seconds
+    on_host = steps * ASSUMED_HOST_SECONDS
     pace = Pace(
         seconds_per_token=max(on_card, on_host) / dataset.tokens,
         evaluation=evaluation / (mfu * gpu.float32 * _TERA),
