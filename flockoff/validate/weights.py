@@ -94,14 +94,14 @@ def check_last_weights(validator: Validator, snapshot: SubnetSnapshot) -> None:
         return
     on_chain = validator.chain.weights_on_chain()
     last = validator.ledger.last_weights(before=min(on_chain.sealed, default=None))
-    if last is None or not last.weights or last.epoch in validator.told:
+    if last is None or not last.weights or last.epoch in validator.reported_differing:
         return
     # A hotkey that has left has no uid any more, and the chain dropped the weight on it.
     left = {hotkey: -place for place, hotkey in enumerate(last.weights, start=1) if hotkey not in uids}
     sent = {uids.get(hotkey, left.get(hotkey, 0)): weight for hotkey, weight in last.weights.items()}
     if on_chain.are(sent, gone=left.values()):
         return
-    validator.told.add(last.epoch)
+    validator.reported_differing.add(last.epoch)
     validator.metrics.weights_differ.inc()
     log.error(
         "The weights on chain are not those that were set in block %s, for epoch %d. Check whether another "
