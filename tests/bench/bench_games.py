@@ -58,12 +58,17 @@ def noises() -> Iterator[tuple[str, Scenario]]:
 
 
 def quiet() -> Iterator[tuple[str, Scenario]]:
-    """The noise of small steps: then a smaller epsilon tells more datasets apart."""
-    noise = NoiseModel(seed=0.0002)
-    for epsilon in (0.0005, 0.001, 0.0025, 0.005):
-        for preset, data in (("mixed", ALL_FOUND), ("undetected", NONE_FOUND)):
-            base = replace(of_size(preset, 64, data), noise=noise, scoring=Scoring(timestamp_epsilon=epsilon))
-            yield f"{preset}, seed 0.02%, epsilon {epsilon:g}", base
+    """The noise of small steps: then a smaller epsilon tells more datasets apart. Distances are in epsilons,
+    so a smaller one also sharpens the pay, unless ``prize_scale`` grows in proportion.
+    """
+    noise, usual = NoiseModel(seed=0.0002), Scoring()
+    for epsilon in (0.0005, 0.001, 0.0025, usual.timestamp_epsilon):
+        grown = round(usual.prize_scale * usual.timestamp_epsilon / epsilon, 2)
+        for prize_scale in dict.fromkeys((usual.prize_scale, grown)):
+            scoring = Scoring(timestamp_epsilon=epsilon, prize_scale=prize_scale)
+            for preset, data in (("mixed", ALL_FOUND), ("undetected", NONE_FOUND)):
+                base = replace(of_size(preset, 64, data), noise=noise, scoring=scoring)
+                yield f"{preset}, seed 0.02%, epsilon {epsilon:g}, prize_scale {prize_scale:g}", base
 
 
 def queues() -> Iterator[tuple[str, Scenario]]:
