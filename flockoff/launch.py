@@ -86,8 +86,8 @@ def tell_error(message: str, remedy: str = "") -> None:
     if not _JSON_ASKED.get():
         return
     try:
-        told = {"error": as_logged(message), "remedy": as_logged(remedy)}
-        sys.stdout.write(json.dumps(told) + "\n")
+        content = {"error": as_logged(message), "remedy": as_logged(remedy)}
+        sys.stdout.write(json.dumps(content) + "\n")
         sys.stdout.flush()
     except OSError:
         _discard(sys.stdout)  # nobody reads it any more, or its disk is full; stderr has the error

@@ -28,11 +28,11 @@ def newer_release(source: str = RELEASES, *, than: str = __version__) -> str | N
     ``source`` answers with JSON that has ``tag_name``, as GitHub does.
     """
     try:
-        told = json.loads(fetched(source, max_bytes=_MAX_BYTES, seconds=_SECONDS))
+        answer = json.loads(fetched(source, max_bytes=_MAX_BYTES, seconds=_SECONDS))
     except (SetupError, ValueError, RecursionError) as error:
         log.debug("Cannot tell whether there is a newer release: %r", error)
         return None
-    name = told.get("tag_name") if isinstance(told, dict) else None
+    name = answer.get("tag_name") if isinstance(answer, dict) else None
     found, mine = _numbers(name if isinstance(name, str) else ""), _numbers(than)
     return printable(str(name), 40) if found and mine and found > mine else None
 
@@ -58,11 +58,11 @@ def updates_checked(wanted: bool, source: str = RELEASES) -> Iterator[None]:
 
 
 def _look(source: str, stop: threading.Event) -> None:
-    told = ""
+    reported = ""
     while not stop.is_set():
         found = newer_release(source)
-        if found is not None and found != told:
-            told = found
+        if found is not None and found != reported:
+            reported = found
             log.info(
                 "Release %s is out; this is %s. What is new: .github/CHANGELOG.md there.",
                 found,

@@ -76,13 +76,13 @@ def news(before: Seen | None, now: Seen) -> list[News]:
         gone = before is None or before.uid is not None
         return [News("deregistered", now.hotkey, _gone(before, now))] if gone else []
     first = before is None or before.uid is None
-    told = [*_turns(before, now), *_problem(before, now)]
+    found = [*_turns(before, now), *_problem(before, now)]
     if before is not None and first:
         text = f"uid {now.uid}: the hotkey {now.hotkey} is registered again."
-        told.insert(0, News("registered", now.hotkey, text, well=True))
+        found.insert(0, News("registered", now.hotkey, text, well=True))
     if before is not None and not first:
-        told += [*_weights(before, now), *_beaten(before, now)]
-    return told
+        found += [*_weights(before, now), *_beaten(before, now)]
+    return found
 
 
 def _gone(before: Seen | None, now: Seen) -> str:
@@ -99,7 +99,7 @@ def _problem(before: Seen | None, now: Seen) -> list[News]:
 
 
 def _turns(before: Seen | None, now: Seen) -> list[News]:
-    told = []
+    found = []
     for whose, turn in now.turns.items():
         last = before.turns.get(whose) if before is not None else None
         if last is not None and last.epoch >= turn.epoch:
@@ -107,25 +107,27 @@ def _turns(before: Seen | None, now: Seen) -> list[News]:
         why = turn.reason.replace("_", " ") if turn.reason else turn.standing.replace("_", " ")
         if turn.standing == "at_fault":
             text = f"uid {now.uid}: at fault ({why}) in epoch {turn.epoch}, by {whose}."
-            told.append(News("at_fault", now.hotkey, f"{text} {short_names(turn.detail)}".rstrip()))
+            found.append(News("at_fault", now.hotkey, f"{text} {short_names(turn.detail)}".rstrip()))
         elif turn.standing == "eligible" and before is not None:
             loss = "" if turn.loss is None else f", loss {turn.loss:.4f}"
             text = f"uid {now.uid}: evaluated in epoch {turn.epoch} by {whose}{loss}."
-            told.append(News("evaluated", now.hotkey, text, well=True))
-    return told
+            found.append(News("evaluated", now.hotkey, text, well=True))
+    return found
 
 
 def _weights(before: Seen, now: Seen) -> list[News]:
-    told = []
+    found = []
     fresh = {uid: weight for uid, weight in now.weighted_by.items() if uid not in before.weighted_by}
     if fresh:
         given = ", ".join(f"validator {uid} gives {weight:.4f}" for uid, weight in sorted(fresh.items()))
-        told.append(News("evaluated", now.hotkey, f"uid {now.uid} has new weight: {given}.", well=True))
+        found.append(News("evaluated", now.hotkey, f"uid {now.uid} has new weight: {given}.", well=True))
     if before.weighted_by and not now.weighted_by:
-        told.append(News("weight_gone", now.hotkey, f"uid {now.uid}: no validator gives it weight any more."))
+        found.append(
+            News("weight_gone", now.hotkey, f"uid {now.uid}: no validator gives it weight any more.")
+        )
     elif before.incentive > 0 and now.incentive == 0:
-        told.append(News("weight_gone", now.hotkey, f"uid {now.uid}: its incentive is 0 now."))
-    return told
+        found.append(News("weight_gone", now.hotkey, f"uid {now.uid}: its incentive is 0 now."))
+    return found
 
 
 def _beaten(before: Seen, now: Seen) -> list[News]:
@@ -143,16 +145,16 @@ def as_json(seen: Seen) -> dict[str, Any]:
     return asdict(seen) | {"ahead": sorted(seen.ahead)}
 
 
-def from_json(told: Mapping[str, Any]) -> Seen:
+def from_json(table: Mapping[str, Any]) -> Seen:
     """The inverse of ``as_json``. Raises KeyError, TypeError or ValueError for anything else."""
     return Seen(
-        hotkey=str(told["hotkey"]),
-        uid=None if told["uid"] is None else int(told["uid"]),
-        commitment=told["commitment"],
-        problem=told["problem"],
-        rank=told["rank"],
-        incentive=float(told["incentive"]),
-        weighted_by={int(uid): float(weight) for uid, weight in told["weighted_by"].items()},
-        ahead=frozenset(map(str, told["ahead"])),
-        turns={whose: LastTurn(**turn) for whose, turn in told["turns"].items()},
+        hotkey=str(table["hotkey"]),
+        uid=None if table["uid"] is None else int(table["uid"]),
+        commitment=table["commitment"],
+        problem=table["problem"],
+        rank=table["rank"],
+        incentive=float(table["incentive"]),
+        weighted_by={int(uid): float(weight) for uid, weight in table["weighted_by"].items()},
+        ahead=frozenset(map(str, table["ahead"])),
+        turns={whose: LastTurn(**turn) for whose, turn in table["turns"].items()},
     )

@@ -216,7 +216,7 @@ class SubtensorChain:
         )
 
     def view(self) -> SubnetView:
-        """All that the chain tells of the subnet now, for people to look at: more than validating needs.
+        """Everything the chain says about the subnet now, for people: more than validating needs.
 
         The price is what the chain's own swap pallet quotes (``SwapRuntimeApi_current_alpha_price``); alpha
         a block, reserves and hyperparameters are the metagraph's (``SubnetInfoRuntimeApi_get_metagraph``).

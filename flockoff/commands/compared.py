@@ -91,7 +91,7 @@ def known_datasets(
         except MinerFault:
             return "not public or not valid"
         except HubTransient:
-            return "not to be had from the hub now"
+            return "not available from the hub now"
         except FlockoffError as error:
             return error.message
 
@@ -170,8 +170,8 @@ def _known(
 def _stored(file: Path) -> _Known | None:
     try:
         head, table = file.read_bytes().split(b"\n", 1)
-        told = json.loads(head)
-        return _Known(told["content"], Sketch.from_bytes(told["assistant_tokens"], table))
+        kept = json.loads(head)
+        return _Known(kept["content"], Sketch.from_bytes(kept["assistant_tokens"], table))
     except (OSError, ValueError, KeyError, TypeError):  # missing, truncated, or of another version
         return None
 

@@ -168,7 +168,9 @@ def _score(wish: _Wish, hub: HubClient, stop: threading.Event, *, as_json: bool)
                     wish, candidates[0], census, encoder, evaluator, on_progress, stop.is_set
                 )
     if as_json:
-        print_json(_told(wish, base, results) | ({} if report is None else {"rows": _told_rows(report)}))
+        print_json(
+            _losses_json(wish, base, results) | ({} if report is None else {"rows": _rows_json(report)})
+        )
     else:
         _show(screen, wish, base, results)
         if report is not None:
@@ -272,7 +274,7 @@ def _kinds(wish: _Wish, rows: int) -> list[str]:
     return lines[:rows] if len(lines) >= rows else ["all"] * rows
 
 
-def _told(wish: _Wish, base: Measurement, results: dict[str, list[Measurement]]) -> dict[str, object]:
+def _losses_json(wish: _Wish, base: Measurement, results: dict[str, list[Measurement]]) -> dict[str, object]:
 
     output: dict[str, object] = {"base": asdict(base), "seeds": wish.seeds}
     for name, measurements in results.items():
@@ -318,7 +320,7 @@ def _show_rows(screen: Console, wish: _Wish, base: Measurement, own: list[Measur
     screen.print(f"evaluation rows changed most, for better and worse: {lines}")
 
 
-def _told_rows(report: _RowReport) -> dict[str, object]:
+def _rows_json(report: _RowReport) -> dict[str, object]:
 
     best, worst = ends(report.facts, report.values)
     return {

@@ -24,7 +24,7 @@ MISSING = "-"
 _BARS = "▁▂▃▄▅▆▇█"
 _LINE_CHARACTERS = 500
 _REASON_CHARACTERS = 1000  # long enough not to cut off the remedy at the end
-_LAST_CHARACTERS = 24  # that a last column has at the least, where it needs them
+_LAST_CHARACTERS = 24  # a last column is never narrower, if it has that much to show
 
 
 class _Console(Console):
@@ -68,7 +68,7 @@ def print_fitting(
     last: str,
     expendable: Sequence[str],
 ) -> list[str]:
-    """A table of which no cell is cut: a terminal that is too narrow gets fewer columns, and is told so.
+    """Print a table without cutting a cell: on a narrow terminal columns are left out instead.
 
     Each row has a cell for every column; those of ``last`` may take several lines. ``expendable``: columns in
     the order in which they go. Returns those that went.
@@ -133,8 +133,8 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in values)
 
 
-def print_json(told: object) -> None:
-    sys.stdout.write(json.dumps(told, indent=2) + "\n")
+def print_json(content: object) -> None:
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
 
 
 RESULT_COLUMNS = (

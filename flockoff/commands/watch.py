@@ -56,12 +56,12 @@ class _Memory:
 
     def save(self) -> None:
         """Raises SetupError if it cannot be written: without it everything would be reported again."""
-        told = {
+        content = {
             "seen": {hotkey: as_json(each) for hotkey, each in self.seen.items()},
             "pending": [asdict(each) for each in self.pending[-_PENDING:]],
         }
         try:
-            write_memory(self.path, told)
+            write_memory(self.path, content)
         except OSError as error:
             raise SetupError(
                 f"Cannot write {self.path}: {error.strerror}.", remedy=remedy_for(error, self.path)
@@ -215,10 +215,10 @@ def _memory_path(data_dir: Path, netuid: int, node: str) -> Path:
 
 def _load(path: Path) -> _Memory:
     """A file not written by this program counts as missing."""
-    told: Mapping[str, Any] = read_memory(path)
+    content: Mapping[str, Any] = read_memory(path)
     try:
-        seen = {hotkey: from_json(each) for hotkey, each in told.get("seen", {}).items()}
-        pending = [News(**each) for each in told.get("pending", [])]
+        seen = {hotkey: from_json(each) for hotkey, each in content.get("seen", {}).items()}
+        pending = [News(**each) for each in content.get("pending", [])]
     except (AttributeError, KeyError, TypeError, ValueError):
         return _Memory(path, {}, [])
     return _Memory(path, seen, pending)

@@ -163,7 +163,7 @@ class _Validator:
         self._stop = stop
         self._step = Step("")
         self._news_only = True
-        self._told: set[str] = set()
+        self._shown: set[str] = set()
         self._ready: Future[None] = Future()
         self._ended = pool.submit(program.follow, self._on_entry, stop)
 
@@ -189,8 +189,8 @@ class _Validator:
     def _on_entry(self, entry: Entry) -> None:
         if not self._news_only:
             self._step.show(entry.message)
-        if entry.event in _NEWS and entry.message not in self._told:
-            self._told.add(entry.message)
+        if entry.event in _NEWS and entry.message not in self._shown:
+            self._shown.add(entry.message)
             self._step.tell(entry.message)
         if entry.event == _READY and not self._ready.done():
             self._ready.set_result(None)

@@ -31,7 +31,7 @@ _STEERING = re.compile(
 )
 _SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASS|_PW|PWD_|AUTH|CREDENTIAL|MNEM|SEED|COOKIE|ALERT", re.I)
 _NOT_SECRET = re.compile(r"TOKENIZERS_PARALLELISM|SSH_AUTH_SOCK|KEYBOARD", re.I)
-# What has a secret's form: what stands before it, and it.
+# Forms that secrets have. Group 1, which stays, is what comes before the secret.
 _FORMS = (
     re.compile(r"()\bhf_[A-Za-z0-9]{6,}"),
     re.compile(r"(://)[^\s/@]+(?=@)"),

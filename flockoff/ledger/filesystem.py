@@ -30,7 +30,7 @@ _REMOTE = frozenset(
         *("ocfs2", "gfs2", "virtiofs", "drvfs", "vboxsf", "prl_fs", "vmhgfs", "fakeowner", "remote"),
     ]
 )
-# Programs that show as a folder what they keep elsewhere, but for those that only arrange local folders anew.
+# Of the programs that show remote content as a folder, those that only rearrange local ones.
 _LOCAL_FUSE = frozenset(["fuse.fuse-overlayfs", "fuse.bindfs", "fuse.mergerfs", "fuse.ext4", "fuse.zfs"])
 _IN_MEMORY = frozenset(["tmpfs", "ramfs"])
 

@@ -302,12 +302,12 @@ class Ledger:
     def unseen(self, epoch: int, most_tries: int) -> list[Commitment]:
         """Every commitment ever seen whose dataset is not known yet, with its first block.
 
-        First each hotkey's first, then each one's second, and so on: who commits hundreds holds up others by
-        no more than one. Of a hotkey's, and among those, what was tried least often comes first, then the
-        earliest, so that none that always fails holds up what follows.
+        Each hotkey's first one comes first, then each one's second, and so on, so a hotkey that commits
+        hundreds delays others by one at most. Within a hotkey, and within each such round, the one tried
+        least often comes first, then the earliest, so one that always fails delays none.
 
-        Without those that were tried in ``epoch``, or ``most_tries`` times before it: not to be had, or not
-        valid. What became of a ModelId does not depend on who committed it.
+        Leaves out those tried in ``epoch``, or ``most_tries`` times before it, without success. Whether a
+        ModelId was tried does not depend on who committed it.
         """
         return self._database.records(
             commitment_from,

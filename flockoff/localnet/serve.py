@@ -40,7 +40,7 @@ def serve_localnet(
         with listening(control_port, inject) as port:
             status.stop()
             if as_json:
-                sys.stdout.write(json.dumps(_told(localnet, settings, port)) + "\n")
+                sys.stdout.write(json.dumps(_as_json(localnet, settings, port)) + "\n")
                 sys.stdout.flush()
             else:
                 _introduce(console, localnet, settings, port)
@@ -58,7 +58,7 @@ def _inject(localnet: Localnet, name: str, arguments: Mapping[str, str]) -> str:
     raise UsageError(f"There is no fault {name!r}.", remedy="To see them all: uv run flockoff localnet fault")
 
 
-def _told(localnet: Localnet, settings: LocalnetSettings, control_port: int) -> dict[str, object]:
+def _as_json(localnet: Localnet, settings: LocalnetSettings, control_port: int) -> dict[str, object]:
     """Where everything is, with the neurons' flags and the hub tokens of this machine's own hub."""
     return {
         "node": localnet.node.endpoint,

@@ -84,7 +84,8 @@ def kept_fresh(ledger_path: Path, folder: Path | None, rules: Competition) -> It
 def _keep(ledger_path: Path, write: Callable[[], None], stop: threading.Event) -> None:
     """Write whenever an epoch begins, closes or gets its weights, and once more at the end.
 
-    A fault is told once it is met at two looks in a row, or at the end: a ledger that is being made has none.
+    A fault is logged if two looks in a row meet it, or the last one: a ledger that is just being created has
+    one that passes.
     """
     written: str | None = None
     met = reported = ""

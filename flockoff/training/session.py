@@ -97,7 +97,7 @@ class Session:
                 found = row_influence(self.model, rows, self.evaluation_set, on_rows)
         if not all(map(isfinite, found)):
             raise EvaluationFault(
-                "What the rows do for the evaluation loss cannot be told: it has no slope.",
+                "The rows' effect on the evaluation loss cannot be computed: its gradient is not finite.",
                 remedy="Measure without --rows: the loss itself is probably not a number.",
             )
         return Influence(found)

@@ -25,7 +25,7 @@ from flockoff.validate.weights import check_last_weights, set_weights
 
 log = logging.getLogger(__name__)
 
-_STUBBORN_EPOCHS = 3  # after which the operator is told of a dataset that the worker keeps failing on
+_STUBBORN_EPOCHS = 3  # with a failure of the worker on the same dataset, before the operator is warned
 
 
 def run_epoch(validator: Validator, epoch: Epoch, clock: EpochClock, sights: FirstSight) -> bool | None:
@@ -135,8 +135,8 @@ def _make_room(validator: Validator, queue: Sequence[Commitment]) -> None:
         validator.datasets.begin(needed)
     except SetupError as fault:
         validator.metrics.note(fault)
-        told = "%s Going on with what can be read and written."
-        log.error(told, fault, extra=event("disk", fault=fault.kind))
+        message = "%s Going on with what can be read and written."
+        log.error(message, fault, extra=event("disk", fault=fault.kind))
 
 
 def _snapshot_at_start(validator: Validator, epoch: Epoch) -> SubnetSnapshot:
