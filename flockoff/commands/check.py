@@ -12,7 +12,7 @@ import typer
 
 from flockoff import openers
 from flockoff.chain import WalletRef, hotkey_address
-from flockoff.commands.compared import SKETCH_KEY, Compared, committed_on, known_datasets
+from flockoff.commands.compared import SKETCH_KEY, Compared, committed_on, download_named, known_datasets
 from flockoff.commands.progress import progress_line
 from flockoff.commands.subnets import read_snapshot
 from flockoff.commands.tables import console, outside, print_json, reason
@@ -188,10 +188,7 @@ def _show_mistakes(dataset: Path, form: FormatCheck, *, as_json: bool) -> None:
 def _named_other(
     against: str, hub: HubClient, encoder: TokenizerEncoder, cache_dir: Path, rules: Competition
 ) -> Compared:
-    repo, separator, commit = against.partition("@")
-    if not separator:
-        raise UsageError(f"{against!r} names no commit.", remedy="Give REPO@COMMIT with 40 hex digits.")
-    file = hub.download(repo, commit, cache_dir / "compared", max_bytes=rules.limits.max_bytes)
+    file = download_named(against, hub, cache_dir, rules)
     sketcher = Sketcher(SKETCH_KEY)
     report = check_dataset(file, rules.limits, encoder, [sketcher.add])
     if report.content_hash is None:

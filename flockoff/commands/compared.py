@@ -15,7 +15,7 @@ from pathlib import Path
 from flockoff import __version__
 from flockoff.competition import Competition
 from flockoff.dataset import Claim, Holding, Sketch, Sketcher, check_dataset
-from flockoff.errors import FlockoffError, HubTransient, Interrupted, MinerFault
+from flockoff.errors import FlockoffError, HubTransient, Interrupted, MinerFault, UsageError
 from flockoff.hub import HubClient
 from flockoff.ports import RowEncoder
 from flockoff.records import ModelId, SubnetSnapshot
@@ -47,6 +47,16 @@ class Compared:
 class _Known:
     content_hash: str
     sketch: Sketch
+
+
+def download_named(source: str, hub: HubClient, cache_dir: Path, rules: Competition) -> Path:
+    """The dataset that ``source``, REPO@COMMIT, names. Raises UsageError, and what ``HubClient.download``
+    does.
+    """
+    repo, separator, commit = source.partition("@")
+    if not separator:
+        raise UsageError(f"{source!r} names no commit.", remedy="Give REPO@COMMIT with 40 hex digits.")
+    return hub.download(repo, commit, cache_dir / "compared", max_bytes=rules.limits.max_bytes)
 
 
 def committed_on(snapshot: SubnetSnapshot, rules: Competition) -> list[Committed]:

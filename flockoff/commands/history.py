@@ -11,10 +11,10 @@ from flockoff.commands.ledgers import known_uids, look, require_hotkey
 from flockoff.commands.tables import (
     RESULT_COLUMNS,
     console,
+    dataset,
     duration,
     moment,
     number,
-    outside,
     print_csv,
     print_json,
     reason,
@@ -111,7 +111,7 @@ def _show_turns(hotkey: str, turns: list[Result], uids: Mapping[str, int]) -> No
         made.add_row(
             str(turn.epoch),
             str(turn.uid),
-            outside((turn.model_id or "").split(":")[0], 40),
+            dataset(turn.model_id),
             number(turn.loss),
             number(turn.win_rate, ".2f"),
             number(turn.share),

@@ -14,6 +14,7 @@ from flockoff.commands.tables import (
     MISSING,
     RESULT_COLUMNS,
     console,
+    dataset,
     number,
     outside,
     print_csv,
@@ -202,7 +203,7 @@ def _show(
             [
                 MISSING if row.uid is None else str(row.uid),
                 outside(short_hotkey(row.hotkey)),
-                outside((row.model_id or MISSING).split(":")[0], 40),
+                dataset(row.model_id),
                 number(row.loss),
                 number(change, "+.1%"),
                 number(row.win_rate, ".2f"),

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from flockoff import openers
+from flockoff.commands.compared import download_named
 from flockoff.commands.measuring import (
     CheckedFile,
     Measurements,
@@ -34,7 +35,6 @@ from flockoff.dataset import (
     too_small,
 )
 from flockoff.epoch.contest import later_beats
-from flockoff.errors import UsageError
 from flockoff.flags import AsJson, CacheDir, CompetitionFile, DatasetFile, Device, EvalDataDir
 from flockoff.hub import HubClient
 from flockoff.launch import require_installed, run
@@ -189,13 +189,7 @@ def _candidates(
     answers = openers.open_answers(evaluation_file, rules, encoder)
     files = {str(wish.dataset): wish.dataset}
     if wish.against is not None:
-        repo, separator, commit = wish.against.partition("@")
-        if not separator:
-            raise UsageError(
-                f"{wish.against!r} names no commit.", remedy="Give REPO@COMMIT with 40 hex digits."
-            )
-        folder = wish.cache_dir / "compared"
-        files[wish.against] = hub.download(repo, commit, folder, max_bytes=rules.limits.max_bytes)
+        files[wish.against] = download_named(wish.against, hub, wish.cache_dir, rules)
     for name, file in files.items():
         visitors = [census.add] if wish.rows and file is wish.dataset else []
         judgement = judge_dataset(

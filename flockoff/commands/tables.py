@@ -109,6 +109,11 @@ def reason(text: str, uids: Mapping[str, int]) -> str:
     return outside(short_names(text, uids), _REASON_CHARACTERS)
 
 
+def dataset(model_id: str | None) -> str:
+    """A commitment's repo as a cell."""
+    return MISSING if model_id is None else outside(model_id.split(":")[0], 40)
+
+
 def number(value: float | None, form: str = ".4f") -> str:
     return MISSING if value is None else format(value, form)
 

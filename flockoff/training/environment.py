@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from itertools import takewhile
 
 from flockoff.errors import UsageError
 
@@ -112,14 +113,28 @@ def check_device(device: str | None) -> None:
         raise UsageError(f"Unknown device {device!r}.", remedy="Use cpu, cuda, or cuda:N for the N-th GPU.")
 
 
+def gpu_index(device: str | None) -> int:
+    """Which of the visible GPUs ``device`` is; the first one unless it says otherwise."""
+    return int((device or "").partition(":")[2] or 0)
+
+
+def visible_names(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The GPUs that ``CUDA_VISIBLE_DEVICES`` makes visible: those before the first invalid one. None where
+    it is not set, so that all are.
+    """
+    listed = environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return None
+    names = (name.strip() for name in listed.split(","))
+    return tuple(takewhile(lambda name: name and not name.startswith("-"), names))
+
+
 def _visible_devices(parent: Mapping[str, str], device: str | None) -> dict[str, str]:
     """At most one GPU: transformers would spread each batch over all visible ones."""
     check_device(device)
     if device == "cpu":
         return {"CUDA_VISIBLE_DEVICES": ""}
-    index = (device or "").partition(":")[2]
-    visible = parent.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return {"CUDA_VISIBLE_DEVICES": index or "0"}
-    names = [name for name in visible.split(",") if name]
-    return {"CUDA_VISIBLE_DEVICES": names[int(index or 0)] if int(index or 0) < len(names) else ""}
+    index, names = gpu_index(device), visible_names(parent)
+    if names is None:
+        return {"CUDA_VISIBLE_DEVICES": str(index)}
+    return {"CUDA_VISIBLE_DEVICES": names[index] if index < len(names) else ""}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from flockoff.errors import UsageError
 from flockoff.text import counted
-from flockoff.training.environment import check_device, installed_gpus
+from flockoff.training.environment import check_device, gpu_index, installed_gpus, visible_names
 from flockoff.training.pool import WorkerPlan
 
 
@@ -17,7 +17,7 @@ def local_plans(device: str | None, workers: int | None, *, gpus: int, cores: in
     that does not exist.
     """
     check_device(device)
-    if device not in (None, "cpu") and int(device.partition(":")[2] or 0) >= gpus:
+    if device not in (None, "cpu") and gpu_index(device) >= gpus:
         raise UsageError(
             f"There is no GPU {device}: NVIDIA's driver shows {gpus}.",
             remedy="Check nvidia-smi and CUDA_VISIBLE_DEVICES, or give another --device.",
@@ -50,10 +50,8 @@ def local_plans(device: str | None, workers: int | None, *, gpus: int, cores: in
 
 def visible_gpus(environ: Mapping[str, str]) -> int:
     """How many GPUs NVIDIA's driver offers under ``environ``; 0 without the driver."""
-    names = environ.get("CUDA_VISIBLE_DEVICES")
-    if names is not None:
-        return len([name for name in names.split(",") if name.strip() and not name.strip().startswith("-")])
-    return len(installed_gpus(environ))
+    names = visible_names(environ)
+    return len(installed_gpus(environ) if names is None else names)
 
 
 def usable_cores() -> int:

@@ -38,6 +38,8 @@ def test_environment_secrets_are_left_out() -> None:
         (None, "GPU-a,GPU-b", "GPU-a"),
         ("cuda:2", "5,7", ""),
         ("cuda", "", ""),
+        ("cuda:1", "5, 7", "7"),
+        ("cuda:1", "5,-1,7", ""),
     ],
 )
 def test_environment_shows_one_device(device: str | None, visible: str | None, expected: str) -> None:

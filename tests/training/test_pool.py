@@ -107,7 +107,9 @@ def test_local_plans_device_that_is_not_there_is_refused_at_the_start(device: st
         local_plans(device, None, gpus=gpus, cores=8)
 
 
-@pytest.mark.parametrize(("visible", "count"), [("0,1", 2), ("", 0), ("-1", 0), ("GPU-8a2f", 1)])
+@pytest.mark.parametrize(
+    ("visible", "count"), [("0,1", 2), ("", 0), ("-1", 0), ("GPU-8a2f", 1), ("0, 1,-1,2", 2)]
+)
 def test_visible_gpus_are_those_of_the_environment(visible: str, count: int) -> None:
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": visible}) == count
 
