@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flockoff.epoch.entries import enter
-from flockoff.epoch.memory import Memory
+from flockoff.epoch.entries import enter_without_memory
 from flockoff.errors import MinerFault
-from flockoff.records import PUBLIC_HUB, Epoch, ModelId, Neuron, SubnetTerms, SubnetView
+from flockoff.records import PUBLIC_HUB, ModelId, Neuron, SubnetTerms, SubnetView
 
 DAY_SECONDS = 86400.0
 
@@ -212,7 +211,7 @@ def _counting(view: SubnetView, competition_id: str) -> _Counting:
     """As seen, once the next epoch begins, by validators that know no earlier commitments."""
     epoch, snapshot = view.epoch, view.snapshot
     coming = max(epoch.next_start_block, snapshot.block + 1)
-    entries = enter(snapshot, Epoch(coming, coming + 1, seed=0), Memory(), competition_id)
+    entries = enter_without_memory(snapshot, coming, competition_id)
     since = {
         each.hotkey: epoch.start_block if each.block < epoch.start_block else coming
         for each in entries.counting

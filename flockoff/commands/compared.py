@@ -15,23 +15,14 @@ from pathlib import Path
 from flockoff import __version__
 from flockoff.competition import Competition
 from flockoff.dataset import Claim, Holding, Sketch, Sketcher, check_dataset
+from flockoff.epoch.entries import enter_without_memory
 from flockoff.errors import FlockoffError, HubTransient, Interrupted, MinerFault, UsageError
 from flockoff.hub import HubClient
 from flockoff.ports import RowEncoder
-from flockoff.records import ModelId, SubnetSnapshot
+from flockoff.records import Commitment, ModelId, SubnetSnapshot
 
 SKETCH_KEY = b"flockoff check"  # for comparing on this machine only
 _DOWNLOADS = 4  # at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """A hotkey's current dataset on chain."""
-
-    hotkey: str
-    uid: int
-    model_id: ModelId
-    block: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +30,7 @@ class Compared:
     """The datasets compared with, in order of seniority, and how many could not be, by reason."""
 
     holdings: tuple[Holding, ...]
-    committed: Mapping[str, Committed]  # by hotkey
+    committed: Mapping[str, Commitment]  # by hotkey
     left_out: Mapping[str, int]
 
 
@@ -59,22 +50,14 @@ def download_named(source: str, hub: HubClient, cache_dir: Path, rules: Competit
     return hub.download(repo, commit, cache_dir / "compared", max_bytes=rules.limits.max_bytes)
 
 
-def committed_on(snapshot: SubnetSnapshot, rules: Competition) -> list[Committed]:
-    """All well-formed commitments for the competition, the earliest first."""
-    found = []
-    for hotkey, raw in snapshot.commitments.items():
-        neuron = snapshot.neuron(hotkey)
-        try:
-            model_id = ModelId.parse(raw.text)
-        except MinerFault:
-            continue
-        if neuron is not None and model_id.competition_id == rules.id:
-            found.append(Committed(hotkey, neuron.uid, model_id, raw.block))
+def committed_on(snapshot: SubnetSnapshot, rules: Competition) -> list[Commitment]:
+    """The commitments that will count in the next epoch, the earliest first."""
+    found = enter_without_memory(snapshot, snapshot.block + 1, rules.id).counting
     return sorted(found, key=lambda each: (each.block, each.uid))
 
 
 def known_datasets(
-    wanted: Iterable[Committed],
+    wanted: Iterable[Commitment],
     hub: HubClient,
     encoder: RowEncoder,
     rules: Competition,
@@ -92,7 +75,7 @@ def known_datasets(
     contents = list(dict.fromkeys(one.model_id for one in listed))  # two hotkeys may have committed the same
     budget = _Budget(max_bytes)
     holdings: list[Holding] = []
-    committed: dict[str, Committed] = {}
+    committed: dict[str, Commitment] = {}
     left_out: dict[str, int] = {}
 
     def look(model_id: ModelId) -> _Known | str:

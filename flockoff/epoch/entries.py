@@ -54,6 +54,11 @@ def enter(snapshot: SubnetSnapshot, epoch: Epoch, memory: Memory, competition_id
     return Entries(tuple(counting), tuple(seen), tuple(verdicts))
 
 
+def enter_without_memory(snapshot: SubnetSnapshot, start_block: int, competition_id: str) -> Entries:
+    """The entries of the epoch from ``start_block`` to a validator that remembers nothing."""
+    return enter(snapshot, Epoch(start_block, start_block + 1, seed=0), Memory(), competition_id)
+
+
 def _commitment(neuron: Neuron, raw: RawCommitment | None, competition_id: str) -> Commitment | None:
     """None for no commitment, or one for another competition. Raises MinerFault for a malformed one."""
     if raw is None:
