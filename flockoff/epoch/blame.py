@@ -36,10 +36,15 @@ def blamed(
     if not isinstance(fault, MinerFault):
         detail = CUT_OFF if isinstance(fault, EvaluationStopped) else str(fault)
         return replace(_verdict(epoch, commitment, content_hash, detail), fault=fault.kind)
-    verdict = replace(_verdict(epoch, commitment, content_hash, str(fault)), reason=fault.reason)
+    verdict = _verdict(epoch, commitment, content_hash, str(fault))
     if fault.reason in NOT_THERE and not (final and not _may_still_appear(epoch, commitment, last)):
-        return verdict
-    return replace(verdict, standing="at_fault", copied=fault.copied)
+        return replace(verdict, reason=fault.reason)
+    return at_fault(verdict, fault)
+
+
+def at_fault(verdict: Verdict, fault: MinerFault) -> Verdict:
+    """``verdict`` as it is once ``fault`` is known to be the miner's."""
+    return replace(verdict, standing="at_fault", reason=fault.reason, detail=str(fault), copied=fault.copied)
 
 
 def is_settled(verdict: Verdict) -> bool:

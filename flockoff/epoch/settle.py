@@ -14,10 +14,10 @@ from flockoff.dataset import (
     same_loss_fault,
     stands_against,
 )
-from flockoff.epoch.blame import took_its_turn
+from flockoff.epoch.blame import at_fault, took_its_turn
 from flockoff.epoch.contest import contest
 from flockoff.epoch.memory import Memory
-from flockoff.errors import FaultKind, MinerFault
+from flockoff.errors import FaultKind
 from flockoff.records import Verdict
 from flockoff.scoring import count_missed, update_scores
 
@@ -148,7 +148,7 @@ def _reexamined(verdict: Verdict, competition: Competition, evidence: Evidence) 
     if found is None:
         return verdict
     fault = near_duplicate_fault(found, competition.overlap, rows_left=1)
-    return verdict if fault is None else _at_fault(verdict, fault)
+    return verdict if fault is None else at_fault(verdict, fault)
 
 
 def _without_copies(
@@ -170,7 +170,7 @@ def _without_copies(
     }
     copies = same_loss_copies(losses, claims, tolerance, evidence.base_loss, lapsed)
     return [
-        _at_fault(verdict, same_loss_fault(copies[verdict.hotkey])) if verdict.hotkey in copies else verdict
+        at_fault(verdict, same_loss_fault(copies[verdict.hotkey])) if verdict.hotkey in copies else verdict
         for verdict in owned
     ]
 
@@ -182,7 +182,7 @@ def _unless_owned(verdict: Verdict, evidence: Evidence, rules: Overlap) -> Verdi
     claim = Claim(owner.content_hash, verdict.hotkey, verdict.block, verdict.uid)
     if not stands_against(owner, claim, rules, evidence.owners):
         return verdict
-    return _at_fault(verdict, duplicate_fault(owner))
+    return at_fault(verdict, duplicate_fault(owner))
 
 
 def _witnesses(
@@ -202,7 +202,3 @@ def _witnesses(
         if is_own and win_rates[verdict.hotkey] >= _WITNESS_WIN_RATE:
             found[verdict.content_hash] = coldkeys[verdict.hotkey]
     return found
-
-
-def _at_fault(verdict: Verdict, fault: MinerFault) -> Verdict:
-    return replace(verdict, standing="at_fault", reason=fault.reason, detail=str(fault), copied=fault.copied)
