@@ -141,7 +141,7 @@ class Remote:
             file.open("rb") as content,
             self._call(f"upload {name} to {repo_id}", file.stat().st_size),
         ):
-            # A large file given by path would go to Xet storage, which not every hub has.
+            # For a file given by path the library would draw a progress bar.
             operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)]
             operations += [CommitOperationAdd(path, small) for path, small in more.items()]
             made = self._api.create_commit(

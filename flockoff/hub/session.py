@@ -36,10 +36,7 @@ def configure_library() -> None:
 @cache
 def _configure() -> None:
     constants.HF_HUB_DISABLE_TELEMETRY = True
-    # It warns that a file object is uploaded by LFS instead of Xet, which is what we want.
-    logging.getLogger("huggingface_hub._commit_api").addFilter(
-        lambda record: "not supported by Xet Storage" not in record.getMessage()
-    )
+    constants.HF_HUB_DISABLE_XET = True  # not every hub has it, and its transfers know none of our limits
     # It writes to the terminal itself, for example a hub's X-HF-Warning, unescaped.
     library = logging.getLogger("huggingface_hub")
     library.handlers.clear()

@@ -183,6 +183,11 @@ def test_plan_hotkey_twice_or_no_number_is_refused(bad: Candidate) -> None:
         places_of([*crowd(3), bad], RULES, 0)
 
 
+def test_longest_wait_of_no_candidate_is_refused() -> None:
+    with pytest.raises(ValueError, match="x is no candidate"):
+        longest_wait(crowd(3), "x", RULES)
+
+
 @settings(max_examples=examples(12))
 @given(
     start=st.integers(1, 150),
