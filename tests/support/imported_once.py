@@ -1,5 +1,6 @@
 """What a process that forks programs has ready for them: imports, certificates, answers to search for."""
 
+import gc
 from importlib import import_module
 
 from tests.support.certificates import share_certificates
@@ -21,3 +22,4 @@ for _module in (
     import_module(_module)
 share_certificates()
 evaluation_answers()
+gc.freeze()  # a forked process that searches this for garbage copies all of it

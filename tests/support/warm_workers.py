@@ -9,6 +9,7 @@ pipes that it would be started with, and is watched and killed by its process id
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -205,8 +206,11 @@ _forked: "weakref.WeakSet[_ForkedWorker]" = weakref.WeakSet()
 
 def _serve(listener: socket.socket, modules: Sequence[str]) -> tuple[dict[str, Any], list[int]] | None:
     """Fork a process for each request until stdin ends. In such a process, its request and its files."""
+    gc.disable()
     for module in modules:
         importlib.import_module(module)
+    gc.freeze()  # a forked process that searches this for garbage, if only at its end, copies all of it
+    gc.enable()
     running: dict[int, tuple[int, socket.socket]] = {}  # by the descriptor that tells of its end
     with selectors.DefaultSelector() as events:
         events.register(listener, selectors.EVENT_READ)
@@ -265,8 +269,9 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> None:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest, which then ends this
     forked = _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
-    if forked is not None:
-        _become(*forked)
+    if forked is None:
+        os._exit(0)  # taking apart what was imported would take seconds
+    _become(*forked)
 
 
 if __name__ == "__main__":
