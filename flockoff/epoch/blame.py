@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import replace
 
+from flockoff.competition import Queue
 from flockoff.errors import EvaluationStopped, Fault, FaultKind, MinerFault, Reason
 from flockoff.records import Commitment, Epoch, Measurement, Verdict
 
@@ -55,6 +56,15 @@ def is_settled(verdict: Verdict) -> bool:
 def may_try_again(verdict: Verdict) -> bool:
     """Whether the dataset may be retried in this epoch: unless it is settled or was cut off."""
     return not is_settled(verdict) and verdict.fault is not FaultKind.STOPPED
+
+
+def is_too_slow(had: float, whole: float, rules: Queue) -> bool:
+    """Whether a dataset that the epoch's end cut off is too slow, rather than begun too late.
+
+    ``had``: how long it was being evaluated; ``whole``: what a whole epoch has for evaluation, in the same
+    unit.
+    """
+    return had >= rules.too_slow_share * whole
 
 
 def took_its_turn(verdict: Verdict, last: Verdict | None) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from flockoff.competition import ORIGINAL_COMPETITION_ID
 from flockoff.dataset import Claim, gain, gap_fault, near_duplicate_fault, owner_of, sealed_margin
-from flockoff.epoch.blame import blamed, eligible
+from flockoff.epoch.blame import blamed, eligible, is_too_slow
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import Evidence, remember, settle
@@ -185,7 +185,7 @@ class _Game:
         )
         verdicts = []
         capacity = left = self.scenario.validators.capacity
-        tokens, too_slow = dict(memory.tokens), self.competition.queue.too_slow_share
+        tokens = dict(memory.tokens)
         for commitment in queue.places:
             dataset = entries[commitment.hotkey].dataset
             fault: MinerFault | Fault | None = _CONTAMINATED if dataset.contaminated else None
@@ -193,7 +193,7 @@ class _Game:
                 break
             if fault is None and left is not None and capacity is not None:
                 if dataset.endless or left < dataset.tokens:
-                    fault = _TOO_SLOW if left >= capacity * too_slow else _CUT_OFF
+                    fault = _TOO_SLOW if is_too_slow(left, capacity, self.competition.queue) else _CUT_OFF
                 left = 0 if fault else left - dataset.tokens
             elif dataset.endless:
                 fault = _TOO_SLOW

@@ -13,7 +13,7 @@ from flockoff.dataset import (
     near_duplicate_fault,
     sealed_gap_fault,
 )
-from flockoff.epoch.blame import blamed, eligible, is_settled, may_try_again
+from flockoff.epoch.blame import blamed, eligible, is_settled, is_too_slow, may_try_again
 from flockoff.epoch.memory import Memory
 from flockoff.errors import (
     EvaluationFault,
@@ -284,8 +284,8 @@ class _Judge:
         """``fault``; or that the dataset is too slow, where it was cut off although it had most of an epoch's
         time.
         """
-        most = self._validator.competition.queue.too_slow_share * self._clock.evaluation_seconds()
-        if not isinstance(fault, EvaluationStopped) or job.seconds < most:
+        whole, rules = self._clock.evaluation_seconds(), self._validator.competition.queue
+        if not isinstance(fault, EvaluationStopped) or not is_too_slow(job.seconds, whole, rules):
             return fault
         return EvaluationTooSlow(
             f"It was not measured within {duration(job.seconds)}, most of an epoch's time for evaluation.",

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from flockoff.competition import competition_hash
 from flockoff.dataset import Borrowed
-from flockoff.epoch.entries import enter
-from flockoff.epoch.memory import Memory
+from flockoff.epoch.entries import enter, enter_without_memory
 from flockoff.epoch.queue import form_queue
 from flockoff.epoch.settle import settle
 from flockoff.errors import ChainPruned, Interrupted, SetupError
@@ -182,8 +181,7 @@ def _close(validator: Validator, start_block: int) -> None:
 
 def _record_shown_commitments(validator: Validator, snapshot: SubnetSnapshot) -> None:
     """Record the block of each commitment on chain now: a later one of its hotkey will hide it."""
-    next_blocks = Epoch(snapshot.block + 1, snapshot.block + 2, seed=0)
-    entries = enter(snapshot, next_blocks, Memory(), validator.competition.id)
+    entries = enter_without_memory(snapshot, snapshot.block + 1, validator.competition.id)
     validator.ledger.record_commitments(entries.seen)
 
 

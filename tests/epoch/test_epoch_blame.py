@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from flockoff.competition import Queue
 from flockoff.epoch.blame import (
     CUT_OFF,
     blamed,
     eligible,
     is_settled,
+    is_too_slow,
     may_compare,
     may_try_again,
     took_its_turn,
@@ -97,6 +99,12 @@ def test_took_its_turn_a_failure_keeps_the_place_once_and_the_epochs_end_always(
     assert took_its_turn(hub, hub)
     assert not took_its_turn(hub, cut)
     assert not any(took_its_turn(cut, last) for last in (None, measured, hub, cut))
+
+
+def test_cut_off_is_too_slow_from_the_rules_share_of_an_epochs_time_on() -> None:
+    rules = Queue(too_slow_share=0.25)
+    assert is_too_slow(0.25, 1.0, rules) and is_too_slow(1000, 1000, rules)
+    assert not is_too_slow(249, 1000, rules)
 
 
 def test_may_compare_losses_of_one_kind_of_device_unless_mixing_is_allowed() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flockoff.competition import Competition, Queue
-from flockoff.epoch.blame import blamed, eligible
+from flockoff.epoch.blame import blamed, eligible, is_too_slow
 from flockoff.epoch.memory import Memory
 from flockoff.epoch.queue import candidates, epochs_to_wait, form_queue
 from flockoff.epoch.settle import Evidence, remember, settle
@@ -122,7 +122,7 @@ def judged(
             left -= takes[each.hotkey]
             verdicts.append(eligible(epoch, each, each.hotkey, 2.0 + 0.001 * each.uid, block=each.block))
             continue
-        slow = left >= rules.queue.too_slow_share
+        slow = is_too_slow(left, 1.0, rules.queue)
         fault = EvaluationTooSlow("slow") if slow else EvaluationStopped("over")
         verdicts.append(blamed(epoch, each, fault, content_hash=None, last=None, final=True))
         break
