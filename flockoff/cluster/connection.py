@@ -2,7 +2,6 @@
 
 import logging
 import socket
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import ray
@@ -11,11 +10,11 @@ _ANSWER_SECONDS = 10.0
 _TRIES = 3
 
 
-def connect(address: str, on_try: Callable[[], None] = lambda: None) -> None:
+def connect(address: str) -> None:
     """Raises ConnectionError without a connection, RuntimeError where Ray's or Python's versions differ.
 
-    A head sometimes loses the server it starts for a client (ray-project/ray#63202) and reports it after half
-    a minute, so there are up to three tries. ``on_try`` is called before each.
+    A head sometimes loses the server it starts for a client (ray-project/ray#63202), or takes longer to start
+    it than Ray allows, and reports either after half a minute, so there are up to three tries.
     """
     where = urlsplit(address)
     try:  # Ray itself would try for half a minute, then print a screenful
@@ -23,7 +22,6 @@ def connect(address: str, on_try: Callable[[], None] = lambda: None) -> None:
     except OSError as error:
         raise ConnectionError(f"no answer ({error.strerror or error})") from error
     for number in range(1, _TRIES + 1):
-        on_try()
         try:
             ray.init(address, namespace="flockoff", log_to_driver=False, logging_level=logging.WARNING)
             return
@@ -31,4 +29,4 @@ def connect(address: str, on_try: Callable[[], None] = lambda: None) -> None:
             if number == _TRIES:
                 raise ConnectionError(f"its head says {str(error).strip().splitlines()[-1]}") from error
         except ConnectionError as error:
-            raise ConnectionError(f"{error}; do RAY_AUTH_MODE and the token match the cluster's?") from error
+            raise ConnectionError(f"{error} (do RAY_AUTH_MODE and the token match the cluster's?)") from error

@@ -10,7 +10,7 @@ from flockoff.text import printable
 from flockoff.training.environment import current_environment
 from flockoff.training.pool import WorkerPlan
 
-_SURVEY_SECONDS = 180.0
+_SURVEY_SECONDS = 600.0  # a cluster that hangs, not one that is slow: three tries to connect take 100
 _SHOWN = 300  # characters
 
 

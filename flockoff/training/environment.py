@@ -17,6 +17,7 @@ _NAMES = frozenset(
         *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
         *("TEMP", "TMP", "SYSTEMROOT", "WINDIR", "COMSPEC", "PATHEXT", "NUMBER_OF_PROCESSORS"),
         *("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"),  # how to authenticate, not the token
+        "RAY_CLIENT_RECONNECT_GRACE_PERIOD",
         *("USERPROFILE", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA", "DYLD_LIBRARY_PATH"),
     ]
 )

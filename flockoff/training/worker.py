@@ -12,7 +12,7 @@ import queue
 import signal
 import sys
 import threading
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -56,12 +56,11 @@ def main() -> int:
     threading.Thread(target=_read_stdin, args=(lines,), daemon=True).start()
     try:
         channel.send(Progress("loading", 0, 1))
-        channel.send(_alive())  # before anything is loaded: its memory is checked however short its work is
-        threading.Thread(target=_send_alive, args=(channel,), daemon=True).start()
-        session = _load_session(lines.get())
-        channel.send(session.ready)
-        while True:
-            _serve(session, lines.get(), channel)
+        with signs_of_life(channel):
+            session = _load_session(lines.get())
+            channel.send(session.ready)
+            while True:
+                _serve(session, lines.get(), channel)
     except FlockoffError as error:
         channel.send(error)
         return 1
@@ -86,6 +85,23 @@ def _serve(session: "Session", line: str, channel: Channel) -> None:
         channel.send(fault)
 
 
+@contextlib.contextmanager
+def signs_of_life(channel: Channel) -> Iterator[None]:
+    """Within this context the parent is sent signs of life, whatever this thread is doing.
+
+    The first comes at once, so that memory is checked however short the work is.
+    """
+    channel.send(_alive())
+    ended = threading.Event()
+    sender = threading.Thread(target=_send_alive, args=(channel, ended), daemon=True)
+    sender.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        sender.join()
+
+
 def take_stdout() -> Channel:
     """Keep stdout for replies; whatever a library prints goes to stderr."""
     stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
@@ -103,12 +119,11 @@ def _alive() -> Alive:
     return Alive(psutil.Process().memory_info().rss, machine_memory_limit())
 
 
-def _send_alive(channel: Channel) -> None:
-    while True:
-        time.sleep(_ALIVE_SECONDS)
+def _send_alive(channel: Channel, ended: threading.Event) -> None:
+    while not ended.wait(_ALIVE_SECONDS):
         try:
             channel.send(_alive())
-        except OSError:  # the parent is gone; the other thread ends the process
+        except OSError:  # the parent is gone; the thread that reads stdin ends the process
             return
 
 

@@ -1,13 +1,14 @@
-"""A Ray cluster of two nodes on this machine, one of which is lost in mid-epoch."""
+"""A Ray cluster of two nodes on this machine, one of which is slow at first, then lost in mid-epoch."""
 
-import json
+import secrets
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,24 +22,42 @@ from flockoff.records import Measurement, Progress
 from flockoff.training.environment import current_environment
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.limits import WorkerLimits
+from flockoff.training.messages import (
+    Alive,
+    Assignment,
+    Ready,
+    Reply,
+    WorkerFault,
+    decode_reply,
+    encode_assignment,
+)
 from flockoff.training.pool import WorkerPlan
+from tests.support import ray_process
 from tests.support.free_port import free_port
 from tests.support.tiny_model import row, rules, write_dataset, write_tiny_model
 
 SEED = 7
+BRIDGE = "flockoff.cluster.bridge"
 SECONDS_FOR_BOTH = 300  # to start a worker each
 
 
 @dataclass
 class Site:
-    """Two nodes of one CPU each; ``second`` is the one that can be lost."""
+    """Two nodes of one CPU each. ``second`` starts no process before the file ``gate`` exists, and is the one
+    that can be lost.
+    """
 
     address: str
     cluster: Any
     second: Any
+    gate: Path
     model_dir: Path
     evaluation_file: Path
     datasets: Sequence[tuple[Path, str]]
+
+    @property
+    def plan(self) -> WorkerPlan:
+        return WorkerPlan("cpu", 1, BRIDGE, (self.address, "1", "0"))
 
     def evaluator(self, workers: Sequence[WorkerPlan]) -> WorkerEvaluator:
         return WorkerEvaluator(
@@ -46,8 +65,12 @@ class Site:
             model_dir=self.model_dir,
             evaluation_file=self.evaluation_file,
             workers=workers,
-            limits=WorkerLimits(frozen=SECONDS_FOR_BOTH),  # workers are stopped for as long as a test needs
+            limits=WorkerLimits(frozen=SECONDS_FOR_BOTH),  # hosts are stopped for as long as a test needs
         )
+
+    def reservations(self) -> list[str]:
+        """The state of each reservation ever made."""
+        return [group["state"] for group in self.cluster.global_state.placement_group_table().values()]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +84,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for number, file in enumerate(files)
     ]
     token = folder / "token"
-    token.write_text("0" * 64, encoding="utf-8")
+    # Two heads on one machine may give servers for clients the same port: none is let in at the other's.
+    token.write_text(secrets.token_hex(32), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))  # where nodes keep files
         patch.setenv("HF_TOKEN", "hf_secret")
@@ -70,23 +94,30 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")  # as .github/docs/cluster.md has it
         # As for a head that is not started below `uv run`, which these tests are.
         patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        # A busy head may take its time, and a killed bridge need not be waited for.
+        patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", str(SECONDS_FOR_BOTH))
+        patch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "1")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         from ray.cluster_utils import Cluster  # reads how to be let in when it is imported
 
         port = free_port()
-        head = {"num_cpus": 1, "include_dashboard": False, "ray_client_server_port": port}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
+        gate = folder / "gate"
+        common = {"num_cpus": 1, "worker_path": ray_process.__file__, "include_log_monitor": False}
+        head = {"include_dashboard": False, "no_monitor": True, "ray_client_server_port": port}
+        cluster: Any = Cluster(initialize_head=True, head_node_args=common | head)
         try:
-            second = cluster.add_node(num_cpus=1)
+            second = cluster.add_node(**common, env_vars={ray_process.GATE: str(gate)})
             yield Site(
                 f"ray://127.0.0.1:{port}",
                 cluster,
                 second,
+                gate,
                 write_tiny_model(folder / "model"),
                 evaluation_file,
                 datasets,
             )
         finally:
-            cluster.shutdown()  # type: ignore[no-untyped-call]
+            cluster.shutdown()
 
 
 def measure_all(
@@ -105,27 +136,39 @@ def measure_all(
         return list(threads.map(measure, datasets))
 
 
-def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    """The evaluation workers that descend from ``process``."""
-    found = []
-    for child in process.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if "flockoff.training.worker" in child.cmdline():
-                found.append(child)
-    return found
+def wait_for(happened: Callable[[], bool]) -> None:
+    """However long it takes: pytest has a limit for the whole test."""
+    while not happened():
+        time.sleep(0.05)
+
+
+def host_on(node: Any) -> psutil.Process:
+    """The actor's process on this node."""
+    [raylet] = node.all_processes["raylet"]
+    children = psutil.Process(raylet.process.pid).children()
+    [host] = [child for child in children if child.cmdline()[0].startswith("ray::Host")]
+    return host
+
+
+def bridges() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if BRIDGE in child.cmdline()]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
 @pytest.mark.filterwarnings("ignore")  # Ray's own
-def test_survey_below_uv_run_sends_the_cluster_no_folder(site: Site) -> None:
-    environment = current_environment("cpu")
-    survey = ["uv", "run", "--no-sync", "python", "-m", "flockoff.cluster.survey", site.address]
+def test_plans_made_below_uv_run_are_a_worker_a_node_and_send_no_folder(site: Site) -> None:
+    made = "import sys; from flockoff.cluster.plans import cluster_plans; print(cluster_plans(sys.argv[1]))"
     done = subprocess.run(
-        survey, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+        ["uv", "run", "--no-sync", "python", "-c", made, site.address],
+        env=current_environment("cpu"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
     )
 
-    assert json.loads(done.stdout) == {"cpus": [1, 1], "gpus": [0, 0]}
+    assert done.stdout.strip() == str([site.plan, site.plan])
     log = Path(site.cluster.head_node.get_logs_dir_path(), "ray_client_server.err").read_text("utf-8")
     assert "New data connection" in log and "working_dir" not in log
 
@@ -137,8 +180,6 @@ def test_cluster_node_lost_in_mid_epoch_loses_no_score_and_moves_no_bit(
 ) -> None:
     with closing(site.evaluator([WorkerPlan("cpu", 1)])) as one:
         alone = measure_all(one, site.datasets)
-    plans = cluster_plans(site.address)
-    assert [plan.threads for plan in plans] == [1, 1]
     both_train = threading.Barrier(2, timeout=SECONDS_FOR_BOTH)
     met: set[int] = set()
 
@@ -148,30 +189,69 @@ def test_cluster_node_lost_in_mid_epoch_loses_no_score_and_moves_no_bit(
             met.add(threading.get_ident())
             both_train.wait()
 
-    with closing(site.evaluator(plans)) as two:
-        together = measure_all(two, site.datasets[:2], meet)
-        workers = workers_of(psutil.Process())
-        environments = ["".join(worker.environ().values()) for worker in workers]
-        [raylet] = site.second.all_processes["raylet"]
-        [lost] = workers_of(psutil.Process(raylet.process.pid))
+    with ThreadPoolExecutor(1) as thread, closing(site.evaluator([site.plan, site.plan])) as two:
+        # The second node has its device reserved while it starts no process.
+        begun = thread.submit(measure_all, two, site.datasets[:2], meet)
+        wait_for(lambda: (bool(met) and site.reservations() == ["CREATED"] * 2) or begun.done())
+        site.gate.touch()
+        together = begun.result()
+        assert "Ray cluster" not in caplog.text, "nothing was taken for absent or lost"
+
+        environments = ["".join(bridge.environ().values()) for bridge in bridges()]
+        kept, lost = host_on(site.cluster.head_node), host_on(site.second)
         # Both are stopped before they are asked again, so that each is given a dataset and neither answers
         # before the loss was noticed, however fast or slow this machine is.
-        for worker in workers:
-            worker.suspend()
-        with ThreadPoolExecutor(1) as thread:
-            rest = thread.submit(measure_all, two, site.datasets[2:])
-            site.cluster.remove_node(site.second, allow_graceful=False)
-            lost.kill()
-            while "was lost" not in caplog.text and not rest.done():
-                time.sleep(0.05)
-            for worker in workers:
-                if worker != lost:
-                    worker.resume()
-            together += rest.result()
+        kept.suspend()
+        lost.suspend()
+        rest = thread.submit(measure_all, two, site.datasets[2:])
+        site.cluster.remove_node(site.second, allow_graceful=False)
+        lost.kill()
+        wait_for(lambda: "was lost" in caplog.text or rest.done())
+        kept.resume()
+        together += rest.result()
+
+        # The device that is left is in use until the bridge that holds it is killed.
+        with bridge_of_ours(site, patience=0.0) as refused:
+            assert isinstance(fault := answer_of(refused), WorkerFault) and fault.cause == "absent"
+        with bridge_of_ours(site, patience=SECONDS_FOR_BOTH) as waiting:
+            wait_for(lambda: "PENDING" in site.reservations())
+            [bridge] = bridges()
+            bridge.kill()
+            assert isinstance(answer_of(waiting), Ready)
+            wait_for(lambda: not kept.is_running())
+            last = host_on(site.cluster.head_node)
+            assert waiting.stdin is not None
+            waiting.stdin.close()  # as when its parent is gone, while it has nothing to do
+            waiting.wait()
+        wait_for(lambda: set(site.reservations()) == {"REMOVED"} and not last.is_running())
 
     assert together == alone
     assert "was lost" in caplog.text
     assert len(environments) == 2 and not any("secret" in environment for environment in environments)
+
+
+def bridge_of_ours(site: Site, *, patience: float) -> subprocess.Popen[str]:
+    """A bridge with an assignment, which waits for a device for ``patience`` seconds."""
+    program = f"from flockoff.cluster import bridge; bridge._FREE_SECONDS = {patience}; bridge.main()"
+    assignment = Assignment(rules(site.evaluation_file), str(site.model_dir), str(site.evaluation_file))
+    bridge = subprocess.Popen(
+        [sys.executable, "-c", program, *site.plan.arguments],
+        env=current_environment("cpu"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert bridge.stdin is not None
+    bridge.stdin.write(encode_assignment(assignment) + "\n")
+    bridge.stdin.flush()
+    return bridge
+
+
+def answer_of(bridge: subprocess.Popen[str]) -> Reply:
+    """What it says first that is neither a sign of life nor progress."""
+    assert bridge.stdout is not None
+    replies = map(decode_reply, bridge.stdout)
+    return next(reply for reply in replies if not isinstance(reply, Alive | Progress))
 
 
 @pytest.mark.parametrize(
