@@ -294,7 +294,7 @@ def test_download_dripping_slowly_ends_at_the_deadline(hub: HubServer, alice: Ow
     begun = time.monotonic()
     with pytest.raises(HubTransient, match="took too long"):
         client.download(alice.repo, commit, tmp_path, max_bytes=len(CONTENT))
-    assert time.monotonic() - begun < 20  # the whole download would take minutes
+    assert time.monotonic() - begun < 60  # the whole download would take minutes
 
 
 def test_download_from_silent_hub_times_out(hub: HubServer, alice: Owner, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_close_ends_a_download_under_way(hub: HubServer, alice: Owner, tmp_path:
     begun = time.monotonic()
     with pytest.raises(Interrupted):
         client.download(alice.repo, commit, tmp_path, max_bytes=len(CONTENT))
-    assert time.monotonic() - begun < 20  # the whole download would take minutes
+    assert time.monotonic() - begun < 60  # the whole download would take minutes
 
 
 def test_download_from_storage_elsewhere_goes_there_without_the_token(

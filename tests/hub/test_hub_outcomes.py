@@ -17,7 +17,7 @@ from tests.support.hub_users import HASTE, Owner
 FEW = replace(HASTE, tries=2)
 BRIEF = replace(FEW, timeout=0.05, grace=0.1)  # for faults that are noticed by the time they take
 SLOW = ("drip", "silence")
-LIMIT = 15.0  # seconds: two tries of three requests, on a busy machine
+LIMIT = 300.0  # seconds, however busy the machine: nobody waits the hour that the hub asks for
 
 # Of all requests, whatever they are for.
 FAULTS_OF_ALL: dict[str, dict[str, str]] = {

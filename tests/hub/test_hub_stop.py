@@ -14,7 +14,7 @@ from flockoff.localnet.hub import HubServer
 from tests.support.hub_operations import OPERATIONS, Ground
 from tests.support.hub_users import Owner
 
-LIMIT = 20.0  # seconds in which everything must have ended; by itself nothing would within SECONDS
+LIMIT = 45.0  # seconds in which everything must have ended, however busy the machine; by itself nothing would
 SECONDS = 60.0
 
 
