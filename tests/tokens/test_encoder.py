@@ -2,6 +2,7 @@ import subprocess
 import sys
 import time
 import unicodedata
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -136,24 +137,29 @@ def test_encoder_run_of_marks_is_cut_after_every_120(encoder: TokenizerEncoder) 
     assert twice[at - more : at] == twice[at : at + more] == thrice[at + more : at + 2 * more]
 
 
-@pytest.mark.slow
-def test_encoder_hostile_rows_cost_bounded_time(encoder: TokenizerEncoder) -> None:
-    many_turns = row(*["a"] * 60_000)
-    one_word = row("a" * 5_000_000, "b")
+def processor_seconds(encoder: TokenizerEncoder, rows: Sequence[Row]) -> float:
     start = time.process_time()
-    encoded = encoder.encode([many_turns, one_word])
-    assert time.process_time() - start < 5
-    assert [len(one.input_ids) for one in encoded] == [CONTEXT, CONTEXT]
+    encoder.encode(rows)
+    return time.process_time() - start
 
 
 @pytest.mark.slow
-def test_encoder_many_rows_take_a_second_of_the_processor_for_every_hundred_at_most(
-    encoder: TokenizerEncoder,
-) -> None:
+def test_encoder_hostile_rows_take_time_in_proportion_to_their_length(encoder: TokenizerEncoder) -> None:
+    def hostile(times: int) -> list[Row]:
+        return [row(*["a"] * 6_000 * times), row("a" * 500_000 * times, "b")]
+
+    encoder.encode(hostile(1))
+    once, tenfold = (processor_seconds(encoder, hostile(times)) for times in (1, 10))
+    assert tenfold < 40 * once  # a hundred times, if it were by the square
+    assert [len(one.input_ids) for one in encoder.encode(hostile(10))] == [CONTEXT, CONTEXT]
+
+
+@pytest.mark.slow
+def test_encoder_many_rows_take_time_in_proportion_to_their_number(encoder: TokenizerEncoder) -> None:
     rows = [row("Hi, how do you do?", "So do I, thank you. " * 10)] * 1000
-    start = time.process_time()
+    encoder.encode(rows[:100])
+    assert processor_seconds(encoder, rows) < 40 * processor_seconds(encoder, rows[:100])
     encoded = encoder.encode(rows)
-    assert time.process_time() - start < 10
     assert len(encoded) == 1000 and len(set(encoded)) == 1
 
 
@@ -292,13 +298,9 @@ def test_load_encoder_template_cannot_reach_python(tmp_path: Path) -> None:
         load_encoder(write_model(tmp_path / "m", "{{ messages.__class__.__base__ }}"), CONTEXT)
 
 
-def test_tokens_import_is_light_and_fast() -> None:
-    program = (
-        "import sys, time; start = time.process_time(); import flockoff.tokens;"
-        "print(time.process_time() - start, bool({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
-    )
-    seconds, heavy = subprocess.run(
+def test_tokens_import_is_light() -> None:
+    program = "import sys, flockoff.tokens; print(*sys.modules)"
+    loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300
     ).stdout.split()
-    assert heavy == "False"
-    assert float(seconds) < 2  # of the processor's; about 0.2
+    assert "flockoff.tokens" in loaded and not {"torch", "transformers", "numpy"} & set(loaded)
