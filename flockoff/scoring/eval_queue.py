@@ -83,7 +83,7 @@ def assign_places(candidates: Iterable[Candidate], rules: Queue, seed: int) -> P
         return due[candidate.hotkey], candidate.first_block, candidate.hotkey
 
     line = sorted(rest, key=patience)
-    filled = rules.size - len(best) - min(rules.drawn, max(0, len(rest) - rules.waiting))
+    filled = rules.size - len(best) - min(rules.drawn, len(rest) - rules.waiting)  # more than all of few
     waiting = line[:filled]
     served = {candidate.hotkey for candidate in waiting}
     drawn = _draw([candidate for candidate in rest if candidate.hotkey not in served], rules, seed)

@@ -112,6 +112,36 @@ def test_plan_places_without_a_score_for_them_go_to_the_waiting() -> None:
     assert len(plan) == RULES.size
 
 
+@pytest.mark.parametrize(
+    ("n", "scored", "sizes"),
+    [(100, 50, (8, 8, 16)), (100, 3, (3, 13, 16)), (28, 8, (8, 12, 8)), (9, 2, (2, 7, 0))],
+)
+def test_assign_best_have_scores_and_the_waiting_fill_what_others_leave(
+    n: int, scored: int, sizes: tuple[int, int, int]
+) -> None:
+    places = assign_places(crowd(n, scored=scored), RULES, 0)
+    assert (len(places.best), len(places.waiting), len(places.drawn)) == sizes
+    assert places.best == tuple(f"h{i:03}" for i in range(sizes[0]))
+
+
+def test_assign_of_the_best_who_is_longest_due_comes_first() -> None:
+    candidates = [Candidate("recent", 0.9, 1, 720), Candidate("long ago", 0.5, 1, 0)]
+    assert assign_places(candidates, Queue(best=2, drawn=0, waiting=1), 0).best == ("long ago", "recent")
+
+
+def test_due_newcomers_credit_is_in_rounds_of_what_all_cost_where_that_is_more() -> None:
+    tokens = 10 * RULES.epoch_tokens  # so that two take twenty epochs, and as many places a quarter of one
+    due = due_blocks([Candidate(name, 0.0, 50_000, None, tokens) for name in "ab"], RULES)
+    lap = RULES.epoch_blocks * 2 * (10 + 1 / RULES.size)
+    assert due == pytest.approx(dict.fromkeys("ab", 50_000 - CREDIT * lap + lap))
+
+
+def test_longest_wait_counts_nobody_ahead_more_than_once_an_epoch() -> None:
+    rules = Queue(best=0, drawn=0, waiting=2)
+    often, seldom = Candidate("often", 0.0, 1, 0, 0), Candidate("seldom", 0.0, 1, 0, 20 * rules.epoch_tokens)
+    assert longest_wait([often, seldom], "seldom", rules) == 1
+
+
 def test_plan_waiting_are_never_evaluated_then_longest_ago() -> None:
     rules = Queue(best=0, drawn=0, waiting=5)
     candidates = [
