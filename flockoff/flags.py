@@ -280,6 +280,8 @@ Device = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")]
+LastEpochs = Annotated[int, typer.Option("--epochs", min=1, help="How many of the last epochs.")]
 EpochBlock = Annotated[
     int | None,
     _flag(

@@ -87,7 +87,7 @@ def check(
     max_download_mb: Annotated[
         int,
         typer.Option(
-            "--max_download_mb", metavar="MB", min=1, help="Of a subnet's datasets, at the most; cached."
+            "--max_download_mb", metavar="MB", min=1, help="Of a subnet's datasets, at most; cached."
         ),
     ] = 2000,
     as_json: AsJson = False,

@@ -54,7 +54,7 @@ def convert(
         str, typer.Option("--split", metavar="NAME", help="Of a Hub dataset: files with this in their names.")
     ] = _SPLIT,
     max_download_mb: Annotated[
-        int, typer.Option("--max_download_mb", metavar="MB", min=1, help="Of a Hub dataset, at the most.")
+        int, typer.Option("--max_download_mb", metavar="MB", min=1, help="Of a Hub dataset, at most.")
     ] = 2000,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: AsJson = False,

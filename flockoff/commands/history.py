@@ -21,7 +21,7 @@ from flockoff.commands.tables import (
     result_cells,
     table,
 )
-from flockoff.flags import AsJson, DataDir
+from flockoff.flags import AsCsv, AsJson, DataDir, LastEpochs
 from flockoff.launch import run
 from flockoff.ledger import Result
 from flockoff.ledger.views import EpochSummary
@@ -35,8 +35,8 @@ def history(
         str | None,
         typer.Argument(metavar="[HOTKEY]", help="Address, its beginning, or uid; default: the validator."),
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many of the last epochs.")] = 20,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
+    epochs: LastEpochs = 20,
+    as_csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the last epochs in a validator's ledger, or how one miner fared in them.

@@ -23,7 +23,7 @@ from flockoff.commands.tables import (
     reason,
     result_cells,
 )
-from flockoff.flags import AsJson, CompetitionFile, DataDir, Endpoint, EpochBlock, Network
+from flockoff.flags import AsCsv, AsJson, CompetitionFile, DataDir, Endpoint, EpochBlock, Network
 from flockoff.launch import run
 from flockoff.ledger import Result
 from flockoff.logs import say_on_stderr
@@ -60,7 +60,7 @@ def leaderboard(
     network: Network,
     endpoint: Endpoint,
     competition: CompetitionFile,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
+    as_csv: AsCsv = False,
     as_json: AsJson = False,
 ) -> None:
     """Show who leads, by the chain or by a validator's ledger, with the reason for each verdict.

@@ -10,11 +10,12 @@ import typer
 from flockoff.commands.ledgers import look, require_rules
 from flockoff.commands.tables import print_json
 from flockoff.competition import load_competition
-from flockoff.flags import AsJson, CompetitionFile, DataDir, file_option
+from flockoff.flags import AsJson, CompetitionFile, DataDir, LastEpochs, file_option
 from flockoff.launch import run
 from flockoff.logs import say_on_stderr
 from flockoff.openers import ledger_path
 from flockoff.report import report_numbers, write_report
+from flockoff.report.facts import EPOCHS_SHOWN
 
 
 def report(
@@ -23,7 +24,7 @@ def report(
     out: Annotated[Path, file_option("--out", "-o", help="Where to write the page.")] = Path(
         "flockoff-report.html"
     ),
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How many of the last epochs.")] = 1000,
+    epochs: LastEpochs = EPOCHS_SHOWN,
     competition: CompetitionFile,
     as_json: AsJson = False,
 ) -> None:

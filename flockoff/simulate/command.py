@@ -13,7 +13,7 @@ from rich.console import Console
 
 from flockoff.competition import load_competition
 from flockoff.errors import Interrupted
-from flockoff.flags import file_option, folder_option
+from flockoff.flags import AsJson, file_option, folder_option
 from flockoff.launch import require_installed, run
 from flockoff.logs import say_on_stderr
 from flockoff.simulate.game import play
@@ -46,7 +46,7 @@ def simulate(
         int | None, typer.Option(min=1, max=64, help="Validators. Fewer or more honest ones.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another game of the same kind.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: AsJson = False,
     pictures: Annotated[Path | None, folder_option(help="Also write charts as PNG files here.")] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Try other values of the scoring constants instead.")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flockoff.competition import Queue
-from flockoff.scoring import Candidate, longest_wait, plan_epoch
+from flockoff.scoring import Candidate, eval_queue, longest_wait, plan_epoch
 from flockoff.scoring.eval_queue import CREDIT, assign_places, due_blocks
 from tests.support.examples import examples
 
@@ -140,6 +140,16 @@ def test_longest_wait_counts_nobody_ahead_more_than_once_an_epoch() -> None:
     rules = Queue(best=0, drawn=0, waiting=2)
     often, seldom = Candidate("often", 0.0, 1, 0, 0), Candidate("seldom", 0.0, 1, 0, 20 * rules.epoch_tokens)
     assert longest_wait([often, seldom], "seldom", rules) == 1
+
+
+@pytest.mark.parametrize("byte", [b"\0", b"\xff"])
+def test_plan_luck_has_a_logarithm_whatever_the_hash(byte: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Extreme:
+        def digest(self) -> bytes:
+            return 8 * byte
+
+    monkeypatch.setattr(eval_queue, "blake2b", lambda *_, **__: Extreme())
+    assert 0 < eval_queue._uniform(0, "x") < 1
 
 
 def test_plan_waiting_are_never_evaluated_then_longest_ago() -> None:
