@@ -9,6 +9,14 @@ from tests.support.crash_validate import Court, Outcome, Trial, running_court
 
 pytestmark = pytest.mark.slow
 
+# Calls that leave nothing behind when the process dies, as closing does not either.
+READING = frozenset(
+    [
+        *("chain.genesis", "chain.require_uid", "chain.epoch_status", "chain.block_hash", "chain.snapshot"),
+        *("chain.weights_on_chain", "hub.account", "evaluator.base_loss"),
+    ]
+)
+
 
 @pytest.fixture(scope="module")
 def court(tmp_path_factory: pytest.TempPathFactory, isolated_home: None) -> Iterator[Court]:
@@ -47,6 +55,19 @@ def _is_question(step: str) -> bool:
 
 
 @pytest.fixture(scope="module")
+def writing(calls: Sequence[str], every_step: bool) -> list[str]:
+    """Of the calls, those that may leave something behind: after any other, all that outlives the process is
+    as it was after the one before.
+    """
+    return [step for step in calls if every_step or not _leaves_nothing(step)]
+
+
+def _leaves_nothing(step: str) -> bool:
+    _, name, _number = step.rsplit(" ", 2)
+    return not step.startswith("after writing ") and (name in READING or name.endswith(".close"))
+
+
+@pytest.fixture(scope="module")
 def requests(court: Court, goal: Outcome, every_step: bool) -> list[str]:
     """Before and after the request that sets the weights; with ``--every-step`` every request."""
     trial = court.trial()
@@ -63,9 +84,9 @@ def finish(trial: Trial, goal: Outcome) -> None:
 
 
 def test_validator_killed_before_or_after_any_call_comes_to_the_same_end(
-    court: Court, calls: Sequence[str], goal: Outcome
+    court: Court, writing: Sequence[str], goal: Outcome
 ) -> None:
-    for step in calls:
+    for step in writing:
         trial = court.trial()
         assert trial.run({step}).status == -signal.SIGKILL, step
         finish(trial, goal)
