@@ -6,12 +6,16 @@ import platform
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import torch
+from safetensors import safe_open
 
+from flockoff.competition import Competition
 from flockoff.errors import SetupError
-from flockoff.planner.memory import MemoryNeed
+from flockoff.planner.memory import MemoryNeed, memory_need
+from flockoff.planner.model import read_size
 from flockoff.records import ComputeDevice
 from flockoff.training.environment import installed_gpus
 from flockoff.training.messages import WorkerFault
@@ -113,6 +117,15 @@ class Dtypes:
     compute: torch.dtype
 
 
+def stored_dtype(directory: Path) -> torch.dtype:
+    """bfloat16 where all weights in ``directory`` are; else float32."""
+    for file in directory.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as weights:
+            if any(weights.get_slice(name).get_dtype() != "BF16" for name in weights.keys()):  # noqa: SIM118
+                return torch.float32
+    return torch.bfloat16
+
+
 def training_dtypes(device: torch.device, stored: torch.dtype) -> Dtypes:
     """bfloat16 on CUDA for base models ``stored`` in it; else float32.
 
@@ -171,6 +184,22 @@ def memory_bytes(device: torch.device) -> tuple[int, int]:
         return free, total
     memory = psutil.virtual_memory()
     return memory.available, memory.total
+
+
+def training_memory(
+    directory: Path, competition: Competition, dtypes: Dtypes, *, fused: bool | None = None
+) -> MemoryNeed:
+    """The memory that training on the model in ``directory`` needs.
+
+    Raises SetupError for a model whose size cannot be read.
+    """
+    return memory_need(
+        read_size(directory),
+        competition,
+        weight_bytes=dtypes.weights.itemsize,
+        compute_bytes=dtypes.compute.itemsize,
+        fused=fused,
+    )
 
 
 def require_memory(need: MemoryNeed, device: torch.device) -> None:

@@ -14,9 +14,10 @@ from flockoff.training.device import (
     choose_device,
     compute_device,
     memory_bytes,
+    stored_dtype,
     training_dtypes,
+    training_memory,
 )
-from flockoff.training.model import stored_dtype, training_memory
 
 
 @dataclass(frozen=True, slots=True)

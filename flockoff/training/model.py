@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -16,10 +16,16 @@ from transformers import (
 
 from flockoff.competition import Competition
 from flockoff.errors import SetupError
-from flockoff.planner.memory import MemoryNeed, memory_need
-from flockoff.planner.model import read_size
+from flockoff.planner.memory import MemoryNeed
 from flockoff.records import EncodedRow, Precision
-from flockoff.training.device import Dtypes, kept_tokens, require_memory, training_dtypes
+from flockoff.training.device import (
+    Dtypes,
+    kept_tokens,
+    require_memory,
+    stored_dtype,
+    training_dtypes,
+    training_memory,
+)
 from flockoff.training.lora import Adapters
 from flockoff.training.messages import Saving
 from flockoff.training.packing import ATTENTION, pack, register_attention
@@ -139,28 +145,6 @@ def _require_safetensors(directory: Path) -> None:
     for name in set(json.loads(index.read_bytes())["weight_map"].values()):
         if not name.endswith(".safetensors"):
             raise SetupError(f"{index} names {name}, which is not a safetensors file.", remedy=_REMEDY)
-
-
-def stored_dtype(directory: Path) -> torch.dtype:
-    """bfloat16 where all weights in ``directory`` are; else float32."""
-    for file in directory.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as weights:
-            if any(weights.get_slice(name).get_dtype() != "BF16" for name in weights.keys()):  # noqa: SIM118
-                return torch.float32
-    return torch.bfloat16
-
-
-def training_memory(
-    directory: Path, competition: Competition, dtypes: Dtypes, *, fused: bool | None = None
-) -> MemoryNeed:
-    """The memory that training on the model in ``directory`` needs. Raises SetupError as ``load_model``."""
-    return memory_need(
-        read_size(directory),
-        competition,
-        weight_bytes=dtypes.weights.itemsize,
-        compute_bytes=dtypes.compute.itemsize,
-        fused=fused,
-    )
 
 
 def _trial_row(network: PreTrainedModel) -> EncodedRow:

@@ -44,9 +44,10 @@ from flockoff.training.device import (
     compute_exactly,
     memory_bytes,
     training_dtypes,
+    training_memory,
 )
 from flockoff.training.loss import add_step_gradients, row_losses
-from flockoff.training.model import LanguageModel, load_model, training_memory
+from flockoff.training.model import LanguageModel, load_model
 from tests.bench.card_peers import peers
 from tests.bench.count_memory import SIZE
 from tests.bench.count_step import BANDWIDTH, count_step

@@ -33,9 +33,9 @@ from flockoff.competition import Competition, EvaluationSet, Training
 from flockoff.records import EncodedRow
 from flockoff.tokens import load_encoder
 from flockoff.training.data import evaluation_rows
-from flockoff.training.device import Dtypes, choose_device, compute_exactly
+from flockoff.training.device import Dtypes, choose_device, compute_exactly, training_memory
 from flockoff.training.loss import row_losses
-from flockoff.training.model import load_model, training_memory
+from flockoff.training.model import load_model
 from flockoff.training.trainer import trained_adapter
 from tests.bench.training.models import model_directory, write_evaluation_rows
 from tests.support.graded_datasets import graded_datasets

@@ -20,10 +20,11 @@ from flockoff.training.device import (
     memory_bytes,
     require_kind,
     require_memory,
+    stored_dtype,
     training_dtypes,
 )
 from flockoff.training.loss import row_losses
-from flockoff.training.model import load_model, stored_dtype
+from flockoff.training.model import load_model
 from tests.support.tiny_model import rules
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")]
