@@ -8,7 +8,7 @@ import torch
 from flockoff.competition import Training
 from flockoff.records import EncodedRow
 from flockoff.training.loss import add_step_gradients
-from flockoff.training.model import load_model
+from flockoff.training.model import LanguageModel, load_model
 from flockoff.training.trainer import trained_adapter
 from tests.support.plain_training import gradients, plain_loss, plain_network, plain_training, stir
 from tests.support.tiny_model import rules, write_tiny_model
@@ -36,13 +36,20 @@ def random_rows(count: int, vocabulary: int) -> list[EncodedRow]:
     return rows
 
 
-@pytest.fixture(params=["smollm2_dir", "qwen2_dir"])
+@pytest.fixture(params=["smollm2_dir", "qwen2_dir"], scope="module")
 def model_dir(request: pytest.FixtureRequest) -> Path:
     directory: Path = request.getfixturevalue(request.param)
     return directory
 
 
-def test_training_agrees_with_a_plain_reference(model_dir: Path, evaluation_file: Path) -> None:
+@pytest.fixture(scope="module")
+def model(model_dir: Path, evaluation_file: Path) -> LanguageModel:
+    return load_model(model_dir, rules(evaluation_file, dropout=0.0), torch.device("cpu"))
+
+
+def test_training_agrees_with_a_plain_reference(
+    model: LanguageModel, model_dir: Path, evaluation_file: Path
+) -> None:
     """Two steps are one pass. In the large model they are fewer, and of two rows each: it proves that size
     changes nothing, the small one that nothing adds up.
     """
@@ -53,7 +60,6 @@ def test_training_agrees_with_a_plain_reference(model_dir: Path, evaluation_file
     competition = rules(
         evaluation_file, dropout=0.0, epochs=count // 2, learning_rate=rate, gradient_accumulation=together
     )
-    model = load_model(model_dir, competition, torch.device("cpu"))
     rows = random_rows(2 * competition.training.rows_per_step, len(model.head))
     steps: list[float] = []
     with trained_adapter(model, rows, competition, 6, lambda done, total, loss: steps.append(loss)):
@@ -65,9 +71,10 @@ def test_training_agrees_with_a_plain_reference(model_dir: Path, evaluation_file
     assert sum(expected[-2:]) < sum(expected[:2])
 
 
-def test_first_gradients_agree_with_a_plain_reference(model_dir: Path, evaluation_file: Path) -> None:
+def test_first_gradients_agree_with_a_plain_reference(
+    model: LanguageModel, model_dir: Path, evaluation_file: Path
+) -> None:
     competition = rules(evaluation_file, dropout=0.0)
-    model = load_model(model_dir, competition, torch.device("cpu"))
     rows = random_rows(8, len(model.head))
     network = plain_network(model_dir, competition, seed=6)
     model.adapters.reset(seed=6)
