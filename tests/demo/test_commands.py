@@ -1,5 +1,6 @@
 """The demo and the local network as users run them."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +29,15 @@ def leftovers(directory: Path) -> list[str]:
         if any(str(directory) in part for part in process.info["cmdline"] or [])
         and process.pid != os.getpid()
     ]
+
+
+def has_worker(demo: int) -> bool:
+    """Whether the validator of the demo with this process id has started its worker."""
+    for process in psutil.Process(demo).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "flockoff.training.worker" in process.cmdline():
+                return True
+    return False
 
 
 @pytest.mark.slow
@@ -67,9 +78,9 @@ def test_demo_interrupted_leaves_no_process_behind(models: Path, tmp_path: Path)
         text=True,
         start_new_session=True,
     ) as process:
-        assert process.stdout is not None
-        while "miner1" not in (line := process.stdout.readline()):
-            assert line, "the demo ended before it was interrupted"
+        while not has_worker(process.pid):  # the last of its processes to be started
+            assert process.poll() is None, "the demo ended before it was interrupted"
+            time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)
         said, _ = process.communicate(timeout=300)
     assert process.returncode == 130
