@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from flockoff.records import Row, Turn
 
-_WORDINGS = 4  # of each answer
+_WORDINGS = 3  # of each answer
 _EVERY = 6  # one word in so many is replaced
 _LETTERS = 4  # minimum length of a replacement
 _WORDS = re.compile(r"\S+\s*")

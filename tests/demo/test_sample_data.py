@@ -91,6 +91,6 @@ def test_paraphrases_replace_one_word_in_six_of_answers_by_others_words() -> Non
 
 def test_sealed_sample_shares_no_row_with_the_datasets(tmp_path: Path) -> None:
     questions = {row["conversations"][0]["content"] for row in sealed_sample()}
-    assert len(questions) == 12
+    assert len(questions) == 8
     for rows in samples(tmp_path).values():
         assert not questions & {row.turns[0].content for row in rows}
