@@ -33,6 +33,7 @@ from flockoff.training.messages import (
     decode_assignment,
     decode_request,
     encode_assignment,
+    encode_request,
 )
 from flockoff.training.worker import Channel, signs_of_life, take_stdout
 
@@ -61,7 +62,7 @@ def main() -> int:
                 request = decode_request(lines.get())
                 with signs_of_life(channel):
                     rows = _ship(host, "rows", Path(request.rows), channel) if request.rows else None
-                    ray.get(host.ask.remote(request.seed, rows))
+                    ray.get(host.ask.remote(encode_request(replace(request, rows=rows))))
                 _pass_on(host, channel)
     except FlockoffError as error:
         channel.send(error)

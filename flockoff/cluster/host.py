@@ -19,9 +19,9 @@ from flockoff.errors import EvaluationFault
 from flockoff.flags import default_cache_dir
 from flockoff.training.environment import library_versions
 from flockoff.training.messages import (
-    Request,
     WorkerFault,
     decode_assignment,
+    decode_request,
     encode_assignment,
     encode_reply,
     encode_request,
@@ -56,7 +56,11 @@ class Host:
         return platform.node(), versions()
 
     def lacks(self, shelf: Shelf, sha256: str) -> bool:
-        return not self._place(shelf, sha256).exists()
+        try:
+            self._used(shelf, sha256)  # or another worker of this node might clear it just now
+        except FileNotFoundError:
+            return True
+        return False
 
     def receive(self, part: bytes) -> None:
         """The next part of a file that is arriving."""
@@ -98,11 +102,12 @@ class Host:
         self._worker = WorkerProcess("flockoff.training.worker", device=given.device)
         self._worker.send(encode_assignment(here))
 
-    def ask(self, seed: int, rows: str | None) -> None:
-        """Forward a request. ``rows``: the SHA-256 of its rows."""
+    def ask(self, request: str) -> None:
+        """Forward a request, in which ``rows`` is their SHA-256."""
         assert self._worker is not None, "asked after start"
-        file = str(self._used("rows", rows)) if rows is not None else None
-        self._worker.send(encode_request(Request(file, seed)))
+        given = decode_request(request)
+        file = str(self._used("rows", given.rows)) if given.rows is not None else None
+        self._worker.send(encode_request(replace(given, rows=file)))
 
     def listen(self) -> str | None:
         """The worker's next line; None after a second without one."""

@@ -18,7 +18,7 @@ import pytest
 
 from flockoff.cluster.plans import cluster_plans, room
 from flockoff.errors import SetupError
-from flockoff.records import Measurement, Progress
+from flockoff.records import Influence, Measurement, Progress
 from flockoff.training.environment import current_environment
 from flockoff.training.evaluator import WorkerEvaluator
 from flockoff.training.limits import WorkerLimits
@@ -136,6 +136,12 @@ def measure_all(
         return list(threads.map(measure, datasets))
 
 
+def influence(evaluator: WorkerEvaluator, dataset: tuple[Path, str]) -> Influence:
+    return evaluator.influence(
+        *dataset, SEED, tokens=1000, on_progress=lambda _: None, should_stop=lambda: False
+    )
+
+
 def wait_for(happened: Callable[[], bool]) -> None:
     """However long it takes: pytest has a limit for the whole test."""
     while not happened():
@@ -180,6 +186,7 @@ def test_cluster_node_lost_in_mid_epoch_loses_no_score_and_moves_no_bit(
 ) -> None:
     with closing(site.evaluator([WorkerPlan("cpu", 1)])) as one:
         alone = measure_all(one, site.datasets)
+        alone_influence = influence(one, site.datasets[0])
     both_train = threading.Barrier(2, timeout=SECONDS_FOR_BOTH)
     met: set[int] = set()
 
@@ -192,9 +199,10 @@ def test_cluster_node_lost_in_mid_epoch_loses_no_score_and_moves_no_bit(
     with ThreadPoolExecutor(1) as thread, closing(site.evaluator([site.plan, site.plan])) as two:
         # The second node has its device reserved while it starts no process.
         begun = thread.submit(measure_all, two, site.datasets[:2], meet)
-        wait_for(lambda: (bool(met) and site.reservations() == ["CREATED"] * 2) or begun.done())
+        wait_for(lambda: (bool(met) and site.reservations().count("CREATED") == 2) or begun.done())
         site.gate.touch()
         together = begun.result()
+        assert influence(two, site.datasets[0]) == alone_influence
         assert "Ray cluster" not in caplog.text, "nothing was taken for absent or lost"
 
         environments = ["".join(bridge.environ().values()) for bridge in bridges()]
