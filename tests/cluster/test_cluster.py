@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from tests.support.tiny_model import row, rules, write_dataset, write_tiny_model
 
 SEED = 7
 BRIDGE = "flockoff.cluster.bridge"
-SECONDS_FOR_BOTH = 300  # to start a worker each
+LONG = 600  # seconds: pytest's limit for a test
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Site:
             model_dir=self.model_dir,
             evaluation_file=self.evaluation_file,
             workers=workers,
-            limits=WorkerLimits(frozen=SECONDS_FOR_BOTH),  # hosts are stopped for as long as a test needs
+            limits=WorkerLimits(frozen=LONG),  # hosts are stopped for as long as a test needs
         )
 
     def reservations(self) -> list[str]:
@@ -95,7 +95,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         # As for a head that is not started below `uv run`, which these tests are.
         patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         # A busy head may take its time, and a killed bridge need not be waited for.
-        patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", str(SECONDS_FOR_BOTH))
+        patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", str(LONG))
         patch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "1")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         from ray.cluster_utils import Cluster  # reads how to be let in when it is imported
@@ -151,8 +151,12 @@ def wait_for(happened: Callable[[], bool]) -> None:
 def host_on(node: Any) -> psutil.Process:
     """The actor's process on this node."""
     [raylet] = node.all_processes["raylet"]
-    children = psutil.Process(raylet.process.pid).children()
-    [host] = [child for child in children if child.cmdline()[0].startswith("ray::Host")]
+    hosts = []
+    for child in psutil.Process(raylet.process.pid).children():
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if " ".join(child.cmdline()).startswith("ray::Host"):
+                hosts.append(child)
+    [host] = hosts
     return host
 
 
@@ -187,7 +191,7 @@ def test_cluster_node_lost_in_mid_epoch_loses_no_score_and_moves_no_bit(
     with closing(site.evaluator([WorkerPlan("cpu", 1)])) as one:
         alone = measure_all(one, site.datasets)
         alone_influence = influence(one, site.datasets[0])
-    both_train = threading.Barrier(2, timeout=SECONDS_FOR_BOTH)
+    both_train = threading.Barrier(2)
     met: set[int] = set()
 
     def meet(progress: Progress) -> None:
@@ -221,7 +225,7 @@ def test_cluster_node_lost_in_mid_epoch_loses_no_score_and_moves_no_bit(
         # The device that is left is in use until the bridge that holds it is killed.
         with bridge_of_ours(site, patience=0.0) as refused:
             assert isinstance(fault := answer_of(refused), WorkerFault) and fault.cause == "absent"
-        with bridge_of_ours(site, patience=SECONDS_FOR_BOTH) as waiting:
+        with bridge_of_ours(site, patience=LONG) as waiting:
             wait_for(lambda: "PENDING" in site.reservations())
             [bridge] = bridges()
             bridge.kill()
