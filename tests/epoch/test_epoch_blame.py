@@ -69,6 +69,8 @@ def test_blamed_a_missing_dataset_is_believed_at_the_last_try_and_not_while_it_m
     waited = judged(GONE, by=FRESH, final=True)
     assert (waited.standing, waited.reason) == ("not_evaluated", Reason.REPO_MISSING)
     assert judged(GONE, by=FRESH, final=True, last=waited).standing == "at_fault"  # once only
+    already = replace(waited, standing="at_fault")  # and has no score left that waiting could save
+    assert judged(GONE, by=FRESH, final=True, last=already).standing == "not_evaluated"
     just = replace(FRESH, block=EPOCH.start_block - EPOCH.blocks)
     assert judged(GONE, by=just, final=True).standing == "not_evaluated"
     assert judged(GONE, by=replace(just, block=just.block - 1), final=True).standing == "at_fault"

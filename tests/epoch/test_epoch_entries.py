@@ -26,6 +26,12 @@ def test_enter_gives_a_commitment_made_again_its_first_block() -> None:
     assert entries.seen == (Commitment("ann", 1, GOOD, 300),)
 
 
+def test_enter_commitment_made_again_earlier_by_another_fork_has_that_block() -> None:
+    memory = Memory(first_seen={("ann", str(GOOD)): 310})
+    entries = enter(snapshot_of(["ann"], {"ann": (str(GOOD), 300)}), EPOCH, memory, "f127")
+    assert entries.counting == (Commitment("ann", 1, GOOD, 300),)
+
+
 def test_enter_late_commitment_leaves_the_earlier_one_in_place_whatever_it_is() -> None:
     memory = Memory(scores={"ann": 0.5}, earlier={"ann": Commitment("ann", 9, GOOD, 100)})
     for text in (str(OTHER), str(FOREIGN), "gone fishing"):

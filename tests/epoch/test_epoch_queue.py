@@ -35,6 +35,36 @@ def test_form_queue_is_the_plan_of_the_scoring_room() -> None:
     assert queue.age == 3600 - 100
 
 
+def test_memory_counts_what_was_measured_in_its_latest_epoch() -> None:
+    verdicts = {
+        "a": replace(NOT_EVALUATED, standing="eligible", epoch=2880),
+        "b": replace(NOT_EVALUATED, standing="eligible", epoch=2880),
+        "c": replace(NOT_EVALUATED, standing="eligible"),
+        "d": NOT_EVALUATED,
+    }
+    assert Memory(last_verdicts=verdicts).measured == 1
+    assert Memory().measured == 0
+
+
+def test_candidates_first_block_is_the_lowest_known() -> None:
+    blocks = {"a": 5, "b": 9}
+    found = candidates(blocks, Memory(first_blocks={"a": 9, "b": 5}))
+    assert [each.first_block for each in found] == [5, 5]
+
+
+def test_form_queue_age_is_since_the_last_turn() -> None:
+    memory = Memory(last_evaluated={"hotkey 00": 3240, "hotkey 01": 2880})
+    assert form_queue(committed(2), memory, Queue(), EPOCH).age == 3600 - 2880
+
+
+def test_form_queue_hurries_nobody_who_was_measured() -> None:
+    memory, epoch = Memory(scores={"hotkey 07": 0.1}), replace(EPOCH, seed=14)
+    order = form_queue(committed(20), memory, Queue(), epoch).places
+    assert order[2].hotkey == "hotkey 07"
+    fine = {"hotkey 07": replace(NOT_EVALUATED, hotkey="hotkey 07", standing="eligible")}
+    assert form_queue(committed(20), replace(memory, last_verdicts=fine), Queue(), epoch).places == order
+
+
 def test_form_queue_puts_last_what_the_worker_failed_on_and_only_that() -> None:
     counting = committed(6)
     order = [each.hotkey for each in form_queue(counting, Memory(), Queue(), EPOCH).places]

@@ -41,6 +41,13 @@ def test_contest_of_nobody_is_empty() -> None:
     assert (found.verdicts, found.rates_by_hotkey, found.shares_by_hotkey) == ((), {}, {})
 
 
+def test_contest_tells_distances_only_where_they_pay() -> None:
+    verdicts = [measured("ann", 1.1, 100), measured("bob", 1.0, 100)]
+    by_rate, by_distance = (contest(verdicts, Scoring(pay=pay)) for pay in ("win_rate", "distance"))
+    assert (by_rate.behind, by_rate.behind_by_hotkey) == (None, {})
+    assert by_distance.behind_by_hotkey["bob"] == 0 < by_distance.behind_by_hotkey["ann"]
+
+
 def test_later_beats_by_more_than_epsilon() -> None:
     assert later_beats(0.9949, 1.0, Scoring())
     assert not later_beats(0.995, 1.0, Scoring())
@@ -85,6 +92,28 @@ def test_settle_finds_what_only_the_whole_epoch_shows_to_be_others() -> None:
     [copy] = found.copies
     assert (copy.hotkey, copy.reason, copy.copied) == ("ann", Reason.NEAR_DUPLICATE, ("bob",))
     assert found.witnesses == {"of bob": "coldkey of bob"}
+
+
+def test_settle_leaves_a_dataset_of_which_little_is_others_and_goes_by_its_latest_examination() -> None:
+    def of_bobs(tokens: int) -> Borrowed:
+        return Borrowed(1000, (BorrowedAnswer(1, tokens, Claim("of bob", "bob", 5, 1), 1),))
+
+    for tokens, before, witnesses in ((60, 0.3, {"of ann": "coldkey of ann"}), (300, 0.0, {})):
+        evidence = Evidence(borrowed={"of ann": of_bobs(tokens)}, borrowed_shares={"of ann": before})
+        found = settle(360, [measured("ann", 1.0)], Memory(), COLDKEYS, RULES, evidence)
+        assert (found.copies, found.witnesses) == ((), witnesses)
+
+
+def test_settle_finds_copies_only_among_those_who_compete() -> None:
+    unmeasured = replace(measured("ann", 1.0), standing="not_evaluated", loss=None, fault=FaultKind.SETUP)
+    answers = tuple(BorrowedAnswer(line, 60, Claim("of bob", "bob", 5, 1), line) for line in range(1, 11))
+    evidence = Evidence(
+        claims={"of ann": Claim("of ann", "bob", 5, 1)}, borrowed={"of ann": Borrowed(1000, answers)}
+    )
+    assert settle(360, [unmeasured], Memory(), COLDKEYS, RULES, evidence).copies == ()
+    invalid = replace(measured("ann", 1.0), standing="at_fault", reason=Reason.CONTAMINATED)
+    same = measured("bob", 1.0, block=200)
+    assert settle(360, [invalid, same], Memory(), COLDKEYS, RULES, Evidence()).copies == ()
 
 
 def test_settle_only_the_better_half_with_mostly_rows_of_its_own_bears_witness() -> None:
