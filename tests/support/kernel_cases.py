@@ -5,6 +5,7 @@ The interpreter knows no products of bfloat16, so all is in float32, as close as
 """
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,8 @@ def main() -> None:
         "recomputed": apart(step(model, kernels=True, gate=True, kept_tokens=1), plain),
     }
     sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # taking apart what was imported would take seconds
 
 
 if __name__ == "__main__":
