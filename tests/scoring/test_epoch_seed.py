@@ -13,6 +13,7 @@ def test_epoch_seed_known_hash_is_as_b2sum_has_it() -> None:
 
 def test_epoch_seed_other_subnet_or_block_differs() -> None:
     assert len({epoch_seed(HASH, 127), epoch_seed(HASH, 127 << 8), epoch_seed(bytes(32), 127)}) == 3
+    assert epoch_seed(HASH, 0) != epoch_seed(HASH, 2**16 - 1)  # the first subnet, and the last
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,7 @@ def test_epoch_of_by_default_is_the_chains_own() -> None:
 @pytest.mark.parametrize(("block", "expected"), [(1079, (720, 1080)), (1080, (1080, 1440)), (0, (0, 360))])
 def test_epoch_of_a_number_of_blocks_is_counted_from_block_0(block: int, expected: tuple[int, int]) -> None:
     assert epoch_of(status(block), 360) == expected
+    assert epoch_of(status(block), 1) == (block, block + 1)
 
 
 def test_epoch_of_no_blocks_is_refused() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flockoff.competition import Scoring
 from flockoff.errors import UsageError
 from flockoff.scoring import epoch_pay, shares, win_matrix, win_rates
-from flockoff.scoring.pay import distances, records
+from flockoff.scoring.pay import _never_rising, distances, records
 from tests.bench.bench_pay import fields, gains
 
 RULES = Scoring(pay="distance")
@@ -86,6 +86,12 @@ def test_pay_is_the_readmes_formula(datasets: list[tuple[float, int]]) -> None:
     losses, blocks = arrays(datasets)
     expected = pay_step_by_step(losses.tolist(), blocks.tolist(), RULES)
     assert epoch_pay(losses, blocks, RULES) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_never_rising_shares_by_how_many_each_pool_has() -> None:
+    # 9 shares with 1, then both of them with 3; 6 shares with the two who had shared.
+    assert _never_rising(np.array([5.0, 3.0, 1.0, 9.0])) == pytest.approx([5.0, *3 * [13 / 3]])
+    assert _never_rising(np.array([4.0, 1.0, 2.0, 6.0])) == pytest.approx([4.0, 3.0, 3.0, 3.0])
 
 
 @given(epochs)

@@ -59,6 +59,12 @@ def test_weights_kink_on_the_way_is_followed() -> None:
         np.array([0.6, 0.4, 0.0]), np.array([0.1, 0.5, 0.9]), Scoring(max_vtrust_loss=0.3)
     )
     assert moved == pytest.approx([0.4, 0.375, 0.225])
+    # With C = (0.48, 0.1, 0.9), ΣC = 1.48, the first loses nothing from t = 0.1139 on, with f = 0.3508. From
+    # there only the second does, 0.4 - (0.5 - 0.1 / 1.48)·t, down to 0.3 at t = 0.23125.
+    moved = limit_vtrust_loss(
+        np.array([0.5, 0.5, 0.0]), np.array([0.48, 0.1, 0.9]), Scoring(max_vtrust_loss=0.3)
+    )
+    assert moved == pytest.approx([0.459375, 0.4, 0.140625])
 
 
 def test_weights_nobody_has_a_score_are_none() -> None:

@@ -135,3 +135,15 @@ def test_win_matrix_epsilon_out_of_range_is_refused(epsilon: float) -> None:
 def test_shares_bad_rate_or_temperature_is_refused(rates: list[float], temperature: float) -> None:
     with pytest.raises(ValueError, match=r"rates|temperature"):
         shares(np.array(rates), temperature)
+
+
+def test_win_matrix_without_epsilon_is_the_plain_comparison_whatever_the_blocks() -> None:
+    wins = win_matrix(np.array([1.0, 1.0 + 1e-12]), np.array([2, 1]), 0.0)
+    assert wins.tolist() == [[False, True], [False, False]]
+
+
+def test_rates_and_shares_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be"):
+        win_rates(np.zeros(3, dtype=np.bool_))
+    with pytest.raises(ValueError, match="must be"):
+        shares(np.zeros((2, 2)), 0.08)
