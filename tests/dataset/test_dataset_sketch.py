@@ -143,7 +143,7 @@ def test_sketch_match_has_the_stated_probability(common: float, expected: float)
         return [f"w{number}" for number in numbers.integers(1 << 60, size=count)]
 
     shared = int(400 * common / (1 + common))
-    pairs = 1000
+    pairs = 400
     first, second = Sketcher(KEY), Sketcher(KEY)
     for line in range(pairs):
         beginning = words(shared)

@@ -10,7 +10,7 @@ from tests.support.soak_run import TEMPO, Soak
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 10
+EPOCHS = 8
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be counted there")
